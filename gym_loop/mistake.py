@@ -1,0 +1,27 @@
+"""What goes wrong, said in one line for the person at the keyboard."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class Mistake(SystemExit):
+    """A mistake in the request, for the person at the keyboard.
+
+    Not an `Exception`, so that nothing on the way takes it for a failure of the run.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(2)
+        self.message = " ".join(message.split())
+
+
+class Failure(Exception):
+    """A run that failed for a reason outside of any code, in one line. Exit code 1."""
+
+
+def nearest(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return "; did you mean 'x'?" for the known word closest to `word`, else `otherwise`."""
+    known = list(known)
+    fold = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), fold, 1, 0.5)
+    return f"; did you mean {fold[near[0]]!r}?" if near else otherwise

@@ -1,0 +1,43 @@
+"""Observers: each watches a run at episode boundaries, and none changes its result."""
+
+from pathlib import Path
+from typing import Any
+
+
+class Observer:
+    """What a loop tells those who watch it. Every method does nothing by default.
+
+    A run calls `open`, `begin`, the episodes' methods, `end_training`, `close`, in this order;
+    observers are called in the order of the config, and `close` in the reverse.
+    """
+
+    def open(self, cfg: Any, directory: Path) -> None:
+        """Prepare for the run of `cfg` in `directory`: before agent, env and loop are built."""
+
+    def begin(self, loop: Any) -> None:
+        """Start: the loop is whole, and a checkpoint has been restored if there was one."""
+
+    def begin_episode(self, loop: Any, episode: Any) -> None:
+        """Look at an episode before its `reset`."""
+
+    def end_episode(self, loop: Any, episode: Any) -> None:
+        """Look at an episode that has ended, in training or (`episode.training`) in evaluation."""
+
+    def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
+        """Look at all episodes of an evaluation that has ended."""
+
+    def end_cycle(self, loop: Any) -> None:
+        """Act between two training episodes: all is at rest, and this is where state is kept."""
+
+    def end_training(self, loop: Any) -> None:
+        """Act after the last training episode, before the final evaluation."""
+
+    def close(self, error: BaseException | None) -> None:
+        """Leave the run, which has ended well (None) or in `error`; `open` may not have run."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint has to hold for this observer, as JSON can hold it."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned. Called before `begin`."""

@@ -1,0 +1,200 @@
+"""Checkpoints from which a run goes on bit for bit."""
+
+import hashlib
+import json
+import logging
+import os
+import pickle
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gym_loop.loops import streams
+from gym_loop.mistake import Failure
+from gym_loop.observers import Observer
+from gym_loop.runs import files
+
+SHARE = 0.02  # of a run's time: above it, a checkpoint that is due waits
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoints(Observer):
+    """Writes `checkpoints/episode-000010/` and restores the newest sound one.
+
+    A checkpoint is due every `episodes_per_checkpoint` episodes or `time_per_checkpoint` seconds.
+    One that is due waits while checkpoints have taken more than 2 % of this launch's time. The
+    first, the last, the one on a stop, and the best by evaluation do not wait.
+    """
+
+    def __init__(self) -> None:
+        self.best: float | None = None  # mean return of the best evaluation during training
+        self.best_name: str | None = None
+        self.last_episode, self.last_time = 0, time.monotonic()
+        self.began, self.spent = time.monotonic(), 0.0
+        self.env_pickles = True
+
+    def begin(self, loop: Any) -> None:
+        """Restore the newest sound checkpoint of the run's directory, if there is one."""
+        directory = loop.directory / "checkpoints"
+        files.remove_leftovers(directory)
+        for path in sound(directory):
+            restore(loop, path)
+            log.info("continuing from episode %d (%s)", loop.episodes, path)
+            break
+        self.last_episode = loop.episodes
+
+    def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
+        """Keep the best: write a checkpoint when an evaluation during training is better."""
+        mean = sum(episode.ret for episode in episodes) / max(len(episodes), 1)
+        if episodes and (self.best is None or mean > self.best):
+            self.best, self.best_name = mean, _name(loop)
+
+    def end_cycle(self, loop: Any) -> None:
+        """Write a checkpoint where one is due."""
+        parameters, now = loop.parameters, time.monotonic()
+        per_time = parameters.get("time_per_checkpoint")
+        per_episodes = parameters.get("episodes_per_checkpoint")
+        due = bool(per_episodes) and loop.episodes - self.last_episode >= per_episodes
+        due = due or (per_time is not None and now - self.last_time >= per_time)
+        affordable = self.spent <= SHARE * (now - self.began)
+        if (due and affordable) or self.best_name == _name(loop):
+            self.write(loop)
+
+    def end_training(self, loop: Any) -> None:
+        """Write the last checkpoint, from which the run can be extended."""
+        self.write(loop)
+
+    def write(self, loop: Any) -> None:
+        """Write a checkpoint of `loop` and delete those that are not to be kept.
+
+        Raises:
+            Failure: it cannot be written; the ones before it are untouched.
+        """
+        began, directory = time.monotonic(), loop.directory / "checkpoints"
+        try:
+            directory.mkdir(exist_ok=True)
+            path = directory / _name(loop)
+            if path.exists() and load_state(path) is None:
+                shutil.rmtree(path)
+            if not path.exists():
+                self._write(loop, path)
+            _point(directory / "latest", path.name)
+            if self.best_name and (directory / self.best_name).exists():
+                _point(directory / "best", self.best_name)
+            keep = {path.name, self.best_name, *_names(directory)[: self._keep(loop)]}
+            for name in set(_names(directory)) - keep:
+                shutil.rmtree(directory / name)
+        except OSError as error:
+            files.remove_leftovers(directory)
+            raise Failure(files.disk_full(error, directory)) from error
+        self.last_episode, self.last_time = loop.episodes, time.monotonic()
+        self.spent += self.last_time - began
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best evaluation so far."""
+        return {"best": self.best, "best_name": self.best_name}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.best, self.best_name = state.get("best"), state.get("best_name")
+
+    @staticmethod
+    def _keep(loop: Any) -> int:
+        return int(loop.parameters.get("keep_checkpoints", 2))
+
+    def _write(self, loop: Any, path: Path) -> None:
+        temporary = path.with_name(f"{files.TEMPORARY}{os.getpid()}-{path.name}")
+        (temporary / "agent").mkdir(parents=True)
+        loop.agent.save(temporary / "agent")
+        rest = {"streams": streams.get_state(loop.agent), "env": self._pickled(loop.env)}
+        (temporary / "loop.pkl").write_bytes(pickle.dumps(rest, protocol=5))
+        written = sorted(file for file in temporary.rglob("*") if file.is_file())
+        sums = {str(file.relative_to(temporary)): _checksum(file.read_bytes()) for file in written}
+        state = json.dumps({"files": sums, **loop.state_dict()}, indent=1)
+        (temporary / "state.json").write_text(f"{_checksum(state.encode())}\n{state}\n")
+        for file in (*written, temporary / "state.json"):
+            with open(file, "rb") as synced:
+                os.fsync(synced.fileno())
+        for folder in {file.parent for file in written} | {temporary}:
+            files.sync_directory(folder)
+        temporary.rename(path)
+        files.sync_directory(path.parent)
+
+    def _pickled(self, env: Any) -> bytes | None:
+        if self.env_pickles:
+            try:
+                return pickle.dumps(env, protocol=5)
+            except Exception as error:
+                self.env_pickles = False
+                log.warning(
+                    "the environment does not pickle (%s): a resumed run starts it anew. That is "
+                    "exact unless it keeps something from one episode to the next",
+                    error,
+                )
+        return None
+
+
+def restore(loop: Any, path: Path) -> None:
+    """Put `loop` where the checkpoint at `path` was written. Unpickles: only for trusted runs.
+
+    Raises:
+        Failure: no sound checkpoint lies there.
+    """
+    state = load_state(path)
+    if state is None:
+        raise Failure(f"{path} is not a sound checkpoint")
+    loop.agent.load(path / "agent")
+    rest = pickle.loads((path / "loop.pkl").read_bytes())
+    if rest["env"] is not None:
+        loop.env.close()
+        loop.env = pickle.loads(rest["env"])
+    loop.load_state_dict(state)
+    streams.set_state(loop.agent, rest["streams"])
+
+
+def sound(directory: Path) -> Iterator[Path]:
+    """Yield the sound checkpoints in `directory`, the newest first; warn of each damaged one."""
+    for name in _names(directory):
+        if load_state(directory / name) is None:
+            log.warning("%s is damaged; trying the one before it", directory / name)
+        else:
+            yield directory / name
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Return the counters in the checkpoint at `path`, or None when a checksum is wrong."""
+    try:
+        checksum, _, text = (path / "state.json").read_text().partition("\n")
+        if _checksum(text.rstrip("\n").encode()) != checksum:
+            return None
+        state: dict[str, Any] = json.loads(text)
+        right = all(_checksum((path / f).read_bytes()) == s for f, s in state["files"].items())
+        return state if right else None
+    except (OSError, ValueError):
+        return None
+
+
+def _name(loop: Any) -> str:
+    return f"episode-{loop.episodes:06d}"
+
+
+def _names(directory: Path) -> list[str]:
+    """Return the checkpoints' names, the newest first."""
+    found = [path.name for path in directory.glob("episode-*")]
+    return sorted(found, key=lambda name: int(name.partition("-")[2]), reverse=True)
+
+
+def _checksum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _point(link: Path, name: str) -> None:
+    """Make `link` a symbolic link to `name`, at once."""
+    if not link.is_symlink() or os.readlink(link) != name:
+        temporary = link.with_name(f"{files.TEMPORARY}{os.getpid()}-{link.name}")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(name)
+        temporary.replace(link)

@@ -1,0 +1,135 @@
+"""run.json: what a run is, where it stands and how it ended."""
+
+import fcntl
+import importlib.metadata
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import traceback
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from gym_loop.mistake import Mistake
+from gym_loop.observers import Observer
+from gym_loop.runs import files, manifest
+
+PACKAGES = ("numpy", "gym", "gymnasium", "hydra-core", "torch", "jax", "stable-baselines3")
+
+
+class Manifest(Observer):
+    """Keeps `run.json` and the lock that lets only one process at a time work in a directory."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, Any] = {}
+        self.lock: TextIO | None = None
+        self.loop: Any = None
+        self.git: list[subprocess.Popen[str] | None] = []
+
+    def open(self, cfg: Any, directory: Path) -> None:
+        """Lock the directory and write the state `running`."""
+        self.directory = directory
+        self.lock = open(directory / ".lock", "w")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.lock = None
+            raise Mistake(f"{directory} is in use: another process is running it") from None
+        files.remove_leftovers(directory)
+        known = manifest.read(directory) or {}
+        self.git = [_git("rev-parse", "HEAD"), _git("status", "--porcelain")]
+        self.content = {
+            "format": manifest.FORMAT,
+            "state": "running",
+            "command": f"{_program()} {shlex.join(sys.argv[1:])}",
+            "overrides": list(HydraConfig.get().overrides.task),
+            "seed": cfg.seed,
+            "config": OmegaConf.to_container(cfg, resolve=True),
+            "versions": _versions(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "cwd": os.getcwd(),
+            "start": known.get("start") or _now(),
+            "end": None,
+            "launches": known.get("launches", 0) + 1,
+            "steps": known.get("steps", 0),
+            "episodes": known.get("episodes", 0),
+            "seconds": known.get("seconds", 0.0),
+            "result": None,
+            "error": None,
+            "warnings": [],
+        }
+        for kept in ("parent", "overrides", "command"):  # what the first launch said of the run
+            if kept in known:
+                self.content[kept] = known[kept]
+        files.write_json(directory / manifest.NAME, self.content)
+
+    def begin(self, loop: Any) -> None:
+        """Add what takes a moment to find out."""
+        self.loop = loop
+        commit, dirty = (
+            process.communicate()[0].strip() if process else "" for process in self.git
+        )
+        self.content["git"] = {"commit": commit, "dirty": bool(dirty)} if commit else None
+        self._write()
+
+    def close(self, error: BaseException | None) -> None:
+        """Write how the run ended, and unlock."""
+        if self.lock is None:
+            return
+        stopped = isinstance(error, SystemExit | KeyboardInterrupt) or (
+            self.loop is not None and self.loop.stop
+        )
+        state = "failed" if isinstance(error, Exception) else "stopped" if stopped else "finished"
+        if isinstance(error, Exception):
+            self.content["error"] = "".join(traceback.format_exception_only(error)).strip()
+        if isinstance(error, Mistake):
+            state, self.content["error"] = "failed", error.message
+        self.content |= {"state": state, "end": _now()}
+        try:
+            self._write()
+        except OSError as failure:
+            print(files.disk_full(failure, self.directory), file=sys.stderr)
+        self.lock.close()
+
+    def _write(self) -> None:
+        if self.loop is not None:
+            for name in ("steps", "episodes", "result"):
+                self.content[name] = getattr(self.loop, name)
+            self.content["seconds"] = round(self.loop.seconds, 3)
+            self.content["versions"] = _versions()
+        files.write_json(self.directory / manifest.NAME, self.content)
+
+
+def _program() -> str:
+    """Return what the program is called with."""
+    return "gym-loop" if sys.argv[0].endswith("gym-loop") else "python -m gym_loop"
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat()
+
+
+def _git(*arguments: str) -> "subprocess.Popen[str] | None":
+    """Start git beside: it takes as long as importing gym does."""
+    try:
+        return subprocess.Popen(
+            ["git", *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+    except OSError:
+        return None
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what this process has imported."""
+    versions = {"python": sys.version.split()[0]}
+    for package in ("gym_loop", *PACKAGES):
+        module = {"hydra-core": "hydra", "stable-baselines3": "stable_baselines3"}
+        if package in ("gym_loop", "numpy") or module.get(package, package) in sys.modules:
+            versions[package] = importlib.metadata.version(package.replace("_", "-"))
+    return versions

@@ -1,0 +1,140 @@
+"""How a run is doing: a bar on a terminal, a log line now and then elsewhere, a summary."""
+
+import logging
+import sys
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from gym_loop.observers import Observer
+
+BAR_SECONDS, LOG_SECONDS = 0.1, 30.0
+WINDOW = 100  # episodes whose returns are averaged
+
+log = logging.getLogger("gym_loop")
+
+
+class Progress(Observer):
+    """Shows episodes done, steps a second, the mean return of the last 100, and the time left."""
+
+    def __init__(self) -> None:
+        self.returns: deque[float] = deque(maxlen=WINDOW)
+        self.best: tuple[float, int] | None = None
+        self.evaluation: list[float] = []
+        self.loop: Any = None
+        self.bar: Any = None
+        self.due = 0.0
+
+    def begin(self, loop: Any) -> None:
+        """Start the bar, where somebody watches."""
+        self.loop, self.directory = loop, loop.directory
+        self.steps, self.seconds = loop.steps, loop.seconds
+        if sys.stderr.isatty():
+            self.bar = _bar(loop)
+            self.bar.start()
+        self.due = loop.seconds + (BAR_SECONDS if self.bar else LOG_SECONDS)
+
+    def end_episode(self, loop: Any, episode: Any) -> None:
+        """Show where the run is, when it is time to."""
+        if episode.training:
+            self.returns.append(episode.ret)
+            if self.best is None or episode.ret > self.best[0]:
+                self.best = episode.ret, episode.number
+            if episode.seconds >= self.due:
+                self.show(episode.seconds)
+
+    def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
+        """Remember the returns for the summary."""
+        self.evaluation = [episode.ret for episode in episodes]
+
+    def show(self, seconds: float) -> None:
+        """Update the bar, or log a line."""
+        loop, rate = self.loop, self.rate(seconds)
+        mean = sum(self.returns) / len(self.returns) if self.returns else float("nan")
+        if self.bar:
+            done, _ = _done(loop)
+            self.bar.update(self.bar.task_ids[0], completed=done, rate=rate, mean=mean)
+        else:
+            log.info(
+                "%d episodes, %d steps (%.0f a second), return %.6g (last %d)",
+                *(loop.episodes, loop.steps, rate, mean, len(self.returns)),
+            )
+        self.due = seconds + (BAR_SECONDS if self.bar else LOG_SECONDS)
+
+    def rate(self, seconds: float) -> float:
+        """Return the steps a second of this launch."""
+        return float((self.loop.steps - self.steps) / max(seconds - self.seconds, 1e-9))
+
+    def end_training(self, loop: Any) -> None:
+        """Leave the terminal to what comes after training."""
+        self.rate_of_training = self.rate(loop.seconds)
+        self._stop()
+
+    def close(self, error: BaseException | None) -> None:
+        """Print the summary."""
+        self._stop()
+        loop = self.loop
+        if loop is None or isinstance(error, Exception):
+            return
+        state = f"stopped ({loop.stop})" if loop.stop else "finished"
+        rate = getattr(self, "rate_of_training", 0.0)
+        print(f"{state}: {loop.episodes} episodes, {loop.steps} steps, {rate:.0f} steps a second")
+        parts = []
+        if self.returns:
+            mean = sum(self.returns) / len(self.returns)
+            parts.append(f"mean {mean:.6g} (last {len(self.returns)})")
+        if self.best:
+            parts.append(f"best {self.best[0]:.6g} (episode {self.best[1]})")
+        if self.evaluation:
+            mean = sum(self.evaluation) / len(self.evaluation)
+            parts.append(f"evaluation {mean:.6g} ({len(self.evaluation)} episodes)")
+        print(f"return: {', '.join(parts) or 'no episode was played'}")
+        if loop.stop:
+            print(f"continue with: gym-loop resume {_short(self.directory)}")
+        else:
+            print(f"run: {_short(self.directory)}")
+
+    def _stop(self) -> None:
+        if self.bar:
+            self.show(self.loop.seconds)
+            self.bar.stop()
+            self.bar = None
+
+
+def _short(path: Path) -> str:
+    """Return `path` relative to the current directory where it lies below it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _done(loop: Any) -> tuple[int, int | None]:
+    """Return how much is done and of how much, in episodes or, without a limit of them, steps."""
+    episodes, steps = loop.parameters.get("max_episodes"), loop.parameters.get("max_steps")
+    if episodes is None and steps is not None:
+        return loop.steps, steps
+    return loop.episodes, episodes
+
+
+def _bar(loop: Any) -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress as Bar,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Bar(
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.0f} steps/s"),
+        TextColumn("return {task.fields[mean]:.6g}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        refresh_per_second=10,
+        expand=True,
+    )
+    done, total = _done(loop)
+    bar.add_task("", total=total, completed=done, rate=0.0, mean=float("nan"))
+    return bar

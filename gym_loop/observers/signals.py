@@ -1,0 +1,59 @@
+"""SIGINT, SIGTERM and a time limit: finish the episode, then stop in order."""
+
+import logging
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from gym_loop.observers import Observer
+
+HANDLED = (signal.SIGINT, signal.SIGTERM)
+
+
+class Signals(Observer):
+    """Asks the loop to stop at the next episode boundary; a second signal stops at once."""
+
+    def __init__(self) -> None:
+        self.previous: dict[signal.Signals, Any] = {}
+        self.received = 0
+        self.loop: Any = None
+        self.began = time.monotonic()
+
+    def open(self, cfg: Any, directory: Path) -> None:
+        """Take over the signals, where this is the main thread."""
+        if threading.current_thread() is threading.main_thread():
+            self.previous = {number: signal.signal(number, self.handle) for number in HANDLED}
+
+    def begin(self, loop: Any) -> None:
+        """Stop the loop at once if a signal came while it was built."""
+        self.loop = loop
+        self._pass_on()
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Remember the signal; the second one interrupts whatever is going on."""
+        if self.received:
+            raise SystemExit(128 + number)
+        self.received = number
+        self._pass_on()
+
+    def end_cycle(self, loop: Any) -> None:
+        """Stop when `max_time` seconds of this launch are over."""
+        limit = loop.parameters.get("max_time")
+        if limit is not None and time.monotonic() - self.began >= limit and not loop.stop:
+            loop.stop = "max_time"
+
+    def close(self, error: BaseException | None) -> None:
+        """Give the signals back."""
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def _pass_on(self) -> None:
+        if self.received and self.loop:
+            self.loop.stop = signal.Signals(self.received).name
+            self.loop.exit_code = 128 + self.received
+            logging.getLogger(__name__).info(
+                "%s: stopping after this episode (again: at once)", self.loop.stop
+            )

@@ -1,0 +1,146 @@
+"""TensorBoard events, written with the protos of the `tensorboard` package."""
+
+import logging
+import os
+import socket
+import struct
+import time
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from google_crc32c import value as crc32c
+
+from gym_loop.observers import Observer
+from gym_loop.runs import files
+
+
+class TensorBoard(Observer):
+    """Writes `train/return`, `train/length`, `agent/<metric>` and `eval/return` over steps."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, EventFile] = {}
+        self.state: dict[str, Any] = {}
+
+    def begin(self, loop: Any) -> None:
+        """Cut the events back to what has been restored."""
+        for name in ("logdir", "eval_logdir"):
+            folder = loop.directory / loop.parameters.get(name, f"./{name}")
+            self.files[name] = EventFile(folder, self.state.get(name, {}), loop.steps)
+
+    def end_episode(self, loop: Any, episode: Any) -> None:
+        """Write one event for a training episode."""
+        if episode.training:
+            scalars = {"train/return": episode.ret, "train/length": episode.length}
+            for name, value in episode.metrics.items():
+                scalars[f"agent/{name}"] = value
+            self.files["logdir"].add(episode.steps, scalars)
+
+    def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
+        """Write the mean return of an evaluation."""
+        if episodes:
+            mean = sum(episode.ret for episode in episodes) / len(episodes)
+            self.files["eval_logdir"].add(loop.steps, {"eval/return": mean})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return, for each directory, the size of each event file."""
+        return {name: file.state_dict() for name, file in self.files.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Remember where to cut the event files."""
+        self.state = state
+
+    def close(self, error: BaseException | None) -> None:
+        """Write what is left."""
+        for file in self.files.values():
+            file.close()
+
+
+class EventFile:
+    """An append-only file of events. One message is filled again and again: that is half the cost.
+
+    A resumed run cuts its old files back and starts a new one, whose first event tells a
+    TensorBoard that is watching to forget the steps that are played again.
+
+    When it cannot be written, one warning is logged and events are dropped.
+    """
+
+    def __init__(self, folder: Path, sizes: dict[str, int], steps: int) -> None:
+        self.folder, self.sizes, self.steps = folder, sizes, steps
+        for path in folder.glob("events.out.tfevents.*"):
+            size = sizes.get(path.name, 0)
+            files.cut(path, size) if size else path.unlink()
+        self.file: BinaryIO | None = None
+        self.broken = False
+
+    def add(self, step: int, scalars: dict[str, float]) -> None:
+        """Append one event that holds all `scalars` at `step`."""
+        if self.broken:
+            return
+        now = time.time()
+        if self.file is None and not self._start(now):
+            return
+        event = self.event
+        event.wall_time, event.step = now, step
+        if scalars.keys() != self.values.keys():
+            event.summary.Clear()
+            self.values = {tag: event.summary.value.add(tag=tag) for tag in scalars}
+        for tag, value in scalars.items():
+            self.values[tag].simple_value = value
+        self._write(event)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the size in bytes of each event file."""
+        return dict(self.sizes)
+
+    def close(self) -> None:
+        """Close the file, if it was ever opened."""
+        if self.file:
+            self.file.close()
+
+    def _start(self, now: float) -> bool:
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        old = sorted(self.sizes)
+        # Readers take the files in the order of their names.
+        stamp = max(int(now), int(old[-1].split(".")[3]) + 1 if old else 0)
+        name = f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.file = open(self.folder / name, "ab", buffering=0)
+        except OSError as error:
+            self._break(error)
+            return False
+        self.name, self.sizes[name] = name, 0
+        self._write(Event(wall_time=now, file_version="brain.Event:2"))
+        if old:
+            start = Event(wall_time=now, step=self.steps + 1)
+            start.session_log.status = SessionLog.START
+            self._write(start)
+        self.event, self.values = Event(), {}
+        return True
+
+    def _write(self, event: Any) -> None:
+        # Unbuffered: a kill loses nothing, and it costs less than what a queue would.
+        record = _record(event.SerializeToString())
+        try:
+            self.file.write(record)  # type: ignore[union-attr]
+            self.sizes[self.name] += len(record)
+        except OSError as error:
+            self._break(error)
+
+    def _break(self, error: OSError) -> None:
+        self.broken = True
+        logging.getLogger(__name__).warning(
+            "%s; training goes on without events", files.disk_full(error, self.folder)
+        )
+
+
+def _record(data: bytes) -> bytes:
+    """Frame an event as TFRecord does: length, its checksum, data, its checksum."""
+    length = struct.pack("<Q", len(data))
+    return b"".join((length, _masked(length), data, _masked(data)))
+
+
+def _masked(data: bytes) -> bytes:
+    crc = crc32c(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

@@ -1,0 +1,1 @@
+"""Where configs come from, and how many of them are run."""

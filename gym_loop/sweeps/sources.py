@@ -1,0 +1,140 @@
+"""Config options that are not files: a class, an environment's id, a config in memory."""
+
+import inspect
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+
+from gym_loop import launch
+from gym_loop.mistake import Failure, Mistake, nearest
+
+GROUPS = ("agent", "env", "loop")
+# Passed by the launcher, so not for a config to give.
+PASSED = {"self", "observation_space", "action_space", "render_mode", "agent", "env"}
+
+# A primary config by name: how a file or a run's own config is composed with overrides.
+in_memory: dict[str, dict[str, Any]] = {}
+
+
+class SearchPath(SearchPathPlugin):
+    """Appends the user's ./conf, when there is one, and the options that are not files."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append what comes after our own conf."""
+        mine = Path.cwd() / "conf"
+        if mine.is_dir() and mine.resolve() != launch.CONF.resolve():
+            search_path.append("user", f"file://{mine}")
+        search_path.append("gym_loop", "gym-loop://options")
+
+
+class Options(ConfigSource):
+    """Serves `agent=path/to/my_agent.py:MyAgent`, `env=gym:Acrobot-v1` and configs in memory."""
+
+    @staticmethod
+    def scheme() -> str:
+        """Return the scheme of the search path's entry."""
+        return "gym-loop"
+
+    def available(self) -> bool:
+        """Return True: nothing has to exist."""
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        """Return False: options are not listed here."""
+        return False
+
+    def is_config(self, config_path: str) -> bool:
+        """Return whether `config_path` names a class, an id or a config in memory."""
+        name = config_path.removesuffix(".yaml")
+        return name in in_memory or (name.partition("/")[0] in GROUPS and ":" in name)
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Return nothing: what is not a file cannot be listed."""
+        return []
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Return the config of an option."""
+        name = config_path.removesuffix(".yaml")
+        if name in in_memory:
+            return self._result(in_memory[name], {})
+        group, _, option = name.partition("/")
+        return self._result(option_config(group, option.removeprefix("./")), {"package": group})
+
+    def _result(self, content: dict[str, Any], header: dict[str, Any]) -> ConfigResult:
+        content = dict(content)
+        config = OmegaConf.create(content)
+        defaults = config.pop("defaults", None)
+        result = ConfigResult(provider="gym_loop", path=self.path, config=config, header=header)
+        if defaults is not None:
+            result.defaults_list = defaults
+        return result
+
+
+def option_config(group: str, option: str) -> dict[str, Any]:
+    """Return the config that a class or an environment's id stands for.
+
+    Raises:
+        Mistake: it cannot be imported, or is not there.
+    """
+    module, _, name = option.rpartition(":")
+    file = launch.CONF / "env" / f"{module}.yaml"
+    if group == "env" and file.exists():
+        content = OmegaConf.to_container(OmegaConf.load(file))
+        assert isinstance(content, dict)
+        return {**content, "id": name}
+    if module.endswith(".py"):
+        path = Path(module).expanduser()
+        if not path.is_file():
+            known = sorted(str(file) for file in path.parent.glob("*.py"))
+            raise Mistake(f"{group}={option}: no file {module}{nearest(module, known)}")
+        option = f"{path.resolve()}:{name}"
+    return {"_target_": option, **default_parameters(load_class(option, group))}
+
+
+def load_class(target: str, group: str) -> Any:
+    """Return the class that `target` names.
+
+    Raises:
+        Mistake: there is none; the line says why.
+        Failure: the user's own module raised; the message is their traceback.
+    """
+    module, _, name = target.rpartition(":" if ":" in target else ".")
+    try:
+        return launch.locate(target)
+    except (ImportError, SyntaxError) as error:
+        where = f" ({error.filename}:{error.lineno})" if isinstance(error, SyntaxError) else ""
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        raise Mistake(
+            f"{group}={target}: cannot import {module}: {type(error).__name__}: {reason}{where}"
+        ) from None
+    except AttributeError as error:
+        found = sys.modules.get(Path(module).stem if module.endswith(".py") else module)
+        if found is None or traceback.extract_tb(error.__traceback__)[-1].filename == module:
+            raise Failure(launch.user_traceback(error)) from error
+        classes = [key for key, value in vars(found).items() if inspect.isclass(value)]
+        raise Mistake(
+            f"{group}={target}: {module} has no {name!r}{nearest(name, classes)}"
+        ) from None
+    except Exception as error:
+        raise Failure(launch.user_traceback(error)) from error
+
+
+def default_parameters(target: Any) -> dict[str, Any]:
+    """Return the config keys of a class: its own list, else its constructor's keyword arguments."""
+    if hasattr(target, "get_default_parameters"):
+        return dict(target.get_default_parameters())
+    if not callable(target):
+        return {}
+    parameters = inspect.signature(target).parameters.values()
+    return {
+        p.name: "???" if p.default is p.empty else p.default
+        for p in parameters
+        if p.name not in PASSED and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
