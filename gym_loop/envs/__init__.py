@@ -1,0 +1,26 @@
+"""Environments: makers for gym 0.26 and Gymnasium, named as `_target_` in `conf/env`.
+
+Importing this package imports neither library. It only keeps their greetings off the terminal,
+which has to happen before either is imported, also by a package named in `env.imports`.
+"""
+
+from gym_loop.envs.greetings import hide_greetings
+from gym_loop.envs.make import (
+    EnvMistake,
+    MissingDependency,
+    check_id,
+    known_ids,
+    make_gym,
+    make_gymnasium,
+)
+
+__all__ = [
+    "EnvMistake",
+    "MissingDependency",
+    "check_id",
+    "known_ids",
+    "make_gym",
+    "make_gymnasium",
+]
+
+hide_greetings()

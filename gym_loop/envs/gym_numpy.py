@@ -1,0 +1,82 @@
+"""What gym 0.26.2, written for NumPy 1, needs in order to behave the same on NumPy 2.
+
+Two names are gone: `np.float_`, without which Acrobot cannot step, and `np.bool8`, used by gym's
+environment checker. And NumPy 2 keeps float32 where NumPy 1 widened a float32 scalar to float64
+(NEP 50), which silently changes the trajectories of Pendulum and MountainCarContinuous.
+Importing this module gives gym the names back; `adapt` gives an environment its trajectories back.
+Other people's environments are left alone: which NumPy they were written for is not known here.
+"""
+
+import types
+from typing import Any
+
+import gym
+import numpy as np
+from gym.envs.classic_control import acrobot
+from gym.envs.classic_control.acrobot import AcrobotEnv
+from gym.envs.classic_control.continuous_mountain_car import Continuous_MountainCarEnv
+from gym.envs.classic_control.pendulum import PendulumEnv
+from gym.utils import passive_env_checker
+
+# A copy of NumPy's namespace with the two names, seen by the two modules that use them only.
+# Looking a name up in it costs what it costs in NumPy itself.
+_numpy_1 = types.ModuleType("numpy")
+vars(_numpy_1).update(vars(np), bool8=np.bool_, float_=np.float64)
+for _module in (acrobot, passive_env_checker):
+    vars(_module)["np"] = _numpy_1
+
+ON_NUMPY_2 = int(np.__version__.partition(".")[0]) >= 2
+
+
+class NumPy1Names(gym.Wrapper[Any, Any]):
+    """Changes nothing. Its pickle names this module, which the environment inside needs."""
+
+
+class NumPy1Physics(NumPy1Names):
+    """Computes in float64 what NumPy 1 computed in float64: actions and `state` are widened.
+
+    Observations keep the dtype that the environment gives them.
+    """
+
+    env: Any
+
+    def reset(self, **kwargs: Any) -> Any:
+        """Reset the environment."""
+        result = self.env.reset(**kwargs)
+        self._widen_state()
+        return result
+
+    def step(self, action: Any) -> Any:
+        """Step the environment with `action`, of its shape and of any real dtype, as float64."""
+        result = self.env.step(np.asarray(action, np.float64))
+        self._widen_state()
+        return result
+
+    def _widen_state(self) -> None:
+        state = self.env.state
+        if state.dtype == np.float32:
+            self.env.state = state.astype(np.float64)
+
+
+def adapt(env: Any) -> Any:
+    """Return `env`, changed where needed so that it behaves on this NumPy as it did on NumPy 1.
+
+    Only Pendulum, MountainCarContinuous and Acrobot need it, and only on NumPy 2. The wrapper goes
+    innermost, so that whatever transforms actions around the environment stays outside.
+    """
+    inner = env.unwrapped
+    if not ON_NUMPY_2:
+        return env
+    if isinstance(inner, (PendulumEnv, Continuous_MountainCarEnv)):
+        adapted: NumPy1Names = NumPy1Physics(inner)
+    elif isinstance(inner, AcrobotEnv):
+        adapted = NumPy1Names(inner)
+    else:
+        return env
+    if env is inner:
+        return adapted
+    innermost = env
+    while innermost.env is not inner:
+        innermost = innermost.env
+    innermost.env = adapted
+    return env

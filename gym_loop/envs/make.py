@@ -1,0 +1,215 @@
+"""Make an environment of gym 0.26 or of Gymnasium by its registered id.
+
+Both libraries check every step of a new environment by default; here they do not: it costs
+time, and gym's check fails on NumPy 2. A mistake in the request is an `EnvMistake`, in one line.
+"""
+
+import difflib
+import importlib
+import inspect
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from gym_loop.envs.screens import leave_screens_behind
+
+Library = Literal["gym", "gymnasium"]
+
+INSTALL = {"gym": 'pip install "gym==0.26.2"', "gymnasium": 'pip install "gym-loop[gymnasium]"'}
+
+
+class EnvMistake(ValueError):
+    """The environment was asked for in a way that cannot work; the message is one line."""
+
+
+class MissingDependency(ImportError):
+    """Something the environment needs is not installed; the message is one line."""
+
+
+def make_gym(
+    id: str, kwargs: Mapping[str, Any] | None = None, render_mode: str | None = None
+) -> Any:
+    """Return the gym environment registered as `id`, with the wrappers of its registration.
+
+    On NumPy 2 gym's own environments give the trajectories they give on NumPy 1.
+
+    Args:
+        id: `Name-v1`, `namespace/Name-v1`, or `module:Name-v1` to import `module` first; without a
+            version, the newest.
+        kwargs: passed to `gym.make`, which passes on to the environment what it does not take.
+        render_mode: None, `human`, `rgb_array` or another that the environment offers.
+
+    Raises:
+        EnvMistake: no such id, keyword argument or render mode.
+        MissingDependency: gym, or a package the environment needs, is not installed.
+    """
+    env = _make("gym", id, kwargs or {}, render_mode)
+    from gym_loop.envs import gym_numpy
+
+    return gym_numpy.adapt(env)
+
+
+def make_gymnasium(
+    id: str, kwargs: Mapping[str, Any] | None = None, render_mode: str | None = None
+) -> Any:
+    """Return the Gymnasium environment registered as `id`: like `make_gym` in everything else."""
+    return _make("gymnasium", id, kwargs or {}, render_mode)
+
+
+def known_ids(library: Library) -> list[str]:
+    """Return the ids registered with `library` at this moment, sorted; imports the library."""
+    return sorted(_registry(library))
+
+
+def check_id(library: Library, id: str) -> None:
+    """Raise what the maker would raise for an unknown `id`, without making the environment."""
+    _find_spec(library, id)
+
+
+def _make(library: Library, id: str, kwargs: Mapping[str, Any], render_mode: str | None) -> Any:
+    spec = _find_spec(library, id)
+    module = _import(library)
+    arguments = {"disable_env_checker": True, **kwargs}
+    if render_mode is not None:
+        arguments["render_mode"] = render_mode
+    mode = arguments.get("render_mode")
+    try:
+        creator = _load(spec.entry_point)
+        _check_kwargs(spec.id, kwargs, creator, module.make)
+        _check_render_mode(spec.id, mode, creator)
+        _do_without_display(mode)
+        # Given the spec and not the id, `make` does not warn about versions.
+        env = module.make(spec, **arguments)
+    except (ImportError, module.error.DependencyNotInstalled) as error:
+        raise MissingDependency(_missing(library, spec.id, error)) from error
+    _check_render_mode(spec.id, mode, env)  # a function that makes one told nothing before
+    if mode is not None:
+        leave_screens_behind(env.unwrapped)
+    return env
+
+
+def _import(library: Library) -> Any:
+    """Return the package `library`, imported without a word and fit for this NumPy."""
+    if sys.modules.get(library) is None:
+        try:
+            # gym shows every user its own DeprecationWarnings by a filter that is undone here.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                importlib.import_module(library)
+        except ModuleNotFoundError as error:
+            if error.name != library:
+                raise
+            message = f"{library} is not installed: {INSTALL[library]}"
+            raise MissingDependency(message, name=library) from error
+    if library == "gym":
+        importlib.import_module("gym_loop.envs.gym_numpy")
+    return sys.modules[library]
+
+
+def _registry(library: Library) -> dict[str, Any]:
+    registry: dict[str, Any] = _import(library).envs.registration.registry
+    return registry
+
+
+def _find_spec(library: Library, id: str) -> Any:
+    """Return the `EnvSpec` that `id` names, or raise `EnvMistake` with the nearest that exists."""
+    registry = _registry(library)
+    module, _, name = str(id).rpartition(":")
+    if module:
+        _import_registering(module, id)
+    if name in registry:
+        return registry[name]
+    newest = _newest_versions(registry)
+    stem = _without_version(name)
+    if stem == name and stem in newest:
+        return registry[newest[stem]]
+    raise EnvMistake(f"{library} has no environment {name!r}{_advice(stem, newest)}")
+
+
+def _import_registering(module: str, id: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # a fault inside the module
+        raise EnvMistake(f"no module {module!r} to import for the environment {id!r}") from error
+
+
+def _newest_versions(registry: Mapping[str, Any]) -> dict[str, str]:
+    """Return the newest id of each environment, by its id without the version."""
+    specs = sorted(registry.values(), key=lambda spec: spec.version or 0)
+    return {_without_version(spec.id): spec.id for spec in specs}
+
+
+def _without_version(id: str) -> str:
+    return re.sub(r"-v\d+$", "", id)
+
+
+def _advice(stem: str, newest: Mapping[str, str]) -> str:
+    """Return the end of the sentence about an unknown id: what to write instead, or what to do."""
+    if stem in newest:
+        return f" in that version: use {newest[stem]}"
+    by_lower = {known.lower(): id for known, id in newest.items()}
+    near = difflib.get_close_matches(stem.lower(), by_lower, n=1)
+    if near:
+        return f": did you mean {by_lower[near[0]]}?"
+    return ", nor one like it: add the package that registers it to env.imports"
+
+
+def _load(entry_point: Any) -> Any:
+    """Return the class or function that `entry_point`, as `module:name` or itself, stands for."""
+    if not isinstance(entry_point, str):
+        return entry_point
+    module, _, name = entry_point.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _check_kwargs(id: str, kwargs: Iterable[str], creator: Any, make: Any) -> None:
+    try:
+        own = inspect.signature(creator).parameters
+    except (TypeError, ValueError):  # no signature to be had: the call itself will tell
+        return
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values()):
+        return
+    of_make = set(inspect.signature(make).parameters) - {"id", "kwargs"}
+    for name in kwargs:
+        if name not in own and name not in of_make:
+            takes = ", ".join(parameter for parameter in own if parameter != "render_mode")
+            near = difflib.get_close_matches(name, [*own, *of_make], n=1)
+            advice = f"did you mean {near[0]}?" if near else f"it takes {takes or 'none'}"
+            raise EnvMistake(f"{id} has no keyword argument {name!r}: {advice}")
+
+
+def _check_render_mode(id: str, mode: str | None, env: Any) -> None:
+    metadata = getattr(env, "metadata", None)
+    if mode is None or not isinstance(metadata, dict) or "render_modes" not in metadata:
+        return
+    offered = list(metadata["render_modes"])
+    # Both libraries show the frames of `rgb_array` in a window, and collect those of any mode.
+    if "human" not in offered and {"rgb_array", "rgb_array_list"} & set(offered):
+        offered.append("human")
+    if mode not in offered and mode.removesuffix("_list") not in offered:
+        offers = ", ".join(offered) or "no mode at all"
+        raise EnvMistake(f"{id} cannot render in mode {mode!r}: it offers {offers}")
+
+
+def _do_without_display(mode: str | None) -> None:
+    """Let pygame draw into memory where there is no display to complain about."""
+    displays = ("DISPLAY", "WAYLAND_DISPLAY")
+    if mode in ("rgb_array", "rgb_array_list") and sys.platform == "linux":
+        if not any(os.environ.get(display) for display in displays):
+            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+
+
+def _missing(library: Library, id: str, error: Exception) -> str:
+    """Return one line: which environment, the library's own reason, what to install."""
+    reason = " ".join(str(error).split()).rstrip(".")
+    advice = ""
+    if "gym[box2d]" in reason and library == "gym":
+        advice = " (gym[box2d] no longer installs; pip install box2d pygame does)"
+    elif isinstance(error, ModuleNotFoundError) and error.name:
+        advice = f": install the package that provides {error.name}"
+    return f"{id} cannot be made: {reason}{advice}"
