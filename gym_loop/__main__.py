@@ -1,4 +1,4 @@
-"""`python -m gym_loop` and `gym-loop`: a sub-command when the first word names one, else a launch."""
+"""`python -m gym_loop` and `gym-loop`: the sub-command that the first word names, or a launch."""
 
 import importlib
 import os

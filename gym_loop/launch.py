@@ -26,12 +26,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import run_job
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import HydraContext, RunMode
-
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop.loops.streams import seed_all
-from gym_loop.mistake import Mistake
 
 PACKAGE = Path(__file__).parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -107,7 +105,8 @@ def run(cfg: DictConfig, evaluate: bool = False) -> float | None:
             observer.close(error)
     if loop.exit_code:
         raise SystemExit(loop.exit_code)
-    return loop.result
+    result: float | None = loop.result
+    return result
 
 
 def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
@@ -136,11 +135,11 @@ def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
 
 def instantiate(node: DictConfig, partial: bool = False) -> Any:
     """Build what `node` describes: the only call of Hydra's `instantiate`."""
-    node = OmegaConf.create(OmegaConf.to_container(node, resolve=True))
-    node.pop("imports", None)
-    target = locate(node["_target_"])
-    node["_target_"] = f"{target.__module__}.{target.__qualname__}"
-    return hydra.utils.instantiate(node, _partial_=partial, _convert_="all")
+    content: Any = OmegaConf.to_container(node, resolve=True)
+    content.pop("imports", None)
+    target = locate(content["_target_"])
+    content["_target_"] = f"{target.__module__}.{target.__qualname__}"
+    return hydra.utils.instantiate(content, _partial_=partial, _convert_="all")
 
 
 def locate(target: str) -> Any:
@@ -210,7 +209,7 @@ def _is_ours(file: Path) -> bool:
         file.is_relative_to(PACKAGE)
         or "<frozen" in str(file)
         or any(
-            part in ("hydra", "omegaconf", "runpy.py", "importlib", "functools.py")
+            part in ("hydra", "omegaconf", "click", "runpy.py", "importlib", "functools.py")
             for part in file.parts
         )
     )

@@ -45,6 +45,7 @@ class BaseAgent:
         self.observation_space = observation_space
         self.action_space = action_space
         self.parameters = with_defaults(type(self), parameters)
+        self._configured = dict(self.parameters)
         # The launcher has seeded NumPy's global stream from the run's seed. Drawing from it keeps
         # the name `seed` free for an agent's own parameters.
         self.rng = np.random.default_rng(np.random.randint(0, 2**32, size=4, dtype=np.uint32))
@@ -101,8 +102,15 @@ class BaseAgent:
         (Path(directory) / "agent.pkl").write_bytes(state)
 
     def load(self, directory: str | Path) -> None:
-        """Become the agent that `save` wrote into `directory`."""
+        """Become the agent that `save` wrote into `directory`.
+
+        Parameters that the config has changed since then (in a fork) keep their new values.
+        """
+        now = self._configured
         self.__dict__ = pickle.loads((Path(directory) / "agent.pkl").read_bytes())
+        then = self._configured
+        self.parameters |= {k: v for k, v in now.items() if k not in then or then[k] != v}
+        self._configured = now
 
 
 def _unpicklable(attributes: dict[str, Any]) -> str:

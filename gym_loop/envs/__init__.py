@@ -6,8 +6,8 @@ which has to happen before either is imported, also by a package named in `env.i
 
 from gym_loop.envs.greetings import hide_greetings
 from gym_loop.envs.make import (
-    EnvMistake,
-    MissingDependency,
+    EnvError,
+    MissingDependencyError,
     check_id,
     known_ids,
     make_gym,
@@ -15,8 +15,8 @@ from gym_loop.envs.make import (
 )
 
 __all__ = [
-    "EnvMistake",
-    "MissingDependency",
+    "EnvError",
+    "MissingDependencyError",
     "check_id",
     "known_ids",
     "make_gym",

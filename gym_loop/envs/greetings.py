@@ -13,7 +13,7 @@ def hide_greetings() -> None:
     # pygame.pkgdata imports pkg_resources, which newer setuptools warn about to every user.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", module=r"pygame\.")
     try:
-        from gym_notices.notices import notices
+        from gym_notices.notices import notices  # type: ignore[import-untyped]
     except ImportError:  # gym prints nothing without it
         return
     notices.clear()

@@ -25,7 +25,10 @@ vars(_numpy_1).update(vars(np), bool8=np.bool_, float_=np.float64)
 for _module in (acrobot, passive_env_checker):
     vars(_module)["np"] = _numpy_1
 
-ON_NUMPY_2 = int(np.__version__.partition(".")[0]) >= 2
+# As dtypes: NumPy would make one of `np.float32` at each step.
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+ON_NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
 
 
 class NumPy1Names(gym.Wrapper[Any, Any]):
@@ -48,14 +51,14 @@ class NumPy1Physics(NumPy1Names):
 
     def step(self, action: Any) -> Any:
         """Step the environment with `action`, of its shape and of any real dtype, as float64."""
-        result = self.env.step(np.asarray(action, np.float64))
+        result = self.env.step(np.asarray(action, FLOAT64))
         self._widen_state()
         return result
 
     def _widen_state(self) -> None:
-        state = self.env.state
-        if state.dtype == np.float32:
-            self.env.state = state.astype(np.float64)
+        env = self.env
+        if env.state.dtype == FLOAT32:
+            env.state = env.state.astype(FLOAT64)
 
 
 def adapt(env: Any) -> Any:

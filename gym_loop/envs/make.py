@@ -1,7 +1,7 @@
 """Make an environment of gym 0.26 or of Gymnasium by its registered id.
 
 Both libraries check every step of a new environment by default; here they do not: it costs
-time, and gym's check fails on NumPy 2. A mistake in the request is an `EnvMistake`, in one line.
+time, and gym's check fails on NumPy 2. A mistake in the request is an `EnvError`, in one line.
 """
 
 import difflib
@@ -15,17 +15,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from gym_loop.envs.screens import leave_screens_behind
+from gym_loop.mistake import nearest
 
 Library = Literal["gym", "gymnasium"]
 
 INSTALL = {"gym": 'pip install "gym==0.26.2"', "gymnasium": 'pip install "gym-loop[gymnasium]"'}
 
 
-class EnvMistake(ValueError):
+class EnvError(ValueError):
     """The environment was asked for in a way that cannot work; the message is one line."""
 
 
-class MissingDependency(ImportError):
+class MissingDependencyError(ImportError):
     """Something the environment needs is not installed; the message is one line."""
 
 
@@ -34,7 +35,7 @@ def make_gym(
 ) -> Any:
     """Return the gym environment registered as `id`, with the wrappers of its registration.
 
-    On NumPy 2 gym's own environments give the trajectories they give on NumPy 1.
+    On NumPy 2 classic control gives, bit for bit, the trajectories it gives on NumPy 1.
 
     Args:
         id: `Name-v1`, `namespace/Name-v1`, or `module:Name-v1` to import `module` first; without a
@@ -43,8 +44,8 @@ def make_gym(
         render_mode: None, `human`, `rgb_array` or another that the environment offers.
 
     Raises:
-        EnvMistake: no such id, keyword argument or render mode.
-        MissingDependency: gym, or a package the environment needs, is not installed.
+        EnvError: no such id, keyword argument or render mode.
+        MissingDependencyError: gym, or a package the environment needs, is not installed.
     """
     env = _make("gym", id, kwargs or {}, render_mode)
     from gym_loop.envs import gym_numpy
@@ -84,7 +85,7 @@ def _make(library: Library, id: str, kwargs: Mapping[str, Any], render_mode: str
         # Given the spec and not the id, `make` does not warn about versions.
         env = module.make(spec, **arguments)
     except (ImportError, module.error.DependencyNotInstalled) as error:
-        raise MissingDependency(_missing(library, spec.id, error)) from error
+        raise MissingDependencyError(_missing(library, spec.id, error)) from error
     _check_render_mode(spec.id, mode, env)  # a function that makes one told nothing before
     if mode is not None:
         leave_screens_behind(env.unwrapped)
@@ -103,7 +104,7 @@ def _import(library: Library) -> Any:
             if error.name != library:
                 raise
             message = f"{library} is not installed: {INSTALL[library]}"
-            raise MissingDependency(message, name=library) from error
+            raise MissingDependencyError(message, name=library) from error
     if library == "gym":
         importlib.import_module("gym_loop.envs.gym_numpy")
     return sys.modules[library]
@@ -115,7 +116,7 @@ def _registry(library: Library) -> dict[str, Any]:
 
 
 def _find_spec(library: Library, id: str) -> Any:
-    """Return the `EnvSpec` that `id` names, or raise `EnvMistake` with the nearest that exists."""
+    """Return the `EnvSpec` that `id` names, or raise `EnvError` with the nearest that exists."""
     registry = _registry(library)
     module, _, name = str(id).rpartition(":")
     if module:
@@ -126,7 +127,7 @@ def _find_spec(library: Library, id: str) -> Any:
     stem = _without_version(name)
     if stem == name and stem in newest:
         return registry[newest[stem]]
-    raise EnvMistake(f"{library} has no environment {name!r}{_advice(stem, newest)}")
+    raise EnvError(f"{library} has no environment {name!r}{_advice(stem, newest)}")
 
 
 def _import_registering(module: str, id: str) -> None:
@@ -135,7 +136,7 @@ def _import_registering(module: str, id: str) -> None:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # a fault inside the module
-        raise EnvMistake(f"no module {module!r} to import for the environment {id!r}") from error
+        raise EnvError(f"no module {module!r} to import for the environment {id!r}") from error
 
 
 def _newest_versions(registry: Mapping[str, Any]) -> dict[str, str]:
@@ -151,11 +152,11 @@ def _without_version(id: str) -> str:
 def _advice(stem: str, newest: Mapping[str, str]) -> str:
     """Return the end of the sentence about an unknown id: what to write instead, or what to do."""
     if stem in newest:
-        return f" in that version: use {newest[stem]}"
+        return f" in that version; use {newest[stem]!r}"
     by_lower = {known.lower(): id for known, id in newest.items()}
     near = difflib.get_close_matches(stem.lower(), by_lower, n=1)
     if near:
-        return f": did you mean {by_lower[near[0]]}?"
+        return f"; did you mean {by_lower[near[0]]!r}?"
     return ", nor one like it: add the package that registers it to env.imports"
 
 
@@ -178,9 +179,8 @@ def _check_kwargs(id: str, kwargs: Iterable[str], creator: Any, make: Any) -> No
     for name in kwargs:
         if name not in own and name not in of_make:
             takes = ", ".join(parameter for parameter in own if parameter != "render_mode")
-            near = difflib.get_close_matches(name, [*own, *of_make], n=1)
-            advice = f"did you mean {near[0]}?" if near else f"it takes {takes or 'none'}"
-            raise EnvMistake(f"{id} has no keyword argument {name!r}: {advice}")
+            advice = nearest(name, [*own, *of_make], otherwise=f"; it takes {takes or 'none'}")
+            raise EnvError(f"{id} has no keyword argument {name!r}{advice}")
 
 
 def _check_render_mode(id: str, mode: str | None, env: Any) -> None:
@@ -193,7 +193,7 @@ def _check_render_mode(id: str, mode: str | None, env: Any) -> None:
         offered.append("human")
     if mode not in offered and mode.removesuffix("_list") not in offered:
         offers = ", ".join(offered) or "no mode at all"
-        raise EnvMistake(f"{id} cannot render in mode {mode!r}: it offers {offers}")
+        raise EnvError(f"{id} cannot render in mode {mode!r}: it offers {offers}")
 
 
 def _do_without_display(mode: str | None) -> None:

@@ -13,16 +13,16 @@ def leave_screens_behind(env: Any) -> None:
     at_birth = frozenset(getattr(env, "__dict__", ()))
 
     def reduce(env: Any) -> Any:
-        reduced = env.__reduce_ex__(2)
-        if not isinstance(reduced, tuple) or len(reduced) < 3 or not isinstance(reduced[2], dict):
-            return reduced
+        make, args, *rest = env.__reduce_ex__(2)
+        if not rest or not isinstance(rest[0], dict):
+            return make, args, *rest
         # An attribute that a new environment has is None there until something is drawn.
         state = {
             name: None if _is_drawn(value) else value
-            for name, value in reduced[2].items()
+            for name, value in rest[0].items()
             if name in at_birth or not _is_drawn(value)
         }
-        return (*reduced[:2], state, *reduced[3:])
+        return make, args, state, *rest[1:]
 
     copyreg.pickle(type(env), reduce)
 

@@ -14,28 +14,51 @@ class DefaultLoop(BaseLoop):
 
     @staticmethod
     def get_default_parameters() -> dict[str, Any]:
-        """Return the parameters; a directory is relative to the run's, null means no limit."""
+        """Return the parameters. A directory is relative to the run's, None means no limit.
+
+        Parameters:
+            max_episodes: training episodes, null: no limit
+            max_steps: the episode in which it is reached is played to its end
+            max_time: seconds; then checkpoint and stop, to be resumed
+            max_episode_len: steps after which an episode is truncated
+            random_episodes: first episodes, played with random actions
+            render: show training in a window
+            record: record training episodes as video
+            record_every: record every so many training episodes
+            record_dir: where recordings go
+            logdir: TensorBoard events of training
+            trace: keep what it takes to play any episode again
+            episodes_per_checkpoint: a checkpoint is due every so many episodes; null: never
+            time_per_checkpoint: seconds
+            keep_checkpoints: newest ones kept, besides the best and the final one
+            episodes_per_eval: evaluate after every so many training episodes
+            eval_episodes: episodes of an evaluation
+            eval_render: show evaluation in a window
+            eval_record: record evaluation episodes as video
+            eval_record_dir: where evaluation's recordings go
+            eval_logdir: TensorBoard events of evaluation
+        """
         return {
-            "max_episodes": 5,  # training episodes, null: no limit
-            "max_steps": None,  # the episode in which it is reached is played to its end
-            "max_time": None,  # seconds; then checkpoint and stop, to be resumed
-            "max_episode_len": 5000,  # steps after which an episode is truncated
-            "random_episodes": 0,  # first episodes, played with random actions
-            "render": False,  # show training in a window
-            "record": False,  # record training episodes as video
-            "record_every": 1,  # record every so many training episodes
+            "max_episodes": 5,
+            "max_steps": None,
+            "max_time": None,
+            "max_episode_len": 5000,
+            "random_episodes": 0,
+            "render": False,
+            "record": False,
+            "record_every": 1,
             "record_dir": "./episode_records",
-            "logdir": "./logs",  # TensorBoard events of training
-            "trace": True,  # keep what it takes to play any episode again
+            "logdir": "./logs",
+            "trace": True,
             "episodes_per_checkpoint": 10,
-            "time_per_checkpoint": None,  # seconds
-            "keep_checkpoints": 2,  # newest ones kept, besides the best and the final one
-            "episodes_per_eval": None,  # evaluate after every so many training episodes
-            "eval_episodes": 10,  # episodes of an evaluation
+            "time_per_checkpoint": None,
+            "keep_checkpoints": 2,
+            "episodes_per_eval": None,
+            "eval_episodes": 10,
             "eval_render": False,
             "eval_record": False,
             "eval_record_dir": "./eval_records",
-            "eval_logdir": "./eval_logs",  # TensorBoard events of evaluation
+            "eval_logdir": "./eval_logs",
         }
 
     @staticmethod

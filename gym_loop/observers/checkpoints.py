@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from gym_loop.loops import streams
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
@@ -36,12 +38,16 @@ class Checkpoints(Observer):
         self.began, self.spent = time.monotonic(), 0.0
         self.env_pickles = True
 
+    def open(self, cfg: Any, directory: Path) -> None:
+        """Remember what the environment and the streams were made from."""
+        self.made_from = {"env": OmegaConf.to_container(cfg.env, resolve=True), "seed": cfg.seed}
+
     def begin(self, loop: Any) -> None:
         """Restore the newest sound checkpoint of the run's directory, if there is one."""
         directory = loop.directory / "checkpoints"
         files.remove_leftovers(directory)
         for path in sound(directory):
-            restore(loop, path)
+            restore(loop, path, self.made_from)
             log.info("continuing from episode %d (%s)", loop.episodes, path)
             break
         self.last_episode = loop.episodes
@@ -109,7 +115,11 @@ class Checkpoints(Observer):
         temporary = path.with_name(f"{files.TEMPORARY}{os.getpid()}-{path.name}")
         (temporary / "agent").mkdir(parents=True)
         loop.agent.save(temporary / "agent")
-        rest = {"streams": streams.get_state(loop.agent), "env": self._pickled(loop.env)}
+        rest = {
+            "streams": streams.get_state(loop.agent),
+            "env": self._pickled(loop.env),
+            "made_from": self.made_from,
+        }
         (temporary / "loop.pkl").write_bytes(pickle.dumps(rest, protocol=5))
         written = sorted(file for file in temporary.rglob("*") if file.is_file())
         sums = {str(file.relative_to(temporary)): _checksum(file.read_bytes()) for file in written}
@@ -137,8 +147,23 @@ class Checkpoints(Observer):
         return None
 
 
-def restore(loop: Any, path: Path) -> None:
+class Newest(Observer):
+    """Gives the agent of the newest checkpoint to a loop that only evaluates."""
+
+    def begin(self, loop: Any) -> None:
+        """Load the agent, and count from where it stood."""
+        for path in sound(loop.directory / "checkpoints"):
+            state = load_state(path) or {}
+            loop.agent.load(path / "agent")
+            loop.episodes, loop.steps = state["episodes"], state["steps"]
+            break
+
+
+def restore(loop: Any, path: Path, made_from: dict[str, Any]) -> None:
     """Put `loop` where the checkpoint at `path` was written. Unpickles: only for trusted runs.
+
+    A fork may have another seed or another environment: `made_from` tells, and the streams or the
+    environment are then the new ones.
 
     Raises:
         Failure: no sound checkpoint lies there.
@@ -146,13 +171,15 @@ def restore(loop: Any, path: Path) -> None:
     state = load_state(path)
     if state is None:
         raise Failure(f"{path} is not a sound checkpoint")
+    fresh = streams.get_state(loop.agent)
     loop.agent.load(path / "agent")
     rest = pickle.loads((path / "loop.pkl").read_bytes())
-    if rest["env"] is not None:
+    if rest["env"] is not None and rest["made_from"]["env"] == made_from["env"]:
         loop.env.close()
         loop.env = pickle.loads(rest["env"])
     loop.load_state_dict(state)
-    streams.set_state(loop.agent, rest["streams"])
+    same_seed = rest["made_from"]["seed"] == made_from["seed"]
+    streams.set_state(loop.agent, rest["streams"] if same_seed else fresh)
 
 
 def sound(directory: Path) -> Iterator[Path]:
@@ -177,14 +204,18 @@ def load_state(path: Path) -> dict[str, Any] | None:
         return None
 
 
+def episode(path: Path) -> int:
+    """Return how many training episodes went before the checkpoint at `path`."""
+    return int(path.name.partition("-")[2])
+
+
 def _name(loop: Any) -> str:
     return f"episode-{loop.episodes:06d}"
 
 
 def _names(directory: Path) -> list[str]:
     """Return the checkpoints' names, the newest first."""
-    found = [path.name for path in directory.glob("episode-*")]
-    return sorted(found, key=lambda name: int(name.partition("-")[2]), reverse=True)
+    return [path.name for path in sorted(directory.glob("episode-*"), key=episode, reverse=True)]
 
 
 def _checksum(data: bytes) -> str:

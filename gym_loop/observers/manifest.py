@@ -34,7 +34,7 @@ class Manifest(Observer):
     def open(self, cfg: Any, directory: Path) -> None:
         """Lock the directory and write the state `running`."""
         self.directory = directory
-        self.lock = open(directory / ".lock", "w")
+        self.lock = open(directory / manifest.LOCK, "w")
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -67,7 +67,7 @@ class Manifest(Observer):
         for kept in ("parent", "overrides", "command"):  # what the first launch said of the run
             if kept in known:
                 self.content[kept] = known[kept]
-        files.write_json(directory / manifest.NAME, self.content)
+        manifest.write(directory, self.content)
 
     def begin(self, loop: Any) -> None:
         """Add what takes a moment to find out."""
@@ -103,7 +103,7 @@ class Manifest(Observer):
                 self.content[name] = getattr(self.loop, name)
             self.content["seconds"] = round(self.loop.seconds, 3)
             self.content["versions"] = _versions()
-        files.write_json(self.directory / manifest.NAME, self.content)
+        manifest.write(self.directory, self.content)
 
 
 def _program() -> str:

@@ -1,8 +1,10 @@
 """How a run is doing: a bar on a terminal, a log line now and then elsewhere, a summary."""
 
 import logging
+import math
 import sys
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ class Progress(Observer):
 
     def __init__(self) -> None:
         self.returns: deque[float] = deque(maxlen=WINDOW)
-        self.best: tuple[float, int] | None = None
+        self.best: Sequence[Any] | None = None  # return, episode
         self.evaluation: list[float] = []
         self.loop: Any = None
         self.bar: Any = None
@@ -94,11 +96,38 @@ class Progress(Observer):
         else:
             print(f"run: {_short(self.directory)}")
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the last returns and the best one."""
+        return {"returns": list(self.returns), "best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.returns.extend(state.get("returns", ()))
+        self.best = state.get("best")
+
     def _stop(self) -> None:
         if self.bar:
             self.show(self.loop.seconds)
             self.bar.stop()
             self.bar = None
+
+
+class Summary(Observer):
+    """Prints the returns of an evaluation that is all there is to a launch."""
+
+    def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
+        """Print mean, standard deviation, minimum and maximum return."""
+        returns = [episode.ret for episode in episodes]
+        if not returns:
+            print("no episode was played: loop.eval_episodes is 0")
+            return
+        mean = math.fsum(returns) / len(returns)
+        deviation = math.sqrt(math.fsum((r - mean) ** 2 for r in returns) / len(returns))
+        print(f"{len(returns)} episodes in {_short(loop.directory)}")
+        print(
+            f"return: mean {mean:.6g}, standard deviation {deviation:.6g}, "
+            f"minimum {min(returns):.6g}, maximum {max(returns):.6g}"
+        )
 
 
 def _short(path: Path) -> str:
@@ -120,9 +149,11 @@ def _bar(loop: Any) -> Any:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        Progress as Bar,
         TextColumn,
         TimeRemainingColumn,
+    )
+    from rich.progress import (
+        Progress as Bar,
     )
 
     bar = Bar(

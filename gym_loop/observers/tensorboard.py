@@ -13,11 +13,18 @@ from google_crc32c import value as crc32c
 from gym_loop.observers import Observer
 from gym_loop.runs import files
 
+PREFIX = "events.out.tfevents."
+
 
 class TensorBoard(Observer):
-    """Writes `train/return`, `train/length`, `agent/<metric>` and `eval/return` over steps."""
+    """Writes `train/return`, `train/length`, `agent/<metric>` and `eval/return` over steps.
 
-    def __init__(self) -> None:
+    Args:
+        append: keep all events that are there, instead of those of the restored checkpoint.
+    """
+
+    def __init__(self, append: bool = False) -> None:
+        self.append = append
         self.files: dict[str, EventFile] = {}
         self.state: dict[str, Any] = {}
 
@@ -25,7 +32,10 @@ class TensorBoard(Observer):
         """Cut the events back to what has been restored."""
         for name in ("logdir", "eval_logdir"):
             folder = loop.directory / loop.parameters.get(name, f"./{name}")
-            self.files[name] = EventFile(folder, self.state.get(name, {}), loop.steps)
+            sizes = self.state.get(name, {})
+            if self.append:
+                sizes = {p.name: p.stat().st_size for p in folder.glob(f"{PREFIX}*")}
+            self.files[name] = EventFile(folder, sizes, loop.steps, purge=not self.append)
 
     def end_episode(self, loop: Any, episode: Any) -> None:
         """Write one event for a training episode."""
@@ -64,12 +74,14 @@ class EventFile:
     When it cannot be written, one warning is logged and events are dropped.
     """
 
-    def __init__(self, folder: Path, sizes: dict[str, int], steps: int) -> None:
-        self.folder, self.sizes, self.steps = folder, sizes, steps
-        for path in folder.glob("events.out.tfevents.*"):
+    def __init__(self, folder: Path, sizes: dict[str, int], steps: int, purge: bool = True) -> None:
+        self.folder, self.sizes, self.steps, self.purge = folder, sizes, steps, purge
+        for path in folder.glob(f"{PREFIX}*"):
             size = sizes.get(path.name, 0)
             files.cut(path, size) if size else path.unlink()
         self.file: BinaryIO | None = None
+        self.event: Any = None
+        self.values: dict[str, Any] = {}
         self.broken = False
 
     def add(self, step: int, scalars: dict[str, float]) -> None:
@@ -103,7 +115,7 @@ class EventFile:
         old = sorted(self.sizes)
         # Readers take the files in the order of their names.
         stamp = max(int(now), int(old[-1].split(".")[3]) + 1 if old else 0)
-        name = f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}"
+        name = f"{PREFIX}{stamp:010d}.{socket.gethostname()}.{os.getpid()}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.file = open(self.folder / name, "ab", buffering=0)
@@ -112,11 +124,11 @@ class EventFile:
             return False
         self.name, self.sizes[name] = name, 0
         self._write(Event(wall_time=now, file_version="brain.Event:2"))
-        if old:
+        if old and self.purge:
             start = Event(wall_time=now, step=self.steps + 1)
             start.session_log.status = SessionLog.START
             self._write(start)
-        self.event, self.values = Event(), {}
+        self.event = Event()
         return True
 
     def _write(self, event: Any) -> None:

@@ -24,8 +24,7 @@ def claim(cfg: DictConfig) -> None:
     asked = any(o.split("=")[0] == "hydra.run.dir" for o in cfg.hydra.overrides.hydra)
     directory = Path(cfg.hydra.run.dir)
     if asked:
-        task = {name: node for name, node in cfg.items() if name != "hydra"}
-        if is_finished(directory, OmegaConf.to_container(OmegaConf.create(task), resolve=True)):
+        if is_finished(directory, task_config(cfg)):
             print(f"{directory} is finished. `gym-loop resume` with new limits extends it.")
             raise SystemExit(0)
         directory.mkdir(parents=True, exist_ok=True)
@@ -44,6 +43,13 @@ def claim(cfg: DictConfig) -> None:
         raise Mistake(f"cannot create {directory}: {error.strerror}") from None
     with read_write(cfg.hydra.run):
         cfg.hydra.run.dir = str(unique)
+
+
+def task_config(cfg: DictConfig) -> dict[str, Any]:
+    """Return the config without Hydra's own part, resolved, as run.json holds it."""
+    own = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "hydra"])
+    content: dict[str, Any] = OmegaConf.to_container(own, resolve=True)  # type: ignore[assignment]
+    return content
 
 
 def is_finished(directory: Path, config: Any) -> bool:

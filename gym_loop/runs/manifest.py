@@ -1,10 +1,13 @@
-"""Reading run.json."""
+"""run.json: reading it, writing it, and whether somebody is at it."""
 
+import fcntl
 import json
 from pathlib import Path
 from typing import Any
 
-NAME = "run.json"
+from gym_loop.runs import files
+
+NAME, LOCK = "run.json", ".lock"
 FORMAT = 1
 
 
@@ -15,3 +18,20 @@ def read(directory: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) and "state" in content else None
+
+
+def write(directory: Path, content: dict[str, Any]) -> None:
+    """Replace `directory`'s run.json."""
+    files.write_json(directory / NAME, content)
+
+
+def is_locked(directory: Path) -> bool:
+    """Return whether a process on this machine is running the run in `directory`."""
+    try:
+        with open(directory / LOCK) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False

@@ -63,18 +63,13 @@ class Options(ConfigSource):
         """Return the config of an option."""
         name = config_path.removesuffix(".yaml")
         if name in in_memory:
-            return self._result(in_memory[name], {})
+            return self._result(in_memory[name], {"package": None})
         group, _, option = name.partition("/")
         return self._result(option_config(group, option.removeprefix("./")), {"package": group})
 
     def _result(self, content: dict[str, Any], header: dict[str, Any]) -> ConfigResult:
-        content = dict(content)
         config = OmegaConf.create(content)
-        defaults = config.pop("defaults", None)
-        result = ConfigResult(provider="gym_loop", path=self.path, config=config, header=header)
-        if defaults is not None:
-            result.defaults_list = defaults
-        return result
+        return ConfigResult(provider="gym_loop", path=self.path, config=config, header=header)
 
 
 def option_config(group: str, option: str) -> dict[str, Any]:

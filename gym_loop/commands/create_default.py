@@ -1,0 +1,80 @@
+"""Write a run config, every parameter at its default."""
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gym_loop.commands import run_click
+from gym_loop.mistake import Mistake
+
+HEADER = """# A run config of gym_loop. Launch it: gym-loop train -c {name} [overrides]
+# Directories are relative to the run's own; null means no limit.
+"""
+
+
+@click.command("create-default")
+@click.option("--agent", default="gym_loop.agents.RandomAgent", metavar="CLASS", show_default=True)
+@click.option("--loop", default="gym_loop.loops.DefaultLoop", metavar="CLASS", show_default=True)
+@click.option(
+    "--env",
+    default="Pendulum-v1",
+    metavar="ID",
+    show_default=True,
+    help="An id of gym's, LIBRARY:ID or a class.",
+)
+@click.option("--run-config", required=True, type=Path, metavar="FILE", help="Where to write it.")
+@click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
+def create_default(agent: str, loop: str, env: str, run_config: Path, force: bool) -> None:
+    """Write a self-contained run config: agent, env and loop, every parameter at its default.
+
+    CLASS is package.module:Class or path/to/file.py:Class.
+    """
+    import yaml
+
+    from gym_loop.runs import files
+    from gym_loop.sweeps import sources
+
+    if run_config.exists() and not force:
+        raise Mistake(f"{run_config} exists; choose another name, or --force to overwrite it")
+    text = HEADER.format(name=run_config)
+    for group, option in {"agent": agent, "env": env, "loop": loop}.items():
+        option = f"gym:{option}" if group == "env" and ":" not in option else option
+        dotted = ":" not in option
+        content = (
+            {"_target_": option, **sources.default_parameters(sources.load_class(option, group))}
+            if dotted
+            else sources.option_config(group, option)
+        )
+        comments = parameter_comments(sources.load_class(content["_target_"], group))
+        text += f"{group}:\n"
+        for name, value in content.items():
+            dumped = yaml.safe_dump(value, default_flow_style=True, width=1000)
+            comment = f"  # {comments[name]}" if name in comments else ""
+            text += f"  {name}: {dumped.removesuffix('...' + chr(10)).strip()}{comment}\n"
+    text += "seed: 0  # fixes everything\n"
+    try:
+        files.write(run_config, text)
+    except OSError as error:
+        raise Mistake(f"cannot write {run_config}: {error.strerror}") from None
+    print(f"wrote {run_config}; launch it with: gym-loop train -c {run_config}")
+
+
+def parameter_comments(target: Any) -> dict[str, str]:
+    """Return, for each parameter, the first sentence that a docstring has: `name: sentence`."""
+    comments: dict[str, str] = {}
+    methods = (getattr(target, "get_default_parameters", None), getattr(target, "__init__", None))
+    for documented in (*methods, target):
+        doc = inspect.getdoc(documented) or ""
+        for name, text in re.findall(
+            r"^ +(\w+)(?: \(.+?\))?: (.+(?:\n {8,}.+)*)", doc, re.MULTILINE
+        ):
+            comments[name] = re.split(r"(?<=[^.])\. ", " ".join(text.split()))[0].rstrip(".")
+    return comments
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command."""
+    run_click(create_default, arguments)

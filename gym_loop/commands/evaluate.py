@@ -1,0 +1,49 @@
+"""Play episodes without learning, from RUN_DIR or -c FILE."""
+
+import functools
+from pathlib import Path
+
+import click
+
+from gym_loop.commands import run_click
+from gym_loop.mistake import Mistake
+
+
+@click.command("evaluate")
+@click.option("-c", "--run-config", type=Path, metavar="FILE", help="Evaluate this run config.")
+@click.argument("words", nargs=-1, metavar="[RUN_DIR] [OVERRIDES]...")
+def evaluate(run_config: Path | None, words: tuple[str, ...]) -> None:
+    """Play `loop.eval_episodes` episodes without learning, and print their returns.
+
+    In RUN_DIR the agent of the newest checkpoint plays. Recordings and events go into the
+    evaluation directories; nothing else in RUN_DIR changes.
+    """
+    from gym_loop import launch
+    from gym_loop.runs import claim, plugin, stored  # noqa: F401  the plugin hangs the claim on
+
+    overrides = list(words)
+    if run_config is not None:
+        config = stored.load_file(run_config)
+    elif words and "=" not in words[0]:
+        directory = Path(overrides.pop(0))
+        config = stored.load_run(directory)["config"]
+        if not (directory / "checkpoints").is_dir():
+            raise Mistake(f"{directory} has no checkpoint to evaluate")
+        # The directory belongs to its run: nothing is claimed, and Hydra's files stay as they are.
+        launch.prepare.remove(claim.claim)
+        overrides += [f"hydra.run.dir={stored.quoted(directory)}", "hydra.output_subdir=null"]
+    else:
+        raise Mistake(
+            "expected a run's directory, or -c FILE; `gym-loop evaluate --help` shows how"
+        )
+    config = {name: node for name, node in config.items() if name != "observers"}
+    overrides = ["observers=evaluation", *overrides]
+    name = stored.compose_with(config, overrides)
+    task = functools.partial(launch.run, evaluate=True)
+    functools.update_wrapper(task, launch.run)
+    launch.launch(overrides, name, task)
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command."""
+    run_click(evaluate, arguments)

@@ -1,0 +1,59 @@
+"""Show what gym-loop can do."""
+
+import ast
+from pathlib import Path
+
+from gym_loop import __version__
+
+PACKAGE = Path(__file__).parents[1]
+CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
+
+TEXT = """gym-loop {version}: launch reinforcement-learning experiments.
+
+  gym-loop agent=random env=pendulum             train, evaluate, leave a directory
+  gym-loop agent=my_agent.py:MyAgent             your own agent, with no YAML
+  gym-loop env=gymnasium:CartPole-v1 seed=3      any environment, by its id
+  gym-loop -m env=pendulum,cartpole seed=0,1,2   a sweep
+  gym-loop agent=random --cfg job                show the config and do nothing
+
+Options, from here and from ./conf (`group=option`; then `group.key=value`):
+{options}
+
+Commands (`gym-loop COMMAND --help`):
+{commands}
+
+Hydra's own flags (-m, --cfg, --info, ...): gym-loop --hydra-help"""
+
+
+def main(arguments: list[str]) -> None:
+    """Print the help. Nothing is imported that could make it slow."""
+    print(TEXT.format(version=__version__, options=options(), commands=commands()))
+
+
+def options() -> str:
+    """Return a line for each group of options."""
+    groups: dict[str, list[str]] = {}
+    for conf in dict.fromkeys((CONF.resolve(), Path("conf").resolve())):
+        for file in sorted(conf.glob("[!.]*/**/*.yaml")):
+            group, _, option = str(file.relative_to(conf).with_suffix("")).partition("/")
+            if group != "hydra":
+                groups.setdefault(group, []).append(option)
+    lines = []
+    for group, names in groups.items():
+        line = f"  {group + '=':<13}"
+        for name in names:
+            if len(line) + len(name) > 78:
+                lines.append(line.rstrip())
+                line = " " * 15
+            line += f"{name} "
+        lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def commands() -> str:
+    """Return a line for each sub-command: the first line of its module's docstring."""
+    lines = []
+    for file in sorted(Path(__file__).parent.glob("[a-z]*.py")):
+        doc = ast.get_docstring(ast.parse(file.read_text())) or ""
+        lines.append(f"  {file.stem.replace('_', '-'):<16} {doc.splitlines()[0]}")
+    return "\n".join(lines)

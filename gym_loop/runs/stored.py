@@ -1,0 +1,98 @@
+"""Composing a config that lies in a file or in a run's directory, with overrides."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from gym_loop import launch
+from gym_loop.mistake import Mistake, nearest
+from gym_loop.runs import manifest
+
+GROUPS = ("agent", "env", "loop")
+NAME = "run"  # of the config in memory
+
+
+def load_file(path: Path) -> dict[str, Any]:
+    """Return the run config in a YAML file.
+
+    Raises:
+        Mistake: it cannot be read, or is not a run config.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        near = nearest(str(path), (str(file) for file in path.parent.glob("*.y*ml")))
+        raise Mistake(f"cannot read {path}: {error.strerror}{near}") from None
+    except UnicodeDecodeError:
+        raise Mistake(f"cannot read {path}: it is not a text file; expected YAML") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or error
+        raise Mistake(f"{where}: not YAML: {problem}") from None
+    if not isinstance(content, dict):
+        raise Mistake(
+            f"{path} holds a {type(content).__name__}; expected a mapping with agent, env and loop"
+        )
+    for group in GROUPS:
+        section = content.get(group)
+        if section is None:
+            near = nearest(group, content)
+            raise Mistake(f"{path} has no {group!r}{near or '; expected agent, env and loop'}")
+        if not isinstance(section, dict) or "_target_" not in section:
+            old = isinstance(section, dict) and ("class" in section or "name" in section)
+            hint = "a run config of an older version; " if old else ""
+            raise Mistake(
+                f"{path}: {group} has no _target_: {hint}expected `_target_: "
+                f"package.module.Class` and its parameters beside it "
+                f"(`gym-loop create-default --run-config FILE` writes one)"
+            )
+    return content
+
+
+def load_run(directory: Path) -> dict[str, Any]:
+    """Return the content of a run's run.json.
+
+    Raises:
+        Mistake: there is no run in `directory`.
+    """
+    known = manifest.read(directory)
+    if known is None or not isinstance(known.get("config"), dict):
+        where = "no such directory" if not directory.exists() else f"no readable {manifest.NAME}"
+        raise Mistake(
+            f"{directory} is not a run: {where} in it"
+            if directory.exists()
+            else f"{directory} is not a run: {where}"
+        )
+    return known
+
+
+def compose_with(config: dict[str, Any], overrides: list[str]) -> str:
+    """Make `config` a primary config to launch with `overrides`, and return its name.
+
+    `agent=`, `env=` and `loop=` among the overrides take the place of the config's own.
+    """
+    from gym_loop.sweeps.sources import default_parameters, in_memory, load_class
+
+    base = OmegaConf.to_container(OmegaConf.load(launch.CONF / "config.yaml"))
+    assert isinstance(base, dict)
+    given = {word.split("=")[0] for word in overrides}
+    content: dict[str, Any] = {"seed": base["seed"], "hydra": base["hydra"]}
+    for name, section in config.items():
+        if name in GROUPS and name not in given:
+            known = default_parameters(load_class(section["_target_"], name))
+            section = {**known, **section}
+        if name not in given or name not in (*GROUPS, "observers"):
+            content[name] = section
+    # What the config itself says stands in for the option that conf/ would choose.
+    chosen = (d for d in base["defaults"] if isinstance(d, dict))
+    defaults = ["_self_", *({k: None if k in content else v for k, v in d.items()} for d in chosen)]
+    in_memory[NAME] = content | {"defaults": defaults}
+    return NAME
+
+
+def quoted(path: Path) -> str:
+    """Return an absolute path as a value that Hydra's grammar takes whole."""
+    return "'" + str(path.absolute()).replace("\\", "\\\\").replace("'", "\\'") + "'"
