@@ -1,0 +1,36 @@
+"""The options of `conf/env`."""
+
+import pkgutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+OPTIONS = {
+    path.stem: yaml.safe_load(path.read_text())
+    for path in sorted((Path(__file__).parents[2] / "conf" / "env").glob("*.yaml"))
+}
+OPEN = {"gym", "gymnasium"}  # their id is for the user to give
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_has_the_same_keys(name):
+    assert list(OPTIONS[name]) == ["_target_", "id", "kwargs", "imports"]
+    assert OPTIONS[name]["kwargs"] == {}
+    assert OPTIONS[name]["imports"] == []
+
+
+@pytest.mark.parametrize("name", sorted(set(OPTIONS) - OPEN))
+def test_every_option_makes_the_environment_it_names(name):
+    option = dict(OPTIONS[name])
+    make, id = pkgutil.resolve_name(option.pop("_target_")), option["id"]
+    option.pop("imports")  # the launcher's
+    env = make(**option)
+    assert env.spec.id == id
+    assert name.replace("_", "") == id.partition("-v")[0].lower()
+
+
+@pytest.mark.parametrize("name", sorted(OPEN))
+def test_the_open_options_leave_the_id_to_the_user(name):
+    assert OPTIONS[name]["id"] == "???"
+    assert OPTIONS[name]["_target_"] == f"gym_loop.envs.make_{name}"
