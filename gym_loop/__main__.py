@@ -7,42 +7,30 @@ from pathlib import Path
 
 from gym_loop.mistake import Mistake, nearest
 
-COMMANDS = Path(__file__).parent / "commands"
-
 
 def main() -> None:
     """Run the command line; exit 0, 1 for a run that failed, 2 for a mistake in the request."""
-    if os.getcwd() not in sys.path:  # where a console script does not look
-        sys.path.insert(0, os.getcwd())
-    argv = sys.argv[1:] or ["--help"]
+    sys.path.insert(0, os.getcwd())  # where a console script does not look
     try:
-        dispatch(argv[0], argv[1:])
+        dispatch(*(sys.argv[1:] or ["--help"]))
     except Mistake as mistake:
-        print(f"gym-loop: {mistake.message}", file=sys.stderr)
-        sys.exit(mistake.code)
+        sys.exit(mistake.show())
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        from gym_loop.launch import report
-
-        sys.exit(report(error))
+        sys.exit(importlib.import_module("gym_loop.launch").report(error))
 
 
-def dispatch(first: str, rest: list[str]) -> None:
+def dispatch(first: str, *rest: str) -> None:
     """Hand the command line over to the sub-command that `first` names, or launch."""
-    commands = {file.stem.replace("_", "-"): file.stem for file in COMMANDS.glob("[a-z]*.py")}
-    name = "help" if first in ("--help", "-h") and "help" in commands else first
-    if name in commands:
-        importlib.import_module(f"gym_loop.commands.{commands[name]}").main(rest)
-    elif first[0].isalpha() and "=" not in first:
-        raise Mistake(
-            f"no command {first!r}{nearest(first, commands)} "
-            f"Expected an override such as env=pendulum, or one of: {', '.join(sorted(commands))}"
-        )
+    files = (Path(__file__).parent / "commands").glob("[a-z]*.py")
+    commands = {file.stem.replace("_", "-"): file.stem for file in files}
+    if command := commands.get("help" if first in ("--help", "-h") else first):
+        importlib.import_module(f"gym_loop.commands.{command}").main([*rest])
+    elif first[:1].isalpha() and "=" not in first:
+        raise Mistake(f"no command {first!r}{nearest(first, commands)} (see gym-loop --help)")
     else:
-        from gym_loop.launch import launch
-
-        launch([first, *rest])
+        importlib.import_module("gym_loop.launch").launch([first, *rest])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What goes wrong, said in one line for the person at the keyboard."""
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -13,6 +14,11 @@ class Mistake(SystemExit):
     def __init__(self, message: str) -> None:
         super().__init__(2)
         self.message = " ".join(message.split())
+
+    def show(self) -> int:
+        """Print the line; return the exit code."""
+        print(f"gym-loop: {self.message}", file=sys.stderr)
+        return 2
 
 
 class Failure(Exception):

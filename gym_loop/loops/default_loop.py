@@ -38,44 +38,28 @@ class DefaultLoop(BaseLoop):
             eval_record_dir: where evaluation's recordings go
             eval_logdir: TensorBoard events of evaluation
         """
-        return {
-            "max_episodes": 5,
-            "max_steps": None,
-            "max_time": None,
-            "max_episode_len": 5000,
-            "random_episodes": 0,
-            "render": False,
-            "record": False,
-            "record_every": 1,
-            "record_dir": "./episode_records",
-            "logdir": "./logs",
-            "trace": True,
-            "episodes_per_checkpoint": 10,
-            "time_per_checkpoint": None,
-            "keep_checkpoints": 2,
-            "episodes_per_eval": None,
-            "eval_episodes": 10,
-            "eval_render": False,
-            "eval_record": False,
-            "eval_record_dir": "./eval_records",
-            "eval_logdir": "./eval_logs",
-        }
+        length = {"max_episodes": 5, "max_steps": None, "max_time": None, "max_episode_len": 5000}
+        training = {"random_episodes": 0, "logdir": "./logs", "trace": True}
+        watching = {"render": False, "record": False, "record_every": 1}
+        recording = {"record_dir": "./episode_records", "eval_record_dir": "./eval_records"}
+        checkpoints = {"episodes_per_checkpoint": 10, "time_per_checkpoint": None}
+        evaluation = {"episodes_per_eval": None, "eval_episodes": 10, "eval_logdir": "./eval_logs"}
+        watched = {"eval_render": False, "eval_record": False, "keep_checkpoints": 2}
+        return length | training | watching | recording | checkpoints | evaluation | watched
 
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
         """Raise ValueError for a count or a time that makes no sense."""
         for name, value in parameters.items():
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            least = 0 if name in ("random_episodes", "eval_episodes") else 1
-            least = 0 if "time" in name else least
-            if number and not value >= least:
+            least = 0 if name in ("random_episodes", "eval_episodes") or "time" in name else 1
+            if type(value) in (int, float) and not value >= least:  # NaN is not either
                 raise ValueError(f"{name} is {value}; expected at least {least}")
 
     def train(self) -> None:
         """Play training episodes until the run's end, or until `stop` is set."""
         per_eval = self.parameters["episodes_per_eval"]
         while not (self.stop or self.finished):
-            self.play(self.begin_episode(self.env, self.episodes, training=True))
+            self.play(self.episodes, True)
             if per_eval and self.episodes % per_eval == 0:
                 self.evaluate()
             self.notify("end_cycle", self)
@@ -84,14 +68,8 @@ class DefaultLoop(BaseLoop):
     @property
     def finished(self) -> bool:
         """Whether the number of episodes or steps that was asked for has been played."""
-        limits = (
-            (self.parameters["max_episodes"], self.episodes),
-            (
-                self.parameters["max_steps"],
-                self.steps,
-            ),
-        )
-        return any(limit is not None and count >= limit for limit, count in limits)
+        limits = {"max_episodes": self.episodes, "max_steps": self.steps}
+        return any(n >= (self.parameters[name] or math.inf) for name, n in limits.items())
 
     def evaluate(self) -> list[Episode]:
         """Play `eval_episodes` episodes without `memorize` and `update`, and return them.
@@ -99,67 +77,54 @@ class DefaultLoop(BaseLoop):
         Nothing in training changes: the environment and the seeds are evaluation's own, and the
         agent's attributes and every random stream are put back.
         """
+        self.eval_env = self.eval_env or self.make_eval_env()
         with preserved(self.agent):
             self.agent.training = False
-            numbers = range(self.parameters["eval_episodes"])
-            played = [
-                self.play(self.begin_episode(self.eval_env, n, training=False)) for n in numbers
-            ]
+            played = [self.play(n, False) for n in range(self.parameters["eval_episodes"])]
         self.notify("end_evaluation", self, played)
         return played
 
-    def begin_episode(self, env: Any, number: int, *, training: bool) -> Episode:
-        """Return the episode to be played, with its reset seed."""
-        seed = episode_seed(self.seed, number, "train" if training else "eval")
-        index = number if training else self.evaluated
-        return Episode(number, seed, env, training, self.steps, index)
-
-    def play(self, episode: Episode) -> Episode:
-        """Play one episode: reset, then act, step, memorize and update until it ends."""
-        agent, env, number, learn = self.agent, episode.env, episode.number, episode.training
-        act, memorize, update, step = agent.act, agent.memorize, agent.update, env.step
-        keep_action, keep_reward = episode.actions.append, episode.rewards.append
-        hooks, copy = self.step_hooks, np.array
-        arrays = env.action_space.shape != ()  # which an agent may use again and again
-
+    def play(self, number: int, learn: bool) -> Episode:
+        """Play episode `number`: reset, then act, step, memorize and update until it ends."""
+        agent, env = self.agent, self.env if learn else self.eval_env
+        seed = episode_seed(self.seed, number, "train" if learn else "eval")
+        index = number if learn else self.evaluated
+        episode = Episode(number, seed, env, learn, self.steps, index)
         self.notify("begin_episode", self, episode)
+        act, memorize, update, step = agent.act, agent.memorize, agent.update, env.step
         if learn and number < self.parameters["random_episodes"]:
             env.action_space.seed(episode.seed)
-
-            def act(state: Any, episode_num: int) -> Any:
-                return env.action_space.sample()
+            act = lambda state, episode_num: env.action_space.sample()  # noqa: E731
+        keep_action, keep_reward = episode.actions.append, episode.rewards.append
+        hooks, arrays = self.step_hooks, env.action_space.shape != ()
 
         agent.begin_episode(number)
-        ob, _ = env.reset(seed=episode.seed)
+        ob, _ = env.reset(seed=seed)
         for hook in hooks:
             hook()
-        terminated = truncated = False
         for _ in range(self.parameters["max_episode_len"]):
             action = act(ob, number)
-            keep_action(copy(action) if arrays else action)
+            keep_action(np.array(action) if arrays else action)  # an agent may reuse its array
             next_ob, reward, terminated, truncated, _ = step(action)
             keep_reward(reward)
             if learn:
                 memorize(ob, action, reward, terminated, next_ob)
                 update(number)
-            if hooks:
-                for hook in hooks:
-                    hook()
+            for hook in hooks:
+                hook()
             if terminated or truncated:
                 break
             ob = next_ob
-        else:
-            truncated = True
-        agent.end_episode(number, bool(truncated))
+        episode.terminated = bool(terminated)
+        episode.truncated = bool(truncated) or not terminated  # by the env or by max_episode_len
+        agent.end_episode(number, episode.truncated)
 
         if learn:
-            self.episodes += 1
-            self.steps += episode.length
+            self.episodes, self.steps = self.episodes + 1, self.steps + episode.length
             episode.metrics = agent.metrics(number) or {}
         else:
             self.evaluated += 1
         episode.steps, episode.seconds = self.steps, self.seconds
         episode.ret = math.fsum(episode.rewards)  # exact: the same on every Python
-        episode.terminated, episode.truncated = bool(terminated), bool(truncated)
         self.notify("end_episode", self, episode)
         return episode

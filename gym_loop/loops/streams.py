@@ -1,6 +1,7 @@
-"""The random streams of a run: where they are, how they are seeded and put back."""
+"""The random streams of a run: how they are seeded, kept and put back."""
 
 import contextlib
+import copy
 import random
 import sys
 from collections.abc import Iterator
@@ -20,58 +21,45 @@ def seed_all(seed: int) -> None:
     """Seed the global streams of random, NumPy and, where it has been imported, torch."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    if torch := sys.modules.get("torch"):
-        torch.manual_seed(seed)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
 
 
-def get_state(agent: Any) -> dict[str, Any]:
-    """Return the state of every global stream and of the generators that `agent` holds."""
-    state = {
-        "random": random.getstate(),
-        "numpy": np.random.get_state(),
-        "agent": [generator.bit_generator.state for generator in _generators(agent)],
-    }
+def get_state() -> dict[str, Any]:
+    """Return the state of every global stream."""
+    state: dict[str, Any] = {"random": random.getstate(), "numpy": np.random.get_state()}
     if torch := sys.modules.get("torch"):
-        state["torch"] = torch.get_rng_state()
-        state["cuda"] = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        state |= {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
     return state
 
 
-def set_state(agent: Any, state: dict[str, Any]) -> None:
+def set_state(state: dict[str, Any]) -> None:
     """Put back what `get_state` returned."""
     random.setstate(state["random"])
     np.random.set_state(state["numpy"])
-    for generator, saved in zip(_generators(agent), state["agent"], strict=True):
-        generator.bit_generator.state = saved
-    if "torch" in state:
-        import torch
-
+    if "torch" in state and (torch := sys.modules.get("torch")):
         torch.set_rng_state(state["torch"])
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
 @contextlib.contextmanager
 def preserved(agent: Any) -> Iterator[None]:
-    """Undo, at the end of the block, what it did to random streams and attributes of `agent`."""
-    attributes, streams = dict(vars(agent)), get_state(agent)
+    """Undo, at the end of the block, what it did to random streams and attributes of `agent`.
+
+    Within the block the agent draws from copies of its generators and spaces. Attributes get
+    their values back; what is changed in place (a list, an array) stays changed.
+    """
+    attributes, state = dict(vars(agent)), get_state()
+    drawn = {k: v for k, v in attributes.items() if hasattr(v, "bit_generator") or is_space(v)}
+    vars(agent).update(copy.deepcopy(drawn))
     try:
         yield
     finally:
         vars(agent).clear()
         vars(agent).update(attributes)
-        set_state(agent, streams)
+        set_state(state)
 
 
-def _generators(agent: Any) -> Iterator[np.random.Generator]:
-    """Yield the agent's NumPy generators and those of its spaces, nested ones included."""
-    spaces = []
-    for value in vars(agent).values():
-        if isinstance(value, np.random.Generator):
-            yield value
-        elif hasattr(value, "sample") and hasattr(value, "np_random"):
-            spaces.append(value)
-    while spaces:
-        space = spaces.pop()
-        yield space.np_random
-        inner = getattr(space, "spaces", ())
-        spaces.extend(inner.values() if hasattr(inner, "values") else inner)
+def is_space(value: Any) -> bool:
+    """Return whether `value` is a space of gym or Gymnasium, with a stream of its own."""
+    return hasattr(value, "sample") and hasattr(value, "np_random")

@@ -18,6 +18,7 @@ from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
 from gym_loop.runs import files
 
+COUNTERS = ("episodes", "steps", "evaluated")
 SHARE = 0.02  # of a run's time: above it, a checkpoint that is due waits
 
 log = logging.getLogger(__name__)
@@ -114,16 +115,17 @@ class Checkpoints(Observer):
     def _write(self, loop: Any, path: Path) -> None:
         temporary = path.with_name(f"{files.TEMPORARY}{os.getpid()}-{path.name}")
         (temporary / "agent").mkdir(parents=True)
-        loop.agent.save(temporary / "agent")
+        save_agent(loop.agent, temporary / "agent")
         rest = {
-            "streams": streams.get_state(loop.agent),
+            "streams": streams.get_state(),
+            "drawn": drawn(loop.agent),
             "env": self._pickled(loop.env),
             "made_from": self.made_from,
         }
         (temporary / "loop.pkl").write_bytes(pickle.dumps(rest, protocol=5))
         written = sorted(file for file in temporary.rglob("*") if file.is_file())
         sums = {str(file.relative_to(temporary)): _checksum(file.read_bytes()) for file in written}
-        state = json.dumps({"files": sums, **loop.state_dict()}, indent=1)
+        state = json.dumps({"files": sums, **state_dict(loop)}, indent=1)
         (temporary / "state.json").write_text(f"{_checksum(state.encode())}\n{state}\n")
         for file in (*written, temporary / "state.json"):
             with open(file, "rb") as synced:
@@ -171,15 +173,69 @@ def restore(loop: Any, path: Path, made_from: dict[str, Any]) -> None:
     state = load_state(path)
     if state is None:
         raise Failure(f"{path} is not a sound checkpoint")
-    fresh = streams.get_state(loop.agent)
+    fresh = streams.get_state(), drawn(loop.agent)
     loop.agent.load(path / "agent")
     rest = pickle.loads((path / "loop.pkl").read_bytes())
     if rest["env"] is not None and rest["made_from"]["env"] == made_from["env"]:
         loop.env.close()
         loop.env = pickle.loads(rest["env"])
-    loop.load_state_dict(state)
+    load_state_dict(loop, state)
     same_seed = rest["made_from"]["seed"] == made_from["seed"]
-    streams.set_state(loop.agent, rest["streams"] if same_seed else fresh)
+    global_streams, own = (rest["streams"], rest["drawn"]) if same_seed else fresh
+    streams.set_state(global_streams)
+    for name, stream in own.items():
+        if isinstance(stream, dict):
+            getattr(loop.agent, name).bit_generator.state = stream
+        else:
+            setattr(loop.agent, name, stream)
+
+
+def drawn(agent: Any) -> dict[str, Any]:
+    """Return what the agent draws from: its spaces, and the states of its generators.
+
+    They are kept beside what the agent saves, for one whose own `save` leaves them out.
+    """
+    found = {name: value for name, value in vars(agent).items() if streams.is_space(value)}
+    for name, value in vars(agent).items():
+        if hasattr(value, "bit_generator"):
+            found[name] = value.bit_generator.state
+    return found
+
+
+def save_agent(agent: Any, directory: Path) -> None:
+    """Let the agent save itself.
+
+    Raises:
+        Failure: an attribute cannot be pickled; the message names it.
+    """
+    try:
+        agent.save(directory)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        for name, value in vars(agent).items():
+            try:
+                pickle.dumps(value)
+            except Exception:
+                raise Failure(
+                    f"{type(agent).__name__}.{name} cannot be saved ({error}); override "
+                    "save(directory) and load(directory), or keep it out of the agent"
+                ) from error
+        raise
+
+
+def state_dict(loop: Any) -> dict[str, Any]:
+    """Return a loop's counters and each observer's own state, as JSON can hold it."""
+    counters = {name: getattr(loop, name) for name in COUNTERS}
+    watched = {name: observer.state_dict() for name, observer in loop.observers.items()}
+    return counters | {"seconds": loop.seconds, "observers": watched}
+
+
+def load_state_dict(loop: Any, state: dict[str, Any]) -> None:
+    """Let a loop, and each of its observers, go on from what `state_dict` returned."""
+    for name in COUNTERS:
+        setattr(loop, name, state[name])
+    loop.began = time.perf_counter() - state["seconds"]
+    for name, observer in loop.observers.items():
+        observer.load_state_dict(state["observers"].get(name, {}))
 
 
 def sound(directory: Path) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 import fcntl
 import importlib.metadata
+import logging
 import os
 import shlex
 import socket
@@ -17,7 +18,7 @@ from omegaconf import OmegaConf
 
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
-from gym_loop.runs import files, manifest
+from gym_loop.runs import files, manifest, reporting
 
 PACKAGES = ("numpy", "gym", "gymnasium", "hydra-core", "torch", "jax", "stable-baselines3")
 
@@ -87,6 +88,8 @@ class Manifest(Observer):
         )
         state = "failed" if isinstance(error, Exception) else "stopped" if stopped else "finished"
         if isinstance(error, Exception):
+            logging.getLogger("gym_loop").error(reporting.message(error))
+            error.reported = True  # type: ignore[attr-defined]
             self.content["error"] = "".join(traceback.format_exception_only(error)).strip()
         if isinstance(error, Mistake):
             state, self.content["error"] = "failed", error.message

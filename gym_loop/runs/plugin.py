@@ -1,6 +1,8 @@
-"""Hangs the run directory on the launcher."""
+"""Hangs the run directory, and what is said of exceptions, on the launcher."""
 
 from gym_loop import launch
 from gym_loop.runs.claim import claim
+from gym_loop.runs.reporting import report
 
 launch.prepare.append(claim)
+launch.report = report

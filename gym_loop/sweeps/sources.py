@@ -2,7 +2,6 @@
 
 import inspect
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from gym_loop import launch
-from gym_loop.mistake import Failure, Mistake, nearest
+from gym_loop.mistake import Mistake, nearest
 
 GROUPS = ("agent", "env", "loop")
 # Passed by the launcher, so not for a config to give.
@@ -98,7 +97,6 @@ def load_class(target: str, group: str) -> Any:
 
     Raises:
         Mistake: there is none; the line says why.
-        Failure: the user's own module raised; the message is their traceback.
     """
     module, _, name = target.rpartition(":" if ":" in target else ".")
     try:
@@ -109,16 +107,13 @@ def load_class(target: str, group: str) -> Any:
         raise Mistake(
             f"{group}={target}: cannot import {module}: {type(error).__name__}: {reason}{where}"
         ) from None
-    except AttributeError as error:
+    except AttributeError:
         found = sys.modules.get(Path(module).stem if module.endswith(".py") else module)
-        if found is None or traceback.extract_tb(error.__traceback__)[-1].filename == module:
-            raise Failure(launch.user_traceback(error)) from error
+        if found is None or hasattr(found, name):
+            raise  # it comes from within the user's module
         classes = [key for key, value in vars(found).items() if inspect.isclass(value)]
-        raise Mistake(
-            f"{group}={target}: {module} has no {name!r}{nearest(name, classes)}"
-        ) from None
-    except Exception as error:
-        raise Failure(launch.user_traceback(error)) from error
+        near = nearest(name, classes)
+        raise Mistake(f"{group}={target}: {module} has no {name!r}{near}") from None
 
 
 def default_parameters(target: Any) -> dict[str, Any]:
