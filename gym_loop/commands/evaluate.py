@@ -19,9 +19,9 @@ def evaluate(run_config: Path | None, words: tuple[str, ...]) -> None:
     evaluation directories; nothing else in RUN_DIR changes.
     """
     from gym_loop import launch
-    from gym_loop.runs import claim, plugin, stored  # noqa: F401  the plugin hangs the claim on
+    from gym_loop.runs import claim, stored
 
-    overrides = list(words)
+    overrides, prepare = list(words), launch.prepare
     if run_config is not None:
         config = stored.load_file(run_config)
     elif words and "=" not in words[0]:
@@ -30,18 +30,21 @@ def evaluate(run_config: Path | None, words: tuple[str, ...]) -> None:
         if not (directory / "checkpoints").is_dir():
             raise Mistake(f"{directory} has no checkpoint to evaluate")
         # The directory belongs to its run: nothing is claimed, and Hydra's files stay as they are.
-        launch.prepare.remove(claim.claim)
+        prepare = [preparation for preparation in prepare if preparation is not claim.claim]
         overrides += [f"hydra.run.dir={stored.quoted(directory)}", "hydra.output_subdir=null"]
     else:
         raise Mistake(
             "expected a run's directory, or -c FILE; `gym-loop evaluate --help` shows how"
         )
-    config = {name: node for name, node in config.items() if name != "observers"}
+    # Training is not shown or recorded, since there is none.
+    config["loop"] = config["loop"] | {"render": False, "record": False}
+    config.pop("observers", None)
     overrides = ["observers=evaluation", *overrides]
     name = stored.compose_with(config, overrides)
     task = functools.partial(launch.run, evaluate=True)
     functools.update_wrapper(task, launch.run)
-    launch.launch(overrides, name, task)
+    with stored.preparations(*prepare):
+        launch.launch(overrides, name, task)
 
 
 def main(arguments: list[str]) -> None:

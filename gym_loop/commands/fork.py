@@ -23,13 +23,13 @@ def fork(directory: Path, at: int | None, overrides: tuple[str, ...]) -> None:
     The parent is left as it is. Loads a pickle: fork only what you trust.
     """
     from gym_loop import launch
-    from gym_loop.runs import plugin, stored  # noqa: F401  hangs the claim before what we add
+    from gym_loop.runs import stored
 
     known = stored.load_run(directory)
     checkpoint = find(directory, at)
-    launch.prepare.append(lambda cfg: plant(directory, checkpoint, cfg))
     name = stored.compose_with(known["config"], list(overrides))
-    launch.launch(list(overrides), name)
+    with stored.preparations(*launch.prepare, lambda cfg: plant(directory, checkpoint, cfg)):
+        launch.launch(list(overrides), name)
 
 
 def find(directory: Path, at: int | None) -> Path:

@@ -29,9 +29,11 @@ def resume(directory: Path, overrides: tuple[str, ...]) -> None:
     from gym_loop.runs import stored
 
     known = stored.load_run(directory)
-    launch.prepare.insert(0, lambda cfg: extend(directory, known, cfg, list(overrides)))
     name = stored.compose_with(known["config"], list(overrides))
-    launch.launch([*overrides, f"hydra.run.dir={stored.quoted(directory)}"], name)
+    with stored.preparations(
+        lambda cfg: extend(directory, known, cfg, list(overrides)), *launch.prepare
+    ):
+        launch.launch([*overrides, f"hydra.run.dir={stored.quoted(directory)}"], name)
 
 
 def extend(directory: Path, known: dict[str, Any], cfg: Any, overrides: list[str]) -> None:

@@ -10,6 +10,8 @@ def hide_greetings() -> None:
     Affects what is imported later. Warnings from anywhere else are shown as before.
     """
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "hide")
+    # Otherwise pygame.init() would have SDL swallow SIGTERM, and a run could not be stopped.
+    os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")
     # pygame.pkgdata imports pkg_resources, which newer setuptools warn about to every user.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", module=r"pygame\.")
     try:

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import pickle
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,7 +84,7 @@ class Checkpoints(Observer):
             directory.mkdir(exist_ok=True)
             path = directory / _name(loop)
             if path.exists() and load_state(path) is None:
-                shutil.rmtree(path)
+                files.remove(path)
             if not path.exists():
                 self._write(loop, path)
             _point(directory / "latest", path.name)
@@ -93,7 +92,7 @@ class Checkpoints(Observer):
                 _point(directory / "best", self.best_name)
             keep = {path.name, self.best_name, *_names(directory)[: self._keep(loop)]}
             for name in set(_names(directory)) - keep:
-                shutil.rmtree(directory / name)
+                files.remove(directory / name)
         except OSError as error:
             files.remove_leftovers(directory)
             raise Failure(files.disk_full(error, directory)) from error

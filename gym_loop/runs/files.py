@@ -53,6 +53,13 @@ def remove_leftovers(directory: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def remove(directory: Path) -> None:
+    """Delete a directory so that nobody ever sees a part of it."""
+    doomed = directory.with_name(f"{TEMPORARY}{os.getpid()}-old-{directory.name}")
+    directory.rename(doomed)
+    shutil.rmtree(doomed)
+
+
 def cut(path: Path, size: int) -> None:
     """Cut an append-only file back to `size` bytes; it stays absent when it is."""
     if path.exists() and path.stat().st_size > size:

@@ -1,5 +1,7 @@
 """Composing a config that lies in a file or in a run's directory, with overrides."""
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +98,14 @@ def compose_with(config: dict[str, Any], overrides: list[str]) -> str:
 def quoted(path: Path) -> str:
     """Return an absolute path as a value that Hydra's grammar takes whole."""
     return "'" + str(path.absolute()).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+@contextlib.contextmanager
+def preparations(*changed: Callable[[Any], None]) -> Iterator[None]:
+    """Have the launcher prepare a run with `changed` within the block."""
+    before = launch.prepare[:]
+    launch.prepare[:] = changed
+    try:
+        yield
+    finally:
+        launch.prepare[:] = before

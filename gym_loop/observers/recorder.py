@@ -1,0 +1,129 @@
+"""Videos of training and evaluation episodes, made while they are played."""
+
+import logging
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gym_loop.observers import Observer
+
+if TYPE_CHECKING:
+    from gym_loop.observers.video import Camera, Frame, VideoError, VideoWriter
+
+log = logging.getLogger(__name__)
+
+ENCODERS = 2  # that may still be busy with earlier episodes when another one is recorded
+
+
+class Recorder(Observer):
+    """Writes `record_dir/episode-000012.mp4` and the like, frames being streamed to an encoder.
+
+    `record` and `record_every` choose training episodes; `eval_record` takes every episode of
+    evaluation, numbered through the run. What fails is said once, and training goes on; each
+    later episode is tried again, for the disk may have been tidied.
+    """
+
+    def __init__(self) -> None:
+        self.hooks: list[Any] = []
+        self.camera: Camera | None = None
+        self.writer: VideoWriter | None = None  # of the episode that is being played
+        self.closing: deque[VideoWriter] = deque()  # of earlier ones, oldest first
+        self.able = True
+        self.warned = False
+
+    def begin(self, loop: Any) -> None:
+        """Remove what a killed run left, and look for the encoder before anything is played."""
+        for prefix in ("", "eval_"):
+            folder = _folder(loop, prefix)
+            if folder.is_dir():
+                from gym_loop.observers.video import remove_leftovers
+
+                remove_leftovers(folder)
+        if loop.parameters.get("record") or loop.parameters.get("eval_record"):
+            from gym_loop.observers.video import VideoError, encoder
+
+            try:
+                encoder()
+            except VideoError as error:
+                self.able = False
+                self._warn(error)
+
+    def begin_episode(self, loop: Any, episode: Any) -> None:
+        """Have every frame of the episode written, when it is to be recorded."""
+        prefix = "" if episode.training else "eval_"
+        every = loop.parameters.get("record_every", 1) if episode.training else 1
+        if not loop.parameters.get(f"{prefix}record") or episode.index % every or not self.able:
+            return
+        from gym_loop.observers.video import Camera, VideoError, VideoWriter, frames_per_second
+
+        self._settle(ENCODERS - 1)
+        folder = _folder(loop, prefix)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.writer = VideoWriter(
+                folder / f"episode-{episode.index:06d}.mp4", frames_per_second(episode.env)
+            )
+        except (OSError, ValueError) as error:
+            self._warn(VideoError(str(error)))
+            return
+        self.hooks = loop.step_hooks
+        self.camera = Camera.watch(self.hooks, episode.env, self._receive)
+
+    def end_episode(self, loop: Any, episode: Any) -> None:
+        """Let the encoder finish beside the next episodes."""
+        if self.camera:
+            self._unwatch()
+        if self.writer:
+            self.writer.finish()
+            self.closing.append(self.writer)
+            self.writer = None
+
+    def close(self, error: BaseException | None) -> None:
+        """Wait for the encoders; an episode that was not played to its end leaves no video."""
+        if self.camera:
+            self._unwatch()
+        if self.writer:
+            self.writer.abort()
+            self.writer = None
+        self._settle(0)
+
+    def _receive(self, frame: "Frame | VideoError") -> None:
+        from gym_loop.observers.video import VideoError
+
+        assert self.writer is not None
+        assert self.camera is not None
+        try:
+            if isinstance(frame, VideoError):
+                raise frame
+            self.writer.write(frame)
+        except VideoError as error:
+            self._warn(error)
+            self.camera.receivers.remove(self._receive)
+            self.writer.abort()
+            self.writer = None
+
+    def _unwatch(self) -> None:
+        from gym_loop.observers.video import Camera
+
+        Camera.unwatch(self.hooks, self._receive)
+        self.camera = None
+
+    def _settle(self, most: int) -> None:
+        """Forget encoders that are done, and wait for the oldest until at most `most` are not."""
+        while self.closing and (self.closing[0].done or len(self.closing) > most):
+            from gym_loop.observers.video import VideoError
+
+            try:
+                self.closing.popleft().wait()
+            except VideoError as error:
+                self._warn(error)
+
+    def _warn(self, error: Exception) -> None:
+        if not self.warned:
+            log.warning("%s; training goes on without this recording", error)
+        self.warned = True
+
+
+def _folder(loop: Any, prefix: str) -> Path:
+    default = "./eval_records" if prefix else "./episode_records"
+    return Path(loop.directory, loop.parameters.get(f"{prefix}record_dir", default))

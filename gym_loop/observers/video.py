@@ -1,0 +1,444 @@
+"""Frames of an environment, captions below them, and video files written while they come.
+
+Nothing heavy is imported here: the encoder, Pillow and NumPy's work start with the first frame.
+"""
+
+import errno
+import fcntl
+import functools
+import os
+import queue
+import re
+import secrets
+import shutil
+import subprocess
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gym_loop.runs import files
+
+Frame = npt.NDArray[np.uint8]  # (height, width, 3), RGB
+
+QUEUE_BYTES = 16_000_000  # of frames that wait for the encoder, at least one frame
+
+# How the encoder writes each format. Both run in constant memory: x264 without lookahead, and a
+# palette of each GIF frame's own, where one palette for all would keep every frame.
+# One thread: two cost more processor time and are no faster at these sizes.
+FORMATS = {
+    ".mp4": "-c:v libx264 -preset ultrafast -crf 20 -threads 1 -pix_fmt yuv420p "
+    "-movflags +faststart",  # so that a browser plays it before it has all of it
+    ".gif": "",
+}
+# A GIF counts time in 1/100 s, and browsers slow down anything above 50 frames a second.
+GIF_FPS = 50
+GIF_PALETTE = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1:dither=none"
+
+
+class VideoError(RuntimeError):
+    """A frame or a video cannot be made; the message is one line and says what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+def check_path(path: str | Path) -> Path:
+    """Return `path` if a video can be written there.
+
+    Raises:
+        ValueError: unknown format, or a directory that does not exist or cannot be written.
+    """
+    path = Path(path)
+    folder = path.parent
+    if path.suffix.lower() not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise ValueError(f"unknown video format {path.suffix!r} of {path}; known are {known}")
+    if not folder.is_dir():
+        raise ValueError(f"cannot write {path}: there is no directory {folder}")
+    if path.is_dir():
+        raise ValueError(f"cannot write {path}: it is a directory")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"cannot write {path}: no permission to write in {folder}")
+    return path
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Delete the recordings that killed writers left unfinished; those in the making stay."""
+    for leftover in directory.glob(f"{files.TEMPORARY}*"):
+        if leftover.suffix.lower() in FORMATS and not _is_being_written(leftover):
+            leftover.unlink(missing_ok=True)
+
+
+@functools.cache
+def encoder() -> str:
+    """Return the path of the encoder.
+
+    Raises:
+        VideoError: there is none.
+    """
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+
+        path = str(get_ffmpeg_exe())
+    except (ImportError, RuntimeError) as error:
+        raise VideoError(f"no video encoder: pip install imageio-ffmpeg ({error})") from error
+    if not shutil.which(path):
+        raise VideoError(f"no video encoder: {path} cannot be run (see IMAGEIO_FFMPEG_EXE)")
+    return path
+
+
+class VideoWriter:
+    """Writes one video, each frame as it comes, with an encoder that runs beside.
+
+    The file is complete or absent: it has a hidden name beside `path` until it is whole, and then
+    replaces `path` at once. End with `finish` and `wait`, `close`, or `abort`; as a context
+    manager it closes, or aborts on an exception. The encoder ends when this process does.
+
+    Args:
+        path: ends in .mp4 (H.264, plays everywhere) or .gif.
+        fps: frames a second; a GIF shows at most 50 and leaves out the others.
+
+    Raises:
+        ValueError: see `check_path`.
+    """
+
+    def __init__(self, path: str | Path, fps: float = 30.0) -> None:
+        self.path, self.fps = check_path(path), float(fps)
+        self._shape: tuple[int, ...] | None = None
+        self._error: VideoError | None = None
+        self._aborted = False
+        self._thread: threading.Thread | None = None
+
+    def write(self, frame: Any) -> None:
+        """Take a copy of `frame`, uint8 (height, width, 3); wait when the encoder is behind.
+
+        Raises:
+            VideoError: the frame is of another kind or size, or the encoder has failed.
+        """
+        frame = _checked(frame)
+        if self._shape is None:
+            self._start(frame.shape)
+        if frame.shape != self._shape:
+            raise VideoError(
+                f"cannot write {self.path}: the frame's shape changed from {self._shape} to "
+                f"{frame.shape}"
+            )
+        if self._error:
+            raise self._error
+        self._queue.put(frame.tobytes())
+
+    def finish(self) -> None:
+        """Say that no more frames come, and return at once; the encoder goes on beside."""
+        if self._thread:
+            self._queue.put(None)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do, after `finish`."""
+        return not (self._thread and self._thread.is_alive())
+
+    def wait(self) -> None:
+        """Wait, after `finish`, until the file is there. Without a frame, there is none.
+
+        Raises:
+            VideoError: the file could not be written.
+        """
+        if self._thread:
+            self._thread.join()
+        if self._error:
+            raise self._error
+
+    def close(self) -> None:
+        """`finish` and `wait`."""
+        self.finish()
+        self.wait()
+
+    def abort(self) -> None:
+        """Stop; leave no file, and an older one at `path` untouched."""
+        self._aborted = True
+        if self._thread:
+            self._process.kill()
+            self.finish()
+            self._thread.join()
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.abort() if kind else self.close()
+
+    def _start(self, shape: tuple[int, ...]) -> None:
+        height, width, _ = shape
+        self._temporary = self.path.with_name(
+            f"{files.TEMPORARY}{secrets.token_hex(4)}-{self.path.name}"
+        )
+        command = [encoder(), "-loglevel", "error", "-nostdin", "-y"]
+        command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
+        command += ["-framerate", f"{self.fps:g}", "-i", "pipe:0"]
+        suffix = self.path.suffix.lower()
+        if suffix == ".gif":
+            slower = f"fps={GIF_FPS}," if self.fps > GIF_FPS else ""
+            command += ["-filter_complex", f"[0:v]{slower}{GIF_PALETTE}"]
+        elif height % 2 or width % 2:
+            command += ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2"]  # what yuv420p can hold
+        command += [*FORMATS[suffix].split(), str(self._temporary.absolute())]
+        self._file = -1
+        try:
+            self._file = os.open(self._temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+            _lock(self._file)
+            self._complaints: IO[bytes] = tempfile.TemporaryFile()
+            self._process = subprocess.Popen(
+                command,
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._complaints,
+                start_new_session=True,  # Ctrl-C goes to the terminal's whole process group
+            )
+        except OSError as error:
+            if self._file >= 0:
+                os.close(self._file)
+                self._temporary.unlink(missing_ok=True)
+            raise _unwritten(self.path, error) from error
+        self._shape = shape
+        self._queue: queue.Queue[bytes | None] = queue.Queue(
+            max(1, QUEUE_BYTES // (height * width * 3))
+        )
+        # A daemon: a process that ends without `wait` must not hang.
+        self._thread = threading.Thread(target=self._run, name=f"video {self.path}", daemon=True)
+        _running.add(self)
+        self._thread.start()
+
+    def _run(self) -> None:
+        """Feed the encoder; then give the file its name, or keep the error for the caller."""
+        data: bytes | None = b""
+        try:
+            with self._input:
+                while (data := self._queue.get()) is not None:
+                    view = memoryview(data)
+                    while view:
+                        view = view[self._input.write(view) :]
+            if self._process.wait():
+                raise self._failure()
+            if not self._aborted:
+                os.fsync(self._file)
+                os.replace(self._temporary, self.path)
+                files.sync_directory(self.path.parent)
+        except BrokenPipeError:
+            self._process.wait()
+            self._error = self._failure()
+        except OSError as error:
+            self._error = _unwritten(self.path, error)
+        except VideoError as error:
+            self._error = error
+        finally:
+            _running.discard(self)
+            self._process.kill()
+            self._process.wait()
+            self._temporary.unlink(missing_ok=True)
+            os.close(self._file)
+            self._complaints.close()
+            while data is not None:  # `write` may be waiting for room
+                data = self._queue.get()
+
+    @property
+    def _input(self) -> Any:
+        return self._process.stdin
+
+    def _failure(self) -> VideoError:
+        """Return why the encoder ended: the first line that it wrote, or how it was killed."""
+        self._complaints.seek(0)
+        complaints = self._complaints.read(10_000).decode(errors="replace")
+        if os.strerror(errno.ENOSPC) in complaints:
+            return _unwritten(self.path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        code = self._process.returncode
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        first = complaints.strip().partition("\n")[0]
+        return VideoError(f"cannot write {self.path}: the encoder {how}{first and ': '}{first}")
+
+
+def _unwritten(path: Path, error: OSError) -> VideoError:
+    """Say that `path` could not be written, by the name that the person knows it by."""
+    plain = OSError(error.errno, error.strerror)
+    try:
+        return VideoError(files.disk_full(plain, path))
+    except OSError:  # there is no directory any more whose free space could be told
+        return VideoError(f"cannot write {path}: {error.strerror}")
+
+
+# Writers whose encoder runs. A forked child must let go of the encoder's input, or the encoder
+# would wait for the child's frames too, for as long as the child lives.
+_running: weakref.WeakSet[VideoWriter] = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    for writer in list(_running):
+        writer._input.close()
+        os.close(writer._file)
+    _running.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+def _lock(descriptor: int) -> None:
+    """Mark a file as being written, for as long as this process lives and has it open."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        pass  # a filesystem without locks: an unfinished file there looks like a leftover
+
+
+def _is_being_written(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            _lock(file.fileno())
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def frames_per_second(env: Any) -> float:
+    """Return the real-time frame rate of `env`, from its metadata; 30 where it has none."""
+    rate = (getattr(env, "metadata", None) or {}).get("render_fps")
+    return float(rate) if rate and rate > 0 else 30.0
+
+
+def env_name(env: Any) -> str:
+    """Return the id of `env`, or the name of its class."""
+    spec = getattr(env, "spec", None)
+    return getattr(spec, "id", None) or type(getattr(env, "unwrapped", env)).__name__
+
+
+def render(env: Any) -> Frame:
+    """Return the current frame of `env`.
+
+    Raises:
+        VideoError: it has none, or cannot draw.
+    """
+    try:
+        frame = env.render()
+    except Exception as error:
+        raise VideoError(
+            f"{env_name(env)} cannot render: {type(error).__name__}: {error}; if it needs a "
+            "display or OpenGL, run under xvfb-run or set MUJOCO_GL=egl (or osmesa)"
+        ) from error
+    if frame is None:
+        mode = getattr(env, "render_mode", None)
+        raise VideoError(
+            f"{env_name(env)} gives no frames: its render_mode is {mode!r}; make it with "
+            "render_mode='rgb_array', or set record=false and render=false"
+        )
+    return _checked(frame)
+
+
+def _checked(frame: Any) -> Frame:
+    array = np.asarray(frame)
+    if array.dtype != np.uint8 or array.shape[2:] != (3,) or not array.size:
+        raise VideoError(
+            f"a frame has type {array.dtype} and shape {array.shape}; "
+            "expected uint8 and (height, width, 3)"
+        )
+    return array
+
+
+# Takes a frame, or the reason why there is none.
+Receiver = Callable[[Frame | VideoError], None]
+
+
+class Camera:
+    """A step hook of a loop: one `env.render()` a step for all who want the episode's frames."""
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+        self.receivers: list[Receiver] = []
+
+    def __call__(self) -> None:
+        """Hand the current frame to every receiver; a receiver may take itself off the list."""
+        if not self.receivers:
+            return
+        frame: Frame | VideoError
+        try:
+            frame = render(self.env)
+        except VideoError as error:
+            frame = error
+        for receive in tuple(self.receivers):
+            receive(frame)
+
+    @classmethod
+    def watch(cls, hooks: list[Any], env: Any, receive: Receiver) -> "Camera":
+        """Have `receive` called with each frame of `env`, by the camera in `hooks` or a new one."""
+        camera = next((h for h in hooks if isinstance(h, cls) and h.env is env), None)
+        if camera is None:
+            camera = cls(env)
+            hooks.append(camera)
+        camera.receivers.append(receive)
+        return camera
+
+    @classmethod
+    def unwatch(cls, hooks: list[Any], receive: Receiver) -> None:
+        """Undo `watch`; a camera that nobody watches goes."""
+        for camera in [hook for hook in hooks if isinstance(hook, cls)]:
+            if receive in camera.receivers:
+                camera.receivers.remove(receive)
+            if not camera.receivers:
+                hooks.remove(camera)
+
+
+NARROW = 120  # pixels: below it, each part of a caption has a line of its own
+MARGIN = 3
+
+
+def caption(frame: Frame, text: str) -> Frame:
+    """Return `frame` with a strip below that shows `text`.
+
+    The strip's height depends on the frame's width and on the number of parts of `text` alone.
+
+    Args:
+        frame: uint8 (height, width, 3).
+        text: parts set apart by two spaces, `episode 12  step 87  return -312.4`; what does not
+            fit is shortened.
+
+    Returns:
+        uint8 (height + strip, width, 3), a new array.
+    """
+    from PIL import Image, ImageDraw
+
+    height, width, _ = frame.shape
+    font = _font(min(48, max(12, width // 26)))
+    lines = text.split("  ") if width < NARROW else [text]
+    line_height = sum(font.getmetrics())
+    strip = Image.new("L", (width, line_height * len(lines) + 2 * MARGIN))
+    draw = ImageDraw.Draw(strip)
+    for number, line in enumerate(lines):
+        fitting = _fit(line, lambda text: font.getlength(text) <= width - 2 * MARGIN)
+        draw.text((MARGIN, MARGIN + number * line_height), fitting, 255, font)
+    out = np.empty((height + strip.height, width, 3), np.uint8)
+    out[:height] = frame
+    out[height:] = np.asarray(strip)[..., None]
+    return out
+
+
+@functools.cache
+def _font(size: int) -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
+
+
+def _fit(line: str, fits: Callable[[str], bool]) -> str:
+    """Return `line` in the longest form that `fits`: shorter words, initials, or its start."""
+    short = re.sub(" +", " ", line.replace("episode", "ep").replace("return", "ret"))
+    initials = re.sub(r"([A-Za-z])[A-Za-z]* *", r"\1", short)
+    cut = (initials[:end] + "…" for end in range(len(initials) - 1, 0, -1))
+    return next((form for form in (line, short, initials, *cut) if fits(form)), "")

@@ -1,0 +1,169 @@
+"""A window that shows episodes while they are played."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gym_loop.mistake import Mistake
+from gym_loop.observers import Observer
+
+if TYPE_CHECKING:
+    from gym_loop.observers.video import Frame, VideoError
+
+log = logging.getLogger(__name__)
+
+NO_DISPLAY = "no display: set loop.render=false, use loop.record=true, or run under xvfb-run"
+
+
+class Viewer(Observer):
+    """Shows training (`render`) and evaluation (`eval_render`) in a window, in real time.
+
+    An environment whose render_mode is "human" draws itself. Closing the window ends the viewing,
+    never the training.
+    """
+
+    def __init__(self) -> None:
+        self.window = Window()
+        self.watching = False
+        self.closed = False
+
+    def open(self, cfg: Any, directory: Path) -> None:
+        """Look for a display before anything is built.
+
+        Not later: where there is none, making an environment may set SDL's driver to one that
+        draws into memory, which then looks as if the person had asked for it.
+
+        Raises:
+            Mistake: a window is asked for and there is no display.
+        """
+        if _wanted(cfg.loop):
+            check_display()
+
+    def begin(self, loop: Any) -> None:
+        """Look for a display before anything is played, also where `open` was not called.
+
+        Raises:
+            Mistake: a window is asked for and there is no display.
+        """
+        if _wanted(loop.parameters) and not _draws_itself(loop.env):
+            check_display()
+
+    def begin_episode(self, loop: Any, episode: Any) -> None:
+        """Have every frame of the episode shown, when it is to be seen."""
+        wanted = loop.parameters.get("render" if episode.training else "eval_render")
+        if not wanted or self.closed or _draws_itself(episode.env):
+            return
+        from gym_loop.observers.video import Camera, env_name, frames_per_second
+
+        what = "episode" if episode.training else "evaluation episode"
+        self.window.title = f"{env_name(episode.env)}, {what} {episode.index}"
+        self.window.fps = frames_per_second(episode.env)
+        self.camera = Camera.watch(loop.step_hooks, episode.env, self._receive)
+        self.watching = True
+
+    def end_episode(self, loop: Any, episode: Any) -> None:
+        """Look away; the window stays."""
+        if self.watching:
+            from gym_loop.observers.video import Camera
+
+            Camera.unwatch(loop.step_hooks, self._receive)
+            self.watching = False
+
+    def close(self, error: BaseException | None) -> None:
+        """Close the window."""
+        self.window.close()
+
+    def _receive(self, frame: "Frame | VideoError") -> None:
+        from gym_loop.observers.video import VideoError
+
+        try:
+            if isinstance(frame, VideoError):
+                raise frame
+            if self.window.show(frame):
+                return
+            log.info("the window was closed; training goes on")
+        except VideoError as error:
+            log.warning("%s; training goes on without a window", error)
+        self.closed = True
+        self.camera.receivers.remove(self._receive)
+        self.window.close()
+
+
+class Window:
+    """A window for frames, paced at `fps` frames a second."""
+
+    def __init__(self, title: str = "", fps: float = 30.0) -> None:
+        self.title, self.fps = title, fps
+        self._surface: Any = None
+        self._clock: Any = None
+
+    def show(self, frame: "Frame") -> bool:
+        """Show a frame, uint8 (height, width, 3), once its time has come.
+
+        Returns:
+            False when the person has closed the window.
+
+        Raises:
+            VideoError: there is no window to be had; `check_display` says so beforehand.
+        """
+        import pygame
+
+        size = (frame.shape[1], frame.shape[0])
+        # An environment may end pygame when it closes, and its frames may change their size.
+        lost = self._surface is None or pygame.display.get_surface() is None
+        if lost or self._surface.get_size() != size:
+            try:
+                pygame.display.init()
+                self._surface = pygame.display.set_mode(size)
+            except pygame.error as error:
+                from gym_loop.observers.video import VideoError
+
+                raise VideoError(f"no window: {error}") from error
+            self._clock = pygame.time.Clock()
+        pygame.display.set_caption(self.title)
+        self._surface.blit(pygame.image.frombuffer(frame.tobytes(), size, "RGB"), (0, 0))
+        pygame.display.flip()
+        self._clock.tick(self.fps)
+        return not any(event.type == pygame.QUIT for event in pygame.event.get())
+
+    def close(self) -> None:
+        """Close the window, if it is open."""
+        if self._surface is not None:
+            import pygame
+
+            pygame.display.quit()
+            self._surface = None
+
+
+def check_display() -> None:
+    """Get a display ready.
+
+    Raises:
+        Mistake: there is none.
+    """
+    displays = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+    if sys.platform == "linux" and not any(os.environ.get(name) for name in displays):
+        raise Mistake(NO_DISPLAY)  # SDL would say the same in its own words, and more of them
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    # Else SDL turns a SIGTERM into the closing of the window, and the process cannot be ended.
+    os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")
+    import pygame
+
+    try:
+        pygame.display.init()
+    except pygame.error as error:
+        raise Mistake(NO_DISPLAY) from error
+    # What SDL falls back on when the display does not answer: it draws into memory.
+    if pygame.display.get_driver() == "offscreen":
+        pygame.display.quit()
+        raise Mistake(NO_DISPLAY)
+
+
+def _wanted(parameters: Any) -> bool:
+    return bool(parameters.get("render") or parameters.get("eval_render"))
+
+
+def _draws_itself(env: Any) -> bool:
+    return getattr(env, "render_mode", None) == "human"

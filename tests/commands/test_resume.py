@@ -1,0 +1,351 @@
+"""resume, fork, verify-resume, and launching into a run's own directory."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gym_loop.observers import checkpoints
+from gym_loop.runs import compare, files
+from tests.conftest import AGENTS, rows
+
+LEARNER = (f"agent={AGENTS}:Learner", "env=pendulum", "loop.episodes_per_eval=9")
+PLAIN = (f"agent={AGENTS}:Plain", "env=cartpole")
+RANDOM = ("agent=random", "env=gymnasium:CartPole-v1")
+
+
+def differences(one, two):
+    sys.modules.pop("sample_agents", None)
+    from gym_loop.sweeps.locate import load_file
+
+    load_file(str(AGENTS))  # what the checkpoints name
+    return list(compare.differences(Path(one), Path(two)))
+
+
+def kill_after(process, directory, episodes):
+    """SIGKILL a run once it has written down that many episodes; return whether it was alive."""
+    table = directory / "episodes.csv"
+    while process.poll() is None:
+        if table.exists() and table.read_bytes().count(b"\n") > episodes:
+            process.kill()
+            break
+        time.sleep(0.001)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("words", "episodes"),
+    [(LEARNER, 60), (PLAIN, 3000), (RANDOM, 2000)],
+    ids=["learner", "plain", "random"],
+)
+def test_three_kills_within_a_run_leave_no_trace(launch, start, cli, tmp_path, words, episodes):
+    words = (*words, f"loop.max_episodes={episodes}", "loop.eval_episodes=2")
+    untouched = launch(*words, directory="untouched")
+    rng = np.random.default_rng(episodes)
+    killed = 0
+    for moment in sorted(rng.integers(0, episodes - 1, size=3)):
+        process = start(*words, "hydra.run.dir=killed")
+        killed += kill_after(process, tmp_path / "killed", moment)
+    assert cli(*words, "hydra.run.dir=killed").returncode == 0
+    assert killed == 3
+    assert differences(untouched, tmp_path / "killed") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "episodes"), [(LEARNER, 60), (PLAIN, 3000), (RANDOM, 2000)])
+def test_ten_single_kills_at_random_moments_leave_no_trace(
+    launch, start, cli, tmp_path, words, episodes
+):
+    words = (*words, f"loop.max_episodes={episodes}", "loop.eval_episodes=2")
+    untouched = launch(*words, directory="untouched")
+    for number, moment in enumerate(np.random.default_rng(1).integers(0, episodes - 1, size=10)):
+        directory = tmp_path / f"killed{number}"
+        assert kill_after(start(*words, f"hydra.run.dir={directory}"), directory, moment)
+        assert cli(*words, f"hydra.run.dir={directory}").returncode == 0
+        assert differences(untouched, directory) == []
+
+
+def test_which_checkpoints_were_written_changes_nothing(launch):
+    words = (*LEARNER, "loop.max_episodes=12", "loop.eval_episodes=1")
+    every = launch(*words, "loop.time_per_checkpoint=0", directory="every")
+    none = launch(*words, "loop.episodes_per_checkpoint=null", directory="none")
+    assert differences(every, none) == []
+
+
+def test_a_finished_run_goes_on_to_what_more_would_have_given(launch, cli):
+    words = (*LEARNER, "loop.eval_episodes=2")
+    longer = launch(*words, "loop.max_episodes=20", directory="longer")
+    launch(*words, "loop.max_episodes=8", directory="run")
+    done = cli("resume", "run", "loop.max_episodes=20")
+    assert done.returncode == 0, done.stderr
+    assert "continuing from episode 8" in done.stderr
+    assert differences("run", longer) == []
+
+
+def test_resuming_a_finished_run_says_so_and_touches_nothing(launch, cli, tmp_path):
+    directory = launch(*PLAIN)
+    before = {p: p.stat().st_mtime_ns for p in directory.rglob("*")}
+    for words in (("resume", "run"), (*PLAIN, "hydra.run.dir=run")):
+        done = cli(*words)
+        assert done.returncode == 0, done.stderr
+        assert "is finished" in done.stdout
+    assert {p: p.stat().st_mtime_ns for p in directory.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "change", ["seed=1", "agent.lr=0.3", "env=cartpole", "agent=random", "loop.max_episode_len=9"]
+)
+def test_what_would_change_the_past_is_refused_and_points_to_fork(launch, cli, tmp_path, change):
+    launch(*LEARNER, "loop.max_episodes=2", "loop.eval_episodes=1")
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    done = cli("resume", "run", change)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "gym-loop fork run" in done.stderr
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+
+
+def test_another_config_in_a_runs_own_directory_is_refused_by_the_first_key_that_differs(
+    launch, cli
+):
+    launch(*PLAIN)
+    done = cli(*PLAIN, "hydra.run.dir=run", "loop.max_episodes=7")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "loop.max_episodes=5" in done.stderr
+    assert "loop.max_episodes=7" in done.stderr
+
+
+def test_a_directory_that_is_no_run_is_said_so(cli, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "nowhere"):
+        done = cli("resume", name)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "is not a run" in done.stderr
+
+
+def test_a_fork_goes_on_from_a_checkpoint_with_a_changed_config(launch, cli, tmp_path):
+    words = (*LEARNER, "loop.eval_episodes=1", "loop.keep_checkpoints=9")
+    parent = launch(*words, "loop.max_episodes=12", "loop.time_per_checkpoint=0")
+    before = {p: p.read_bytes() for p in parent.rglob("*") if p.is_file()}
+    at = int(checkpoints._names(parent / "checkpoints")[1].partition("-")[2])
+    words = ("agent.lr=0.7", "loop.max_episodes=15", "hydra.run.dir=forked")
+    done = cli("fork", "run", "--at", at, *words)
+    assert done.returncode == 0, done.stderr
+    run = json.loads((tmp_path / "forked" / "run.json").read_text())
+    assert run["parent"] == {"directory": str(parent), "episode": at}
+    assert run["config"]["agent"]["lr"] == 0.7
+    assert rows("forked")[:at] == rows(parent)[:at]
+    assert len(rows("forked")) == 15
+    assert {p: p.read_bytes() for p in parent.rglob("*") if p.is_file()} == before
+
+
+def test_a_fork_at_an_episode_without_checkpoint_says_which_there_are(launch, cli, tmp_path):
+    launch(*PLAIN)
+    done = cli("fork", "run", "--at", 3)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "there are: 5" in done.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
+def damage_cut(file):
+    file.write_bytes(file.read_bytes()[:-7])
+
+
+def damage_zero(file):
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def damage_flip(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [damage_cut, damage_zero, damage_flip])
+@pytest.mark.parametrize("name", ["state.json", "loop.pkl", "agent/agent.pkl"])
+def test_a_damaged_checkpoint_costs_one_warning_and_nothing_else(launch, damage, name):
+    from gym_loop.__main__ import dispatch
+
+    words = (*LEARNER, "loop.eval_episodes=1", "loop.time_per_checkpoint=0")
+    whole = launch(*words, "loop.max_episodes=6", directory="whole")
+    launch(*words, "loop.max_episodes=4")
+    damage(Path("run/checkpoints/episode-000004") / name)
+    dispatch("resume", "run", "loop.max_episodes=6")
+    assert Path("run/gym_loop.log").read_text().count("is damaged") == 1
+    assert differences("run", whole) == []
+
+
+def test_checkpoints_kept_are_the_newest_the_best_and_the_final_one(launch):
+    words = ("env=cartpole", "loop.time_per_checkpoint=0", "loop.episodes_per_eval=2")
+    directory = launch(*words, "loop.max_episodes=30", "loop.keep_checkpoints=3")
+    folder = directory / "checkpoints"
+    kept = set(checkpoints._names(folder))
+    table = rows(directory, "evaluations.csv")
+    means = {}
+    for row in table:
+        means.setdefault(int(row["at_episode"]), []).append(float(row["return"]))
+    best = max(range(2, 31, 2), key=lambda at: (sum(means[at][:10]), -at))
+    assert kept >= {"episode-000030", f"episode-{best:06d}"}
+    assert len(kept) in (3, 4)
+    assert os.readlink(folder / "latest") == "episode-000030"
+    assert os.readlink(folder / "best") == f"episode-{best:06d}"
+
+
+def test_an_agent_that_does_not_pickle_is_told_which_attribute_it_is(cli):
+    done = cli(f"agent={AGENTS}:DoesNotPickle", "env=cartpole")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "DoesNotPickle.guard cannot be saved" in done.stderr
+
+
+STATISTICS = """
+import threading
+import gymnasium as gym
+from gymnasium.wrappers import NormalizeObservation
+
+def normalized():
+    return NormalizeObservation(gym.make("Pendulum-v1"))
+
+def stubborn():
+    env = gym.make("CartPole-v1")
+    env.guard = threading.Lock()
+    return env
+"""
+
+
+@pytest.mark.parametrize(("env", "warns"), [("normalized", False), ("stubborn", True)])
+def test_environments_with_statistics_and_those_that_do_not_pickle_resume_exactly(
+    launch, start, cli, tmp_path, env, warns
+):
+    pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
+    (tmp_path / "my_env.py").write_text(STATISTICS)
+    words = (f"agent={AGENTS}:Learner", f"env=my_env.py:{env}", "loop.max_episodes=60")
+    words = (*words, "loop.time_per_checkpoint=0", "loop.eval_episodes=1")
+    untouched = launch(*words, directory="untouched")
+    assert kill_after(start(*words, "hydra.run.dir=killed"), tmp_path / "killed", 20)
+    done = cli(*words, "hydra.run.dir=killed")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("does not pickle") == warns
+    assert differences(untouched, tmp_path / "killed") == []
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from gym_loop.observers.checkpoints import Checkpoints
+from gym_loop.loops import DefaultLoop
+from gym_loop.agents import RandomAgent
+from gym_loop.envs import make_gym
+env = make_gym("CartPole-v1")
+agent = RandomAgent(observation_space=env.observation_space, action_space=env.action_space)
+agent.ballast = bytes(200_000)
+loop = DefaultLoop(agent, env)
+loop.directory = Path(sys.argv[1])
+observer = Checkpoints()
+observer.made_from = {"env": {}, "seed": 0}
+observer.begin(loop)
+print("ready", flush=True)
+sys.stdin.readline()
+while True:
+    loop.episodes += 1
+    observer.write(loop)
+"""
+
+
+def test_kills_while_checkpoints_are_written_leave_all_readable_and_nothing_over(tmp_path):
+    kill_writers(tmp_path, 12)
+
+
+@pytest.mark.slow
+def test_200_kills_while_checkpoints_are_written_leave_all_readable_and_nothing_over(tmp_path):
+    kill_writers(tmp_path, 200)
+
+
+def kill_writers(tmp_path, times):
+    elsewhere = Path("/dev/shm") if Path("/dev/shm").is_dir() else tmp_path
+    folder = tmp_path / "checkpoints"
+    rng = np.random.default_rng(0)
+    for _ in range(times):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path)],
+            env={**os.environ, "TMPDIR": str(elsewhere)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        process.stdout.readline()
+        assert not list(folder.glob(f"{files.TEMPORARY}*"))
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+        time.sleep(rng.uniform(0.0, 0.1))
+        process.kill()
+        process.communicate()
+        names = checkpoints._names(folder)
+        assert all(checkpoints.load_state(folder / name) for name in names)
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_the_resume_is_exact(cli, launch, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        # The log is elsewhere, since it could not say anything on a full disk.
+        words = (*PLAIN, "loop.max_episodes=1500", "loop.time_per_checkpoint=0")
+        words = (*words, "loop.keep_checkpoints=1", "loop.eval_episodes=1")
+        ballast = disk / "ballast"
+        whole = launch(*words, directory="whole")
+        ballast.write_bytes(bytes(940_000))
+        done = cli(*words, f"hydra.run.dir={disk}/run", timeout=60)
+        assert done.returncode == 1
+        (line,) = (
+            line
+            for line in done.stderr.splitlines()
+            if "MB are free" in line and "training" not in line
+        )
+        assert str(disk) in line
+        names = checkpoints._names(disk / "run" / "checkpoints")
+        assert names
+        assert all(checkpoints.load_state(disk / "run" / "checkpoints" / n) for n in names)
+        ballast.unlink()
+        subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
+        assert cli(*words, f"hydra.run.dir={disk}/run").returncode == 0
+        assert differences(disk / "run", whole) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
+
+
+def test_verify_resume_proves_it_for_an_agent_and_names_what_differs(cli, tmp_path):
+    words = ("verify-resume", "--kills", "2", "loop.max_episodes=300", "env=cartpole")
+    good = cli(*words, f"agent={AGENTS}:Plain")
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert "killed after" in good.stdout
+    (tmp_path / "forgetful.py").write_text(
+        "from gym_loop.agents import RandomAgent\n"
+        "class Forgetful(RandomAgent):\n"
+        "    count = 0\n"
+        "    def update(self, episode_num): self.count += 1\n"
+        "    def metrics(self, episode_num): return {'count': self.count}\n"
+        "    def load(self, directory):\n"
+        "        super().load(directory)\n"
+        "        self.count = 0\n"
+    )
+    bad = cli(*words, "agent=forgetful.py:Forgetful")
+    assert bad.returncode == 1
+    assert "differs: agent checkpoint: count" in bad.stdout
+    assert "TensorBoard logs: agent/count" in bad.stdout
+
+
+def test_attributes_that_compare_oddly_are_compared_by_content():
+    one = {"a": np.array([1.0, np.nan]), "b": [float("nan"), threading.Event], "c": {1: (2, 3)}}
+    assert list(compare.value_differences(one, dict(one), "")) == []
+    two = {**one, "a": np.array([1.0, 2.0]), "c": {1: (2, 4)}}
+    found = list(compare.value_differences(one, two, ""))
+    assert found == ["a", "c.1[1] (3 and 4)"]

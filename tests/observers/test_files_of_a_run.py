@@ -1,0 +1,128 @@
+import json
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from gym_loop.runs.compare import read_events
+from tests.conftest import AGENTS, rows
+
+FAST = ("env=cartpole", "loop.eval_episodes=2")
+
+
+def test_episodes_csv_has_a_row_for_each_episode_whose_steps_add_up(launch):
+    table = rows(launch(*FAST, "loop.max_episodes=6"))
+    header = ["episode", "steps", "length", "return", "terminated", "truncated", "seed"]
+    assert list(table[0]) == header
+    total = 0
+    for number, row in enumerate(table):
+        total += int(row["length"])
+        assert (int(row["episode"]), int(row["steps"])) == (number, total)
+        assert float(row["return"]) == int(row["length"])
+        assert (row["terminated"], row["truncated"]) == ("1", "0")
+
+
+def test_a_row_is_in_the_file_as_soon_as_its_episode_has_ended(start, tmp_path):
+    process = start("env=pendulum", "loop.max_episodes=100000", "hydra.run.dir=run")
+    for _ in range(1000):
+        if (tmp_path / "run" / "episodes.csv").exists():
+            break
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    text = (tmp_path / "run" / "episodes.csv").read_text()
+    assert text.endswith("\n")
+    assert len(text.splitlines()) > 1
+
+
+def test_tensorboard_has_returns_lengths_and_metrics_over_steps(launch):
+    directory = launch(f"agent={AGENTS}:Learner", *FAST, "loop.episodes_per_eval=2")
+    table, points = rows(directory), read_events(directory / "logs")
+    steps = [int(row["steps"]) for row in table]
+    assert points["train/return"] == [(s, float(r["return"])) for s, r in zip(steps, table)]
+    assert [step for step, _ in points["train/length"]] == steps
+    assert [step for step, _ in points["agent/norm"]] == steps
+    evaluations = read_events(directory / "eval_logs")["eval/return"]
+    assert [step for step, _ in evaluations] == [steps[1], steps[3], steps[4]]
+
+
+def test_tensorboards_own_reader_takes_the_events(launch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accumulator = EventAccumulator(str(launch(*FAST) / "logs")).Reload()
+    assert len(accumulator.Scalars("train/return")) == 5
+
+
+@pytest.mark.parametrize(
+    ("parameter", "default"), [("logdir", "logs"), ("eval_logdir", "eval_logs")]
+)
+def test_log_directories_are_where_the_config_says(launch, parameter, default):
+    directory = launch(*FAST, f"loop.{parameter}=elsewhere")
+    assert list((directory / "elsewhere").glob("events*"))
+    assert not (directory / default).exists()
+
+
+def test_run_json_says_what_was_run_and_how_it_ended(launch):
+    run = json.loads((launch(*FAST, "seed=2") / "run.json").read_text())
+    assert run["state"] == "finished"
+    assert run["versions"].keys() >= {"python", "numpy", "gym", "gym_loop"}
+    assert run["versions"]["python"] == sys.version.split()[0]
+    assert {"command", "host", "start", "end", "git"} <= run.keys()
+    assert (run["seed"], run["episodes"]) == (2, 5)
+    assert run["steps"] > 0
+
+
+def test_git_commit_and_dirt_are_recorded(cli, tmp_path):
+    git = "git -c user.name=a -c user.email=a@b.c"
+    os.system(f"cd {tmp_path} && git init -q && touch f && git add f && {git} commit -qm f")
+    cli(*FAST, "hydra.run.dir=../clean_run")
+    clean = json.loads((tmp_path.parent / "clean_run" / "run.json").read_text())["git"]
+    (tmp_path / "f").write_text("changed")
+    cli(*FAST, "hydra.run.dir=../dirty_run")
+    dirty = json.loads((tmp_path.parent / "dirty_run" / "run.json").read_text())["git"]
+    assert len(clean["commit"]) == 40
+    assert (clean["dirty"], dirty["dirty"]) == (False, True)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_the_episode_checkpoints_and_says_how_to_go_on(
+    start, cli, tmp_path, number, code
+):
+    process = start("env=cartpole", "loop.max_episodes=10000000", "hydra.run.dir=run")
+    while not (tmp_path / "run" / "episodes.csv").exists():
+        time.sleep(0.02)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "gym-loop resume run" in out
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["state"] == "stopped"
+    assert len(rows(tmp_path / "run")) == run["episodes"]
+    newest = os.readlink(tmp_path / "run" / "checkpoints" / "latest")
+    assert newest == f"episode-{run['episodes']:06d}"
+
+
+def test_max_time_stops_the_run_with_exit_code_0(cli, tmp_path):
+    words = ("env=cartpole", "loop.max_episodes=10000000", "hydra.run.dir=run")
+    done = cli(*words, "loop.max_time=0.3")
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "stopped"
+
+
+def test_an_observer_that_is_null_is_taken_away(launch):
+    directory = launch(*FAST, "observers.tensorboard=null")
+    assert not (directory / "logs").exists()
+    assert len(rows(directory)) == 5
+
+
+def test_two_processes_do_not_run_in_one_directory(start, cli, tmp_path):
+    words = ("env=cartpole", "loop.max_episodes=10000000", "hydra.run.dir=run")
+    start(*words)
+    while not (tmp_path / "run" / "episodes.csv").exists():
+        time.sleep(0.02)
+    done = cli(*words)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "another process" in done.stderr

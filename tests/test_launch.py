@@ -1,0 +1,211 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import AGENTS, rows
+
+FAST = ("env=cartpole", "loop.eval_episodes=1")
+
+
+def test_a_run_leaves_a_directory_of_its_own_behind(cli, tmp_path):
+    done = cli("agent=random", "env=pendulum")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (directory,) = (tmp_path / "outputs").glob("*/*")
+    made = {str(p.relative_to(directory)) for p in directory.rglob("*")}
+    assert made >= {
+        *("run.json", "episodes.csv", "evaluations.csv", ".hydra/config.yaml"),
+        *("checkpoints/latest", "checkpoints/episode-000005/state.json", "logs", "eval_logs"),
+    }
+    summary = done.stdout.splitlines()
+    assert len(summary) == 3
+    assert summary[0].startswith("finished: 5 episodes, 1000 steps")
+    assert summary[2] == f"run: {directory.relative_to(tmp_path)}"
+
+
+def test_the_program_is_the_same_by_module_and_by_console_script(tmp_path):
+    script = Path(sys.executable).with_name("gym-loop")
+    for words in ([], ["--help"], ["resume"], ["env=pendulm"], ["trian"]):
+        results = [
+            subprocess.run([*program, *words], cwd=tmp_path, capture_output=True, check=False)
+            for program in ([str(script)], [sys.executable, "-m", "gym_loop"])
+        ]
+        assert len({(r.returncode, r.stdout, r.stderr) for r in results}) == 1, words
+
+
+def test_overrides_reach_the_run(launch):
+    directory = launch(*FAST, "loop.max_episodes=3", "seed=7")
+    run = json.loads((directory / "run.json").read_text())
+    assert len(rows(directory)) == 3
+    assert (run["seed"], run["config"]["loop"]["max_episodes"]) == (7, 3)
+    assert "seed=7" in run["overrides"]
+
+
+def test_one_seed_fixes_everything(launch):
+    words = (f"agent={AGENTS}:Learner", *FAST, "loop.max_episodes=20")
+    first, second = (launch(*words, "seed=4", directory=name) for name in ("a", "b"))
+    other = launch(*words, "seed=5", directory="c")
+    assert rows(first) == rows(second) != rows(other)
+    assert rows(first, "evaluations.csv") == rows(second, "evaluations.csv")
+
+
+@pytest.mark.parametrize("option", ["{file}:Plain", "sample_agents:Plain"])
+def test_an_agents_class_is_an_option(cli, tmp_path, option):
+    (tmp_path / "sample_agents.py").write_text(AGENTS.read_text())
+    option = option.format(file="sample_agents.py")
+    done = cli(f"agent={option}", *FAST, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert len(rows(tmp_path / "run")) == 5
+
+
+def test_a_class_brings_its_parameters_as_keys_that_are_checked(launch):
+    directory = launch(f"agent={AGENTS}:Learner", *FAST, "agent.lr=0.5", "agent.capacity=9")
+    agent = json.loads((directory / "run.json").read_text())["config"]["agent"]
+    assert (agent["lr"], agent["capacity"]) == (0.5, 9)
+    with pytest.raises(Exception, match="lrr"):
+        launch(f"agent={AGENTS}:Learner", *FAST, "agent.lrr=0.5", directory="other")
+
+
+def test_a_loops_class_is_an_option(launch, tmp_path):
+    (tmp_path / "my_loop.py").write_text(
+        "from gym_loop.loops import DefaultLoop\n"
+        "class Twice(DefaultLoop):\n"
+        "    def train(self):\n"
+        "        super().train()\n"
+        "        self.parameters['max_episodes'] *= 2\n"
+        "        super().train()\n"
+    )
+    directory = launch("loop=my_loop.py:Twice", *FAST, "loop.max_episodes=2")
+    assert len(rows(directory)) == 4
+
+
+def test_an_environments_class_is_an_option_with_its_constructors_keys(launch, tmp_path):
+    (tmp_path / "my_env.py").write_text(
+        "import gym\n"
+        "class Count(gym.Env):\n"
+        "    observation_space = action_space = gym.spaces.Discrete(3)\n"
+        "    def __init__(self, length=4): self.length = length\n"
+        "    def reset(self, seed=None, options=None):\n"
+        "        self.n = 0\n"
+        "        return 0, {}\n"
+        "    def step(self, action):\n"
+        "        self.n += 1\n"
+        "        return 0, 1.0, self.n == self.length, False, {}\n"
+    )
+    directory = launch("env=my_env.py:Count", "env.length=6", "loop.eval_episodes=1")
+    assert {row["length"] for row in rows(directory)} == {"6"}
+
+
+@pytest.mark.parametrize("option", ["gym:Acrobot-v1", "gymnasium:CartPole-v1"])
+def test_an_environments_id_is_an_option(launch, option):
+    if option.startswith("gymnasium"):
+        pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
+    directory = launch(f"env={option}", "loop.max_episodes=1", "loop.eval_episodes=0")
+    assert json.loads((directory / "run.json").read_text())["config"]["env"]["id"] in option
+
+
+def test_env_imports_makes_a_package_that_registers_when_imported_work(cli, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from gym.envs.registration import register\n"
+        "register('Mine-v0', entry_point='gym.envs.classic_control:CartPoleEnv',"
+        " max_episode_steps=5)\n"
+    )
+    words = ("env=gym", "env.id=Mine-v0", "loop.eval_episodes=1", "hydra.run.dir=run")
+    assert cli(*words, "env.imports=[mine]").returncode == 0
+    assert max(int(row["length"]) for row in rows(tmp_path / "run")) <= 5
+
+
+def test_env_kwargs_reach_the_environment(launch):
+    light, heavy = (
+        launch("env=pendulum", f"env.kwargs.g={g}", "loop.eval_episodes=0", directory=f"g{g}")
+        for g in (1, 10)
+    )
+    assert rows(light) != rows(heavy)
+
+
+def test_the_users_conf_is_composed_with_ours(launch, tmp_path):
+    (tmp_path / "conf" / "agent").mkdir(parents=True)
+    option = {"_target_": f"{AGENTS}:Learner", "lr": 0.25, "capacity": 10}
+    (tmp_path / "conf" / "agent" / "mine.yaml").write_text(yaml.safe_dump(option))
+    directory = launch("agent=mine", *FAST)
+    assert json.loads((directory / "run.json").read_text())["config"]["agent"]["lr"] == 0.25
+
+
+def test_fifty_launches_in_one_second_make_fifty_directories(tmp_path, monkeypatch):
+    from omegaconf import OmegaConf
+
+    from gym_loop.runs.claim import claim
+
+    monkeypatch.chdir(tmp_path)
+    made = set()
+    for _ in range(50):
+        hydra = {"run": {"dir": "outputs/now"}, "overrides": {"hydra": []}}
+        cfg = OmegaConf.create({"hydra": hydra})
+        claim(cfg)
+        made.add(cfg.hydra.run.dir)
+    assert len(made) == len(list((tmp_path / "outputs").iterdir())) == 50
+
+
+def test_what_the_run_returns_is_the_mean_return_of_the_final_evaluation(tmp_path, monkeypatch):
+    from gym_loop.launch import launch
+
+    monkeypatch.chdir(tmp_path)
+    result = launch(["env=cartpole", "loop.eval_episodes=4", "hydra.run.dir=run"])
+    returns = [float(row["return"]) for row in rows("run", "evaluations.csv")]
+    assert result == sum(returns) / 4 == json.loads(Path("run/run.json").read_text())["result"]
+
+
+def test_a_fault_in_the_users_agent_shows_their_frame_and_keeps_what_was_logged(cli, tmp_path):
+    done = cli(f"agent={AGENTS}:Raises", *FAST, "hydra.run.dir=run")
+    assert done.returncode == 1
+    assert "no idea what to do" in done.stderr
+    first = next(line for line in done.stderr.splitlines() if line.startswith("  File"))
+    assert "sample_agents.py" in first
+    assert "hydra" not in done.stderr
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (run["state"], run["error"]) == ("failed", "ValueError: no idea what to do")
+    assert "no idea what to do" in (tmp_path / "run" / "gym_loop.log").read_text()
+    assert len(rows(tmp_path / "run")) == 3
+
+
+def test_hydra_full_error_shows_every_frame(cli):
+    words = (f"agent={AGENTS}:Raises", *FAST)
+    done = cli(*words, environment={"HYDRA_FULL_ERROR": "1"})
+    assert done.returncode == 1
+    assert "launch.py" in done.stderr
+
+
+def test_show_config_and_help_start_nothing(cli, tmp_path):
+    config = cli("env=cartpole", "--cfg", "job")
+    assert yaml.safe_load(config.stdout)["env"]["id"] == "CartPole-v1"
+    assert "pendulum" in cli("--help").stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_runs_every_combination(cli, tmp_path):
+    done = cli("-m", "seed=0,1", "env=pendulum,cartpole", "loop.eval_episodes=1")
+    assert done.returncode == 0, done.stderr
+    found = {
+        (run["seed"], run["config"]["env"]["id"])
+        for run in map(json.loads, (f.read_text() for f in tmp_path.rglob("run.json")))
+    }
+    assert found == {(s, e) for s in (0, 1) for e in ("Pendulum-v1", "CartPole-v1")}
+
+
+def test_completion_of_the_console_script_offers_options(tmp_path):
+    script = Path(sys.executable).with_name("gym-loop")
+    line = "gym-loop env=pend"
+    done = subprocess.run(
+        [str(script), "-sc", "query=bash"],
+        cwd=tmp_path,
+        env={**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "env=pendulum" in done.stdout.split()
