@@ -20,6 +20,8 @@ from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import files, manifest, reporting
 
+log = logging.getLogger(__name__)
+
 PACKAGES = ("numpy", "gym", "gymnasium", "hydra-core", "torch", "jax", "stable-baselines3")
 
 
@@ -44,10 +46,11 @@ class Manifest(Observer):
         files.remove_leftovers(directory)
         known = manifest.read(directory) or {}
         self.git = [_git("rev-parse", "HEAD"), _git("status", "--porcelain")]
+        command = f"{_program()} {shlex.join(sys.argv[1:])}"
         self.content = {
             "format": manifest.FORMAT,
             "state": "running",
-            "command": f"{_program()} {shlex.join(sys.argv[1:])}",
+            "command": command,
             "overrides": list(HydraConfig.get().overrides.task),
             "seed": cfg.seed,
             "config": OmegaConf.to_container(cfg, resolve=True),
@@ -69,6 +72,7 @@ class Manifest(Observer):
             if kept in known:
                 self.content[kept] = known[kept]
         manifest.write(directory, self.content)
+        log.debug("started: %s", command)
 
     def begin(self, loop: Any) -> None:
         """Add what takes a moment to find out."""
@@ -88,12 +92,13 @@ class Manifest(Observer):
         )
         state = "failed" if isinstance(error, Exception) else "stopped" if stopped else "finished"
         if isinstance(error, Exception):
-            logging.getLogger("gym_loop").error(reporting.message(error))
+            log.error(reporting.message(error))
             error.reported = True  # type: ignore[attr-defined]
             self.content["error"] = "".join(traceback.format_exception_only(error)).strip()
         if isinstance(error, Mistake):
             state, self.content["error"] = "failed", error.message
         self.content |= {"state": state, "end": _now()}
+        log.debug("%s", state)
         try:
             self._write()
         except OSError as failure:

@@ -8,11 +8,11 @@ from pathlib import Path
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
-from gym_loop import launch
 from gym_loop.mistake import Failure
 
 # Read at import: the launcher sets the variable for Hydra's sake, and tells us by its absence here.
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
+PACKAGE = Path(__file__).parents[1]
 NOT_THE_USERS = {"hydra", "omegaconf", "click", "importlib", "functools.py", "runpy.py"}
 
 
@@ -33,6 +33,8 @@ def message(error: BaseException) -> str:
 
 def explanation(error: BaseException) -> str | None:
     """Return the line that some part has for `error`."""
+    from gym_loop import launch  # which imports this module by way of the plugin
+
     return next(filter(None, (explain(error) for explain in launch.explain)), None)
 
 
@@ -52,4 +54,4 @@ def user_traceback(error: BaseException) -> str:
 
 def _is_the_users(file: Path) -> bool:
     frozen = file.name.startswith("<frozen")
-    return not (frozen or file.is_relative_to(launch.PACKAGE) or NOT_THE_USERS & {*file.parts})
+    return not (frozen or file.is_relative_to(PACKAGE) or NOT_THE_USERS & {*file.parts})

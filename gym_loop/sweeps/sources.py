@@ -11,8 +11,8 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from gym_loop import launch
 from gym_loop.mistake import Mistake, nearest
+from gym_loop.sweeps.locate import locate
 
 GROUPS = ("agent", "env", "loop")
 # Passed by the launcher, so not for a config to give.
@@ -27,6 +27,8 @@ class SearchPath(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append what comes after our own conf."""
+        from gym_loop import launch  # which imports this module by way of the plugin
+
         mine = Path.cwd() / "conf"
         if mine.is_dir() and mine.resolve() != launch.CONF.resolve():
             search_path.append("user", f"file://{mine}")
@@ -77,6 +79,8 @@ def option_config(group: str, option: str) -> dict[str, Any]:
     Raises:
         Mistake: it cannot be imported, or is not there.
     """
+    from gym_loop import launch
+
     module, _, name = option.rpartition(":")
     file = launch.CONF / "env" / f"{module}.yaml"
     if group == "env" and file.exists():
@@ -100,7 +104,7 @@ def load_class(target: str, group: str) -> Any:
     """
     module, _, name = target.rpartition(":" if ":" in target else ".")
     try:
-        return launch.locate(target)
+        return locate(target)
     except (ImportError, SyntaxError) as error:
         where = f" ({error.filename}:{error.lineno})" if isinstance(error, SyntaxError) else ""
         reason = error.msg if isinstance(error, SyntaxError) else error

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -124,7 +125,7 @@ def test_memorize_gets_the_observations_before_and_after_the_action():
     loop, _ = make(max_episodes=1)
     loop.train()
     transitions = [call for call in loop.agent.calls if call[0] == "memorize"]
-    for before, after in zip(transitions, transitions[1:], strict=False):
+    for before, after in itertools.pairwise(transitions):
         np.testing.assert_array_equal(before[-1], after[2])
 
 
@@ -234,6 +235,6 @@ def test_a_count_or_time_that_makes_no_sense_is_refused_by_name(parameter, value
 
 def test_an_unknown_parameter_is_refused_with_the_nearest_one():
     with pytest.raises(
-        TypeError, match="DefaultLoop has no parameter 'max_episode'.*'max_episodes"
+        TypeError, match=r"DefaultLoop has no parameter 'max_episode'.*'max_episodes"
     ):
         make(max_episode=3)

@@ -41,7 +41,9 @@ def test_tensorboard_has_returns_lengths_and_metrics_over_steps(launch):
     directory = launch(f"agent={AGENTS}:Learner", *FAST, "loop.episodes_per_eval=2")
     table, points = rows(directory), read_events(directory / "logs")
     steps = [int(row["steps"]) for row in table]
-    assert points["train/return"] == [(s, float(r["return"])) for s, r in zip(steps, table)]
+    assert points["train/return"] == [
+        (s, float(r["return"])) for s, r in zip(steps, table, strict=True)
+    ]
     assert [step for step, _ in points["train/length"]] == steps
     assert [step for step, _ in points["agent/norm"]] == steps
     evaluations = read_events(directory / "eval_logs")["eval/return"]
