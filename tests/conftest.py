@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import core_size
+
 AGENTS = Path(__file__).parent / "sample_agents.py"
 
 
@@ -57,6 +59,11 @@ def launch(tmp_path, monkeypatch):
         return tmp_path / directory
 
     return run
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print how large the core is."""
+    terminalreporter.write_line(core_size.summary())
 
 
 def rows(directory, table="episodes.csv"):

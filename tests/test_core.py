@@ -1,50 +1,20 @@
 """The promise about the core: small, and free of the parts that hang off it."""
 
 import ast
-import io
 import os
 import shutil
 import subprocess
 import sys
-import tokenize
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "gym_loop"
-CORE = [
-    *(PACKAGE / name for name in ("__main__.py", "launch.py")),
-    *(PACKAGE / "agents" / name for name in ("base_agent.py", "random_agent.py")),
-    *(PACKAGE / "loops" / name for name in ("base_loop.py", "default_loop.py")),
-]
-LEAVES = [PACKAGE / "mistake.py", PACKAGE / "loops" / "streams.py"]  # import nothing of ours
-LIMIT = 300
+from tests.core_size import CORE, LEAVES, LIMIT, PACKAGE, ROOT, summary, total
+
 PARTS = ("checks", "commands", "envs", "integrations", "observers", "runs", "sweeps", "testing")
 
 
-def lines_of_code(file):
-    """Lines that hold a token of code: no blanks, comments, docstrings."""
-    source = file.read_text()
-    docstrings = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
-            node
-        ):
-            docstrings.update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
-    ignored = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    code = {t.start[0] for t in tokens if t.type not in ignored and t.string.strip()}
-    return len(code - docstrings)
-
-
-def test_the_core_is_under_300_lines_of_code(capsys):
-    counts = {str(file.relative_to(ROOT)): lines_of_code(file) for file in CORE}
-    with capsys.disabled():
-        leaves = sum(map(lines_of_code, LEAVES))
-        print(f"\ncore: {sum(counts.values())} lines of code, at most {LIMIT - 1}: {counts}")
-        print(f"and {leaves} in the two modules that it stands on, for errors and random streams")
-    assert sum(counts.values()) < LIMIT
+def test_the_core_is_under_300_lines_of_code():
+    assert total() < LIMIT, summary()
 
 
 @pytest.mark.parametrize("file", CORE + LEAVES, ids=lambda file: file.stem)

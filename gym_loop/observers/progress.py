@@ -34,6 +34,7 @@ class Progress(Observer):
         if sys.stderr.isatty():
             self.bar = _bar(loop)
             self.bar.start()
+            _redirect_log()  # rich has put something in the place of sys.stderr
         self.due = loop.seconds + (BAR_SECONDS if self.bar else LOG_SECONDS)
 
     def end_episode(self, loop: Any, episode: Any) -> None:
@@ -55,7 +56,7 @@ class Progress(Observer):
         mean = sum(self.returns) / len(self.returns) if self.returns else float("nan")
         if self.bar:
             done, _ = _done(loop)
-            self.bar.update(self.bar.task_ids[0], completed=done, rate=rate, mean=mean)
+            self.bar.update(self.bar.task_ids[0], completed=done, rate=rate, mean=f"{mean:.6g}")
         else:
             log.info(
                 "%d episodes, %d steps (%.0f a second), return %.6g (last %d)",
@@ -110,6 +111,14 @@ class Progress(Observer):
             self.show(self.loop.seconds)
             self.bar.stop()
             self.bar = None
+            _redirect_log()
+
+
+def _redirect_log() -> None:
+    """Have log lines that go to the terminal pass through what sys.stderr is now."""
+    for handler in logging.getLogger().handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.setStream(sys.stderr)
 
 
 class Summary(Observer):
@@ -160,12 +169,12 @@ def _bar(loop: Any) -> Any:
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]:.0f} steps/s"),
-        TextColumn("return {task.fields[mean]:.6g}"),
+        TextColumn("return {task.fields[mean]}"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         refresh_per_second=10,
         expand=True,
     )
     done, total = _done(loop)
-    bar.add_task("", total=total, completed=done, rate=0.0, mean=float("nan"))
+    bar.add_task("", total=total, completed=done, rate=0.0, mean="-")
     return bar
