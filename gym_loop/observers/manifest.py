@@ -1,7 +1,9 @@
 """run.json: what a run is, where it stands and how it ended."""
 
 import fcntl
+import functools
 import importlib.metadata
+import json
 import logging
 import os
 import shlex
@@ -9,6 +11,7 @@ import socket
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,6 +25,9 @@ from gym_loop.runs import files, manifest, reporting
 
 log = logging.getLogger(__name__)
 
+# An environment variable with git's answer, asked once for all jobs of a sweep.
+GIT = "GYM_LOOP_GIT"
+version = functools.cache(importlib.metadata.version)
 PACKAGES = ("numpy", "gym", "gymnasium", "hydra-core", "torch", "jax", "stable-baselines3")
 
 
@@ -32,7 +38,7 @@ class Manifest(Observer):
         self.content: dict[str, Any] = {}
         self.lock: TextIO | None = None
         self.loop: Any = None
-        self.git: list[subprocess.Popen[str] | None] = []
+        self.git: Callable[[], dict[str, Any] | None] = lambda: None
 
     def open(self, cfg: Any, directory: Path) -> None:
         """Lock the directory and write the state `running`."""
@@ -45,7 +51,7 @@ class Manifest(Observer):
             raise Mistake(f"{directory} is in use: another process is running it") from None
         files.remove_leftovers(directory)
         known = manifest.read(directory) or {}
-        self.git = [_git("rev-parse", "HEAD"), _git("status", "--porcelain")]
+        self.git = ask_git()
         command = f"{_program()} {shlex.join(sys.argv[1:])}"
         self.content = {
             "format": manifest.FORMAT,
@@ -54,7 +60,7 @@ class Manifest(Observer):
             "overrides": list(HydraConfig.get().overrides.task),
             "seed": cfg.seed,
             "config": OmegaConf.to_container(cfg, resolve=True),
-            "versions": _versions(),
+            "versions": versions(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "cwd": os.getcwd(),
@@ -77,10 +83,7 @@ class Manifest(Observer):
     def begin(self, loop: Any) -> None:
         """Add what takes a moment to find out."""
         self.loop = loop
-        commit, dirty = (
-            process.communicate()[0].strip() if process else "" for process in self.git
-        )
-        self.content["git"] = {"commit": commit, "dirty": bool(dirty)} if commit else None
+        self.content["git"] = self.git()
         self._write()
 
     def close(self, error: BaseException | None) -> None:
@@ -110,8 +113,21 @@ class Manifest(Observer):
             for name in ("steps", "episodes", "result"):
                 self.content[name] = getattr(self.loop, name)
             self.content["seconds"] = round(self.loop.seconds, 3)
-            self.content["versions"] = _versions()
+            self.content["versions"] = versions()
         manifest.write(self.directory, self.content)
+
+
+def ask_git() -> Callable[[], dict[str, Any] | None]:
+    """Start git beside, as it takes its time; return what waits for commit and `dirty`."""
+    if known := os.environ.get(GIT):
+        return lambda: json.loads(known)  # type: ignore[no-any-return]
+    processes = [_git("rev-parse", "HEAD"), _git("status", "--porcelain")]
+
+    def answer() -> dict[str, Any] | None:
+        commit, dirty = (p.communicate()[0].strip() if p else "" for p in processes)
+        return {"commit": commit, "dirty": bool(dirty)} if commit else None
+
+    return answer
 
 
 def _program() -> str:
@@ -124,7 +140,6 @@ def _now() -> str:
 
 
 def _git(*arguments: str) -> "subprocess.Popen[str] | None":
-    """Start git beside: it takes as long as importing gym does."""
     try:
         return subprocess.Popen(
             ["git", *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -133,11 +148,11 @@ def _git(*arguments: str) -> "subprocess.Popen[str] | None":
         return None
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Return the versions of what this process has imported."""
-    versions = {"python": sys.version.split()[0]}
+    found = {"python": sys.version.split()[0]}
     for package in ("gym_loop", *PACKAGES):
         module = {"hydra-core": "hydra", "stable-baselines3": "stable_baselines3"}
         if package in ("gym_loop", "numpy") or module.get(package, package) in sys.modules:
-            versions[package] = importlib.metadata.version(package.replace("_", "-"))
-    return versions
+            found[package] = version(package.replace("_", "-"))
+    return found

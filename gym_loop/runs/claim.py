@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from gym_loop.mistake import Mistake
@@ -21,6 +22,8 @@ def claim(cfg: DictConfig) -> None:
         Mistake: the directory belongs to another config, or cannot be written.
         SystemExit: with code 0, when the run in it is finished.
     """
+    if cfg.hydra.mode == RunMode.MULTIRUN:
+        return  # the sweep as a whole claims the directory that holds its runs
     asked = any(o.split("=")[0] == "hydra.run.dir" for o in cfg.hydra.overrides.hydra)
     directory = Path(cfg.hydra.run.dir)
     if asked:

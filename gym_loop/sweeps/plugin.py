@@ -1,11 +1,53 @@
-"""Hangs the search path and the config options that are not files on Hydra."""
+"""Hangs the search path, config options that are not files, and sweeps on Hydra."""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
 
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 
 from gym_loop import launch
 from gym_loop.sweeps.locate import locate
 from gym_loop.sweeps.sources import Options, SearchPath
 
-Plugins.instance().register(SearchPath)
-Plugins.instance().register(Options)
+PACKAGE = "hydra_plugins.gym_loop"
+
+
+def later(kind: type, target: str) -> Any:
+    """Return a class whose call makes the plugin that `target` names: only then is it imported."""
+
+    def make(cls: type, **arguments: Any) -> Any:
+        return locate(target)(**arguments)
+
+    plugin: Any = type(target.rpartition(":")[2], (kind,), {"__module__": PACKAGE, "__new__": make})
+    plugin.__abstractmethods__ = frozenset()
+    return plugin
+
+
+def register(*plugins: Any) -> None:
+    """Make the plugins known to Hydra, which finds launchers and sweepers in one package alone.
+
+    A file of ours in there would be imported for every command of every program that uses Hydra.
+    """
+    known = Plugins.instance()
+    try:
+        package = importlib.import_module("hydra_plugins")
+    except ImportError:  # there is no such plugin
+        package = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
+    ours: Any = ModuleType(PACKAGE)
+    package.gym_loop = ours  # type: ignore[attr-defined]
+    for plugin in plugins:
+        setattr(ours, plugin.__name__, plugin)
+        known.register(plugin)
+
+
+register(
+    SearchPath,
+    Options,
+    later(Sweeper, "gym_loop.sweeps.launcher:GridSweeper"),
+    later(Launcher, "gym_loop.sweeps.pool:PoolLauncher"),
+)
 launch.locate = locate

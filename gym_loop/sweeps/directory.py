@@ -1,0 +1,190 @@
+"""A sweep's directory: one folder a job, named by what varies, and sweep.json, which says it."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+from urllib.parse import quote
+
+from gym_loop.mistake import Mistake
+from gym_loop.runs import files, manifest
+
+NAME, FORMAT = "sweep.json", 1
+# What Hydra's own sweepers may have put into a new directory before the launcher is called.
+NOT_OURS = ("multirun.yaml", manifest.LOCK)
+LONGEST = 200  # bytes of a job's name; file systems take 255
+
+
+@dataclass
+class Job:
+    """One run of a sweep: what it is asked to be, how far it is, what came of it.
+
+    `state` is `new`, what run.json says (`running`: its process was killed), and once the sweep
+    has dealt with it `finished`, `skipped`, `stopped` or `failed`.
+    """
+
+    name: str
+    overrides: list[str]
+    number: int
+    directory: Path
+    state: str = "new"
+    result: Any = None  # what the job returned, or a finished run's recorded result
+    reason: str = ""  # why it failed or stopped, in one line
+    episodes: int | None = None  # to be played
+    log: Path = Path()  # with all that the job logs and prints
+    packed: bytes = b""  # the checked config, for the process that runs it
+    started: float = 0.0  # of `time.monotonic`
+
+
+@dataclass
+class Sweep:
+    """The content of sweep.json.
+
+    Attributes:
+        overrides: of the last launch, Hydra's own included.
+        fixed: the overrides with one value, which every job shares.
+        varied: the keys by which jobs differ, and are named.
+        jobs: the overrides of every job that was ever asked for, by the job's name.
+        config: the primary config where it is none of conf/'s.
+    """
+
+    overrides: list[str]
+    fixed: dict[str, str]
+    varied: list[str]
+    command: str = ""
+    cwd: str = ""
+    jobs: dict[str, list[str]] = field(default_factory=dict)
+    config: dict[str, Any] | None = None
+    format: int = FORMAT
+
+    def name(self, overrides: Sequence[str]) -> str:
+        """Return the name of the job with `overrides`: those that vary, or all when none does."""
+        given = dict(key_and_value(word) for word in overrides)
+        chosen = {key: value for key, value in given.items() if key in self.varied} or given
+        return job_name(chosen)
+
+
+def key_and_value(override: str) -> tuple[str, str]:
+    """Return the key and the value of an override, the key without `+`, `++` or `~`."""
+    key, _, value = override.partition("=")
+    return key.lstrip("+~"), value
+
+
+def job_name(overrides: Mapping[str, str]) -> str:
+    """Return `env=pendulum,seed=3`: the same for the same overrides, whatever their order.
+
+    What a file's name cannot hold is percent-encoded, and too long a name ends in a digest.
+    """
+    words = sorted(f"{key}={value}" for key, value in overrides.items())
+    name = quote(",".join(words), safe="=,:+@[](){}~!&; ").replace("~", "%7E") or "job"
+    if name.startswith("."):
+        name = f"%2E{name[1:]}"
+    if len(name) > LONGEST:
+        name = f"{name[: LONGEST - 11]}~{hashlib.sha256(name.encode()).hexdigest()[:10]}"
+    return name
+
+
+def read(directory: Path) -> Sweep | None:
+    """Return the sweep that lies in `directory`, or None when it is new or empty.
+
+    Raises:
+        Mistake: it is something else.
+    """
+    path = directory / NAME
+    if not directory.exists():
+        existing = next(parent for parent in directory.absolute().parents if parent.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            why = "no permission" if existing.is_dir() else f"{existing} is a file"
+            raise Mistake(f"cannot create {directory}: {why}")
+        return None
+    if not directory.is_dir():
+        raise Mistake(f"{directory} is a file; expected a directory for the sweep")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise Mistake(f"cannot write into {directory}: no permission")
+    if not path.exists():
+        for entry in sorted(directory.iterdir()):
+            if entry.name not in NOT_OURS and not entry.name.startswith(files.TEMPORARY):
+                raise Mistake(
+                    f"{directory} is not a sweep: it holds {entry.name}, but no {NAME}; "
+                    "expected a sweep's directory, or a new or empty one"
+                )
+        return None
+    try:
+        content = json.loads(path.read_text())
+        if content["format"] > FORMAT:
+            raise Mistake(f"{path} was written by a newer gym_loop (format {content['format']})")
+        return Sweep(**content)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise Mistake(f"cannot read {path}: {error}") from None
+
+
+def write(directory: Path, sweep: Sweep) -> None:
+    """Replace sweep.json."""
+    files.write_json(directory / NAME, vars(sweep))
+
+
+def merge(known: Sweep | None, asked: Sweep, directory: Path) -> Sweep:
+    """Return the sweep that `asked` makes of what is `known`.
+
+    Raises:
+        Mistake: they differ in what is fixed; the line says in what.
+    """
+    if known is None:
+        return asked
+    # A single value for what varies is one more job, or one that is there.
+    fixed = {key: value for key, value in asked.fixed.items() if key not in known.varied}
+    differences = []
+    for key in dict.fromkeys((*known.fixed, *fixed)):
+        then, now = known.fixed.get(key), fixed.get(key)
+        if key in asked.varied:
+            differences.append(f"{key} was {then} for every job, and is now varied")
+        elif then != now:
+            was = f"{key}={then}" if then is not None else f"no {key}"
+            differences.append(f"{was} then, {f'{key}={now}' if now is not None else 'none'} now")
+    if differences:
+        raise Mistake(
+            f"{directory} is a sweep with other fixed overrides: {'; '.join(differences)}. "
+            "Repeat them as they were, or choose another hydra.sweep.dir"
+        )
+    varied = list(dict.fromkeys((*known.varied, *asked.varied)))
+    return Sweep(
+        asked.overrides, fixed, varied, asked.command, asked.cwd, known.jobs, asked.config
+    )
+
+
+def asked(task_overrides: Sequence[str], hydra_overrides: Sequence[str]) -> Sweep:
+    """Return the sweep that a command asks for, from its overrides as they were given."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    fixed: dict[str, str] = {}
+    varied: dict[str, None] = {}
+    for override in OverridesParser.create().parse_overrides(list(task_overrides)):
+        key = override.get_key_element().lstrip("+~")
+        if override.is_sweep_override():
+            fixed.pop(key, None)
+            varied[key] = None
+        else:
+            varied.pop(key, None)
+            fixed[key] = str(override.get_value_element_as_str())
+    ours = ("hydra.mode", "hydra.sweep.dir", "hydra.launcher.dry_run", "hydra.sweeper.recorded")
+    kept = [word for word in hydra_overrides if key_and_value(word)[0] not in ours]
+    command = shlex.join(["gym-loop", *sys.argv[1:]])
+    return Sweep([*task_overrides, *kept], fixed, list(varied), command, os.getcwd())
+
+
+def lock(file: TextIO, directory: Path) -> None:
+    """Let no other launch work in the sweep's directory until `file` is closed.
+
+    Raises:
+        Mistake: one does.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise Mistake(f"{directory} is in use: another launch is at this sweep") from None

@@ -1,0 +1,250 @@
+"""What every launcher of sweeps does: check all jobs first, run what is missing, say what failed."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from gym_loop import launch
+from gym_loop.mistake import Failure, Mistake
+from gym_loop.runs import claim, manifest
+from gym_loop.sweeps import directory, sources, table
+from gym_loop.sweeps.compose import Composer
+from gym_loop.sweeps.directory import Job, Sweep
+from gym_loop.sweeps.job import one_line, pack
+
+# What conf/config.yaml says, for other launchers. Ours name a job by what varies alone.
+SUBDIR = "${hydra.job.override_dirname}"
+
+
+class SweepLauncher(Launcher):
+    """Brings the sweep in a directory to completion. A subclass writes `execute`.
+
+    Args:
+        dry_run: print the jobs with their states, and start nothing.
+    """
+
+    def __init__(self, dry_run: bool = False) -> None:
+        self.dry_run = dry_run
+        self.config: DictConfig
+        self.context: HydraContext
+        self.targets: set[str] = set()  # of all that jobs build
+        self.task: TaskFunction
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Remember what Hydra passes."""
+        self.context, self.task, self.config = hydra_context, task_function, config
+
+    @property
+    def directory(self) -> Path:
+        """The sweep's directory."""
+        return Path(self.config.hydra.sweep.dir)
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Run those jobs that are not finished, and return what each of all returned.
+
+        Raises:
+            Mistake: something is wrong with a job or with the directory; nothing has been started.
+        """
+        setup_globals()
+        known = directory.read(self.directory)
+        overrides = self.config.hydra.overrides
+        sweep = directory.merge(
+            known, directory.asked(overrides.task, overrides.hydra), self.directory
+        )
+        sweep.config = sources.in_memory.get(str(self.config.hydra.job.config_name))
+        jobs = self.check(sweep, job_overrides, initial_job_idx)
+        if self.dry_run:
+            print(table.listing(jobs.values()))
+            raise SystemExit(0)
+        with self.claimed(sweep, jobs):
+            missing = [job for job in jobs.values() if job.state != "finished"]
+            for job in jobs.values():
+                if job.state == "finished":
+                    job.state = "skipped"
+            code = self.execute(missing, len(jobs)) if missing else 0
+        print(table.summary(self.directory, list(jobs.values())))
+        if code:
+            print(f"continue with: gym-loop resume {self.directory}")
+            raise SystemExit(code)
+        return [job_return(jobs[sweep.name(words)], words) for words in job_overrides]
+
+    def execute(self, jobs: Sequence[Job], total: int) -> int:
+        """Run `jobs` of `total`, setting state, result and reason of each.
+
+        Returns 0, or the exit code of a sweep that was told to stop.
+        """
+        raise NotImplementedError
+
+    def check(
+        self, sweep: Sweep, job_overrides: Sequence[Sequence[str]], number: int
+    ) -> dict[str, Job]:
+        """Compose and check the config of every job, and return the jobs by name.
+
+        Raises:
+            Mistake: names the first job with something wrong.
+        """
+        composer = Composer(self.context.config_loader, self.config)
+        for words in job_overrides:
+            with named(sweep.name(words)):
+                choices = composer.choices(words)
+                if choices not in composer.templates:
+                    self.targets |= targets(composer.template(choices))
+        self.look_ahead()
+        jobs: dict[str, Job] = {}
+        owners: dict[Path, str] = {}
+        for words in job_overrides:
+            name = sweep.name(words)
+            if name in jobs:
+                continue
+            with named(name):
+                config = composer.compose(words, number)
+                job = Job(name, list(words), number, place(config, name))
+                number += 1
+                if owner := owners.setdefault(job.directory, name) != name:
+                    raise Mistake(f"its directory {job.directory} is that of the job {owner}, too")
+                jobs[name] = job
+                with hydra_config(config):
+                    for preparation in launch.prepare:
+                        preparation(config)
+                    self.look(job, config)
+            if job.state != "finished":
+                self.take(job, config)
+        return jobs
+
+    def look(self, job: Job, config: DictConfig) -> None:
+        """Find out how far `job` is."""
+        job.log = job.directory / f"{config.hydra.job.name}.log"
+        job.episodes = OmegaConf.select(config, "loop.max_episodes")
+        if job.directory.exists():
+            claim.is_finished(job.directory, claim.task_config(config))
+            if known := manifest.read(job.directory):
+                job.state, job.result = known["state"], known.get("result")
+
+    def look_ahead(self) -> None:
+        """Prepare for jobs that build what `self.targets` names, while they are checked."""
+
+    def take(self, job: Job, config: DictConfig) -> None:
+        """Keep what running `job` takes."""
+        job.packed = pack(config)
+
+    @contextlib.contextmanager
+    def claimed(self, sweep: Sweep, jobs: dict[str, Job]) -> Iterator[None]:
+        """Create the sweep's directory, keep others out of it and write what the sweep is."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = open(self.directory / manifest.LOCK, "w")
+        except OSError as error:
+            raise Mistake(f"cannot write into {self.directory}: {error.strerror}") from None
+        with lock:
+            directory.lock(lock, self.directory)
+            sweep.jobs |= {job.name: job.overrides for job in jobs.values()}
+            directory.write(self.directory, sweep)
+            if not (self.directory / "multirun.yaml").exists():
+                OmegaConf.save(self.config, self.directory / "multirun.yaml")
+            yield
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's own sweeper, for a launcher that checks all jobs itself before it creates anything.
+
+    Args:
+        params: overrides that are always swept over, before those of the command line.
+        recorded: also bring to completion the jobs of earlier launches into the directory.
+    """
+
+    def __init__(self, params: Any = None, recorded: bool = False) -> None:
+        super().__init__(max_batch_size=None, params=params)
+        self.recorded = recorded
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch the product of what varies, all at once; exit with 1 when a job failed."""
+        if not isinstance(self.launcher, SweepLauncher):
+            return super().sweep(arguments)
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        parsed = parser.parse_overrides([*self._parse_config(), *arguments])
+        [jobs] = self.split_arguments(parsed, None)
+        if self.recorded:
+            known = directory.read(self.launcher.directory)
+            jobs += [words for words in (known.jobs if known else {}).values() if words not in jobs]
+        returns = self.launcher.launch(jobs, initial_job_idx=0)
+        if any(job.status is not JobStatus.COMPLETED for job in returns):
+            raise SystemExit(1)
+        return [returns]
+
+
+def targets(config: DictConfig) -> set[str]:
+    """Return what `config` names to be built."""
+    found = set()
+    for group in (config, config.get("observers") or {}):
+        for node in group.values():
+            if isinstance(node, DictConfig) and "_target_" in node:
+                found.add(str(node["_target_"]))
+    return found
+
+
+def place(config: DictConfig, name: str) -> Path:
+    """Set the job's own directory in its config, named `name` unless the user names it."""
+    with read_write(config.hydra), open_dict(config.hydra):
+        if OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"] == SUBDIR:
+            config.hydra.sweep.subdir = name
+        path = Path(config.hydra.sweep.dir) / str(OmegaConf.select(config, "hydra.sweep.subdir"))
+        config.hydra.runtime.output_dir = os.path.abspath(path)
+    return path
+
+
+def job_return(job: Job, words: Sequence[str]) -> JobReturn:
+    """Return what a sweeper is to know of `job`; the configs stay in its directory."""
+    completed = job.state in ("finished", "skipped")
+    value = job.result
+    if not completed:
+        value = Failure(f"{job.name}: {job.reason}")
+        value.reported = True
+    result = JobReturn(
+        overrides=list(words),
+        working_dir=os.getcwd(),
+        task_name=job.name,
+        status=JobStatus.COMPLETED if completed else JobStatus.FAILED,
+    )
+    result.return_value = value
+    return result
+
+
+@contextlib.contextmanager
+def named(name: str) -> Iterator[None]:
+    """Say of which job it is that something is wrong."""
+    try:
+        yield
+    except Mistake as mistake:
+        raise Mistake(f"job {name}: {mistake.message}") from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise Mistake(f"job {name}: {one_line(error)}") from error
+    except Failure as failure:
+        raise Failure(f"job {name}: {failure}") from failure
+
+
+@contextlib.contextmanager
+def hydra_config(config: DictConfig) -> Iterator[None]:
+    """Let `${hydra:...}` in `config` mean the job's own."""
+    holder = HydraConfig.instance()
+    before, holder.cfg = holder.cfg, config
+    try:
+        yield
+    finally:
+        holder.cfg = before

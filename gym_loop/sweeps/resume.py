@@ -1,0 +1,55 @@
+"""Completing a sweep: all jobs it has ever been asked for, and what new overrides add."""
+
+import os
+from pathlib import Path
+
+from gym_loop.mistake import Mistake
+from gym_loop.runs.stored import quoted
+from gym_loop.sweeps import directory as sweeps, sources
+
+
+def is_sweep(directory: Path) -> bool:
+    """Return whether a sweep lies in `directory`."""
+    return (directory / sweeps.NAME).is_file()
+
+
+def resume(directory: Path, overrides: list[str]) -> None:
+    """Run what is missing of the sweep in `directory`, from where it was launched.
+
+    Args:
+        directory: the sweep's.
+        overrides: take the place of recorded ones with the same key: `seed=range(16)`.
+
+    Raises:
+        Mistake: there is no sweep, or the overrides change what is fixed.
+        SystemExit: with 1 when a job failed.
+    """
+    from gym_loop import launch
+
+    known = sweeps.read(directory)
+    if known is None:
+        raise Mistake(f"{directory} is not a sweep: no {sweeps.NAME} in it")
+    directory = directory.absolute()
+    words = replaced(known.overrides, overrides)
+    name = "config"
+    if known.config is not None:
+        name = "sweep"
+        sources.in_memory[name] = known.config
+    if Path(known.cwd).is_dir():  # which its paths are relative to
+        os.chdir(known.cwd)
+    given = {sweeps.key_and_value(word)[0]: word for word in words}
+    if given.get("hydra/sweeper", "hydra/sweeper=grid").endswith("=grid"):
+        words.append("hydra.sweeper.recorded=true")
+    launch.launch(["-m", *words, f"hydra.sweep.dir={quoted(directory)}"], name)
+
+
+def replaced(known: list[str], new: list[str]) -> list[str]:
+    """Return the known overrides with the new ones in the place of those with the same key."""
+    given = {sweeps.key_and_value(word)[0]: word for word in new}
+    kept = []
+    for word in known:
+        key = sweeps.key_and_value(word)[0]
+        group = key.rpartition(".")[0].replace(".", "/")  # a launcher's options go with it
+        if not (key not in given and group.startswith("hydra/") and group in given):
+            kept.append(given.pop(key, word))
+    return [*kept, *given.values()]

@@ -1,0 +1,158 @@
+"""How a sweep is doing: one live table on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gym_loop.sweeps.directory import Job
+
+REFRESH_SECONDS, LOG_SECONDS = 0.25, 30.0
+TAIL = 512  # bytes: more than two rows of episodes.csv
+STATES = ("finished", "skipped", "failed", "stopped", "new")
+WORDS = {"finished": "done", "new": "not started"}
+
+
+class Table:
+    """Shows the jobs that run, and how many are done.
+
+    Costs the same for ten jobs and for ten thousand: only what runs is looked at, and of that
+    no more than fits on the terminal.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total, self.counts = total, Counter[str]()
+        self.began = time.monotonic()
+        self.due = self.began + LOG_SECONDS
+        self.live: Any = None
+
+    def __enter__(self) -> "Table":
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(stderr=True)
+            self.live = Live(console=console, auto_refresh=False, transient=True)
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.live:
+            self.live.stop()
+
+    def end(self, job: Job) -> None:
+        """Count a job that has ended, and name it when it failed."""
+        self.counts[job.state] += 1
+        if job.state == "failed":
+            self.say(f"failed: {job.name}: {job.reason}")
+
+    def show(self, running: Collection[Job]) -> None:
+        """Update the table, or print a line when it is time to."""
+        now = time.monotonic()
+        if self.live:
+            self.live.update(self.render(running, now), refresh=True)
+        elif now >= self.due:
+            left = time_left(now - self.began, self.done, self.total)
+            self.say(f"{self.status()}, {len(running)} running, {left} left")
+            self.due = now + LOG_SECONDS
+
+    def say(self, line: str) -> None:
+        """Print a line, above the table if there is one."""
+        if self.live:
+            self.live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    @property
+    def done(self) -> int:
+        """How many jobs have ended, in whatever way."""
+        return self.counts.total()
+
+    def status(self) -> str:
+        """Return `12 of 64 jobs, 2 failed`."""
+        failed = f", {self.counts['failed']} failed" if self.counts["failed"] else ""
+        return f"{self.done} of {self.total} jobs{failed}"
+
+    def render(self, running: Collection[Job], now: float) -> Any:
+        """Return what the terminal is to show."""
+        from rich import box
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table as Grid
+
+        grid = Grid(box=box.SIMPLE, expand=True)
+        grid.add_column("job", overflow="ellipsis", no_wrap=True, ratio=1)
+        for title in ("episode", "return", "time left"):
+            grid.add_column(title, justify="right", no_wrap=True)
+        room = max(self.live.console.size.height - 8, 1)
+        for job in list(running)[:room]:
+            grid.add_row(job.name, *progress(job))
+        if len(running) > room:
+            grid.add_row(f"... and {len(running) - room} more", "", "", "")
+        bar = Grid.grid(expand=True, padding=(0, 1))
+        bar.add_column(ratio=1)
+        bar.add_column(no_wrap=True)
+        left = time_left(now - self.began, self.done, self.total)
+        bar.add_row(ProgressBar(self.total, self.done), f"{self.status()}, {left} left")
+        return Group(grid, bar)
+
+
+def progress(job: Job) -> tuple[str, str, str]:
+    """Return a running job's episode, return and time left, from the end of its episodes.csv."""
+    row = last_row(job.directory / "episodes.csv")
+    of = f"/{job.episodes}" if job.episodes is not None else ""
+    if row is None:
+        return f"0{of}", "", ""
+    episode, ret, seconds = int(row[0]) + 1, float(row[3]), float(row[7])
+    left = time_left(seconds, episode, job.episodes) if job.episodes is not None else ""
+    return f"{episode}{of}", f"{ret:.6g}", left
+
+
+def last_row(path: Path) -> list[str] | None:
+    """Return the fields of the last whole row of a CSV file, reading only its end."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(size - TAIL, 0))
+            lines = file.read().decode("ascii").split("\n")
+    except (OSError, UnicodeDecodeError):
+        return None
+    row = lines[-2].split(",") if len(lines) > 1 else []
+    return row if len(row) >= 8 and row[0].isdigit() else None
+
+
+def time_left(seconds: float, done: int, total: int) -> str:
+    """Return how long the rest will take at the pace so far, as `1:02:03`."""
+    if not done:
+        return "?"
+    left = round(seconds / done * max(total - done, 0))
+    hours, minutes = left // 3600, left // 60 % 60
+    return f"{hours}:{minutes:02}:{left % 60:02}" if hours else f"{minutes}:{left % 60:02}"
+
+
+def summary(directory: Path, jobs: Sequence[Job]) -> str:
+    """Return the table at the end: how many jobs ended how, and why some did not finish."""
+    counts = Counter(job.state for job in jobs)
+    parts = [f"{counts[state]} {WORDS.get(state, state)}" for state in STATES[:3]]
+    parts += [f"{counts[state]} {WORDS.get(state, state)}" for state in STATES[3:] if counts[state]]
+    lines = [f"{directory}: {len(jobs)} jobs: {', '.join(parts)}"]
+    told = [job for job in jobs if job.state in ("failed", "stopped")]
+    return "\n".join(lines + columns((j.state, j.name, j.reason, str(j.log)) for j in told))
+
+
+def listing(jobs: Iterable[Job]) -> str:
+    """Return a line for each job: its state and its name."""
+    words = {"new": "new", "finished": "done", "running": "killed"}
+    return "\n".join(columns((words.get(job.state, job.state), job.name) for job in jobs))
+
+
+def columns(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the rows as lines, each column as wide as its longest field."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(field.ljust(width) for field, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,32 @@
+"""Imported by the process that all jobs of a sweep are forked from, to make it warm."""
+
+import contextlib
+import gc
+import importlib
+import os
+
+MODULES = "GYM_LOOP_WARM"  # the environment variable that names what is to be imported
+
+
+def warm_up(modules: list[str]) -> None:
+    """Import what jobs import, and do once what takes longer the first time."""
+    for name in modules:
+        # What is wrong with a module is for the job to say. It must not end this process.
+        with contextlib.suppress(BaseException):
+            importlib.import_module(name)
+
+    from omegaconf import OmegaConf
+
+    from gym_loop.observers import manifest
+
+    # The grammar's parser learns from what it parses: this is the log file's name.
+    name = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
+    hydra = {"runtime": {"output_dir": "a"}, "job": {"name": "b"}}
+    OmegaConf.to_container(OmegaConf.create({"hydra": hydra, "name": name}), resolve=True)
+    manifest.versions()
+    gc.collect()
+    gc.freeze()  # what is here now stays shared: no job's collector writes to it
+
+
+if MODULES in os.environ:
+    warm_up(os.environ.pop(MODULES).split(","))

@@ -1,0 +1,196 @@
+"""Sweeps on this machine: isolation, completion, and an end in order."""
+
+import json
+import os
+import pty
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import rows
+from tests.sweeps.conftest import AGENT, SHORT, processes, states, summary, wait_until
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_job_that_raises_and_one_that_is_killed_cost_only_themselves(sweep, tmp_path, n_jobs):
+    result = sweep("agent.fate=1,raise,2,kill,3,4", f"hydra.launcher.n_jobs={n_jobs}")
+
+    assert result.returncode == 1
+    assert summary(result) == "6 jobs: 4 done, 0 skipped, 2 failed"
+    failed = [line for line in result.stdout.splitlines() if line.startswith("failed")]
+    assert len(failed) == 2
+    assert "ValueError: no idea what to do" in failed[0]
+    assert "SIGKILL" in failed[1]
+    for line in failed:
+        log = Path(tmp_path, line.split()[-1])
+        assert log.name == "gym_loop.log"
+        assert log.exists()
+    assert list(states(tmp_path / "sweep").values()).count("finished") == 4
+    assert "no idea what to do" in (tmp_path / "sweep/agent.fate=raise/gym_loop.log").read_text()
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_a_repeated_sweep_continues_what_is_missing_and_touches_nothing_else(sweep, tmp_path):
+    sweep("agent.fate=1,kill,raise")
+    before = contents(tmp_path / "sweep" / "agent.fate=1")
+
+    again = sweep("agent.fate=1,kill,raise")
+
+    assert again.returncode == 1
+    assert summary(again) == "3 jobs: 0 done, 1 skipped, 2 failed"
+    assert contents(tmp_path / "sweep" / "agent.fate=1") == before
+
+
+def test_a_growing_sweep_runs_what_is_new(sweep, tmp_path):
+    sweep("seed=range(4)")
+
+    grown = sweep("seed=range(8)")
+
+    assert grown.returncode == 0
+    assert summary(grown) == "8 jobs: 4 done, 4 skipped, 0 failed"
+    assert states(tmp_path / "sweep") == {f"seed={n}": "finished" for n in range(8)}
+
+
+def test_jobs_end_at_their_timeout(sweep, tmp_path):
+    result = sweep("agent.fate=1,hang,deaf,leave", "hydra.launcher.timeout=3")
+
+    assert result.returncode == 1
+    assert summary(result) == "4 jobs: 1 done, 0 skipped, 3 failed"
+    assert result.stdout.count("over its timeout of 3 s") == 2
+    assert "left with exit code 7" in result.stdout
+    assert processes(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_outlives_a_signal_to_the_launching_process(start, tmp_path, number):
+    process = launch_slowly(start)
+    begun = wait_until(lambda: two_are_running(tmp_path / "sweep"))
+
+    process.send_signal(number)
+
+    process.wait(5)
+    wait_until(lambda: not processes(tmp_path), seconds=5)
+    assert begun == sorted(path.parent for path in tmp_path.glob("sweep/*/run.json"))
+    for directory in begun:  # even the last of the three is heard of in time
+        kept = json.loads((directory / "checkpoints/latest/state.json").read_text().split("\n", 1)[1])
+        assert kept["episodes"] == len(rows(directory)) > 0
+    if number != signal.SIGKILL:
+        assert process.returncode == 128 + number
+        assert set(states(tmp_path / "sweep").values()) == {"stopped"}
+
+
+def test_a_ctrl_c_at_the_terminal_stops_every_job_in_order(start, tmp_path):
+    process = launch_slowly(start, start_new_session=True)
+    begun = wait_until(lambda: two_are_running(tmp_path / "sweep"))
+
+    os.killpg(process.pid, signal.SIGINT)
+
+    assert process.wait(5) == 130
+    wait_until(lambda: not processes(tmp_path), seconds=5)
+    assert states(tmp_path / "sweep") == {path.name: "stopped" for path in begun}
+    assert "gym-loop resume sweep" in process.stdout.read()
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_at_any_moment_comes_to_the_undisturbed_end(sweep, start, tmp_path):
+    words = ["seed=range(6)", "agent.pause=0.1", "loop.max_episodes=8"]
+    sweep(*words)
+    shutil.move(tmp_path / "sweep", tmp_path / "undisturbed")
+    moments, finished = random.Random(0), {}
+
+    for _ in range(5):
+        process = start("-m", AGENT, *SHORT, "hydra.sweep.dir=sweep", *words)
+        wait_until(lambda: (tmp_path / "sweep").exists())
+        time.sleep(moments.uniform(0, 1.5))
+        process.kill()
+        process.wait()
+        finished |= {path: at for path, at in ended(tmp_path).items() if path not in finished}
+    result = sweep(*words)
+
+    assert result.returncode == 0, result.stdout
+    assert len(states(tmp_path / "sweep")) == 6
+    for name in states(tmp_path / "undisturbed"):
+        assert rows(tmp_path / "sweep" / name) == rows(tmp_path / "undisturbed" / name)
+    assert finished == {path: at for path, at in ended(tmp_path).items() if path in finished}
+
+
+def test_a_second_launch_into_a_sweep_that_is_running_is_refused(start, sweep, tmp_path):
+    launch_slowly(start)
+    wait_until(lambda: two_are_running(tmp_path / "sweep"))
+
+    result = sweep("seed=range(4)", "agent.pause=0.1", "loop.max_episodes=1000")
+
+    assert result.returncode == 2
+    assert "sweep is in use" in result.stderr
+
+
+def test_what_jobs_print_is_in_their_logs_and_not_on_the_terminal(sweep, tmp_path):
+    result = sweep("seed=0,1")
+
+    assert "threads" not in result.stdout + result.stderr
+    log = (tmp_path / "sweep/seed=0/gym_loop.log").read_text()
+    assert "threads: 1\n" in log
+    assert "finished: 3 episodes" in log
+
+
+def test_threads_of_linear_algebra_are_what_the_user_says(sweep, tmp_path):
+    sweep("seed=0,1", environment={"OMP_NUM_THREADS": "3"})
+
+    assert "threads: 3\n" in (tmp_path / "sweep/seed=1/gym_loop.log").read_text()
+
+
+def test_a_terminal_shows_one_live_table(tmp_path):
+    main, terminal = pty.openpty()
+    words = ["-m", AGENT, *SHORT, "seed=0,1,2", "agent.pause=0.4", "hydra.launcher.n_jobs=2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gym_loop", *words, "hydra.sweep.dir=sweep"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=terminal,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
+    )
+    os.close(terminal)
+    shown = b""
+    try:
+        while data := os.read(main, 4096):
+            shown += data
+    except OSError:  # the terminal is closed
+        pass
+    process.wait()
+    os.close(main)
+
+    assert b"seed=1" in shown
+    for word in (b"episode", b"return", b"time left", b"2/3", b"of 3 jobs"):
+        assert word in shown
+
+
+def launch_slowly(start, **options):
+    """Start four jobs that would take long, two at a time."""
+    long = ["agent.pause=0.1", "loop.max_episodes=1000", "seed=range(4)"]
+    words = [AGENT, *SHORT, *long, "hydra.sweep.dir=sweep", "hydra.launcher.n_jobs=2"]
+    return start("-m", *words, **options)
+
+
+def two_are_running(directory):
+    """The directories of the two jobs that have played an episode, else nothing."""
+    begun = sorted(path.parent for path in directory.glob("*/episodes.csv"))
+    return begun if len(begun) == 2 else None
+
+
+def contents(directory):
+    """Every file's content and time of change."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def ended(folder):
+    """The time of change of every finished job's run.json."""
+    names = [name for name, state in states(folder / "sweep").items() if state == "finished"]
+    paths = [folder / "sweep" / name / "run.json" for name in names]
+    return {path: path.stat().st_mtime_ns for path in paths}
