@@ -34,6 +34,7 @@ def create_default(agent: str, loop: str, env: str, run_config: Path, force: boo
     """
     import yaml
 
+    from gym_loop import envs
     from gym_loop.runs import files
     from gym_loop.sweeps import sources
 
@@ -48,6 +49,9 @@ def create_default(agent: str, loop: str, env: str, run_config: Path, force: boo
             if dotted
             else sources.option_config(group, option)
         )
+        if "make_gym" in content["_target_"]:
+            gymnasium = "gymnasium" in content["_target_"]
+            envs.check_id("gymnasium" if gymnasium else "gym", content["id"])
         comments = parameter_comments(sources.load_class(content["_target_"], group))
         text += f"{group}:\n"
         for name, value in content.items():

@@ -65,9 +65,20 @@ def known_ids(library: Library) -> list[str]:
     return sorted(_registry(library))
 
 
-def check_id(library: Library, id: str) -> None:
-    """Raise what the maker would raise for an unknown `id`, without making the environment."""
-    _find_spec(library, id)
+def check_id(
+    library: Library,
+    id: str,
+    kwargs: Mapping[str, Any] | None = None,
+    render_mode: str | None = None,
+) -> None:
+    """Raise what the maker would raise for what it is asked for, without making the environment."""
+    spec = _find_spec(library, id)
+    try:
+        creator = _load(spec.entry_point)
+    except (ImportError, _import(library).error.DependencyNotInstalled) as error:
+        raise MissingDependencyError(_missing(library, spec.id, error)) from error
+    _check_kwargs(spec.id, kwargs or {}, creator, _import(library).make)
+    _check_render_mode(spec.id, render_mode, creator)
 
 
 def _make(library: Library, id: str, kwargs: Mapping[str, Any], render_mode: str | None) -> Any:

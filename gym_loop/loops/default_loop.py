@@ -37,10 +37,11 @@ class DefaultLoop(BaseLoop):
             eval_record: record evaluation episodes as video
             eval_record_dir: where evaluation's recordings go
             eval_logdir: TensorBoard events of evaluation
+            on_nan: stop or warn when a return or a metric is NaN or infinite
         """
         length = {"max_episodes": 5, "max_steps": None, "max_time": None, "max_episode_len": 5000}
         training = {"random_episodes": 0, "logdir": "./logs", "trace": True}
-        watching = {"render": False, "record": False, "record_every": 1}
+        watching = {"render": False, "record": False, "record_every": 1, "on_nan": "warn"}
         recording = {"record_dir": "./episode_records", "eval_record_dir": "./eval_records"}
         checkpoints = {"episodes_per_checkpoint": 10, "time_per_checkpoint": None}
         evaluation = {"episodes_per_eval": None, "eval_episodes": 10, "eval_logdir": "./eval_logs"}
@@ -50,9 +51,9 @@ class DefaultLoop(BaseLoop):
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
         """Raise ValueError for a count or a time that makes no sense."""
-        for name, value in parameters.items():
+        for name in DefaultLoop.get_default_parameters():  # a subclass checks its own
             least = 0 if name in ("random_episodes", "eval_episodes") or "time" in name else 1
-            if type(value) in (int, float) and not value >= least:  # NaN is not either
+            if type(value := parameters.get(name, 1)) in (int, float) and not value >= least:  # or NaN
                 raise ValueError(f"{name} is {value}; expected at least {least}")
 
     def train(self) -> None:

@@ -57,7 +57,7 @@ class Manifest(Observer):
             "format": manifest.FORMAT,
             "state": "running",
             "command": command,
-            "overrides": list(HydraConfig.get().overrides.task),
+            "overrides": OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False),
             "seed": cfg.seed,
             "config": OmegaConf.to_container(cfg, resolve=True),
             "versions": versions(),

@@ -24,7 +24,8 @@ def claim(cfg: DictConfig) -> None:
     """
     if cfg.hydra.mode == RunMode.MULTIRUN:
         return  # the sweep as a whole claims the directory that holds its runs
-    asked = any(o.split("=")[0] == "hydra.run.dir" for o in cfg.hydra.overrides.hydra)
+    overrides: Any = OmegaConf.to_container(cfg.hydra.overrides.hydra, resolve=False)
+    asked = any(word.partition("=")[0] == "hydra.run.dir" for word in overrides)
     directory = Path(cfg.hydra.run.dir)
     if asked:
         if is_finished(directory, task_config(cfg)):
@@ -68,6 +69,10 @@ def is_finished(directory: Path, config: Any) -> bool:
         raise Mistake(f"cannot write into {existing}: no permission")
     known = manifest.read(directory)
     if known is None:
+        if (directory / manifest.NAME).exists():
+            raise Mistake(
+                f"{directory} holds a {manifest.NAME} that is damaged: choose another directory"
+            )
         for name in RESULTS:
             if (directory / name).exists():
                 raise Mistake(

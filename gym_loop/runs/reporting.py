@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+import types
 from pathlib import Path
 
 from hydra.errors import HydraException, InstantiationException
@@ -13,13 +14,16 @@ from gym_loop.mistake import Failure
 # Read at import: the launcher sets the variable for Hydra's sake, and tells us by its absence here.
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
 PACKAGE = Path(__file__).parents[1]
-NOT_THE_USERS = {"hydra", "omegaconf", "click", "importlib", "functools.py", "runpy.py"}
+STANDARD = Path(os.__file__).parent  # the standard library
+INSTALLED = {"site-packages", "dist-packages"}
+PASSING_ON = {"hydra", "omegaconf", "antlr4", "yaml", "click"}
 
 
 def report(error: Exception) -> int:
     """Print what went wrong, to stderr; return the exit code, 2 for a mistake in the request."""
-    if not getattr(error, "reported", False):  # in the run's log, which the terminal shows as well
-        print(f"gym-loop: {message(error)}", file=sys.stderr)
+    if getattr(error, "reported", False):  # by the run, in its log and on the terminal
+        return 1
+    print(f"gym-loop: {message(error)}", file=sys.stderr)
     request = isinstance(error, HydraException | OmegaConfBaseException)
     return 2 if explanation(error) or request else 1
 
@@ -44,14 +48,48 @@ def user_traceback(error: BaseException) -> str:
         error = error.__cause__
     if isinstance(error, Failure):
         return str(error)
+    frames = user_frames(error) or user_frames(error, libraries=True)
+    if not frames:
+        text = " ".join(str(error).split())
+        return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows the traceback)"
+    for cause in (error.__cause__, error.__context__):
+        if cause:
+            cause.__traceback__ = user_frames(cause) or user_frames(cause, libraries=True)
+    return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+
+
+def import_error(error: BaseException) -> str:
+    """Return in one line why a module cannot be imported, and the line of the user's that asks."""
+    reason, file, line = " ".join(str(error).split()), None, None
+    if isinstance(error, SyntaxError) and error.filename:
+        reason, file, line = error.msg, error.filename, error.lineno
+    elif frames := user_frames(error):
+        file, line = frames.tb_frame.f_code.co_filename, frames.tb_lineno
+    place = f" ({short(Path(file))}:{line})" if file else ""
+    return f"{type(error).__name__}: {reason}{place}"
+
+
+def short(path: Path) -> str:
+    """Return `path`, relative to the current directory where it lies below it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def user_frames(error: BaseException, libraries: bool = False) -> types.TracebackType | None:
+    """Return the traceback from the first frame on that is the user's, or None.
+
+    The user's is what is neither ours nor installed; with `libraries`, also what is installed, but
+    for those that only pass calls on.
+    """
     frames = error.__traceback__
-    while frames and not _is_the_users(Path(frames.tb_frame.f_code.co_filename)):
+    while frames and not _is_the_users(Path(frames.tb_frame.f_code.co_filename), libraries):
         frames = frames.tb_next
-    if frames:
-        return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
-    return f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)"
+    return frames
 
 
-def _is_the_users(file: Path) -> bool:
-    frozen = file.name.startswith("<frozen")
-    return not (frozen or file.is_relative_to(PACKAGE) or NOT_THE_USERS & {*file.parts})
+def _is_the_users(file: Path, libraries: bool) -> bool:
+    if file.name.startswith("<") or file.is_relative_to(PACKAGE):
+        return False
+    if INSTALLED & {*file.parts}:
+        return libraries and not PASSING_ON & {*file.parts}
+    return not file.is_relative_to(STANDARD) and file.suffix != ""

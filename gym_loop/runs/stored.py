@@ -14,6 +14,7 @@ from gym_loop.runs import manifest
 
 GROUPS = ("agent", "env", "loop")
 NAME = "run"  # of the config in memory
+loaded: list[Path] = []  # run config files: where their values come from
 
 
 def load_file(path: Path) -> dict[str, Any]:
@@ -34,24 +35,36 @@ def load_file(path: Path) -> dict[str, Any]:
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or error
         raise Mistake(f"{where}: not YAML: {problem}") from None
+    check_groups(content, str(path))
+    loaded.append(path)
+    return dict(content)
+
+
+def check_groups(content: Any, where: str) -> None:
+    """Check that `content` has an agent, an env and a loop, each with its class.
+
+    Raises:
+        Mistake: it has not; the line begins with `where`.
+    """
     if not isinstance(content, dict):
-        raise Mistake(
-            f"{path} holds a {type(content).__name__}; expected a mapping with agent, env and loop"
-        )
+        kind = "nothing" if content is None else f"a {type(content).__name__}"
+        raise Mistake(f"{where} holds {kind}; expected a mapping with agent, env and loop")
     for group in GROUPS:
         section = content.get(group)
         if section is None:
-            near = nearest(group, content)
-            raise Mistake(f"{path} has no {group!r}{near or '; expected agent, env and loop'}")
-        if not isinstance(section, dict) or "_target_" not in section:
+            near = nearest(group, map(str, content))
+            raise Mistake(f"{where} has no {group!r}{near or '; expected agent, env and loop'}")
+        target = section.get("_target_") if isinstance(section, dict) else None
+        if target is None:
             old = isinstance(section, dict) and ("class" in section or "name" in section)
             hint = "a run config of an older version; " if old else ""
             raise Mistake(
-                f"{path}: {group} has no _target_: {hint}expected `_target_: "
+                f"{where}: {group} has no _target_: {hint}expected `_target_: "
                 f"package.module.Class` and its parameters beside it "
                 f"(`gym-loop create-default --run-config FILE` writes one)"
             )
-    return content
+        if not isinstance(target, str):
+            raise Mistake(f"{where}: {group}._target_ is {target!r}; expected a class's name")
 
 
 def load_run(directory: Path) -> dict[str, Any]:
@@ -68,6 +81,7 @@ def load_run(directory: Path) -> dict[str, Any]:
             if directory.exists()
             else f"{directory} is not a run: {where}"
         )
+    check_groups(known["config"], f"config in {directory / manifest.NAME}")
     return known
 
 

@@ -1,7 +1,6 @@
 """Config options that are not files: a class, an environment's id, a config in memory."""
 
 import inspect
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from gym_loop.mistake import Mistake, nearest
+from gym_loop.runs import reporting
 from gym_loop.sweeps.locate import locate
 
 GROUPS = ("agent", "env", "loop")
@@ -103,21 +103,22 @@ def load_class(target: str, group: str) -> Any:
         Mistake: there is none; the line says why.
     """
     module, _, name = target.rpartition(":" if ":" in target else ".")
+    if not (module and name):
+        expected = "package.module:Class or path/to/file.py:Class"
+        raise Mistake(f"{group}={target} names no class; expected {expected}")
     try:
         return locate(target)
-    except (ImportError, SyntaxError) as error:
-        where = f" ({error.filename}:{error.lineno})" if isinstance(error, SyntaxError) else ""
-        reason = error.msg if isinstance(error, SyntaxError) else error
-        raise Mistake(
-            f"{group}={target}: cannot import {module}: {type(error).__name__}: {reason}{where}"
-        ) from None
-    except AttributeError:
-        found = sys.modules.get(Path(module).stem if module.endswith(".py") else module)
-        if found is None or hasattr(found, name):
+    except Exception as error:
+        import_failed = isinstance(error, ImportError | SyntaxError)
+        if reporting.user_frames(error) and not import_failed:
             raise  # it comes from within the user's module
-        classes = [key for key, value in vars(found).items() if inspect.isclass(value)]
-        near = nearest(name, classes)
-        raise Mistake(f"{group}={target}: {module} has no {name!r}{near}") from None
+        found = getattr(error, "obj", None)
+        if isinstance(error, AttributeError) and found is not None:
+            classes = [key for key, value in vars(found).items() if inspect.isclass(value)]
+            near = nearest(name, classes)
+            raise Mistake(f"{group}={target}: {module} has no {name!r}{near}") from None
+        reason = reporting.import_error(error)
+        raise Mistake(f"{group}={target}: cannot import {module}: {reason}") from None
 
 
 def default_parameters(target: Any) -> dict[str, Any]:

@@ -1,0 +1,311 @@
+"""The check of a composed config: every key, type, range, id, class and directory in it."""
+
+import importlib
+import inspect
+import re
+import tempfile
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gym_loop import launch
+from gym_loop.checks import wording
+from gym_loop.checks.kinds import problem
+from gym_loop.checks.origin import origin
+from gym_loop.mistake import Mistake, nearest
+from gym_loop.runs.reporting import import_error, user_frames
+from gym_loop.sweeps.sources import PASSED, default_parameters, load_class
+
+GROUPS = ("env", "agent", "loop")  # in the order in which they are made
+# What an object must have of its own to be one; a function that makes one has none of it.
+METHODS = {
+    "agent": ("act", "memorize", "update"),
+    "env": ("reset", "step"),
+    "loop": ("train", "evaluate"),
+}
+EXAMPLES = {"agent": "random", "env": "pendulum", "loop": "default"}
+HYDRAS = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
+LIBRARIES = {
+    "gym_loop.envs.make.make_gym": "gym",
+    "gym_loop.envs.make.make_gymnasium": "gymnasium",
+    "gym_loop.envs.vector.make_gym_vector": "gym",
+    "gym_loop.envs.vector.make_gymnasium_vector": "gymnasium",
+}
+
+_writable: set[Path] = set()  # directories that have been tried: a sweep asks for each of its jobs
+
+
+def check(cfg: DictConfig) -> None:
+    """Find what is wrong with `cfg` before anything is created, and without making anything.
+
+    Raises:
+        Mistake: in one line: what was got, where it came from, what was expected, what is nearest.
+        Exception: what the user's own module raised when it was imported.
+    """
+    check_sections(cfg)
+    content = resolve(cfg)
+    check_seed(cfg, content["seed"])
+    for module in check_imports(cfg, content["env"].get("imports")):
+        import_module(module, f"env.imports{origin(cfg, 'env.imports')} has {module!r}")
+    for group in GROUPS:
+        check_section(cfg, group, content[group])
+    for name, section in content.get("observers", {}).items():
+        if section is not None:
+            check_section(cfg, f"observers.{name}", section)
+    check_directories(cfg, content)
+
+
+def check_sections(cfg: DictConfig) -> None:
+    """Check the config's top level."""
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(raw, dict)
+    for group in GROUPS:
+        section = raw.get(group)
+        if not isinstance(section, dict):
+            got = "is missing" if group not in raw else f"is {section!r}{origin(cfg, group)}"
+            raise Mistake(f"{group} {got}; expected an option such as {group}={EXAMPLES[group]}")
+        if "_target_" not in section:
+            raise Mistake(
+                f"{group} has no _target_{origin(cfg, group)}{nearest('_target_', section)}; "
+                f"expected the class to make it of, as in {group}={EXAMPLES[group]}"
+            )
+    own = OmegaConf.load(launch.CONF / "config.yaml")
+    known = {*own, *(k for d in own.defaults if isinstance(d, DictConfig) for k in d)} - {
+        "defaults"
+    }
+    text = str({name: value for name, value in raw.items() if name != "hydra"})
+    for name in raw:
+        # A key of the user's own is there to be used by others.
+        if name not in known and not re.search(r"\$\{" + re.escape(str(name)) + r"[.}\[]", text):
+            near = nearest(str(name), known, f"; expected one of {', '.join(sorted(known))}")
+            raise Mistake(f"no key {str(name)!r}{origin(cfg, str(name))}{near}")
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """Return the config, without Hydra's part, as plain values.
+
+    Raises:
+        Mistake: an interpolation that leads nowhere or round in a circle, or a value not given.
+    """
+    for key, node in leaves(cfg):
+        try:
+            if node._is_interpolation():
+                node._dereference_node()
+        except (RecursionError, OmegaConfBaseException) as error:
+            reason = wording.first_line(error)
+            if isinstance(error, RecursionError) or reason.startswith("Recursive"):
+                reason = "it leads back to itself"
+            near = wording.near_interpolation(reason, cfg)
+            raise Mistake(f"{key} is {node._value()}{origin(cfg, key)}: {reason}{near}") from None
+        if node._is_missing():
+            example = "CartPole-v1" if key == "env.id" else "..."
+            raise Mistake(f"{key} is not given{origin(cfg, key)}; expected {key}={example}")
+    own = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "hydra"])
+    content: dict[str, Any] = OmegaConf.to_container(own, resolve=True)  # type: ignore[assignment]
+    return content
+
+
+def leaves(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the node of each value, those for Hydra aside."""
+    stack: list[tuple[str, Any]] = [
+        (str(name), cfg._get_node(name)) for name in cfg if name != "hydra"
+    ]
+    while stack:
+        key, node = stack.pop()
+        if isinstance(node, DictConfig | ListConfig) and not (
+            node._is_none() or node._is_missing() or node._is_interpolation()
+        ):
+            inner = range(len(node)) if isinstance(node, ListConfig) else list(node)
+            stack += [(f"{key}.{name}", node._get_node(name)) for name in inner]
+        else:
+            yield key, node
+
+
+def check_seed(cfg: DictConfig, seed: Any) -> None:
+    """Check that the seed is one that every library takes."""
+    if type(seed) is not int or seed < 0:
+        raise Mistake(f"seed is {seed!r}{origin(cfg, 'seed')}; expected an integer, 0 or more")
+
+
+def check_imports(cfg: DictConfig, imports: Any) -> list[str]:
+    """Return the modules to import before the environment is looked for."""
+    if not isinstance(imports, list | types.NoneType) or not all(
+        type(m) is str for m in imports or ()
+    ):
+        where = origin(cfg, "env.imports")
+        raise Mistake(f"env.imports is {imports!r}{where}; expected a list such as [my_package]")
+    return imports or []
+
+
+def import_module(module: str, what: str) -> None:
+    """Import a module, or raise a Mistake that says why it cannot be."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:
+        if user_frames(error) and not isinstance(error, ImportError | SyntaxError):
+            raise
+        raise Mistake(f"{what}, which cannot be imported: {import_error(error)}") from None
+
+
+def check_section(cfg: DictConfig, name: str, section: Any) -> None:
+    """Check one thing to be made: its class, the keys it is given, their types and ranges."""
+    group = name.partition(".")[0]
+    if not isinstance(section, dict) or not isinstance(section.get("_target_"), str):
+        target = section.get("_target_", section) if isinstance(section, dict) else section
+        raise Mistake(
+            f"{name}._target_ is {target!r}{origin(cfg, name)}; expected package.module.Class"
+        )
+    target = find(cfg, name, section["_target_"])
+    known = default_parameters(target)
+    if hasattr(target, "get_default_parameters"):
+        known |= {k: v for k, v in constructor(target).items() if v != "???"}
+    given = {k: v for k, v in section.items() if k not in HYDRAS}
+    if group == "env":
+        given.pop("imports", None)
+    for key, value in given.items():
+        where = origin(cfg, f"{name}.{key}")
+        if key not in known and not takes_all(target):
+            raise Mistake(f"no key '{name}.{key}'{where}{wording.near_key(f'{name}.', key, known)}")
+        if key in known and (expected := problem(group, key, value, known[key])):
+            raise Mistake(f"{name}.{key} is {show(value)}{where}; expected {expected}")
+    for key, value in known.items():
+        if isinstance(value, str) and value == "???" and key not in given:
+            raise Mistake(
+                f"{name}.{key} is missing; {short_name(target)} needs it: {name}.{key}=..."
+            )
+    check_range(cfg, name, target, {**known, **given})
+    if group == "env":
+        check_environment(cfg, target, section)
+
+
+def find(cfg: DictConfig, name: str, target: str) -> Any:
+    """Return the class or function that `target` names, after a look at whether it can be one."""
+    if "." not in target and ":" not in target:
+        raise Mistake(
+            f"{name}._target_ is {target!r}{origin(cfg, f'{name}._target_')}; "
+            "expected package.module.Class, package.module:Class or path/to/file.py:Class"
+        )
+    found = load_class(target, f"{name}._target_")
+    if not callable(found):
+        raise Mistake(
+            f"{name}._target_ is {target}{origin(cfg, f'{name}._target_')}, "
+            f"a {type(found).__name__}; expected a class, or a function that returns an object"
+        )
+    if inspect.isclass(found):
+        for method in METHODS.get(name, ()):
+            own = getattr(found, method, None)
+            if own is None or (own.__module__.startswith("gym_loop.") and _refuses(own)):
+                raise Mistake(
+                    f"{short_name(found)} has no {method}(){origin(cfg, f'{name}._target_')}; "
+                    f"expected {'an' if name[0] in 'ae' else 'a'} {name} with the methods "
+                    f"{', '.join(METHODS[name])}{nearest(method, vars(found))}"
+                )
+    return found
+
+
+def _refuses(method: Any) -> bool:
+    """Return whether a method of a base class of ours only says that it is to be written."""
+    code = getattr(method, "__code__", None)
+    return code is not None and "NotImplementedError" in code.co_names
+
+
+def check_range(cfg: DictConfig, name: str, target: Any, parameters: dict[str, Any]) -> None:
+    """Ask the class itself what it thinks of the values."""
+    if not hasattr(target, "check_parameters"):
+        return
+    try:
+        target.check_parameters(parameters)
+    except ValueError as error:
+        said = re.match(r"(\w+)\b", str(error))
+        key = said[1] if said and said[1] in parameters else ""
+        where = origin(cfg, f"{name}.{key}") if key else ""
+        if key:
+            head, semicolon, tail = str(error).partition(";")
+            raise Mistake(f"{name}.{head}{where}{semicolon}{tail}") from None
+        raise Mistake(f"{name}: {error}{where}") from None
+
+
+def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any]) -> None:
+    """Look for an environment's id, its keyword arguments and its extras; make nothing."""
+    library: Any = LIBRARIES.get(f"{target.__module__}.{target.__qualname__}")
+    if library is None:
+        return
+    from gym_loop import envs
+
+    kwargs, watched = section.get("kwargs"), ("record", "render", "eval_record", "eval_render")
+    if not isinstance(kwargs, dict | types.NoneType):
+        where = origin(cfg, "env.kwargs")
+        raise Mistake(f"env.kwargs is {kwargs!r}{where}; expected a mapping: env.kwargs.key=value")
+    try:
+        mode = "rgb_array" if any(cfg.loop.get(name) for name in watched) else None
+        envs.check_id(library, section.get("id", ""), kwargs, mode)
+    except (envs.EnvError, envs.MissingDependencyError) as error:
+        key = "env.id" if isinstance(error, envs.EnvError) else "env"
+        raise Mistake(f"{error}{origin(cfg, key)}") from None
+
+
+def check_directories(cfg: DictConfig, content: dict[str, Any]) -> None:
+    """Check that the run can write where it is told to."""
+    key = "hydra.sweep.dir" if cfg.hydra.mode is RunMode.MULTIRUN else "hydra.run.dir"
+    try:
+        directory = Path(str(OmegaConf.select(cfg, key)))
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise Mistake(f"{key}{origin(cfg, key)}: {wording.first_line(error)}") from None
+    check_writable(directory, f"{key} is {directory}{origin(cfg, key)}")
+    for key, value in content["loop"].items():
+        if key.endswith("dir") and isinstance(value, str):
+            what = f"loop.{key} is {value}{origin(cfg, f'loop.{key}')}"
+            check_writable(directory / value, what)
+
+
+def check_writable(path: Path, what: str) -> None:
+    """Raise a Mistake unless a directory can be made at `path` and written into."""
+    try:
+        existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+        if existing in _writable:
+            return
+        if not existing.is_dir():
+            raise Mistake(f"{what}: {existing} is a file; expected a directory")
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(bytes(1 << 16))
+    except (OSError, ValueError) as error:
+        raise Mistake(f"{what}: {getattr(error, 'strerror', None) or error}") from None
+    _writable.add(existing)
+
+
+def constructor(target: Any) -> dict[str, Any]:
+    """Return the keyword arguments that a class takes beside its parameters."""
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    return {
+        p.name: "???" if p.default is p.empty else p.default
+        for p in parameters
+        if p.name not in PASSED and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
+
+
+def takes_all(target: Any) -> bool:
+    """Return whether `target` takes any keyword, without a list of those that it knows."""
+    if hasattr(target, "get_default_parameters"):
+        return False
+    try:
+        return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
+    except (TypeError, ValueError):
+        return True
+
+
+def short_name(target: Any) -> str:
+    """Return what a class or function is called."""
+    return getattr(target, "__qualname__", str(target))
+
+
+def show(value: Any) -> str:
+    """Return a value as YAML and Hydra write it."""
+    return "null" if value is None else str(value).lower() if type(value) is bool else repr(value)

@@ -1,0 +1,79 @@
+"""Where a value of the config comes from: the command line, or a line of a YAML file."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from gym_loop.launch import CONF
+from gym_loop.runs import stored
+from gym_loop.runs.reporting import short
+
+COMMAND_LINE = "command line"
+
+
+def origin(cfg: DictConfig, key: str) -> str:
+    """Return " (command line)" or " (FILE:LINE)" for the dotted `key`, or "" for a default."""
+    # Raw: what is interpolated in a word has nothing to do with where it was said.
+    words: Any = OmegaConf.to_container(cfg.hydra.overrides, resolve=False)
+    said = [
+        word.lstrip("+~").partition("=")[0].partition("@")[0]
+        for word in words["task"] + words["hydra"]
+    ]
+    groups = set(cfg.hydra.runtime.choices)
+    if any(f"{key}.".startswith(f"{name}.") for name in said if name not in groups):
+        return f" ({COMMAND_LINE})"
+    for file, prefix in _files(cfg):
+        parts = key.split(".")
+        if parts[: len(prefix)] == prefix and (line := _line(file, parts[len(prefix) :])):
+            return f" ({short(file)}:{line})"
+    return f" ({COMMAND_LINE})" if key.partition(".")[0] in said else ""
+
+
+def _files(cfg: DictConfig) -> Iterator[tuple[Path, list[str]]]:
+    """Yield the YAML files that `cfg` is composed of, each with the key that its content is under.
+
+    Those that reach into the whole config come first: they override the others.
+    """
+    for file in stored.loaded:
+        yield file, []
+    found: list[tuple[Path, list[str]]] = []
+    sources = [s.path for s in cfg.hydra.runtime.config_sources if s.schema == "file"]
+    if not CONF.is_relative_to(Path.cwd()):  # what comes with the package is not the user's
+        sources.remove(str(CONF))
+    for group, options in cfg.hydra.runtime.choices.items():
+        for option in options if isinstance(options, list) else [options]:
+            for source in sources:
+                file = Path(source, str(group), f"{option}.yaml")
+                if file.is_file():
+                    package = re.search(r"^# *@package +(\S+)", _text(file), re.MULTILINE)
+                    name = package[1] if package else str(group).replace("/", ".")
+                    found.append((file, [] if name == "_global_" else name.split(".")))
+    yield from sorted(found, key=lambda pair: len(pair[1]))
+    for source in sources:
+        file = Path(source, f"{cfg.hydra.job.config_name}.yaml")
+        if file.is_file():
+            yield file, []
+
+
+def _line(file: Path, keys: list[str]) -> int | None:
+    """Return the line in which `file` has the nested `keys`."""
+    try:
+        node = yaml.compose(_text(file), Loader=yaml.SafeLoader)
+    except yaml.YAMLError:
+        return None
+    line = None
+    for key in keys:
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        pair = next((pair for pair in pairs if pair[0].value == key), None)
+        if pair is None:
+            return None
+        line, node = pair[0].start_mark.line + 1, pair[1]
+    return line
+
+
+def _text(file: Path) -> str:
+    return file.read_text(errors="replace")

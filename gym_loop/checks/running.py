@@ -1,0 +1,73 @@
+"""One line for what agents and environments commonly do wrong while they run.
+
+Nothing is checked at each step: the exception that follows from the fault tells of it.
+"""
+
+import re
+import traceback
+from pathlib import Path
+from typing import Any
+
+from gym_loop.launch import PACKAGE
+from gym_loop.runs.reporting import user_frames
+
+OLD_STEP = (
+    "step() of the environment returned four values, as in gym before 0.26; expected five: "
+    "observation, reward, terminated, truncated, info"
+)
+OLD_RESET = (
+    "reset() of the environment is that of gym before 0.26; expected "
+    "reset(seed=None, options=None) to return observation, info"
+)
+
+
+def explain_run(error: BaseException) -> str | None:
+    """Return the line that names what the agent or the environment did wrong, or None."""
+    played = list(traceback.walk_tb(error.__traceback__))
+    ours = [frame for frame, _ in played if _is_a_loop(frame.f_code.co_filename)]
+    if not ours or user_frames(error):
+        return None  # no episode was being played, or the fault shows in the user's own code
+    text = str(error)
+    if isinstance(error, ValueError) and "expected 5, got 4" in text:
+        return OLD_STEP
+    if isinstance(error, TypeError) and re.search(r"reset\(\).* argument '(seed|options)'", text):
+        return OLD_RESET
+    if isinstance(error, ValueError) and re.search(r"unpack \(expected 2", text):
+        return OLD_RESET
+    return bad_action(error, ours[-1].f_locals)
+
+
+def bad_action(error: BaseException, playing: dict[str, Any]) -> str | None:
+    """Return the line for an action that the environment could not take.
+
+    Args:
+        error: what the environment, or NumPy, raised.
+        playing: the local variables of the function that was playing the episode.
+    """
+    episode: Any = playing.get("episode")
+    agent = playing.get("agent")
+    if not getattr(episode, "actions", None) or "action" not in playing:
+        return None
+    action, space = playing["action"], getattr(episode.env, "action_space", None)
+    if action is not None and (space is None or _fits(space, action)):
+        return None
+    # As in the episode: an action is kept before the environment gets it, its reward after.
+    if len(episode.actions) == len(episode.rewards):
+        return None
+    reason = "" if action is None else f" ({type(error).__name__}: {' '.join(str(error).split())})"
+    returned = "None" if action is None else f"{action!r:.60}"
+    return (
+        f"act() of {type(agent).__name__} returned {returned} in episode {episode.number}, step "
+        f"{len(episode.rewards)}; expected an element of {space}{reason}"
+    )
+
+
+def _fits(space: Any, action: Any) -> bool:
+    try:
+        return bool(space.contains(action))
+    except Exception:
+        return False
+
+
+def _is_a_loop(file: str) -> bool:
+    return Path(file).is_relative_to(PACKAGE / "loops")

@@ -1,0 +1,254 @@
+"""One line for what Hydra, OmegaConf, YAML and imports say in many."""
+
+import importlib.util
+import re
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from gym_loop import launch
+from gym_loop.checks.origin import COMMAND_LINE
+from gym_loop.mistake import nearest
+from gym_loop.runs.reporting import short, user_frames
+
+SHOWN = 12  # of a list of what there is
+
+
+def explain(error: BaseException) -> str | None:
+    """Return the line that names the mistake in a request that could not be composed."""
+    if isinstance(error, MissingConfigException):
+        return missing(error)
+    if isinstance(error, OverrideParseException):
+        return parse(error)
+    if isinstance(error, ConfigCompositionException):
+        return composition(error)
+    if isinstance(error, yaml.YAMLError):
+        return yaml_error(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return first_line(error)
+    if composing(error) and user_frames(error) is None:
+        if isinstance(error, RecursionError):
+            return f"the config refers to itself, in a circle{blame()}"
+        return f"cannot compose the config{blame()}: {first_line(error)}"
+    return None
+
+
+def missing(error: MissingConfigException) -> str:
+    """Return the line for an option that a group does not have."""
+    group, _, name = str(error.missing_cfg_file).removesuffix(".yaml").rpartition("/")
+    if not group:
+        return f"no config {name!r}{where(name)}{near_of(name, error.options)}"
+    if said(rf"\W*{re.escape(group)}(@\S*)?=.*"):
+        place = f" ({COMMAND_LINE})"
+    else:
+        place = f" ({in_file(str(error)) or 'defaults list'})"
+    head = f"no {group} {name!r}{place}"
+    if suggestion := class_or_id(group, name):
+        return f"{head}; did you mean {group}={suggestion}?"
+    return f"{head}{near_of(name, error.options)}"
+
+
+def class_or_id(group: str, name: str) -> str | None:
+    """Return how `name` would be written if it was meant as a class or as an environment's id."""
+    if group == "env" and re.fullmatch(r"[\w./-]*-v\d+", name):
+        return f"gym:{name}"
+    if group not in ("agent", "env", "loop"):
+        return None
+    module, _, attribute = name.rpartition(".")
+    if attribute == "py" and Path(name).is_file():
+        classes = re.findall(r"^class (\w+)", Path(name).read_text(errors="replace"), re.MULTILINE)
+        return f"{name}:{classes[-1]}" if classes else None
+    if module and importable(module):
+        return f"{module}:{attribute}"
+    if module.endswith(".py") and Path(module).is_file():
+        return f"{module}:{attribute}"
+    if name.isidentifier():
+        for file in sorted(Path().glob("*.py")):
+            if re.search(rf"^class {name}\b", file.read_text(errors="replace"), re.MULTILINE):
+                return f"{file}:{name}"
+    return None
+
+
+def importable(module: str) -> bool:
+    """Return whether there is a module of that name, without importing more than its package."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except Exception:
+        return False
+
+
+def parse(error: OverrideParseException) -> str:
+    """Return the line for an override that Hydra's grammar does not take."""
+    word = error.override
+    if not word.strip():
+        return f"an empty override ({COMMAND_LINE}); expected key=value"
+    if "=" not in word and not word.startswith("~"):
+        return f"{word!r} is no override ({COMMAND_LINE}); expected key=value"
+    reason = str(error).partition("\nSee ")[0].removeprefix(f"Error parsing override '{word}'")
+    reason = " ".join(reason.split()).removeprefix("LexerNoViableAltException: ")
+    reason = reason.removesuffix("^").removeprefix(word).strip()
+    key, _, value = word.partition("=")
+    if "evaluating" in reason or "osing" in reason:
+        advice = ""
+    else:
+        reason = f"Hydra cannot read {value!r}" if value else "Hydra cannot read it"
+        advice = f"; quote what is to be taken as it is: \"{key}='...'\""
+    return f"{word!r} ({COMMAND_LINE}): {reason}{advice}"
+
+
+def composition(error: ConfigCompositionException) -> str:
+    """Return the line for an override or a defaults list that does not fit the config."""
+    text, cause = str(error), error.__cause__ or error.__context__
+    if found := re.match(r"Could not override '([^']*)'\.\nTo append to your config", text):
+        return unknown_key(found[1], cause)
+    if found := re.match(r"Could not delete from config\. '([^']*)' does not exist", text):
+        return f"no key {found[1]!r} to take away ({COMMAND_LINE})"
+    if found := re.match(r"Could not override '([^']*)'", text):
+        return f"no group {found[1]!r} to choose for ({COMMAND_LINE}); expected {groups()}"
+    if found := re.match(r"Could not append to config\. An item is already at '([^']*)'", text):
+        return f"{found[1]!r} is there already ({COMMAND_LINE}); leave out the +"
+    if found := re.match(r"(\S+) appears more than once in the final defaults list", text):
+        return f"{found[1]} is chosen twice{where(found[1])}; leave out the +"
+    if found := re.match(r"Ambiguous value for argument '(.*)'", text):
+        key = found[1].partition("=")[0]
+        value = found[1].partition("=")[2]
+        return (
+            f"{found[1]} has several values ({COMMAND_LINE}); "
+            f"-m sweeps over them, {key}=[{value}] is a list"
+        )
+    if found := re.match(r"Sweep parameters '(.*)' requires --multirun", text):
+        return f"{found[1]} has several values ({COMMAND_LINE}); -m sweeps over them"
+    if isinstance(cause, yaml.YAMLError):
+        return yaml_error(cause)
+    if text.strip():
+        more = f": {first_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
+        return first_line(error) + more
+    return f"cannot compose the config{blame()}: {first_line(cause or error)}"
+
+
+def unknown_key(key: str, cause: BaseException | None) -> str:
+    """Return the line for a key that the config does not have."""
+    full = str(getattr(cause, "full_key", None) or key)
+    name = full.rpartition(".")[2]
+    parent = getattr(cause, "parent_node", None)
+    if not isinstance(parent, DictConfig) or parent._is_none():
+        section = full.rpartition(".")[0]
+        inside = f"; {section} is one value, not a section" if section else ""
+        return f"no key {full!r} ({COMMAND_LINE}){inside}"
+    if "." not in full and (launch.CONF / full).is_dir():
+        return f"nothing is chosen for the group {full!r} yet ({COMMAND_LINE}); write +{full}=..."
+    known = [str(k) for k in parent if not str(k).startswith("_")]
+    return f"no key {full!r} ({COMMAND_LINE}){near_key(full.removesuffix(name), name, known)}"
+
+
+def near_key(section: str, name: str, known: Iterable[str]) -> str:
+    """Return the key nearest to `name` in a section, written whole, and otherwise what it has.
+
+    Args:
+        section: the dotted key of the section with a dot behind, or "" for the whole config.
+        name: what was asked for.
+        known: what the section has.
+    """
+    close = nearest(name, known)  # of the names alone: a long common section makes all near
+    if close:
+        return close.replace("'", f"'{section}", 1)
+    has = f"has {some(known)}" if known else "has no parameter"
+    return f"; {section.rstrip('.') or 'the config'} {has}"
+
+
+def near_of(name: str, options: Iterable[str] | None) -> str:
+    """Return what is nearest to `name` among `options`, and otherwise what there is."""
+    options = sorted(options or ())
+    there = f"; there are: {some(options)}" if options else "; there is none"
+    return nearest(name, options, there)
+
+
+def some(names: Iterable[str]) -> str:
+    """Return the first of `names`, and how many more there are."""
+    names = sorted(names)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN + 1 else ""
+    return ", ".join(names[:SHOWN] if more else names) + more
+
+
+def groups() -> str:
+    """Return the groups of options that there are."""
+    return some(p.name for p in launch.CONF.iterdir() if p.is_dir() and p.name != "hydra")
+
+
+def yaml_error(error: yaml.YAMLError) -> str:
+    """Return the line for a file that is not YAML."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    problem: Any = (
+        getattr(error, "problem", None) or getattr(error, "reason", None) or first_line(error)
+    )
+    if mark is None:
+        return f"not YAML: {problem}"
+    file = short(Path(str(mark.name)))
+    return f"{file}:{mark.line + 1}:{mark.column + 1}: not YAML: {problem}"
+
+
+def near_interpolation(reason: str, cfg: Any) -> str:
+    """Return the key nearest to the one that, as `reason` says, is interpolated and not there."""
+    found = re.match(r"Interpolation key '(.+)' not found", reason)
+    if not found:
+        return ""
+    keys = [str(name) for name in cfg if name != "hydra"]
+    for section in list(keys):
+        node: Any = cfg._get_node(section)
+        if isinstance(node, DictConfig) and not (node._is_none() or node._is_interpolation()):
+            keys += [f"{section}.{name!s}" for name in node]
+    return nearest(found[1], keys)
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an exception says, without OmegaConf's and Hydra's further lines."""
+    lines = str(error).strip().splitlines()
+    kept = [
+        line.strip()
+        for line in lines
+        if not re.match(r"\s*(full_key|object_type|ref\w*_type):?", line)
+    ]
+    text = kept[0] if kept and kept[0] else type(error).__name__
+    known = isinstance(error, HydraException | OmegaConfBaseException)
+    return text if known or text == type(error).__name__ else f"{type(error).__name__}: {text}"
+
+
+def in_file(text: str) -> str | None:
+    """Return the config that Hydra's message says it was reading, unless it is the primary one."""
+    found = re.match(r"In '([^']+)'", text)
+    return f"conf/{found[1]}.yaml" if found and found[1] not in ("config", "run") else None
+
+
+def said(pattern: str) -> bool:
+    """Return whether a word of the command line matches."""
+    return any(re.fullmatch(pattern, word, re.DOTALL) for word in sys.argv[1:])
+
+
+def where(name: str) -> str:
+    """Return " (command line)" if a word there begins with `name`."""
+    return f" ({COMMAND_LINE})" if said(rf"\W*{re.escape(name)}.*") else ""
+
+
+def blame() -> str:
+    """Return the override that must be at fault, where there is but one."""
+    words = [word for word in sys.argv[1:] if "=" in word or word.startswith("~")]
+    return f" with {words[0]!r} ({COMMAND_LINE})" if len(words) == 1 else ""
+
+
+def composing(error: BaseException) -> bool:
+    """Return whether `error` was raised while Hydra composed a config."""
+    frames = traceback.walk_tb(error.__traceback__)
+    files = (Path(frame.f_code.co_filename) for frame, _ in frames)
+    return any(f.name in ("config_loader_impl.py", "compose.py") for f in files)

@@ -1,0 +1,143 @@
+"""What looks wrong in a run that goes on: said once, in the log and in `run.json`."""
+
+import logging
+import math
+import threading
+from typing import Any
+
+import numpy as np
+
+from gym_loop.mistake import Failure
+from gym_loop.observers import Observer
+
+SAMPLE = 64  # actions of an episode that are looked at
+PAUSE = 1.0  # seconds between two looks at the actions of an episode
+
+log = logging.getLogger(__name__)
+
+
+class Watchdog(Observer):
+    """Warns, once each, of what a run is rarely meant to do.
+
+    A return or a metric that is NaN or infinite (with `loop.on_nan=stop` the run ends there); an
+    action outside its space, looked for in one episode a second; the same action in every step of
+    many episodes; no episode that ends.
+
+    Args:
+        seconds_without_episode: after which one is warned of an episode that does not end.
+        episodes_of_one_action: that have to follow each other to be warned of.
+    """
+
+    def __init__(
+        self, seconds_without_episode: float = 1800.0, episodes_of_one_action: int = 100
+    ) -> None:
+        self.patience, self.enough = seconds_without_episode, episodes_of_one_action
+        self.said: set[str] = set()
+        self.action: str | None = None  # in every step of the last `streak` training episodes
+        self.streak = 0
+        self.due = -math.inf  # second of the run at which actions are looked at again
+        self.closed = threading.Event()
+
+    def begin(self, loop: Any) -> None:
+        """Start to wait for episodes, beside the run."""
+        self.stops = loop.parameters.get("on_nan") == "stop"
+        threading.Thread(target=self.wait, args=(loop,), daemon=True).start()
+
+    def end_episode(self, loop: Any, episode: Any) -> None:
+        """Look at an episode that has ended."""
+        finite = math.isfinite
+        if not finite(episode.ret):
+            self.not_finite("the return", episode.ret, episode)
+        for name, value in episode.metrics.items():
+            if not finite(value):
+                self.not_finite(f"the metric {name!r}", value, episode)
+        if episode.training and episode.actions:
+            if self.streak < self.enough:
+                self.count_same(episode)
+            if episode.seconds >= self.due:
+                self.look_at_actions(episode)
+                self.due = episode.seconds + PAUSE
+
+    def close(self, error: BaseException | None) -> None:
+        """Stop waiting."""
+        self.closed.set()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has been said, and how long the same action has been taken."""
+        return {"said": sorted(self.said), "streak": self.streak, "action": self.action}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.said = set(state.get("said", ()))
+        self.streak, self.action = state.get("streak", 0), state.get("action")
+
+    def warn(self, kind: str, text: str, *args: Any) -> None:
+        """Log a warning, unless there has been one of this kind."""
+        if kind not in self.said:
+            self.said.add(kind)
+            log.warning(text, *args)
+
+    def not_finite(self, what: str, value: float, episode: Any) -> None:
+        """Warn of a number that is none, or end the run.
+
+        Raises:
+            Failure: with `loop.on_nan=stop`.
+        """
+        where = f"{'' if episode.training else 'evaluation '}episode {episode.number}"
+        if self.stops:
+            raise Failure(f"{what} of {where} is {value}: stopped, as loop.on_nan=stop says")
+        self.warn(
+            "not finite", "%s of %s is %s (loop.on_nan=stop would end the run)", what, where, value
+        )
+
+    def count_same(self, episode: Any) -> None:
+        """Count the episodes in a row in which every step's action was the same."""
+        actions = episode.actions
+        first, last = actions[0], actions[-1]
+        if isinstance(first, np.ndarray):
+            same = first.tobytes() == last.tobytes() and bool(np.all(np.array(actions) == first))
+            first = first.tolist()
+        elif not isinstance(first, int | float | np.generic):  # of a tuple, a dict, a text
+            same = all(repr(action) == repr(first) for action in reversed(actions))
+        else:  # a few comparisons tell most episodes apart
+            same = first == last and first == actions[len(actions) // 2]
+            same = bool(same) and actions.count(first) == len(actions)
+        if not same or getattr(getattr(episode.env, "action_space", None), "n", None) == 1:
+            self.streak = 0
+            return
+        self.streak = self.streak + 1 if self.streak and repr(first) == self.action else 1
+        self.action = repr(first)
+        if self.streak == self.enough:
+            text = "the action was %s in every step of the last %d episodes"
+            self.warn("same action", text, first, self.enough)
+
+    def look_at_actions(self, episode: Any) -> None:
+        """Look whether actions, or a sample of many, are in their space."""
+        space = getattr(episode.env, "action_space", None)
+        if space is None or "outside" in self.said:
+            return
+        for action in episode.actions[:: len(episode.actions) // SAMPLE + 1]:
+            if not _inside(space, action):
+                self.warn("outside", "the action %s is outside its space, %s", action, space)
+                return
+
+    def wait(self, loop: Any) -> None:
+        """Warn when no episode ends for long; returns when the run does."""
+        before = -1
+        while not self.closed.wait(self.patience):
+            ended = loop.episodes + loop.evaluated
+            if ended == before:
+                text = "no episode has ended for %g seconds (loop.max_episode_len is %s)"
+                limit = loop.parameters.get("max_episode_len")
+                self.warn("no episode", text, self.patience, limit)
+                return
+            before = ended
+
+
+def _inside(space: Any, action: Any) -> bool:
+    """Return whether `action` is in `space`; of a box's, a dtype that it can be cast to will do."""
+    low, high = getattr(space, "low", None), getattr(space, "high", None)
+    if low is None or high is None:
+        return bool(space.contains(action))
+    values = np.asarray(action)
+    return values.shape == low.shape and bool(np.all((values >= low) & (values <= high)))

@@ -1,0 +1,435 @@
+"""Mistakes are named before anything starts: a table of them, one row each.
+
+Every row asserts the exit code, that stderr is exactly one line which names what was got and what
+is nearest, and that nothing was left behind. Rows run in a child of this process, so that what
+takes time to import is imported once; `pytest -m slow` runs them as a user does, against the clock.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import gym  # noqa: F401  imported once for all children
+import gymnasium  # noqa: F401
+import hydra
+import pytest
+
+from gym_loop import launch
+from gym_loop.__main__ import main
+
+COMMANDS = {p.stem.replace("_", "-") for p in (launch.PACKAGE / "commands").glob("[a-z]*.py")}
+SECONDS = 2  # beyond the start of the interpreter
+
+AGENTS = """
+import numpy as np
+from gym_loop.agents import BaseAgent, RandomAgent
+
+class Mine(RandomAgent):
+    @staticmethod
+    def get_default_parameters():
+        return {"lr": 0.1, "layers": [8, 8], "hidden": 64, "name": "mine", "greedy": False}
+
+    @staticmethod
+    def check_parameters(parameters):
+        if not 0 < parameters["lr"] < 1:
+            raise ValueError(f"lr is {parameters['lr']}; expected between 0 and 1")
+
+class NoAct(BaseAgent):
+    def memorize(self, *transition): ...
+    def update(self, episode_num): ...
+
+class Bare:
+    pass
+
+class ReturnsNone(RandomAgent):
+    def act(self, state, episode_num): ...
+
+class OutOfSpace(RandomAgent):
+    def act(self, state, episode_num):
+        return 7
+
+class SaveRaises(RandomAgent):
+    def save(self, directory):
+        raise RuntimeError("no save today")
+
+class ActRaises(RandomAgent):
+    def act(self, state, episode_num):
+        return {}["q"]
+
+number = 3
+"""
+ENVS = """
+import gym
+import numpy as np
+
+class Fine(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (2,))
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, size: int = 3, render_mode=None): ...
+
+    def reset(self, seed=None, options=None):
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(2, np.float32), 0.0, False, True, {}
+
+class ResetRaises(Fine):
+    def reset(self, seed=None, options=None):
+        raise RuntimeError("no reset today")
+
+class OldStep(Fine):
+    def step(self, action):
+        return np.zeros(2, np.float32), 0.0, False, {}
+
+class OldReset(Fine):
+    def reset(self):
+        return np.zeros(2, np.float32)
+
+class NeedsSize(Fine):
+    def __init__(self, size, render_mode=None): ...
+"""
+RUN_CONFIG = """\
+agent:
+  _target_: gym_loop.agents.RandomAgent
+env:
+  _target_: gym_loop.envs.make_gym
+  id: CartPole-v1
+loop:
+  _target_: gym_loop.loops.DefaultLoop
+  max_episodes: 2
+"""
+
+
+def edited(old, new):
+    assert old in RUN_CONFIG
+    return RUN_CONFIG.replace(old, new)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """What rows find in their folder: agents, environments, configs, a finished run, a damaged one.
+
+    Each row gets a copy.
+    """
+    folder = tmp_path_factory.mktemp("mistakes")
+    for name, content in {
+        "agents.py": AGENTS,
+        "envs.py": ENVS,
+        "imports_nothing.py": "import no_such_package\n",
+        "broken.py": "class Mine(:\n",
+        "empty.py": "",
+        "run.yaml": RUN_CONFIG,
+        "slip.yaml": edited("  max_episodes: 2", "  max_episodes: [2"),
+        "tab.yaml": edited("  id: CartPole-v1", "\tid: CartPole-v1"),
+        "list.yaml": "- agent\n- env\n",
+        "nothing.yaml": "",
+        "old.yaml": edited("  _target_: gym_loop.agents.RandomAgent", "  class: RandomAgent"),
+        "no_loop.yaml": RUN_CONFIG[: RUN_CONFIG.index("loop:")] + "lop: {}\n",
+        "key.yaml": edited("max_episodes", "max_episode"),
+        "top.yaml": RUN_CONFIG + "sede: 3\n",
+        "type.yaml": edited("max_episodes: 2", "max_episodes: two"),
+        "number.yaml": edited("_target_: gym_loop.agents.RandomAgent", "_target_: 3"),
+        "circle.yaml": edited(
+            "max_episodes: 2", "max_episodes: ${loop.max_steps}\n  max_steps: ${loop.max_episodes}"
+        ),
+        "text.txt": "hello\n",
+        "conf/agent/mine.yaml": "_target_: agents.Mine\nlr: 0.1\nlayer: [3]\n",
+        "conf/agent/slip.yaml": "_target_: agents.Mine\nlr: [0.1\n",
+        "conf/agent/scalar.yaml": "3\n",
+        "conf/agent/high.yaml": "_target_: agents:Mine\nlr: 3.0\n",
+        "damaged/run.json": '{"state": "fini',
+        "hollow/run.json": '{"state": "finished", "config": {"agent": 3}}',
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    (folder / "binary.yaml").write_bytes(b"\xff\xfe\x00agent")
+    with hydra.initialize_config_dir(str(launch.CONF), **launch.VERSION_BASE):
+        hydra.compose("config")  # finds Hydra's plugins, which takes children of ours no time then
+    words = ["env=cartpole", "loop.max_episodes=2", "loop.eval_episodes=1", "hydra.run.dir=run"]
+    done = as_a_child(words, folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def folder(files, tmp_path):
+    return shutil.copytree(files, tmp_path / "work")
+
+
+def as_a_child(words, folder):
+    """Run `gym-loop WORDS` in a child of this process that has imported everything already."""
+    out, err = folder.parent / f"{folder.name}-out", folder.parent / f"{folder.name}-err"
+    if (child := os.fork()) == 0:
+        code = 70
+        try:
+            os.chdir(folder)
+            for number, file in ((1, out), (2, err)):
+                os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
+            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+            sys.argv = ["gym-loop", *words]
+            main()
+            code = 0
+        except SystemExit as exit:
+            code = exit.code if isinstance(exit.code, int) else 0 if exit.code is None else 1
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
+
+
+def as_a_user(words, folder):
+    """Run `gym-loop WORDS` as a user does."""
+    command = [sys.executable, "-m", "gym_loop", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def listing(folder):
+    """Every path below `folder`, with the bytes of files; what Python caches aside."""
+    return {
+        path.relative_to(folder): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+        if "__pycache__" not in path.parts
+    }
+
+
+def row(line, *expected, needs=None):
+    """A mistaken command line, and what the one line on stderr has to say."""
+    words = line if isinstance(line, list) else line.split()
+    absent = needs is not None and needs not in COMMANDS
+    absent = absent or ("-m" in words and not (launch.PACKAGE / "sweeps/launcher.py").exists())
+    marks = [pytest.mark.skip(reason=f"there is no command {needs} yet")] if absent else []
+    return pytest.param(words, expected, id=" ".join(words) or "(empty)", marks=marks)
+
+
+MISTAKES = [
+    # keys
+    row("loop.max_episode=3", "no key 'loop.max_episode'", "'loop.max_episodes'?"),
+    row("+loop.max_episode=3", "no key 'loop.max_episode'", "'loop.max_episodes'?"),
+    row("++loop.max_episode=3", "no key 'loop.max_episode'", "'loop.max_episodes'?"),
+    row("agent=agents.py:Mine agent.Lr=1", "no key 'agent.Lr'", "'agent.lr'?"),
+    row("agent=agents.py:Mine +agent.Lr=1", "no key 'agent.Lr'", "'agent.lr'?"),
+    row("+env.idd=3", "no key 'env.idd'", "'env.id'?"),
+    row("env.kwargs.gg=3", "no keyword argument 'gg'", "'g'?"),
+    row("env=envs.py:Fine env.siz=3", "no key 'env.siz'", "'env.size'?"),
+    row("agent.lr=3", "no key 'agent.lr'", "no parameter"),
+    row("sed=3", "no key 'sed'", "'seed'?"),
+    row("+sede=3", "no key 'sede'", "'seed'?"),
+    row("loop.max_episodes.x=3", "no key 'loop.max_episodes.x'"),
+    row("~loop.max_episode", "no key 'loop.max_episode'"),
+    row("~loop", "loop is missing", "loop=default"),
+    row("+seed=3", "'seed' is there already"),
+    row("hydra.run.dirr=x", "no key 'hydra.run.dirr'", "'hydra.run.dir'?"),
+    row("+observers.progres._target_=gym_loop.observers.progress.Progres", "no 'Progres'"),
+    # options
+    row("env=pendulm", "no env 'pendulm' (command line)", "'pendulum'?"),
+    row("agent=radnom", "no agent 'radnom' (command line)", "'random'?"),
+    row("loop=defalt", "no loop 'defalt' (command line)", "'default'?"),
+    row("agnet=random", "no key 'agnet'", "'agent'?"),
+    row("agent=nothing_like_it_at_all", "no agent", "there are: ", "random"),
+    row("env=CartPole-v1", "no env 'CartPole-v1'", "env=gym:CartPole-v1?"),
+    row("env=", "no env ''", "there are: "),
+    row("env=3", "env=3"),
+    row("env=null", "env=null"),
+    row("+env=pendulum", "env is chosen twice", "leave out the +"),
+    row("-m env=pendulm,cartpole", "no env 'pendulm'", "'pendulum'?"),
+    row("env=pendulum,cartpole", "several values", "-m"),
+    # classes and files
+    row("agent=agents.Mine", "no agent 'agents.Mine'", "agent=agents:Mine?"),
+    row("agent=agents.py", "no agent 'agents.py'", "agent=agents.py:"),
+    row("agent=Mine", "no agent 'Mine'", "agent=agents.py:Mine?"),
+    row("agent=agents.py:Mien", "no 'Mien'", "'Mine'?"),
+    row("agent=agents:Mien", "no 'Mien'", "'Mine'?"),
+    row("agent=agent.py:Mine", "no file agent.py", "'agents.py'?"),
+    row("agent=agentss:Mine", "No module named 'agentss'"),
+    row("agent=conf:Mine", "no 'Mine'"),
+    row("agent=conf.py:Mine", "no file conf.py"),
+    row(
+        "agent=imports_nothing.py:Mine", "No module named 'no_such_package'", "imports_nothing.py:1"
+    ),
+    row("agent=imports_nothing:Mine", "No module named 'no_such_package'", "imports_nothing.py:1"),
+    row("agent=broken.py:Mine", "SyntaxError", "broken.py:1"),
+    row("agent=agents.py:number", "a int", "expected a class"),
+    row("agent=agents.py:", "names no class"),
+    row("agent._target_=math.pi", "a float", "expected a class"),
+    row("agent._target_=3", "agent._target_ is 3"),
+    row("agent._target_=RandomAgent", "RandomAgent", "package.module:Class"),
+    row("agent=agents.py:NoAct", "NoAct has no act()", "act, memorize, update"),
+    row("agent=agents.py:Bare", "Bare has no act()", "act, memorize, update"),
+    row("env=agents.py:Mine", "Mine has no reset()", "reset, step"),
+    row("loop=agents.py:Bare", "Bare has no train()", "train, evaluate"),
+    row("env=envs.py:NeedsSize", "env.size"),
+    # environments
+    row("env=gym", "env.id is not given", "env.id=CartPole-v1"),
+    row("env=gym:CartPol-v1", "no environment 'CartPol-v1'", "'CartPole-v1'?"),
+    row("env=gym:CartPole-v7", "no environment 'CartPole-v7'", "'CartPole-v1'"),
+    row("env=gym env.id=Zzyzx-v0", "no environment 'Zzyzx-v0'", "env.imports"),
+    row("env=gymnasium:CartPol-v1", "no environment 'CartPol-v1'", "'CartPole-v1'?"),
+    row("env.imports=[no_such_package]", "No module named 'no_such_package'", "env.imports"),
+    row("env.imports=no_such_package", "env.imports is 'no_such_package'", "a list"),
+    row("env.kwargs=3", "env.kwargs is 3", "a mapping"),
+    row("env=gym:LunarLander-v2", "LunarLander-v2 cannot be made"),
+    # values
+    row("loop.max_episodes=abc", "loop.max_episodes is 'abc' (command line)", "an integer"),
+    row("loop.max_episodes=-1", "loop.max_episodes is -1 (command line)", "at least 1"),
+    row("loop.max_episodes=0", "loop.max_episodes is 0 (command line)", "at least 1"),
+    row("loop.max_episodes=nan", "loop.max_episodes is nan", "not NaN"),
+    row("loop.max_episodes=1.5", "loop.max_episodes is 1.5", "an integer"),
+    row("loop.max_steps=1e6", "loop.max_steps is 1000000.0", "1000000"),
+    row("loop.max_steps=many", "loop.max_steps is 'many'", "an integer"),
+    row("loop.max_time=nan", "loop.max_time is nan", "not NaN"),
+    row("loop.max_time=-3", "loop.max_time is -3", "at least 0"),
+    row("loop.eval_episodes=-1", "loop.eval_episodes is -1", "at least 0"),
+    row("loop.eval_episodes=null", "loop.eval_episodes is null", "an integer"),
+    row("loop.render=maybe", "loop.render is 'maybe'", "true or false"),
+    row("loop.logdir=3", "loop.logdir is 3", "a string"),
+    row("loop.max_episodes=[3]", "loop.max_episodes is [3]", "an integer"),
+    row("loop.on_nan=explode", "loop.on_nan is 'explode'", "stop or warn"),
+    row("seed=-1", "seed is -1", "0 or more"),
+    row("seed=abc", "seed is 'abc'", "an integer"),
+    row("seed=1.5", "seed is 1.5", "an integer"),
+    row("seed=null", "seed is None", "an integer"),
+    row("seed=1,2", "several values", "-m"),
+    row("agent=agents.py:Mine agent.lr=fast", "agent.lr is 'fast'", "a number"),
+    row("agent=agents.py:Mine agent.lr=nan", "agent.lr is nan", "not NaN"),
+    row("agent=agents.py:Mine agent.lr=3", "agent.lr is 3 (command line)", "between 0 and 1"),
+    row("agent=agents.py:Mine agent.hidden=6.5", "agent.hidden is 6.5", "an integer"),
+    row("agent=agents.py:Mine agent.layers=8", "agent.layers is 8", "a list"),
+    row("agent=agents.py:Mine agent.greedy=1", "agent.greedy is 1", "true or false"),
+    row("-m loop.max_episodes=1,x", "loop.max_episodes", "'x'", "an integer"),
+    row("-m agent=random,agents.py:Mien", "no 'Mien'", "'Mine'?"),
+    # grammar and interpolation
+    row("loop.max_episodes=[1", "'[1'", "command line"),
+    row(["seed=a b="], "'seed=a b='"),
+    row(["seed 3"], "no command 'seed 3'"),
+    row("=3", "=3"),
+    row([""], "empty"),
+    row("seed=${sede}", "Interpolation key 'sede' not found", "'seed'?"),
+    row("seed=${seed}", "seed is ${seed}", "back to itself"),
+    row("loop.max_steps=${loop.max_time} loop.max_time=${loop.max_steps}", "back to itself"),
+    row("hydra.run.dir=${nowhere}", "nowhere"),
+    row("--confg", "--confg", "'--cfg'?"),
+    row("-c", "expected one argument"),
+    row("trian", "no command 'trian'", "'train'?"),
+    # the user's own conf
+    row("agent=mine", "no key 'agent.layer' (conf/agent/mine.yaml:3)", "'agent.layers'?"),
+    row("agent=high", "agent.lr is 3.0 (conf/agent/high.yaml:2)", "between 0 and 1"),
+    row("agent=slip", "conf/agent/slip.yaml:3", "not YAML"),
+    row("agent=scalar", "scalar"),
+    row("--config-name=nothing", "no config 'nothing'"),
+    row("--config-dir=nowhere", "nowhere"),
+    # directories
+    row("hydra.run.dir=text.txt", "text.txt is a file"),
+    row("hydra.run.dir=text.txt/run", "text.txt is a file"),
+    row("hydra.run.dir=/proc/nowhere/run", "/proc/nowhere/run"),
+    row(["hydra.run.dir=${hydra:run.dir}"], "hydra.run.dir"),
+    row("loop.logdir=${hydra:runtime.cwd}/text.txt", "loop.logdir is ", "text.txt is a file"),
+    row("hydra.run.dir=run", "run"),
+    row("hydra.run.dir=damaged seed=1", "damaged"),
+    # train
+    row("train", "--run-config"),
+    row("train -c", "-c"),
+    row("train -c missing.yaml", "missing.yaml", "No such file"),
+    row("train -c rn.yaml", "rn.yaml", "'run.yaml'?"),
+    row("train -c conf", "conf", "directory"),
+    row("train -c binary.yaml", "binary.yaml", "not a text file"),
+    row("train -c slip.yaml", "slip.yaml:9", "not YAML"),
+    row("train -c tab.yaml", "tab.yaml:5:1", "not YAML"),
+    row("train -c list.yaml", "list.yaml holds a list", "a mapping"),
+    row("train -c nothing.yaml", "nothing.yaml holds nothing", "a mapping"),
+    row("train -c old.yaml", "old.yaml", "older version", "create-default"),
+    row("train -c no_loop.yaml", "no 'loop'", "'lop'?"),
+    row("train -c number.yaml", "agent._target_ is 3"),
+    row("train -c key.yaml", "'loop.max_episode' (key.yaml:8)", "'loop.max_episodes'?"),
+    row("train -c top.yaml", "'sede' (top.yaml:9)", "'seed'?"),
+    row("train -c type.yaml", "loop.max_episodes is 'two' (type.yaml:8)", "an integer"),
+    row("train -c circle.yaml", "circle.yaml:", "back to itself"),
+    row("train -c run.yaml loop.max_episode=3", "'loop.max_episode' (command line)"),
+    row("train -c run.yaml --force", "--force"),
+    row("train -c run.yaml -m env=pendulm,cartpole", "no env 'pendulm'"),
+    # evaluate
+    row("evaluate", "a run's directory, or -c FILE"),
+    row("evaluate nowhere", "nowhere", "no such directory"),
+    row("evaluate conf", "conf", "run.json"),
+    row("evaluate text.txt", "text.txt"),
+    row("evaluate damaged", "damaged", "run.json"),
+    row("evaluate hollow", "hollow", "agent"),
+    row("evaluate run loop.eval_episode=3", "'loop.eval_episode'", "'loop.eval_episodes'?"),
+    row("evaluate -c slip.yaml", "slip.yaml:9"),
+    # create-default
+    row("create-default", "--run-config"),
+    row("create-default --run-config run.yaml", "run.yaml exists", "--force"),
+    row("create-default --run-config conf --force", "conf"),
+    row("create-default --run-config no/where.yaml", "no/where.yaml"),
+    row("create-default --run-config x.yaml --env CartPol-v1", "CartPol-v1", "'CartPole-v1'?"),
+    row("create-default --run-config x.yaml --agent agents.py:Mien", "'Mine'?"),
+    row("create-default --run-config x.yaml --loop DefaultLoop", "DefaultLoop"),
+    row("create-default --run-confg x.yaml", "--run-confg", "'--run-config'?"),
+    # resume, fork
+    row("resume", "DIRECTORY"),
+    row("resume nowhere", "nowhere", "no such directory"),
+    row("resume damaged", "damaged", "run.json"),
+    row("resume hollow", "hollow", "agent"),
+    row("resume run agent._target_=agents:Mine", "fork"),
+    row("resume run seed=3", "seed=3", "gym-loop fork"),
+    row("resume run loop.max_episode=9", "'loop.max_episode'", "'loop.max_episodes'?"),
+    row("fork", "DIRECTORY"),
+    row("fork nowhere seed=1", "nowhere"),
+    row("fork hollow seed=1", "hollow"),
+    row("fork run --at 77 seed=1", "no checkpoint at episode 77", "there are: "),
+    row("fork run --at x seed=1", "'x'"),
+    row("fork run sede=1", "no key 'sede'", "'seed'?"),
+    row("verify-resume --kills 0", "kills"),
+    row("verify-resume -m seed=1,2", "-m"),
+    # reading what is there
+    row("sweep", needs="sweep"),
+    row("resume conf", "conf"),
+    row("ls nowhere", "nowhere", needs="ls"),
+    row("ls text.txt", "text.txt", needs="ls"),
+    row("ls --srot x", "--srot", needs="ls"),
+    row("report nowhere", "nowhere", needs="report"),
+    row("report text.txt", "text.txt", needs="report"),
+    row("diff run nowhere", "nowhere", needs="diff"),
+    row("diff run", needs="diff"),
+    row("diff run damaged", "damaged", needs="diff"),
+    row("replay nowhere", "nowhere", needs="replay"),
+    row("replay damaged", "damaged", needs="replay"),
+    row("replay run --episode 77", "77", needs="replay"),
+    row("export nowhere", "nowhere", needs="export"),
+    row("export run --formt x", "--formt", needs="export"),
+    row("check env=pendulm", "no env 'pendulm'", "'pendulum'?", needs="check"),
+    row("check nonsense", "nonsense", needs="check"),
+]
+
+
+def assert_named(done, expected):
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("gym-loop: ")
+    for text in expected:
+        assert text in lines[0], lines[0]
+    assert "Traceback" not in lines[0]
+
+
+@pytest.mark.parametrize(("words", "expected"), MISTAKES)
+def test_a_mistake_takes_one_line_and_leaves_nothing_behind(words, expected, folder):
+    before = listing(folder)
+    assert_named(as_a_child(words, folder), expected)
+    assert listing(folder) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "expected"), MISTAKES)
+def test_a_mistake_costs_its_user_two_seconds_at_most(words, expected, folder):
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    start = time.monotonic() - began
+    began = time.monotonic()
+    done = as_a_user(words, folder)
+    assert time.monotonic() - began - start < SECONDS
+    assert_named(done, expected)
