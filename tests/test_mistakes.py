@@ -5,7 +5,9 @@ is nearest, and that nothing was left behind. Rows run in a child of this proces
 takes time to import is imported once; `pytest -m slow` runs them as a user does, against the clock.
 """
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -433,3 +435,127 @@ def test_a_mistake_costs_its_user_two_seconds_at_most(words, expected, folder):
     done = as_a_user(words, folder)
     assert time.monotonic() - began - start < SECONDS
     assert_named(done, expected)
+
+
+# What only a run can tell: the fault shows when the agent or the environment is first called.
+FAULTS = [
+    row("env=envs.py:OldStep", "four values", "gym before 0.26", "expected five"),
+    row("env=envs.py:OldReset", "reset()", "gym before 0.26"),
+    row("agent=agents.py:ReturnsNone", "act() of ReturnsNone returned None", "Box("),
+    row("agent=agents.py:ReturnsNone env=cartpole", "returned None", "Discrete(2)"),
+    row("agent=agents.py:ReturnsNone env=taxi", "returned None", "Discrete(6)"),
+    row(
+        "agent=agents.py:OutOfSpace env=cartpole", "returned 7 in episode 0, step 0", "Discrete(2)"
+    ),
+]
+TRACEBACKS = [
+    row("env=envs.py:ResetRaises", "envs.py", "in reset", "RuntimeError: no reset today"),
+    row("agent=agents.py:SaveRaises", "agents.py", "in save", "RuntimeError: no save today"),
+    row("agent=agents.py:ActRaises", "agents.py", "in act", "KeyError: 'q'"),
+]
+
+
+@pytest.mark.parametrize(("words", "expected"), FAULTS)
+def test_a_fault_that_shows_in_the_run_takes_one_line(words, expected, folder):
+    done = as_a_child([*words, "hydra.run.dir=new"], folder)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    for text in expected:
+        assert text in line
+    assert json.loads((folder / "new" / "run.json").read_text())["state"] == "failed"
+
+
+@pytest.mark.parametrize(("words", "expected"), TRACEBACKS)
+def test_a_fault_in_the_users_code_shows_their_traceback_from_their_frame(words, expected, folder):
+    done = as_a_child([*words, "hydra.run.dir=new"], folder)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+    for text in expected:
+        assert text in done.stderr
+    frames = re.findall(r'File "([^"]+)"', done.stderr)
+    assert frames
+    assert all(frame.startswith(str(folder)) for frame in frames)
+    assert json.loads((folder / "new" / "run.json").read_text())["state"] == "failed"
+
+
+def test_an_error_in_the_users_module_shows_their_traceback_and_creates_nothing(folder):
+    (folder / "raises.py").write_text("import os\n\nlimit = int('many')\n")
+    before = listing(folder)
+    done = as_a_child(["agent=raises.py:Mine"], folder)
+    assert done.returncode == 1
+    assert re.findall(r'File "([^"]+)"', done.stderr) == [str(folder / "raises.py")]
+    assert done.stderr.rstrip().endswith(
+        "ValueError: invalid literal for int() with base 10: 'many'"
+    )
+    assert listing(folder) == before
+
+
+def test_a_get_default_parameters_that_raises_shows_the_users_traceback(folder):
+    (folder / "defaults.py").write_text(
+        "class Mine:\n"
+        "    @staticmethod\n"
+        "    def get_default_parameters():\n"
+        "        return {'lr': 1 / 0}\n"
+    )
+    done = as_a_child(["agent=defaults.py:Mine"], folder)
+    assert done.returncode == 1
+    assert re.findall(r'File "([^"]+)"', done.stderr) == [str(folder / "defaults.py")]
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_full_errors_show_every_frame(folder):
+    done = subprocess.run(
+        [sys.executable, "-m", "gym_loop", "loop.max_episode=3"],
+        cwd=folder,
+        env={**os.environ, "HYDRA_FULL_ERROR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "config_loader_impl.py" in done.stderr
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """Mount a small file system for the test; skip where that is not allowed."""
+    mounts = []
+
+    def mount(options):
+        place = tmp_path / "disk"
+        place.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        if (
+            shutil.which("mount") is None
+            or subprocess.run(command, capture_output=True, check=False).returncode
+        ):
+            pytest.skip("needs the right to mount a small file system")
+        mounts.append(place)
+        return place
+
+    yield mount
+    for place in mounts:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_directory_that_is_read_only_is_named(folder, mounted):
+    disk = mounted("size=1m,ro")
+    done = as_a_child([f"hydra.run.dir={disk}/run"], folder)
+    assert_named(done, ["hydra.run.dir is ", "Read-only file system"])
+
+
+def test_a_full_directory_is_named_and_left_as_it_is(folder, mounted):
+    disk = mounted("size=64k")
+    (disk / "full").write_bytes(bytes(1 << 16))
+    done = as_a_child([f"hydra.run.dir={disk}/run"], folder)
+    assert_named(done, ["hydra.run.dir is ", "No space left on device"])
+    assert os.listdir(disk) == ["full"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads and writes what it likes")
+def test_what_may_not_be_read_or_written_is_named(folder):
+    (folder / "run.yaml").chmod(0)
+    assert_named(as_a_child(["train", "-c", "run.yaml"], folder), ["run.yaml", "Permission denied"])
+    (folder / "conf").chmod(0o500)
+    done = as_a_child(["hydra.run.dir=conf/run"], folder)
+    assert_named(done, ["hydra.run.dir is ", "Permission denied"])

@@ -1,5 +1,6 @@
 """run.json: what a run is, where it stands and how it ended."""
 
+import contextlib
 import fcntl
 import functools
 import importlib.metadata
@@ -10,6 +11,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from datetime import datetime
@@ -28,17 +30,23 @@ log = logging.getLogger(__name__)
 # An environment variable with git's answer, asked once for all jobs of a sweep.
 GIT = "GYM_LOOP_GIT"
 version = functools.cache(importlib.metadata.version)
+LIMIT = 50  # warnings of a run that are listed
 PACKAGES = ("numpy", "gym", "gymnasium", "hydra-core", "torch", "jax", "stable-baselines3")
 
 
 class Manifest(Observer):
-    """Keeps `run.json` and the lock that lets only one process at a time work in a directory."""
+    """Keeps `run.json` and the lock that lets only one process at a time work in a directory.
+
+    What this package warns of in a run's log is listed in `run.json` as well.
+    """
 
     def __init__(self) -> None:
         self.content: dict[str, Any] = {}
         self.lock: TextIO | None = None
         self.loop: Any = None
         self.git: Callable[[], dict[str, Any] | None] = lambda: None
+        self.writing = threading.RLock()  # a warning may come from another thread
+        self.warnings = _Warnings(self)
 
     def open(self, cfg: Any, directory: Path) -> None:
         """Lock the directory and write the state `running`."""
@@ -72,13 +80,21 @@ class Manifest(Observer):
             "seconds": known.get("seconds", 0.0),
             "result": None,
             "error": None,
-            "warnings": [],
+            "warnings": known.get("warnings") or [],
         }
         for kept in ("parent", "overrides", "command"):  # what the first launch said of the run
             if kept in known:
                 self.content[kept] = known[kept]
         manifest.write(directory, self.content)
+        logging.getLogger("gym_loop").addHandler(self.warnings)
         log.debug("started: %s", command)
+
+    def warn(self, text: str) -> None:
+        """Add a warning, once, for others to see at once."""
+        if text not in self.content["warnings"] and len(self.content["warnings"]) < LIMIT:
+            self.content["warnings"].append(text)
+            with contextlib.suppress(OSError):  # a full disk is one of the things to warn of
+                self._write()
 
     def begin(self, loop: Any) -> None:
         """Add what takes a moment to find out."""
@@ -88,6 +104,7 @@ class Manifest(Observer):
 
     def close(self, error: BaseException | None) -> None:
         """Write how the run ended, and unlock."""
+        logging.getLogger("gym_loop").removeHandler(self.warnings)
         if self.lock is None:
             return
         stopped = isinstance(error, SystemExit | KeyboardInterrupt) or (
@@ -114,7 +131,20 @@ class Manifest(Observer):
                 self.content[name] = getattr(self.loop, name)
             self.content["seconds"] = round(self.loop.seconds, 3)
             self.content["versions"] = versions()
-        manifest.write(self.directory, self.content)
+        with self.writing:
+            manifest.write(self.directory, self.content)
+
+
+class _Warnings(logging.Handler):
+    """Hands warnings over to a manifest."""
+
+    def __init__(self, owner: Manifest) -> None:
+        super().__init__(logging.WARNING)
+        self.owner = owner
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.WARNING:  # an error is what the run ends with
+            self.owner.warn(record.getMessage())
 
 
 def ask_git() -> Callable[[], dict[str, Any] | None]:

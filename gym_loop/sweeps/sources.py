@@ -11,7 +11,6 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from gym_loop.mistake import Mistake, nearest
-from gym_loop.runs import reporting
 from gym_loop.sweeps.locate import locate
 
 GROUPS = ("agent", "env", "loop")
@@ -109,6 +108,8 @@ def load_class(target: str, group: str) -> Any:
     try:
         return locate(target)
     except Exception as error:
+        from gym_loop.runs import reporting
+
         import_failed = isinstance(error, ImportError | SyntaxError)
         if reporting.user_frames(error) and not import_failed:
             raise  # it comes from within the user's module

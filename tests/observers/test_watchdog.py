@@ -1,0 +1,144 @@
+"""The watchdog: what looks wrong is said once, in the log and in run.json, or ends the run."""
+
+import json
+import time
+
+import gym
+import numpy as np
+import pytest
+
+from gym_loop.agents import RandomAgent
+from gym_loop.mistake import Failure
+
+THIS = __file__
+
+
+class Loud(RandomAgent):
+    """Gives a metric and an action that are as bad as its parameters say."""
+
+    @staticmethod
+    def get_default_parameters():
+        return {"loss": 0.0, "action": None, "from_episode": 0}
+
+    def act(self, state, episode_num):
+        if self.parameters["action"] is None or episode_num < self.parameters["from_episode"]:
+            return self.action_space.sample()
+        shape = self.action_space.shape
+        return (
+            np.full(shape, float(self.parameters["action"]), np.float32)
+            if shape
+            else self.parameters["action"]
+        )
+
+    def metrics(self, episode_num):
+        return {"loss": float(self.parameters["loss"])}
+
+
+class Env(gym.Env):
+    """Four steps an episode, of a reward that its kwargs give."""
+
+    observation_space = gym.spaces.Box(-1, 1, (2,))
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, reward: float = 0.0, pause: float = 0.0, render_mode=None):
+        self.reward, self.pause = reward, pause
+
+    def reset(self, seed=None, options=None):
+        self.steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        time.sleep(self.pause)
+        return np.zeros(2, np.float32), self.reward, False, self.steps == 4, {}
+
+
+def warnings(directory):
+    content = json.loads((directory / "run.json").read_text())
+    log = (directory / "gym_loop.log").read_text() if (directory / "gym_loop.log").exists() else ""
+    assert all(text in log for text in content["warnings"])
+    return content["warnings"]
+
+
+@pytest.fixture
+def watched(launch):
+    """Launch the environment above with an agent of the words given; return run.json's warnings."""
+
+    def run(*words, **options):
+        agent = f"agent={THIS}:Loud"
+        return warnings(launch(agent, "env=cartpole", "loop.eval_episodes=0", *words, **options))
+
+    return run
+
+
+def test_an_ordinary_run_has_no_warnings(watched):
+    assert watched("loop.max_episodes=150") == []
+
+
+def test_a_return_that_is_infinite_is_warned_of_once(launch):
+    directory = launch(f"env={THIS}:Env", "env.reward=inf", "loop.max_episodes=4")
+    [warning] = warnings(directory)
+    assert warning.startswith("the return of episode 0 is inf")
+
+
+def test_a_metric_that_is_nan_is_warned_of_once(launch, tmp_path):
+    (tmp_path / "nan.py").write_text(
+        "from gym_loop.agents import RandomAgent\n"
+        "class Nan(RandomAgent):\n"
+        "    def metrics(self, episode_num):\n"
+        "        return {'loss': float('nan') if episode_num > 2 else 1.0}\n"
+    )
+    [warning] = warnings(launch("agent=nan.py:Nan", "env=cartpole", "loop.max_episodes=9"))
+    assert warning.startswith("the metric 'loss' of episode 3 is nan")
+
+
+def test_on_nan_stop_ends_the_run_as_failed_with_the_episode_named(launch, tmp_path):
+    words = ("env.reward=inf", "loop.on_nan=stop", "loop.max_episodes=9")
+    with pytest.raises(Failure, match=r"the return of episode 0 is inf.*loop\.on_nan=stop"):
+        launch(f"env={THIS}:Env", *words)
+    content = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert content["state"] == "failed"
+    assert content["episodes"] == 1
+
+
+@pytest.mark.parametrize(
+    ("env", "action"), [("pendulum", 7), ("pendulum", "'nan'"), ("mountain_car_continuous", -1.5)]
+)
+def test_an_action_outside_its_space_is_warned_of_once(watched, env, action):
+    found = watched(f"env={env}", f"agent.action={action}", "loop.max_episodes=2")
+    assert len([text for text in found if "is outside its space, Box(" in text]) == 1
+
+
+def test_a_float64_action_within_the_bounds_is_not_outside(watched):
+    assert watched("env=pendulum", "agent.action=0.5", "loop.max_episodes=2") == []
+
+
+@pytest.mark.parametrize("env", ["cartpole", "pendulum"])
+def test_the_same_action_in_every_step_of_many_episodes_is_warned_of_once(watched, env):
+    words = ["agent.action=1", "agent.from_episode=2", "loop.max_episode_len=5"]
+    words += [f"env={env}", "observers.watchdog.episodes_of_one_action=6"]
+    assert watched(*words, "loop.max_episodes=7") == []
+    [warning] = watched(*words, "loop.max_episodes=20", directory="longer")
+    assert "in every step of the last 6 episodes" in warning
+
+
+def test_an_episode_that_does_not_end_is_warned_of_while_it_is_played(launch):
+    directory = launch(
+        *(f"env={THIS}:Env", "env.pause=0.15", "loop.max_episodes=1", "loop.eval_episodes=0"),
+        "observers.watchdog.seconds_without_episode=0.1",
+    )
+    [warning] = warnings(directory)
+    assert warning.startswith("no episode has ended for 0.1 seconds")
+    assert "loop.max_episode_len is 5000" in warning
+
+
+def test_a_resumed_run_does_not_warn_again_and_counts_on(launch):
+    words = (f"agent={THIS}:Loud", "agent.action=1", "env=cartpole", "loop.eval_episodes=0")
+    enough = "observers.watchdog.episodes_of_one_action=6"
+    directory = launch(*words, enough, "loop.max_episodes=4")
+    assert warnings(directory) == []
+    from gym_loop.commands.resume import main
+
+    main([str(directory), "loop.max_episodes=6"])
+    main([str(directory), "loop.max_episodes=30"])
+    assert len(warnings(directory)) == 1
