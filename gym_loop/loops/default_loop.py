@@ -1,5 +1,6 @@
 """The training loop that you no longer write."""
 
+import copy
 import math
 from typing import Any
 
@@ -89,15 +90,15 @@ class DefaultLoop(BaseLoop):
         """Play episode `number`: reset, then act, step, memorize and update until it ends."""
         agent, env = self.agent, self.env if learn else self.eval_env
         seed = episode_seed(self.seed, number, "train" if learn else "eval")
-        index = number if learn else self.evaluated
-        episode = Episode(number, seed, env, learn, self.steps, index)
+        episode = Episode(number, seed, env, learn, self.steps, number if learn else self.evaluated)
         self.notify("begin_episode", self, episode)
         act, memorize, update, step = agent.act, agent.memorize, agent.update, env.step
         if learn and number < self.parameters["random_episodes"]:
             env.action_space.seed(episode.seed)
             act = lambda state, episode_num: env.action_space.sample()  # noqa: E731
         keep_action, keep_reward = episode.actions.append, episode.rewards.append
-        hooks, arrays = self.step_hooks, env.action_space.shape != ()
+        kind, hooks = env.action_space.shape, self.step_hooks  # None: a tuple, a dict
+        copied = {(): None, None: copy.deepcopy}.get(kind, np.array)
 
         agent.begin_episode(number)
         ob, _ = env.reset(seed=seed)
@@ -105,7 +106,7 @@ class DefaultLoop(BaseLoop):
             hook()
         for _ in range(self.parameters["max_episode_len"]):
             action = act(ob, number)
-            keep_action(np.array(action) if arrays else action)  # an agent may reuse its array
+            keep_action(copied(action) if copied else action)  # an agent may reuse its array
             next_ob, reward, terminated, truncated, _ = step(action)
             keep_reward(reward)
             if learn:
@@ -116,8 +117,8 @@ class DefaultLoop(BaseLoop):
             if terminated or truncated:
                 break
             ob = next_ob
-        episode.terminated = bool(terminated)
-        episode.truncated = bool(truncated) or not terminated  # by the env or by max_episode_len
+        # Truncated by the environment, or by max_episode_len.
+        episode.terminated, episode.truncated = bool(terminated), bool(truncated or not terminated)
         agent.end_episode(number, episode.truncated)
 
         if learn:

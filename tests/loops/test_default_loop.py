@@ -9,6 +9,7 @@ from gym_loop.envs import make_gym
 from gym_loop.loops import DefaultLoop
 from gym_loop.loops.streams import episode_seed
 from gym_loop.observers import Observer
+from tests.sample_envs import Pair
 
 
 class Witness(RandomAgent):
@@ -238,3 +239,19 @@ def test_an_unknown_parameter_is_refused_with_the_nearest_one():
         TypeError, match=r"DefaultLoop has no parameter 'max_episode'.*'max_episodes"
     ):
         make(max_episode=3)
+
+
+def test_actions_are_kept_as_they_were_given_whatever_the_agent_does_with_them_later():
+    class Reuses(RandomAgent):
+        def act(self, state, episode_num):
+            left = self.action[1]["left"]
+            left += 1
+            given.append(left.copy())
+            return self.action
+
+    given = []
+    env = Pair()
+    agent = Reuses(env.observation_space, env.action_space)
+    agent.action = (0, {"left": np.zeros(2, np.float32), "right": np.zeros(2, np.int64)})
+    episode = DefaultLoop(agent, env).play(0, True)
+    assert [action[1]["left"].tolist() for action in episode.actions] == [g.tolist() for g in given]
