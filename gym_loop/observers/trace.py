@@ -1,0 +1,158 @@
+"""What it takes to play any episode again: its reset seed, its actions, its rewards."""
+
+import logging
+import math
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from gym_loop.mistake import Failure
+from gym_loop.observers import Observer
+from gym_loop.runs import files, traces
+
+# When a file is full, in steps: some hundreds of short episodes, and few megabytes in memory.
+FULL = 40_000
+EPISODE = 20  # steps: what an episode counts besides its own
+BIG = 64  # numbers: an action of that many counts as another step
+SECONDS = 30.0  # of the run's clock after which an episode can be watched at the latest
+
+log = logging.getLogger(__name__)
+
+
+class Trace(Observer):
+    """Writes `traces/train-000000.npz` and `traces/eval-000000.npz`, see `gym_loop.runs.traces`.
+
+    Episodes are gathered, and written when a file is full, with each checkpoint, now and then, and
+    at the end; until it is full, a file is written again as a whole. So which episodes are in
+    which file depends on nothing but the episodes, and on resume the files are cut back to the
+    checkpoint by the episodes' numbers. Observations are not stored.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[bool, _File] = {}  # by `episode.training`
+        self.disk = ThreadPoolExecutor(1, "traces")  # a loop would wait for it too long
+
+    def begin(self, loop: Any) -> None:
+        """Cut the traces back to what has been restored, and go on from there."""
+        directory = loop.directory / traces.FOLDER
+        files.remove_leftovers(directory)
+        for training, count in ((True, loop.episodes), (False, loop.evaluated)):
+            file = _File(directory, "train" if training else "eval", self.disk)
+            file.cut(count)
+            if loop.parameters.get("trace", True):
+                self.files[training] = file
+
+    def end_episode(self, loop: Any, episode: Any) -> None:
+        """Take the episode; what takes longer is left for when the file is written.
+
+        Lists are joined and not kept: memory that is used again at once is fast, and lists that
+        live on are work for the garbage collector.
+        """
+        if file := self.files.get(episode.training):
+            actions, length = episode.actions, len(episode.rewards)
+            file.rows.append(
+                (episode.index, episode.seed, length, episode.terminated, episode.truncated)
+            )
+            file.actions += actions
+            file.rewards += episode.rewards
+            file.weight += EPISODE + length * (1 + getattr(actions[0], "size", 1) // BIG)
+            if file.weight >= FULL or episode.seconds > file.due:
+                file.due = episode.seconds + SECONDS
+                self._write(file)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Bring everything before the checkpoint to disk; its counters tell where to cut."""
+        for file in list(self.files.values()):
+            self._write(file)
+            file.settle()
+        return {}
+
+    def close(self, error: BaseException | None) -> None:
+        """Write what is not on disk yet."""
+        self.state_dict()
+        self.disk.shutdown()
+
+    def _write(self, file: "_File") -> None:
+        try:
+            file.write()
+        except ValueError as error:
+            self.files.clear()
+            log.warning("%s cannot be kept: there will be no traces to replay", error)
+
+
+class _File:
+    """The file that is being filled with episodes of one kind.
+
+    When it cannot be written, one warning is logged; it is tried again with the next episodes,
+    and given up when it is full.
+    """
+
+    def __init__(self, directory: Path, kind: str, disk: ThreadPoolExecutor) -> None:
+        self.directory, self.kind, self.disk = directory, kind, disk
+        self.arrays: dict[str, traces.Array] | None = None  # of the episodes written before
+        self.rows: list[traces.Row] = []  # of the others
+        self.actions: list[Any] = []
+        self.rewards: list[float] = []
+        self.weight = 0  # of all of them
+        self.due = 0.0  # on the run's clock
+        self.writing: Future[None] | None = None
+        self.warned = False
+
+    def cut(self, count: int) -> None:
+        """Forget the episodes from number `count` on, and go on filling the file before them."""
+        known = traces.files(self.directory, self.kind)
+        while known and known[-1][0] >= count:
+            known.pop()[1].unlink()
+        if not known:
+            return
+        path = known[-1][1]
+        try:
+            arrays = traces.load(path)
+        except Failure as error:
+            log.warning("%s; its episodes cannot be replayed", error)
+            path.unlink()
+            return
+        self.arrays = traces.head(arrays, count)
+        lengths = self.arrays["length"]
+        if len(lengths) < len(arrays["length"]):
+            files.write(path, traces.pack(self.arrays))
+        size = math.prod(self.arrays["action"].shape[1:]) if "action" in arrays else 1
+        self.weight = int((EPISODE + lengths * (1 + size // BIG)).sum())
+        self._start_another_when_full()
+
+    def write(self) -> None:
+        """Begin to replace the file by one with all episodes so far, if there are new ones.
+
+        Raises:
+            ValueError: their actions cannot be kept.
+        """
+        if not self.rows:
+            return
+        arrays = traces.gather(self.rows, self.actions, self.rewards)
+        if self.arrays is not None:
+            arrays = traces.join(self.arrays, arrays)
+        self.settle()
+        self.writing = self.disk.submit(self._replace, arrays)
+        self.arrays, self.rows, self.actions, self.rewards = arrays, [], [], []
+        self._start_another_when_full()
+
+    def settle(self) -> None:
+        """Wait until the file is written."""
+        try:
+            if self.writing:
+                self.writing.result()
+        except OSError as error:
+            if not self.warned:
+                text = files.disk_full(error, self.directory.parent)
+                log.warning("%s; training goes on, and its traces may have gaps", text)
+            self.warned = True
+        self.writing = None
+
+    def _replace(self, arrays: dict[str, traces.Array]) -> None:
+        self.directory.mkdir(exist_ok=True)
+        name = traces.name(self.kind, int(arrays["episode"][0]))
+        files.write(self.directory / name, traces.pack(arrays))
+
+    def _start_another_when_full(self) -> None:
+        if self.weight >= FULL:
+            self.arrays, self.weight = None, 0

@@ -1,0 +1,205 @@
+"""Traces are written while a run goes on, and cut back when it is resumed."""
+
+import logging
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gym_loop.agents import RandomAgent
+from gym_loop.loops import DefaultLoop
+from gym_loop.observers import trace as observer
+from gym_loop.runs import traces
+from tests.conftest import rows
+from tests.sample_envs import Counter, Pair, Wide, Words
+
+ENVS = Path(__file__).parents[1] / "sample_envs.py"
+
+
+def play(directory, env, agent=RandomAgent, **parameters):
+    """Train within this process, with nothing but traces; return the loop."""
+    env.action_space.seed(0)
+    made = agent(observation_space=env.observation_space, action_space=env.action_space)
+    loop = DefaultLoop(made, env, **parameters)
+    loop.directory, loop.observers = directory, {"trace": observer.Trace()}
+    loop.notify("begin", loop)
+    loop.train()
+    loop.observers["trace"].close(None)
+    return loop
+
+
+def read_all(directory, kind="train"):
+    found = traces.Traces(directory, kind)
+    return [
+        trace
+        for file, numbers in found.chunks(found.episodes().tolist(), 10**9)
+        for trace in traces.unpack(traces.load(file), numbers)
+    ]
+
+
+def files_of(directory):
+    return {path.name: path.read_bytes() for path in (directory / "traces").iterdir()}
+
+
+def test_every_episode_of_training_and_evaluation_is_kept_as_the_tables_have_it(launch):
+    run = launch("env=cartpole", "loop.max_episodes=40", "loop.episodes_per_eval=15")
+    for kind, table in (("train", "episodes.csv"), ("eval", "evaluations.csv")):
+        kept, written = read_all(run, kind), rows(run, table)
+        assert len(kept) == len(written) == (40 if kind == "train" else 30)
+        for trace, row in zip(kept, written, strict=True):
+            assert (trace.episode, trace.seed) == (int(row["episode"]), int(row["seed"]))
+            assert trace.rewards.sum() == float(row["return"])
+            assert (trace.terminated, trace.truncated) == (
+                row["terminated"] == "1",
+                row["truncated"] == "1",
+            )
+            assert {trace.action(n, None) for n in range(len(trace.rewards))} <= {0, 1}
+
+
+def test_a_step_of_cartpole_takes_less_than_ten_bytes(launch):
+    run = launch("env=cartpole", "loop.max_episodes=300", "loop.eval_episodes=0")
+    steps = sum(int(row["length"]) for row in rows(run))
+    assert sum(map(len, files_of(run).values())) < 3 * steps
+
+
+def test_no_trace_is_kept_when_none_is_wanted(launch):
+    assert not (launch("loop.trace=false", "loop.max_episodes=2") / "traces").exists()
+
+
+@pytest.mark.parametrize("kind", [Pair, Wide])
+def test_actions_with_parts_and_of_several_types_are_kept_as_the_environment_got_them(
+    tmp_path, kind
+):
+    class Mixed(RandomAgent):
+        def act(self, state, episode_num):
+            action = super().act(state, episode_num)
+            given = action.astype(np.float64) if kind is Wide and state[0] % 3 == 0 else action
+            got.append(given)
+            return given
+
+    got = []
+    env = kind()
+    play(tmp_path, env, Mixed, max_episodes=7)
+    kept = [
+        trace.action(step, env.action_space)
+        for trace in read_all(tmp_path)
+        for step in range(len(trace.rewards))
+    ]
+    assert len(kept) == len(got) == 70
+    for back, action in zip(kept, got, strict=True):
+        if kind is Wide:
+            assert back.dtype == action.dtype
+            assert np.array_equal(back, action)
+        else:
+            assert back[0] == action[0]
+            assert back[1]["left"].dtype == np.float32
+            assert np.array_equal(back[1]["left"], action[1]["left"])
+            assert np.array_equal(back[1]["right"], action[1]["right"])
+
+
+def test_actions_that_cannot_be_kept_cost_one_warning_and_no_training(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        loop = play(tmp_path, Words(), max_episodes=1100, max_episode_len=20)
+    assert loop.episodes == 1100
+    assert [record.message for record in caplog.records] == [
+        "actions of type str cannot be kept: there will be no traces to replay"
+    ]
+    assert not (tmp_path / "traces").exists()
+
+
+def test_where_nothing_can_be_written_training_goes_on_after_one_warning(tmp_path, caplog):
+    (tmp_path / "traces").write_text("in the way")
+    with caplog.at_level(logging.WARNING):
+        assert play(tmp_path, Counter(), max_episodes=2800).episodes == 2800
+    assert len(caplog.records) == 1
+    assert "traces" in caplog.text
+    assert "training goes on" in caplog.text
+
+
+def test_files_hold_some_hundreds_of_short_episodes_or_few_long_ones(tmp_path):
+    play(tmp_path, Counter(length=10), max_episodes=1500)
+    short = _counts(tmp_path)
+    assert all(100 < count <= 2000 for count in short[:-1])
+    assert len(short) > 1
+    shutil.rmtree(tmp_path / "traces")
+    play(tmp_path, Counter(length=30_000), max_episodes=5, max_episode_len=100_000)
+    assert max(_counts(tmp_path)) <= 2
+
+
+def _counts(directory):
+    return [
+        len(traces.load(p, ("episode",))["episode"])
+        for _, p in traces.files(directory / "traces", "train")
+    ]
+
+
+def kill_after(process, directory, episodes):
+    table = directory / "episodes.csv"
+    while process.poll() is None and not (
+        table.exists() and table.read_bytes().count(b"\n") > episodes
+    ):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+
+
+WORDS = ("env=cartpole", "loop.max_episodes=4000", "loop.episodes_per_eval=700")
+
+
+@pytest.mark.slow
+def test_a_killed_and_resumed_run_leaves_the_very_files_of_an_untouched_one(
+    launch, start, cli, tmp_path
+):
+    untouched = launch(*WORDS, directory="untouched")
+    killed = tmp_path / "killed"
+    for episodes in (300, 2500):
+        kill_after(start(*WORDS, f"hydra.run.dir={killed}"), killed, episodes)
+    (killed / "traces" / ".tmp-1-train-000000.npz").write_bytes(b"half")
+    # As if it had been written after the checkpoint from which the run goes on.
+    shutil.copy(untouched / "traces" / "train-000000.npz", killed / "traces" / "train-009999.npz")
+    assert cli(*WORDS, f"hydra.run.dir={killed}").returncode == 0
+    assert files_of(killed) == files_of(untouched)
+
+
+def test_with_the_newest_checkpoint_damaged_the_traces_go_back_to_the_one_before(
+    launch, cli, tmp_path
+):
+    words = ("env=pendulum", "loop.eval_episodes=3", "loop.time_per_checkpoint=0")
+    untouched = launch(*words, "loop.max_episodes=30", directory="untouched")
+    run = launch(*words, "loop.max_episodes=21", directory="run")
+    (run / "checkpoints" / "episode-000021" / "state.json").write_text("damaged")
+    done = cli("resume", run, "loop.max_episodes=30")
+    assert done.returncode == 0, done.stderr
+    assert files_of(run) == files_of(untouched)
+
+
+def test_a_damaged_last_file_costs_a_warning_and_its_own_episodes(launch, cli, tmp_path):
+    run = launch("env=cartpole", "loop.max_episodes=30", "loop.eval_episodes=1")
+    (run / "traces" / "train-000000.npz").write_bytes(b"damaged")
+    done = cli("resume", run, "loop.max_episodes=40")
+    assert done.returncode == 0, done.stderr
+    assert "train-000000.npz is damaged" in done.stdout + done.stderr
+    assert [trace.episode for trace in read_all(run)] == list(range(30, 40))
+
+
+def test_what_is_on_disk_is_enough_for_the_checkpoint_at_any_moment(tmp_path):
+    """As long as the file is not full, each checkpoint has it written again with the new ones."""
+    seen = []
+
+    class Looks(RandomAgent):
+        def begin_episode(self, episode_num):
+            if episode_num in (1, 2, 5):
+                loop.observers["trace"].state_dict()
+                seen.append([trace.episode for trace in read_all(tmp_path)])
+
+    env = Counter()
+    loop = DefaultLoop(Looks(env.observation_space, env.action_space), env, max_episodes=6)
+    loop.directory, loop.observers = tmp_path, {"trace": observer.Trace()}
+    loop.notify("begin", loop)
+    loop.train()
+    assert seen == [[0], [0, 1], [0, 1, 2, 3, 4]]
+    assert list(files_of(tmp_path)) == ["train-000000.npz"]
