@@ -107,7 +107,7 @@ class _File:
             return
         path = known[-1][1]
         try:
-            arrays = traces.load(path)
+            arrays = traces.unpacked(traces.load(path))
         except Failure as error:
             log.warning("%s; its episodes cannot be replayed", error)
             path.unlink()

@@ -7,14 +7,15 @@ A file holds some hundreds of episodes and is named by the first of them. Its ar
 | `episode`, `seed`, `length` | (episodes,) | number in the run, reset seed, count of steps |
 | `terminated`, `truncated` | (episodes,) bool | how the episode ended |
 | `reward` | (steps,) float | of each step, the episodes one after the other |
-| `action` | (steps, ...) | as the environment got it; integers in the smallest type they fit |
+| `action` | (steps, ...) | as the environment got it |
 
 An action that is a tuple or a dict has an array for each part: `action.0`, `action.gripper`.
-Where the agent gave arrays of several types, `dtype.action` says which each step had.
+Integers and rewards are in the smallest type that holds them all. `dtype.action` is the type that
+each action was given in, empty for plain Python numbers, for that can change what an environment
+computes; it is left out where it says nothing more than the array.
 """
 
 import bisect
-import contextlib
 import io
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,8 +29,6 @@ import numpy.typing as npt
 from gym_loop.mistake import Failure, Mistake
 
 Array = npt.NDArray[Any]
-# One part of an episode's actions: a row for each step or, where types differ, an array for each.
-Column = Array | list[Array]
 
 # An episode's number, seed, length, and whether it was terminated and truncated.
 Row = tuple[int, int, int, bool, bool]
@@ -38,7 +37,6 @@ FOLDER = "traces"
 KINDS = {"train": "training", "eval": "evaluation"}
 PER_EPISODE = ("episode", "seed", "length", "terminated", "truncated")
 TYPES = "dtype."  # and the name of an action's array
-INTEGERS = ("u1", "i1", "u2", "i2", "u4", "i4", "i8")
 COMPRESSION = 1  # level 6 takes four times as long for 10 % fewer bytes
 
 
@@ -48,7 +46,7 @@ class Trace:
 
     episode: int
     seed: int
-    actions: dict[str, Column]
+    actions: dict[str, list[Any]]  # by the names of their parts
     rewards: Array
     terminated: bool
     truncated: bool
@@ -64,8 +62,7 @@ class Trace:
         if parts is not None:
             numbered = enumerate(parts)
             return tuple(self._part(f"{name}.{i}", step, part) for i, part in numbered)
-        value = self.actions[name][step]
-        return int(value) if value.shape == () and value.dtype.kind in "iub" else value
+        return self.actions[name][step]
 
 
 def gather(rows: list[Row], actions: list[Any], rewards: list[float]) -> dict[str, Array]:
@@ -74,11 +71,10 @@ def gather(rows: list[Row], actions: list[Any], rewards: list[float]) -> dict[st
     Raises:
         ValueError: actions that no plain array can hold, or with parts that come and go.
     """
-    table = np.array(rows, np.int64).T
-    arrays = dict(zip(PER_EPISODE, table, strict=True))
+    arrays = dict(zip(PER_EPISODE, np.array(rows, np.int64).T, strict=True))
     for name in ("terminated", "truncated"):
         arrays[name] = arrays[name].astype(np.bool_)
-    arrays["reward"] = _narrow("reward", np.fromiter(rewards, np.float64, len(rewards)))
+    arrays["reward"] = np.fromiter(rewards, np.float64, len(rewards))
     return arrays | _columns(actions, "action")
 
 
@@ -88,40 +84,25 @@ def join(first: dict[str, Array], second: dict[str, Array]) -> dict[str, Array]:
     Raises:
         ValueError: actions with parts that come and go, or of changing shape.
     """
-    names = [name for name in first if not name.startswith(TYPES)]
-    if names != [name for name in second if not name.startswith(TYPES)]:
+    if first.keys() != second.keys():
         raise ValueError("actions with parts that come and go")
-    joined = {}
-    for name in names:
-        a, b = first[name], second[name]
-        if a.shape[1:] != b.shape[1:]:
-            raise ValueError("actions of changing shape")
-        joined[name] = _narrow(name, np.concatenate((a, b)))
-        mixed = a.dtype != b.dtype or TYPES + name in first or TYPES + name in second
-        if mixed and _is_action(name) and not _is_count(joined[name]):
-            types = [file.get(TYPES + name, _types(file[name])) for file in (first, second)]
-            joined[TYPES + name] = np.concatenate(types)
-    return joined
+    if any(first[name].shape[1:] != second[name].shape[1:] for name in first):
+        raise ValueError("actions of changing shape")
+    return {name: np.concatenate((first[name], second[name])) for name in first}
 
 
 def head(arrays: dict[str, Array], count: int) -> dict[str, Array]:
     """Return the arrays of a file that holds only the episodes before number `count`."""
     episodes = int(np.searchsorted(arrays["episode"], count))
     steps = int(arrays["length"][:episodes].sum())
-    cut = {n: a[: episodes if n in PER_EPISODE else steps] for n, a in arrays.items()}
-    for types in [name for name in cut if name.startswith(TYPES)]:
-        if len(left := np.unique(cut[types])) == 1:
-            del cut[types]
-            name = types.removeprefix(TYPES)
-            cut[name] = cut[name].astype(left[0].decode())
-    return {name: _narrow(name, array) for name, array in cut.items()}
+    return {n: a[: episodes if n in PER_EPISODE else steps] for n, a in arrays.items()}
 
 
 def pack(arrays: dict[str, Array]) -> bytes:
-    """Return the content of a file."""
+    """Return the content of a file, in the smallest types that lose nothing."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION) as archive:
-        for name, array in arrays.items():
+        for name, array in _narrow(arrays).items():
             with archive.open(f"{name}.npy", "w") as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
     return file.getvalue()
@@ -143,26 +124,39 @@ def load(path: Path, names: Iterable[str] | None = None) -> dict[str, Array]:
         raise Failure(f"{path} is damaged: {error}") from error
 
 
-def unpack(arrays: dict[str, Array], wanted: Iterable[int]) -> list[Trace]:
-    """Return the episodes of `wanted` that are in a file, in its order."""
+def unpacked(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Return the arrays that were packed, from those of a file."""
+    whole = dict(arrays, reward=arrays["reward"].astype(np.float64))
+    for name, array in arrays.items():
+        if _is_action(name):
+            whole.setdefault(TYPES + name, _types(array))
+            if array.ndim == 1:
+                whole[name] = array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
+    return whole
+
+
+def episodes(arrays: dict[str, Array], wanted: Iterable[int]) -> list[Trace]:
+    """Return the episodes of `wanted` that are in a file with these arrays, in its order."""
+    arrays, numbers, traces = unpacked(arrays), set(wanted), []
     ends = np.cumsum(arrays["length"])
-    numbers = set(wanted)
-    traces = []
     for row, number in enumerate(arrays["episode"].tolist()):
         if number not in numbers:
             continue
         part = slice(int(ends[row] - arrays["length"][row]), int(ends[row]))
-        actions: dict[str, Column] = {n: a[part] for n, a in arrays.items() if _is_action(n)}
-        for name, values in actions.items():
-            if (types := arrays.get(TYPES + name)) is not None:
-                typed = zip(values, types[part], strict=True)
-                actions[name] = [value.astype(kind.decode()) for value, kind in typed]
+        actions = {
+            name: [
+                value.astype(kind.decode()) if kind else value.item()
+                for value, kind in zip(array[part], arrays[TYPES + name][part], strict=True)
+            ]
+            for name, array in arrays.items()
+            if _is_action(name)
+        }
         traces.append(
             Trace(
                 number,
                 int(arrays["seed"][row]),
                 actions,
-                arrays["reward"][part].astype(np.float64),
+                arrays["reward"][part],
                 bool(arrays["terminated"][row]),
                 bool(arrays["truncated"][row]),
             )
@@ -241,10 +235,8 @@ class Traces:
 
 
 def _columns(actions: list[Any], name: str) -> dict[str, Array]:
-    """Return actions as one array for each part of them, and their types where they differ."""
+    """Return actions as one array for each part of them, and the type that each was given in."""
     first = actions[0]
-    with contextlib.suppress(TypeError, ValueError):
-        return {name: np.frombuffer(bytes(actions), np.uint8)}  # most often, and five times faster
     if isinstance(first, dict | tuple):
         keys = list(first) if isinstance(first, dict) else range(len(first))
         columns: dict[str, Array] = {}
@@ -256,45 +248,59 @@ def _columns(actions: list[Any], name: str) -> dict[str, Array]:
             columns |= _columns(parts, f"{name}.{key}")
         return columns
     try:
-        array = np.array(actions)
-    except ValueError:
-        raise ValueError("actions of changing shape") from None
+        array: Array = np.frombuffer(bytes(actions), np.uint8)  # most often, and five times faster
+    except (TypeError, ValueError):
+        try:
+            array = np.array(actions)
+        except ValueError:
+            raise ValueError("actions of changing shape") from None
     if array.dtype.kind not in "iubf":
         raise ValueError(f"actions of type {type(first).__name__}")
-    if _is_count(array):
-        return {name: _narrow(name, array)}
-    types = {getattr(action, "dtype", array.dtype) for action in actions}
-    if len(types) == 1:
-        return {name: array}
-    each = [getattr(action, "dtype", array.dtype).str.encode() for action in actions]
-    return {name: array, TYPES + name: np.array(each)}
+    if array.ndim == 1:
+        array = array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
+        kinds = set(map(type, actions))
+        if kinds <= {int, bool, float}:
+            return {name: array, TYPES + name: _types(array)}
+        if len(kinds) == 1 and issubclass(kind := kinds.pop(), np.generic):
+            given = np.dtype(kind).str.encode()
+            return {name: array, TYPES + name: np.full(len(array), given, "S4")}
+    types = [action.dtype.str if hasattr(action, "dtype") else "" for action in actions]
+    return {name: array, TYPES + name: np.array(types, "S4")}
 
 
-def _narrow(name: str, array: Array) -> Array:
-    """Return an array in a smaller type that holds the same, where that loses nothing."""
-    if name == "reward":
-        with np.errstate(over="ignore"):
-            single = array.astype(np.float32)
-        return single if np.array_equal(single, array, equal_nan=True) else array
-    if _is_action(name) and _is_count(array) and array.size:
-        low, high = int(array.min()), int(array.max())
-        for kind in INTEGERS:
-            if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
-                return array.astype(kind)
-    return array
+def _narrow(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Return arrays in the smallest types that lose nothing, and types only where they say more."""
+    narrow = {name: array for name, array in arrays.items() if not name.startswith(TYPES)}
+    with np.errstate(over="ignore"):
+        single = arrays["reward"].astype(np.float32)
+    if np.array_equal(single, arrays["reward"], equal_nan=True):
+        narrow["reward"] = single
+    for name, array in arrays.items():
+        if not _is_action(name):
+            continue
+        types = arrays[TYPES + name]
+        if array.ndim > 1:
+            narrow[name] = array.astype(np.result_type(*(t.decode() for t in set(types.tolist()))))
+        elif array.dtype.kind == "i":
+            narrow[name] = array.astype(_smallest(int(array.min()), int(array.max())))
+        if not np.array_equal(types, _types(narrow[name])):
+            narrow[TYPES + name] = types
+    return narrow
 
 
-def _is_count(array: Array) -> bool:
-    """Return whether these are plain integers, whose type does not matter to an environment."""
-    return array.ndim == 1 and array.dtype.kind in "iub"
+def _smallest(low: int, high: int) -> str:
+    """Return the smallest type of integers from `low` to `high`."""
+    kinds = ("u1", "i1", "u2", "i2", "u4", "i4", "i8")
+    return next(k for k in kinds if np.iinfo(k).min <= low and high <= np.iinfo(k).max)
+
+
+def _types(array: Array) -> Array:
+    """Return the types that go without saying: Python's for numbers, the array's own for arrays."""
+    return np.full(len(array), array.dtype.str.encode() if array.ndim > 1 else b"", "S4")
 
 
 def _is_action(name: str) -> bool:
     return name.partition(".")[0] == "action"
-
-
-def _types(array: Array) -> Array:
-    return np.full(len(array), array.dtype.str.encode())
 
 
 def _ranges(numbers: Array) -> str:

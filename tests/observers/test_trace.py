@@ -36,7 +36,7 @@ def read_all(directory, kind="train"):
     return [
         trace
         for file, numbers in found.chunks(found.episodes().tolist(), 10**9)
-        for trace in traces.unpack(traces.load(file), numbers)
+        for trace in traces.episodes(traces.load(file), numbers)
     ]
 
 
