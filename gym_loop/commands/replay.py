@@ -1,0 +1,261 @@
+"""Play recorded episodes again: check them, film them, watch them."""
+
+import contextlib
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gym_loop.commands import run_click
+from gym_loop.mistake import Failure, Mistake, nearest
+
+WORDS = ("best", "worst", "last")
+CHUNK = 5_000  # steps that a worker checks at a time
+LISTED = 20  # episodes: of more, only those that differ are
+
+
+@dataclass
+class Job:
+    """Episodes in one file, to be played again."""
+
+    run: Path
+    kind: str
+    file: Path
+    episodes: list[int]
+    returns: dict[int, float] = field(default_factory=dict)
+    video: Path | None = None
+    caption: bool = False
+
+
+@dataclass
+class Played:
+    """What came of an episode that was played again."""
+
+    episode: int
+    length: int
+    ret: float
+    difference: str | None
+
+
+@click.command("replay")
+@click.argument("directory", type=Path, metavar="RUN_DIR")
+@click.option("--episode", metavar="WHICH", help="N | N,N,... | best | worst | last (if absent).")
+@click.option("--every", type=click.IntRange(1), metavar="K", help="Every K-th episode instead.")
+@click.option("--eval", "evaluation", is_flag=True, help="Episodes of evaluation, not training.")
+@click.option("--video", type=Path, metavar="FILE.mp4", help="Film them.")
+@click.option("--gif", type=Path, metavar="FILE.gif", help="Film them as a GIF.")
+@click.option("--human", is_flag=True, help="Show them in a window, in real time.")
+@click.option("--caption", is_flag=True, help="Show episode, step and return below the picture.")
+@click.option(
+    "--jobs", type=click.IntRange(1), metavar="N", help="Processes; one a core if absent."
+)
+def replay(
+    directory: Path,
+    episode: str | None,
+    every: int | None,
+    evaluation: bool,
+    video: Path | None,
+    gif: Path | None,
+    human: bool,
+    caption: bool,
+    jobs: int | None,
+) -> None:
+    """Play episodes of RUN_DIR again, each in a new environment, from their recorded actions.
+
+    Every reward and the return must be as recorded, or the exit code is 1. Several episodes have
+    their numbers in the names of their videos. Runs the environment's code: only for runs that
+    you trust.
+    """
+    if sum(map(bool, (video, gif, human))) > 1:
+        raise Mistake("expected one of --video, --gif and --human, not several")
+    if caption and not (video or gif or human):
+        raise Mistake("--caption needs a picture to stand below: --video, --gif or --human")
+    target = checked(video, ".mp4", "--video") or checked(gif, ".gif", "--gif")
+
+    from gym_loop.runs import playback, stored
+    from gym_loop.runs.traces import KINDS, Traces
+
+    stored.load_run(directory)
+    kind = "eval" if evaluation else "train"
+    traces, returns = Traces(directory, kind), recorded_returns(directory, kind)
+    numbers = select(traces, returns, episode, every)
+    work: list[Job] = []
+    for file, chunk in traces.chunks(numbers, 1 if target or human else CHUNK):
+        known = {number: returns[number] for number in chunk if number in returns}
+        path = target and (target if len(numbers) == 1 else numbered(target, chunk[0]))
+        work.append(Job(directory, kind, file, chunk, known, path, caption))
+    if human:
+        done: Iterator[list[Played]] = show(work)
+    else:
+        done = playback.in_parallel(play, work, min(jobs or playback.cores(), len(work)))
+    count, steps, differing = 0, 0, 0
+    for job, results in zip(work, done, strict=False):  # the window may be closed before the end
+        for played in results:
+            count, steps = count + 1, steps + played.length
+            differing += bool(played.difference)
+            if played.difference or len(numbers) <= LISTED:
+                print(describe(kind, played, job.video), flush=True)
+    if count > LISTED:
+        print(f"{count} {KINDS[kind]} episodes, {steps} steps: {differing or 'none'} differ")
+    if differing:
+        for line in playback.versions(directory):
+            print(line)
+        raise Failure(
+            f"{differing} of {count} episodes differ from their recording: the environment is not "
+            "deterministic, keeps something from one episode to the next (as wrappers that "
+            "normalize rewards do), or another version of a library plays differently"
+        )
+
+
+def play(job: Job) -> list[Played]:
+    """Play the episodes of a job, and film them where it says so."""
+    from gym_loop.observers import video
+    from gym_loop.runs import playback, traces
+
+    results = []
+    for trace in traces.episodes(traces.load(job.file), job.episodes):
+        mode = "rgb_array" if job.video else None
+        with contextlib.closing(playback.make_env(job.run, job.kind, trace.episode, mode)) as env:
+            again = playback.Playback(env, trace, job.returns.get(trace.episode))
+            if job.video:
+                try:
+                    with video.VideoWriter(job.video, video.frames_per_second(env)) as writer:
+                        for frame in frames(again, job.caption):
+                            writer.write(frame)
+                except (video.VideoError, ValueError) as error:
+                    raise Failure(str(error)) from error
+            else:
+                for _ in again:
+                    pass
+        results.append(Played(trace.episode, len(trace.rewards), again.ret, again.difference))
+    return results
+
+
+def show(work: list[Job]) -> Iterator[list[Played]]:
+    """Play the episodes of each job in a window, until it is closed."""
+    from gym_loop.observers import video, viewer
+    from gym_loop.runs import playback, traces
+
+    try:
+        viewer.check_display()
+    except Mistake:
+        raise Mistake(
+            "no display to open a window on; use --video FILE.mp4, or run under xvfb-run"
+        ) from None
+    window = viewer.Window()
+    try:
+        for job in work:
+            (trace,) = traces.episodes(traces.load(job.file), job.episodes)
+            make = playback.make_env(job.run, job.kind, trace.episode, "rgb_array")
+            with contextlib.closing(make) as env:
+                window.title = f"{video.env_name(env)}, {traces.KINDS[job.kind]} {trace.episode}"
+                window.fps = video.frames_per_second(env)
+                again = playback.Playback(env, trace, job.returns.get(trace.episode))
+                try:
+                    if not all(window.show(frame) for frame in frames(again, job.caption)):
+                        return
+                except video.VideoError as error:
+                    raise Failure(str(error)) from error
+            yield [Played(trace.episode, len(trace.rewards), again.ret, again.difference)]
+    finally:
+        window.close()
+
+
+def frames(again: Any, captioned: bool) -> Iterator[Any]:
+    """Play, and yield a frame after `reset` and after each step."""
+    from gym_loop.observers import video
+
+    trace, size = again.trace, abs(again.trace.rewards.cumsum()).max()
+    digits = 0 if (trace.rewards % 1 == 0).all() else max(1, 3 - int(math.log10(size + 1)))
+    for step, _, ret in again:
+        frame = video.render(again.env)
+        if captioned:
+            text = f"episode {trace.episode}  step {step}  return {ret:.{digits}f}"
+            frame = video.caption(frame, text)
+        yield frame
+
+
+def select(
+    traces: Any, returns: dict[int, float], episode: str | None, every: int | None
+) -> list[int]:
+    """Return the numbers of the episodes that are asked for.
+
+    Raises:
+        Mistake: the words make no sense.
+    """
+    if every is not None:
+        if episode is not None:
+            raise Mistake("expected --episode or --every, not both")
+        return [number for number in traces.episodes().tolist() if number % every == 0]
+    numbers: dict[int, None] = {}
+    for word in (episode or "last").split(","):
+        word = word.strip()
+        if word == "last":
+            numbers[traces.last()] = None
+        elif word in WORDS:
+            there = [
+                n for n in traces.episodes().tolist() if not math.isnan(returns.get(n, math.nan))
+            ]
+            if not there:
+                raise Mistake(f"{traces.run} has no table of returns to find the {word} episode in")
+            numbers[(max if word == "best" else min)(there, key=returns.__getitem__)] = None
+        elif word.isdecimal():
+            numbers[int(word)] = None
+        else:
+            raise Mistake(
+                f"--episode {word}: expected a number, several set apart by commas, best, worst or "
+                f"last{nearest(word, WORDS)}"
+            )
+    return list(numbers)
+
+
+def recorded_returns(run: Path, kind: str) -> dict[int, float]:
+    """Return the return of each episode in a run's table."""
+    try:
+        with open(run / ("evaluations.csv" if kind == "eval" else "episodes.csv")) as file:
+            table = csv.reader(file)
+            header = next(table, [])
+            place = header.index("return") if header else 0
+            return {int(row[0]): float(row[place]) for row in table if len(row) == len(header)}
+    except FileNotFoundError:
+        return {}
+
+
+def checked(path: Path | None, suffix: str, option: str) -> Path | None:
+    """Return `path` if a video of that format can be written there.
+
+    Raises:
+        Mistake: it cannot.
+    """
+    if path is None:
+        return None
+    from gym_loop.observers import video
+
+    try:
+        video.check_path(path)
+    except ValueError as error:
+        raise Mistake(str(error)) from None
+    if path.suffix.lower() != suffix:
+        raise Mistake(f"{option} {path}: expected a name that ends in {suffix}")
+    return path
+
+
+def numbered(path: Path, episode: int) -> Path:
+    """Return a path with an episode's number in its name."""
+    return path.with_name(f"{path.stem}-{episode:06d}{path.suffix}")
+
+
+def describe(kind: str, played: Played, video: Path | None) -> str:
+    """Return the line about an episode."""
+    name = "evaluation episode" if kind == "eval" else "episode"
+    line = f"{name} {played.episode}: {played.length} steps, return {played.ret:g}"
+    return line + f", {played.difference or 'as recorded'}" + (f" -> {video}" if video else "")
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command."""
+    run_click(replay, arguments)

@@ -1,0 +1,205 @@
+"""Playing recorded episodes again, each in an environment of its own, on all cores."""
+
+import contextlib
+import functools
+import importlib
+import importlib.metadata
+import math
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from gym_loop import launch
+from gym_loop.loops.streams import seed_all
+from gym_loop.mistake import Failure, Mistake
+from gym_loop.runs import manifest, reporting, stored
+from gym_loop.runs.traces import Trace
+
+
+def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None) -> Any:
+    """Return a new environment of the config that an episode of `run` was played with.
+
+    Raises:
+        Mistake: it cannot be made, or cannot render; the line says what to do.
+        Failure: its code raised; the message is the traceback from there on.
+    """
+    known = _played_by(run, kind, episode)
+    if known["cwd"] not in sys.path:  # where the run found the modules that its config names
+        sys.path.append(known["cwd"])
+    cfg = OmegaConf.create(known["config"])
+    try:
+        for module in cfg.env.get("imports") or ():
+            importlib.import_module(module)
+        make = launch.instantiate(cfg.env, partial=True)
+        seed_all(cfg.seed)  # as the launcher does, for what the constructor draws
+        return make(render_mode=render_mode) if render_mode else make()
+    except Exception as error:
+        refused = ("render_mode", "takes no arguments")
+        if render_mode and isinstance(error, TypeError) and any(r in str(error) for r in refused):
+            raise Mistake(
+                f"{cfg.env._target_} cannot render: it takes no render_mode; replay without "
+                "--video, --gif or --human to check the episode alone"
+            ) from error
+        if line := reporting.explanation(error):
+            raise Mistake(line) from error
+        raise Failure(f"the environment cannot be made: {reporting.message(error)}") from error
+
+
+class Playback:
+    """An episode that is being played again: iterate to play it.
+
+    Yields the count of steps, the observation and the return so far: after `reset`, and after
+    each step. What is played differently from the recording is in `difference`; playing goes on
+    after it, for as long as the environment does.
+
+    Args:
+        env: a new one.
+        trace: the recording.
+        recorded: the return as the table of episodes has it.
+    """
+
+    def __init__(self, env: Any, trace: Trace, recorded: float | None = None) -> None:
+        self.env, self.trace, self.recorded = env, trace, recorded
+        self.ret = 0.0
+        self.difference: str | None = None
+
+    def __iter__(self) -> Iterator[tuple[int, Any, float]]:
+        """Play.
+
+        Raises:
+            Failure: the environment's code raised; the message is the traceback from there on.
+        """
+        env, trace, last = self.env, self.trace, len(self.trace.rewards) - 1
+        space, rewards, so_far = env.action_space, list[float](), 0.0
+        with _naming("reset"):
+            observation, _ = env.reset(seed=trace.seed)
+        yield 0, observation, 0.0
+        for step, recorded in enumerate(trace.rewards.tolist()):
+            with _naming(f"step {step}"):
+                action = trace.action(step, space)
+                observation, reward, terminated, truncated, _ = env.step(action)
+            rewards.append(float(reward))
+            if not _same(rewards[-1], recorded):
+                self._differs(step, f"the reward is {rewards[-1]!r}, recorded is {recorded!r}")
+            # A truncation that is recorded may be the loop's, and is none of the environment's.
+            at_end = step == last
+            if bool(terminated) != (at_end and trace.terminated) or (
+                truncated and not (at_end and trace.truncated)
+            ):
+                how = "was terminated" if trace.terminated else "was truncated"
+                then = how if at_end else "went on"
+                now = "is terminated" if terminated else "is truncated" if truncated else "goes on"
+                self._differs(step, f"the episode {now}, the recorded one {then}")
+            so_far += rewards[-1]
+            yield step + 1, observation, so_far
+            if (terminated or truncated) and not at_end:
+                break
+        self.ret = math.fsum(rewards)
+        if self.recorded is not None and not _same(self.ret, self.recorded):
+            self._differs(last, f"the return is {self.ret!r}, recorded is {self.recorded!r}")
+
+    def _differs(self, step: int, what: str) -> None:
+        self.difference = self.difference or f"differs at step {step}: {what}"
+
+
+def versions(run: Path) -> Iterator[str]:
+    """Yield two lines: the versions that a run was played with, and those of now."""
+    then = dict(stored.load_run(run)["versions"])
+    now = {"python": platform.python_version()}
+    for package in then.keys() - {"python"}:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            now[package] = importlib.metadata.version(package.replace("_", "-"))
+    for name, known in (("then", then), ("now", now)):
+        listed = ", ".join(f"{package} {known.get(package, 'absent')}" for package in then)
+        yield f"  {name + ':':<6}{listed}"
+
+
+def in_parallel(work: Callable[[Any], Any], jobs: Iterable[Any], workers: int) -> Iterator[Any]:
+    """Yield `work(job)` for each job in order, from `workers` processes; memory stays bounded.
+
+    Raises:
+        Mistake, Failure: what `work` raised, or a process died.
+    """
+    if workers <= 1:
+        yield from map(work, jobs)
+        return
+    from pebble import ProcessExpired, ProcessPool
+
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPool(workers, context=context, initializer=_leave_signals)
+    waiting: deque[Any] = deque()
+    try:
+        for job in jobs:
+            waiting.append(pool.schedule(_outcome, args=[work, job]))
+            if len(waiting) > 2 * workers:
+                yield _result(waiting.popleft().result())
+        while waiting:
+            yield _result(waiting.popleft().result())
+    except ProcessExpired as error:
+        raise Failure(
+            f"a process that played episodes died with exit code {error.exitcode}; --jobs 1 "
+            "plays them in this one"
+        ) from error
+    finally:
+        pool.stop()  # type: ignore[no-untyped-call]
+        pool.join()
+
+
+def _outcome(work: Callable[[Any], Any], job: Any) -> Any:
+    """Do a job in a worker: what is raised there has to go through a pipe."""
+    try:
+        return work(job)
+    except Mistake as mistake:
+        return Mistake, mistake.message
+    except Failure as failure:
+        return Failure, str(failure)
+
+
+def _result(outcome: Any) -> Any:
+    if isinstance(outcome, tuple) and outcome and outcome[0] in (Mistake, Failure):
+        raise outcome[0](outcome[1])
+    return outcome
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _leave_signals() -> None:
+    """Leave Ctrl-C to the parent, which stops its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@functools.lru_cache(64)
+def _played_by(run: Path, kind: str, episode: int) -> dict[str, Any]:
+    """Return run.json of the run that played an episode: a parent's, before the fork."""
+    known = stored.load_run(run)
+    parent = known.get("parent")
+    if parent and kind == "train" and episode < parent["episode"]:
+        origin = Path(parent["directory"])
+        if manifest.read(origin):
+            return _played_by(origin, kind, episode)
+    return known
+
+
+def _same(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))
+
+
+@contextlib.contextmanager
+def _naming(when: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise Failure(f"the environment raised at {when}: {reporting.message(error)}") from error

@@ -1,0 +1,132 @@
+"""gym-loop export: what was seen and done, in files that others read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gym_loop.commands import export
+from gym_loop.envs import make_gym, make_gymnasium
+from gym_loop.mistake import Failure, Mistake
+from tests.conftest import rows
+
+ENVS = Path(__file__).parents[1] / "sample_envs.py"
+
+
+def run_export(*words):
+    export.main(list(map(str, words)))
+
+
+def test_an_npz_holds_what_the_agent_saw_and_did(launch, tmp_path, capsys):
+    run = launch("env=pendulum", "loop.max_episodes=3", "loop.max_episode_len=50")
+    run_export(run, tmp_path / "all.npz")
+    assert capsys.readouterr().out.endswith(
+        "3 episodes, 150 steps; numpy.load('%s') reads it\n" % (tmp_path / "all.npz")
+    )
+    with np.load(tmp_path / "all.npz", allow_pickle=False) as file:
+        data = dict(file)
+    assert data["episode"].tolist() == [0, 1, 2]
+    assert data["length"].tolist() == [50, 50, 50]
+    assert data["observation"].shape == (153, 3)
+    assert data["observation"].dtype == np.float32
+    assert data["truncated"].nonzero()[0].tolist() == [49, 99, 149]  # by max_episode_len
+    assert not data["terminated"].any()
+    env = make_gym("Pendulum-v1")
+    for number, row in enumerate(rows(run)):
+        assert data["seed"][number] == int(row["seed"])
+        steps = slice(50 * number, 50 * number + 50)
+        seen = [env.reset(seed=int(row["seed"]))[0]]
+        seen += [env.step(action)[0] for action in data["action"][steps]]
+        assert np.array_equal(data["observation"][51 * number : 51 * number + 51], seen)
+        assert data["reward"][steps].sum() == pytest.approx(float(row["return"]))
+    assert [path.name for path in tmp_path.glob(".tmp*")] == []
+
+
+def test_parts_of_actions_and_observations_have_arrays_of_their_own(launch, tmp_path):
+    run = launch("env=gymnasium:Blackjack-v1", "loop.max_episodes=5", directory="blackjack")
+    run_export(run, tmp_path / "blackjack.npz", "--eval", "--jobs", 2)
+    with np.load(tmp_path / "blackjack.npz", allow_pickle=False) as data:
+        steps = data["length"].sum()
+        assert len(data["episode"]) == 10
+        assert {data[f"observation.{n}"].shape for n in range(3)} == {(steps + 10,)}
+        assert data["action"].shape == (steps,)
+    run = launch(f"env={ENVS}:Pair", "loop.max_episodes=2", directory="pair")
+    run_export(run, tmp_path / "pair.npz", "--episode", "last")
+    with np.load(tmp_path / "pair.npz", allow_pickle=False) as data:
+        assert data["episode"].tolist() == [1]
+        assert data["action.0"].min() >= -1
+        assert data["action.1.left"].shape == (10, 2)
+        assert data["action.1.left"].dtype == np.float32
+
+
+@pytest.mark.parametrize("library", ["gym", "gymnasium"])
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "Blackjack-v1"])
+def test_minari_reads_the_dataset_back(launch, tmp_path, monkeypatch, library, name):
+    minari = pytest.importorskip("minari", reason='needs the extra: pip install "gym-loop[minari]"')
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
+    (tmp_path / "datasets" / "mine").mkdir(parents=True)
+    run = launch(f"env={library}:{name}", "loop.max_episodes=4", "loop.max_episode_len=20")
+    run_export(run, tmp_path / "datasets" / "mine" / "random-v0")
+    run_export(run, tmp_path / "elsewhere")
+    assert list(minari.list_local_datasets()) == ["mine/random-v0"]
+    env = (make_gym if library == "gym" else make_gymnasium)(name)
+    for dataset in (
+        minari.load_dataset("mine/random-v0"),
+        minari.MinariDataset(tmp_path / "elsewhere" / "data"),
+    ):
+        assert dataset.total_episodes == 4
+        assert dataset.action_space.contains(dataset[0].actions[0])
+        for episode, row in zip(dataset, rows(run), strict=True):
+            seen = [env.reset(seed=int(row["seed"]))[0]]
+            rewards = []
+            for action in episode.actions:
+                given = int(action) if action.shape == () else action
+                observation, reward, *_ = env.step(given)
+                seen.append(observation)
+                rewards.append(reward)
+            if isinstance(seen[0], tuple):
+                assert all(map(np.array_equal, episode.observations, zip(*seen, strict=True)))
+            else:
+                assert np.array_equal(episode.observations, seen)
+            assert np.array_equal(episode.rewards, rewards)
+            assert episode.terminations[-1] == (row["terminated"] == "1")
+            assert episode.truncations[-1] == (row["truncated"] == "1")
+            assert not (episode.terminations | episode.truncations)[:-1].any()
+    recovered = library == "gymnasium"
+    assert (dataset.env_spec is not None) == recovered
+    if recovered:
+        assert dataset.recover_environment().spec.id == name
+
+
+def test_nothing_is_written_when_an_episode_is_not_as_it_was_recorded(launch, tmp_path):
+    run = launch(f"env={ENVS}:Random", "loop.max_episodes=2")
+    for target in ("a.npz", "dataset"):
+        if target == "dataset":
+            pytest.importorskip("minari", reason='needs the extra: pip install "gym-loop[minari]"')
+        with pytest.raises(Failure, match="nothing written: episode 0 differs at step 7"):
+            run_export(run, tmp_path / target)
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+
+
+def test_what_is_asked_for_wrongly_is_said_in_one_line(launch, tmp_path, monkeypatch):
+    run = launch("env=cartpole", "loop.max_episodes=2")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
+    (tmp_path / "datasets").mkdir()
+    cases = [
+        ((run, tmp_path / "a.csv"), "unknown format '.csv'"),
+        ((run, tmp_path / "no" / "a.npz"), "cannot write"),
+        ((run, run), "exists; delete it or choose another name"),
+        ((run, tmp_path / "a.npz", "--episode", "2"), "no training episode 2; expected one of 0-1"),
+        ((tmp_path, tmp_path / "a.npz"), "is not a run"),
+    ]
+    try:
+        import minari  # noqa: F401
+    except ImportError:
+        cases += [((run, tmp_path / "dataset"), 'pip install "gym-loop[minari]"')]
+    else:
+        cases += [((run, tmp_path / "datasets" / "cart"), "expected such as cart-v0")]
+    for words, said in cases:
+        with pytest.raises(Mistake) as error:
+            run_export(*words)
+        assert said in error.value.message
+        assert "\n" not in error.value.message

@@ -1,0 +1,261 @@
+"""gym-loop replay: every episode is played again as it was, filmed, or found to differ."""
+
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import gym
+import gymnasium
+import pytest
+
+from gym_loop.commands import replay
+from gym_loop.mistake import Failure, Mistake
+from gym_loop.observers.video import encoder
+from tests.conftest import AGENTS, rows
+
+ENVS = Path(__file__).parents[1] / "sample_envs.py"
+FAMILIES = ("classic_control", "toy_text")
+IDS = [
+    f"{library.__name__}:{spec.id}"
+    for library in (gym, gymnasium)
+    for spec in library.envs.registration.registry.values()
+    if isinstance(spec.entry_point, str) and any(f in spec.entry_point for f in FAMILIES)
+]
+
+
+def run_replay(*words):
+    replay.main(list(map(str, words)))
+
+
+def frame_sizes(video):
+    """The (height, width) of each frame that a video decodes to."""
+    size = subprocess.run(
+        [encoder(), "-i", str(video)], capture_output=True, text=True, check=False
+    ).stderr
+    width, height = map(int, size.split("Video:")[1].split(", ")[2].split(" ")[0].split("x"))
+    command = [encoder(), "-loglevel", "error", "-i", str(video), "-fps_mode", "passthrough"]
+    raw = subprocess.run(
+        [*command, "-f", "rawvideo", "-pix_fmt", "gray", "-"], capture_output=True, check=True
+    ).stdout
+    return [(height, width)] * (len(raw) // (width * height))
+
+
+@pytest.mark.parametrize("env", IDS)
+def test_replay_equals_the_recording_in_every_classic_and_toy_text_environment(launch, capsys, env):
+    run = launch(
+        f"env={env}", "loop.max_episodes=4", "loop.max_episode_len=150", "loop.eval_episodes=2"
+    )
+    capsys.readouterr()
+    run_replay(run, "--every", 1, "--jobs", 1)
+    run_replay(run, "--every", 1, "--eval")
+    out = capsys.readouterr().out.splitlines()
+    assert len(out) == 6
+    for line, row in zip(out, rows(run) + rows(run, "evaluations.csv"), strict=True):
+        assert line.removeprefix("evaluation ") == (
+            f"episode {row['episode']}: {row['length']} steps, "
+            f"return {float(row['return']):g}, as recorded"
+        )
+
+
+def test_the_list_of_environments_is_the_one_that_is_meant():
+    names = {env.partition(":")[2].partition("-")[0] for env in IDS}
+    assert len(IDS) >= 18
+    assert {"CartPole", "Pendulum", "Acrobot", "Taxi", "Blackjack", "FrozenLake"} <= names
+
+
+def test_a_killed_and_resumed_run_with_a_learning_agent_replays(start, cli, tmp_path):
+    words = (f"agent={AGENTS}:Learner", "env=gymnasium:Pendulum-v1", "loop.max_episodes=40")
+    words = (*words, "loop.random_episodes=5", "loop.eval_episodes=1", "hydra.run.dir=run")
+    process = start(*words)
+    table = tmp_path / "run" / "episodes.csv"
+    while not (table.exists() and table.read_bytes().count(b"\n") > 17):
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert cli(*words).returncode == 0
+    done = cli("replay", "run", "--every", 1)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "40 training episodes, 8000 steps: none differ"
+
+
+def test_actions_reach_the_environment_in_the_types_they_had(launch, capsys):
+    for env in ("Wide", "Pair"):
+        run = launch(f"env={ENVS}:{env}", "loop.max_episodes=3", directory=env)
+        run_replay(run, "--every", 1)
+    assert capsys.readouterr().out.count("as recorded") == 6
+
+
+def test_a_wandering_environment_is_caught_at_the_step_where_it_wanders(launch, capsys, cli):
+    run = launch(f"env={ENVS}:Random", "loop.max_episodes=3")
+    done = cli("replay", run, "--episode", "1")
+    assert done.returncode == 1
+    assert "episode 1: 10 steps" in done.stdout
+    assert "differs at step 7: the reward is" in done.stdout
+    then, now = done.stdout.splitlines()[-2:]
+    assert then.startswith("  then: python 3.")
+    assert now == then.replace("then:", "now: ")
+    assert "gymnasium 1." in now
+    assert "numpy" in now
+    assert "1 of 1 episodes differ" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (4, "differs at step 3: the episode is terminated, the recorded one went on"),
+        (9, "differs at step 5: the episode goes on, the recorded one was terminated"),
+    ],
+)
+def test_an_episode_that_ends_elsewhere_is_caught(launch, capsys, monkeypatch, tmp_path, end, said):
+    where = tmp_path / "end"
+    monkeypatch.setenv("END_OF_EPISODES", str(where))
+    where.write_text("6")
+    run = launch(f"env={ENVS}:EndsAnyTime", "loop.max_episodes=1")
+    run_replay(run)
+    where.write_text(str(end))
+    with pytest.raises(Failure, match="1 of 1 episodes differ"):
+        run_replay(run)
+    assert said in capsys.readouterr().out
+
+
+def test_what_an_environment_keeps_between_episodes_is_said_to_be_a_reason(launch, capsys):
+    run = launch(f"env={ENVS}:Remembers", "loop.max_episodes=2")
+    run_replay(run, "--episode", 0)
+    with pytest.raises(Failure, match="keeps something from one episode to the next"):
+        run_replay(run, "--episode", 1)
+
+
+def test_a_return_that_is_not_the_one_in_the_table_is_caught(launch, capsys):
+    run = launch("env=cartpole", "loop.max_episodes=2")
+    table = run / "episodes.csv"
+    row = rows(run)[1]
+    table.write_text(table.read_text().replace(f",{row['return']},", ",999.0,"))
+    with pytest.raises(Failure, match="differ"):
+        run_replay(run, "--episode", 1)
+    assert "recorded is 999.0" in capsys.readouterr().out
+
+
+def test_best_worst_last_and_lists(launch, capsys):
+    run = launch("env=cartpole", "loop.max_episodes=20")
+    returns = {int(row["episode"]): float(row["return"]) for row in rows(run)}
+    capsys.readouterr()
+    for words, expected in (
+        ((), [19]),
+        (("--episode", "last"), [19]),
+        (("--episode", "best"), [max(returns, key=returns.get)]),
+        (("--episode", "worst"), [min(returns, key=returns.get)]),
+        (("--episode", "3,0,11"), [0, 3, 11]),
+        (("--every", "6"), [0, 6, 12, 18]),
+    ):
+        run_replay(run, *words)
+        out = capsys.readouterr().out.splitlines()
+        assert [int(line.split(":")[0].split()[1]) for line in out] == expected
+
+
+def test_a_video_has_every_frame_and_a_caption_below(launch, tmp_path, capsys):
+    run = launch(f"env={ENVS}:Counter", "loop.max_episodes=3")
+    run_replay(run, "--video", tmp_path / "plain.mp4")
+    run_replay(run, "--video", tmp_path / "with.mp4", "--caption")
+    plain, captioned = (frame_sizes(tmp_path / f"{name}.mp4") for name in ("plain", "with"))
+    assert plain == [(48, 64)] * 11
+    assert len(captioned) == 11
+    assert captioned[0][0] > 60
+
+
+def test_several_videos_are_made_side_by_side_and_named_by_their_episodes(cli, launch, tmp_path):
+    run = launch("env=gymnasium:FrozenLake-v1", "loop.max_episodes=5")
+    done = cli("replay", run, "--every", 2, "--gif", "lake.gif", "--caption")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.glob("*lake*")) == [
+        "lake-000000.gif",
+        "lake-000002.gif",
+        "lake-000004.gif",
+    ]
+    lengths = [int(row["length"]) for row in rows(run)]
+    assert len(frame_sizes(tmp_path / "lake-000002.gif")) == lengths[2] + 1
+    assert "episode 2" in done.stdout
+    assert "-> lake-000002.gif" in done.stdout
+
+
+def test_an_episode_from_before_a_fork_is_played_as_the_parent_played_it(launch, cli, tmp_path):
+    launch(f"env={ENVS}:Counter", "loop.max_episodes=4", directory="parent")
+    words = ("env.length=5", "loop.max_episodes=7", "hydra.run.dir=child")
+    done = cli("fork", "parent", "--at", 4, *words)
+    assert done.returncode == 0, done.stderr
+    done = cli("replay", "child", "--every", 1)
+    assert done.returncode == 0, done.stdout
+    assert [line.split()[2] for line in done.stdout.splitlines()] == ["10"] * 4 + ["5"] * 3
+
+
+def test_rendering_that_needs_opengl_fails_in_one_line_with_the_fix(launch, tmp_path):
+    run = launch(f"env={ENVS}:NeedsOpenGL", "loop.max_episodes=1")
+    with pytest.raises(Failure) as error:
+        run_replay(run, "--video", tmp_path / "a.mp4")
+    assert "OpenGL" in str(error.value)
+    assert "MUJOCO_GL=egl" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not [path for path in tmp_path.iterdir() if "mp4" in path.name]
+
+
+def test_a_window_without_a_display_fails_in_one_line_with_the_fix(cli, launch):
+    run = launch("env=cartpole", "loop.max_episodes=1")
+    done = cli("replay", run, "--human", environment={"DISPLAY": "", "WAYLAND_DISPLAY": ""})
+    assert done.returncode == 2
+    assert "no display" in done.stderr
+    assert "--video FILE.mp4" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_window_shows_the_episode(cli, launch):
+    run = launch(f"env={ENVS}:Counter", "loop.max_episodes=2")
+    dummy = {"SDL_VIDEODRIVER": "dummy"}
+    done = cli("replay", run, "--human", "--caption", "--every", 1, environment=dummy)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("as recorded") == 2
+
+
+def test_what_is_asked_for_wrongly_is_said_in_one_line(launch, tmp_path):
+    run = launch(f"env={ENVS}:Blind", "loop.max_episodes=3", "loop.eval_episodes=0")
+    without = launch("loop.trace=false", "loop.max_episodes=1", directory="without")
+    (tmp_path / "empty").mkdir()
+    for words, said in (
+        ((run, "--episode", 7), f"{run} has no training episode 7; expected one of 0-2"),
+        ((run, "--episode", "lasst"), "worst or last; did you mean 'last'?"),
+        ((run, "--episode", "1,x"), "--episode x: expected a number"),
+        ((run, "--episode", "0", "--every", "2"), "--episode or --every, not both"),
+        ((run, "--eval"), "no traces of evaluation episodes; it has traces of training"),
+        ((without,), "no traces of training episodes; was it run with loop.trace=false?"),
+        ((tmp_path / "nowhere",), "is not a run: no such directory"),
+        ((tmp_path / "empty",), "is not a run: no readable run.json in it"),
+        ((run, "--video", tmp_path / "no" / "a.mp4"), "there is no directory"),
+        ((run, "--video", tmp_path / "a.avi"), "unknown video format '.avi'"),
+        ((run, "--video", tmp_path / "a.gif"), "expected a name that ends in .mp4"),
+        ((run, "--gif", "a.gif", "--human"), "expected one of --video, --gif and --human"),
+        ((run, "--caption"), "--caption needs a picture"),
+        ((run, "--video", tmp_path / "a.mp4"), "cannot render: it takes no render_mode"),
+        ((run, "--vidoe", "a.mp4"), "did you mean '--video'?"),
+        ((run, "--every", "0"), "0 is not in the range"),
+    ):
+        with pytest.raises(Mistake) as error:
+            run_replay(*words)
+        assert said in error.value.message
+        assert error.value.code == 2
+        assert "\n" not in error.value.message
+
+
+def test_a_run_that_moved_is_replayed_with_the_modules_of_where_it_ran(cli, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "mine.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('Mine-v0', 'gymnasium.envs.classic_control.cartpole:CartPoleEnv')\n"
+    )
+    words = ("env=gymnasium:Mine-v0", "env.imports=[mine]", "loop.max_episodes=1")
+    done = cli(*words, "loop.max_episode_len=50", "hydra.run.dir=run", cwd=tmp_path / "home")
+    assert done.returncode == 0, done.stderr
+    shutil.move(tmp_path / "home" / "run", tmp_path / "moved")
+    done = cli("replay", "moved")
+    assert done.returncode == 0, done.stderr
