@@ -125,6 +125,11 @@ def value_differences(a: Any, b: Any, path: str) -> Iterator[str]:
     elif hasattr(a, "detach") and hasattr(a, "numpy"):  # a torch tensor
         if not _equal_arrays(a.detach().cpu().numpy(), b.detach().cpu().numpy()):
             yield path
+    elif hasattr(a, "state_dict") and not isinstance(a, type):  # torch's modules and optimizers
+        yield from value_differences(a.state_dict(), b.state_dict(), path)
+        if hasattr(a, "named_modules"):  # a policy may hold its optimizer, outside of the state
+            inner = ({k: v for k, v in vars(x).items() if k[0] != "_"} for x in (a, b))
+            yield from value_differences(next(inner), next(inner), path)
     elif hasattr(a, "__array__"):  # NumPy scalars, JAX arrays
         if not _equal_arrays(np.asarray(a), np.asarray(b)):
             yield path

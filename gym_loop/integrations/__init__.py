@@ -1,0 +1,1 @@
+"""Foreign libraries, one file each. Importing one without its extra is a mistake in one line."""

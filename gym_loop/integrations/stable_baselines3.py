@@ -1,0 +1,583 @@
+"""Stable-Baselines3's algorithms as agents: `agent=sb3/ppo`, `sb3/dqn`, `sb3/sac` and so on.
+
+Networks, buffers, losses, exploration and schedules are the library's. What is here is its
+`learn()` turned inside out: the same calls in the same order, made from `act`, `memorize` and
+`end_episode`, so that with the same seeds the weights come out the same, bit for bit.
+
+One thing shapes this file. Whether a time limit cut an episode is known only at `end_episode`, and
+the library wants to know when it stores the transition. So a transition waits until the next `act`
+or `end_episode`; then it is stored, and the algorithm trains if that is due.
+
+Raffin et al., Stable-Baselines3: Reliable Reinforcement Learning Implementations, JMLR 22, 2021.
+"""
+
+import copy
+import inspect
+import pydoc
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from gym_loop.agents import BaseAgent
+from gym_loop.agents.spaces import ANY, require
+from gym_loop.mistake import Failure, Mistake
+
+try:
+    import stable_baselines3 as sb3
+    import torch
+    from gymnasium import spaces
+    from stable_baselines3.common.logger import HumanOutputFormat, Logger
+    from stable_baselines3.common.utils import (
+        LinearSchedule,
+        obs_as_tensor,
+        should_collect_more_steps,
+    )
+    from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
+except ImportError as error:
+    raise Mistake(f'agent=sb3/... cannot run ({error}): pip install "gym-loop[sb3]"') from None
+
+OURS = {"total_timesteps": None, "deterministic_eval": True, "n_envs": 1, "torch_threads": 1}
+SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
+# What a fork can change, because nothing has been built from it but what is listed here.
+CHANGEABLE: dict[str, tuple[str, ...]] = {
+    "learning_rate": ("lr_schedule",),
+    "exploration_fraction": ("exploration_schedule",),
+    "exploration_initial_eps": ("exploration_schedule",),
+    "exploration_final_eps": ("exploration_schedule",),
+}
+CHANGEABLE |= dict.fromkeys(
+    [
+        "batch_size",
+        "clip_range",
+        "clip_range_vf",
+        "gae_lambda",
+        "gamma",
+        "gradient_steps",
+        "learning_starts",
+        "max_grad_norm",
+        "n_epochs",
+        "normalize_advantage",
+        "policy_delay",
+        "seed",
+        "target_entropy",
+        "target_kl",
+        "target_noise_clip",
+        "target_policy_noise",
+        "target_update_interval",
+        "tau",
+        "train_freq",
+        "verbose",
+        "vf_coef",
+    ],
+    (),
+)
+
+
+class StableBaselines3Agent(BaseAgent):
+    """An algorithm of Stable-Baselines3 as an agent; a subclass names the algorithm.
+
+    Its parameters are those of the algorithm's constructor, by name and with its defaults (`env`
+    apart), and these:
+
+    - `total_timesteps`: training steps over which its schedules run.
+    - `deterministic_eval`: whether evaluation takes the policy's best action, or samples.
+    - `n_envs`: how many environments it is given at once.
+    - `torch_threads`: threads of PyTorch; None leaves it alone. With one, results do not depend on
+      the number of cores, and small networks are fastest.
+
+    Where the library expects a class, its dotted name will do (`activation_fn: torch.nn.ReLU`). A
+    learning rate or clip range of `lin_0.001` falls linearly from 0.001 to 0.
+
+    Raises:
+        Mistake: the environment's spaces do not fit, or the library refuses a parameter.
+    """
+
+    algorithm: ClassVar[type[Any]]
+    vectorized = True
+
+    def __init__(self, observation_space: Any, action_space: Any, **parameters: Any) -> None:
+        super().__init__(to_gymnasium(observation_space), to_gymnasium(action_space), **parameters)
+        require(self.option(), observation_space, action_space, observations=(*ANY, "Dict"))
+        if self.action_space is not action_space:
+            self.action_space.seed(int(self.rng.integers(2**31)))
+        if self.parameters["torch_threads"]:
+            torch.set_num_threads(self.parameters["torch_threads"])
+        self.model = self._build()
+        n_envs = self.parameters["n_envs"]
+        self._returns, self._lengths = np.zeros(n_envs), np.zeros(n_envs, int)
+        # Of the last step, until it is stored: what `act` saw and chose, what `memorize` brought,
+        # in whose episode each row is, and which rows have since been ended, or cut.
+        self._observation: Any = None
+        self._choice: Any = None
+        self._result: Any = None
+        self._numbers: Any = None
+        self._ended, self._cut = np.zeros(n_envs, bool), np.zeros(n_envs, bool)
+
+    @classmethod
+    def option(cls) -> str:
+        """Return the name of the config option, such as `sb3/ppo`."""
+        return f"sb3/{cls.algorithm.__name__.lower()}"
+
+    @classmethod
+    def get_default_parameters(cls) -> dict[str, Any]:  # type: ignore[override]
+        """Return the constructor's parameters with its defaults, and ours."""
+        theirs = inspect.signature(cls.algorithm.__init__).parameters.values()
+        skipped = ("self", "env", "_init_setup_model")
+        defaults = {p.name: p.default for p in theirs if p.name not in skipped}
+        return {**defaults, "policy": "MlpPolicy", **OURS}
+
+    @staticmethod
+    def check_parameters(parameters: dict[str, Any]) -> None:
+        """Raise ValueError for what cannot be done here."""
+        for name in ("total_timesteps", "n_envs", "torch_threads"):
+            if parameters[name] is not None and not parameters[name] >= 1:
+                raise ValueError(f"{name} is {parameters[name]}; expected at least 1")
+        if parameters["tensorboard_log"] is not None:
+            raise ValueError(
+                "tensorboard_log is set, but the run writes the agent's metrics to TensorBoard "
+                "itself, into loop.logdir; leave it null"
+            )
+        if "HerReplayBuffer" in str(parameters.get("replay_buffer_class")):
+            raise ValueError(
+                "replay_buffer_class is HerReplayBuffer, which asks the environment for rewards; "
+                "an agent does not see the environment"
+            )
+
+    def act(self, state: Any, episode_num: Any) -> Any:
+        """Return the exploring action; in evaluation, that of the policy alone.
+
+        With an array of episode numbers, `state` and the action are batches.
+
+        Raises:
+            Failure: a batch has not as many rows as there are environments.
+        """
+        observation = self._batch(state)
+        if self.training:
+            self._settle()
+            self._observation, self._numbers = observation, np.atleast_1d(episode_num)
+            if len(self._numbers) != self.parameters["n_envs"]:
+                raise Failure(
+                    f"{self.option()} got {len(self._numbers)} observations at once; expected "
+                    f"agent.n_envs={self.parameters['n_envs']}, which loop=vector sets. "
+                    "Environments that reset instead of a step do not fit"
+                )
+            action = self._explore()
+        else:
+            best = self.parameters["deterministic_eval"]
+            action, _ = self.model.predict(observation, deterministic=best)
+        return action if isinstance(episode_num, np.ndarray) else action[0]
+
+    def memorize(self, last_ob: Any, action: Any, reward: Any, done: Any, ob: Any) -> None:
+        """Keep the transition until it is known whether a time limit cut it."""
+        self._settle()
+        if self._choice is None:
+            self._observation = self._batch(last_ob)
+            self._choice = self._adopt(np.array(action).reshape((-1, *self.action_space.shape)))
+        rewards, terminated = np.array(reward, np.float32), np.array(done, bool)
+        self._result = rewards.reshape(-1), terminated.reshape(-1), self._batch(ob)
+
+    def update(self, episode_num: Any) -> None:
+        """Do nothing: training comes when the transition is stored."""
+
+    def end_episode(self, episode_num: int, truncated: bool) -> None:
+        """Store the last transition, once the episodes of all its rows have ended."""
+        if self.training and self._result is not None:
+            rows = self._numbers == episode_num if len(self._cut) > 1 else slice(None)
+            self._ended[rows], self._cut[rows] = True, truncated
+            if self._ended.all():
+                self._settle()
+
+    def metrics(self, episode_num: int) -> dict[str, float]:
+        """Return what the algorithm has logged since the last call, under the library's names.
+
+        `train/*` is there when it has trained. `rollout/ep_rew_mean` and `rollout/ep_len_mean` are
+        the mean return and length of the last `stats_window_size` training episodes.
+        """
+        logger, model = self.model.logger, self.model
+        for name, key in (("rollout/ep_rew_mean", "r"), ("rollout/ep_len_mean", "l")):
+            if model.ep_info_buffer:
+                logger.record(name, float(np.mean([info[key] for info in model.ep_info_buffer])))
+        if model.verbose:
+            values, excluded = logger.name_to_value, logger.name_to_excluded
+            HumanOutputFormat(sys.stdout).write(values, excluded, model.num_timesteps)
+        numbers = {name: float(value) for name, value in logger.name_to_value.items()}
+        logger.dump()  # has no outputs: this forgets
+        return numbers
+
+    def save(self, directory: str | Path) -> None:
+        """Write networks, optimizers, counters and the filled part of the buffer."""
+        buffer = getattr(self.model, "replay_buffer", None)
+        whole = dict(vars(buffer)) if buffer else {}
+        try:
+            if buffer and not buffer.full:
+                vars(buffer).update(_resize(whole, buffer.buffer_size, _filled(buffer)))
+            torch.save(vars(self), Path(directory) / "agent.pt", pickle_protocol=5)
+        finally:
+            if buffer:
+                vars(buffer).update(whole)
+
+    def load(self, directory: str | Path) -> None:
+        """Become the agent that `save` wrote, under the parameters that the config gives now.
+
+        Raises:
+            Mistake: a parameter has changed from which networks or buffers have been built.
+        """
+        now, fresh = self.parameters, self.model
+        self.__dict__ = torch.load(Path(directory) / "agent.pt", weights_only=False)
+        then, self.parameters = self.parameters, now
+        model = self.model
+        replay, rollout = getattr(model, "replay_buffer", None), getattr(model, "rollout_buffer", 0)
+        if replay and not replay.full:
+            vars(replay).update(_resize(vars(replay), _filled(replay), replay.buffer_size))
+        for name in (name for name in now if repr(now[name]) != repr(then[name])):
+            if name not in CHANGEABLE and (name not in OURS or name == "n_envs"):
+                raise Mistake(
+                    f"{self.option()}: {name} was {then[name]} and is {now[name]} now; networks "
+                    "and buffers have been built from it, so it cannot change in a fork"
+                )
+            for attribute in (name, *CHANGEABLE.get(name, ())):
+                for part in (model, replay, rollout):
+                    if attribute in vars(fresh) and part and hasattr(part, attribute):
+                        setattr(part, attribute, getattr(fresh, attribute))
+        model._total_timesteps = now["total_timesteps"]
+
+    def _build(self) -> Any:
+        """Return the algorithm, set up as `learn()` does it."""
+        given = copy.deepcopy(self.parameters)
+        ours = {name: given.pop(name) for name in OURS}
+        env = Spaces(ours["n_envs"], self.observation_space, self.action_space)
+        try:
+            model = self.algorithm(env=env, **_translate(given))
+        except (AssertionError, NotImplementedError, TypeError, ValueError) as error:
+            raise Mistake(f"{self.option()}: {error}") from error
+        model.set_logger(Logger(None, []))
+        model._setup_learn(ours["total_timesteps"])
+        model.start_time = 0  # read by nobody; two runs of one config are to be equal
+        if ours["total_timesteps"] is None and (scheduled := self._scheduled()):
+            raise Mistake(
+                f"{self.option()}: {scheduled} follows a schedule over agent.total_timesteps, "
+                "which is null; give loop.max_steps=50000 or what you want, or set it itself"
+            )
+        return model
+
+    def _scheduled(self) -> str | None:
+        """Return the name of a parameter whose value changes in the course of training."""
+        names = [n for n in SCHEDULES if callable(_schedule(self.parameters.get(n)))]
+        return names[0] if names else None
+
+    def _batch(self, observation: Any) -> Any:
+        """Return the observation as the library's vector environments give it: with an axis more.
+
+        A copy: environments may write into the array that they have returned.
+        """
+        space, env = self.observation_space, self.model.env
+        if isinstance(space, spaces.Dict):
+            parts = space.spaces.items()
+            batch: Any = {name: _rows(observation[name], part) for name, part in parts}
+        else:
+            batch = _rows(observation, space)
+        # The library wants the channels of an image first.
+        return env.transpose_observations(batch) if isinstance(env, VecTransposeImage) else batch
+
+    def _explore(self) -> Any:
+        """Return a batch of actions for `_observation`; keep in `_choice` what is to be stored."""
+        raise NotImplementedError
+
+    def _adopt(self, action: Any) -> Any:
+        """Return the `_choice` for actions that somebody else chose; None: not to be learnt from.
+
+        The loop plays `random_episodes` without asking the agent.
+        """
+        raise NotImplementedError
+
+    def _store(self, rewards: Any, terminated: Any, truncated: Any, next_observation: Any) -> None:
+        """Store a batch of transitions, and train where that is due."""
+        raise NotImplementedError
+
+    def _settle(self) -> None:
+        """Store the transition that waits, if there is one."""
+        if self._result is None:
+            return
+        rewards, terminated, next_observation = self._result
+        truncated = self._cut & ~terminated
+        self._returns += rewards
+        self._lengths += 1
+        for row in np.flatnonzero(terminated | truncated):
+            info = {"r": float(self._returns[row]), "l": int(self._lengths[row])}
+            self.model.ep_info_buffer.append(info)
+            self._returns[row] = self._lengths[row] = 0
+        if self._choice is not None:
+            self.model.num_timesteps += len(rewards)
+            self._store(rewards, terminated, truncated, next_observation)
+        self._choice = self._result = None
+        self._ended, self._cut = np.zeros_like(self._ended), np.zeros_like(self._cut)
+
+
+class OnPolicyAgent(StableBaselines3Agent):
+    """An algorithm that learns from what its present policy has just done."""
+
+    def _explore(self) -> Any:
+        model, buffer = self.model, self.model.rollout_buffer
+        if buffer.full or buffer.pos == 0:
+            model.policy.set_training_mode(False)
+            buffer.reset()
+            if model.use_sde:
+                model.policy.reset_noise(model.n_envs)
+        if model.use_sde and model.sde_sample_freq > 0 and buffer.pos % model.sde_sample_freq == 0:
+            model.policy.reset_noise(model.n_envs)
+        with torch.no_grad():
+            actions, values, log_probs = model.policy(
+                obs_as_tensor(self._observation, model.device)
+            )
+        actions = actions.cpu().numpy()
+        self._choice = actions, values, log_probs
+        if not isinstance(self.action_space, spaces.Box):
+            return actions
+        if model.policy.squash_output:
+            return model.policy.unscale_action(actions)
+        return np.clip(actions, self.action_space.low, self.action_space.high)
+
+    def _adopt(self, action: Any) -> Any:
+        return None
+
+    def _store(self, rewards: Any, terminated: Any, truncated: Any, next_observation: Any) -> None:
+        model, buffer, policy = self.model, self.model.rollout_buffer, self.model.policy
+        actions, values, log_probs = self._choice
+        if isinstance(self.action_space, spaces.Discrete):
+            actions = actions.reshape(-1, 1)
+        for row in np.flatnonzero(truncated):
+            # A time limit is no end: what would have come is worth what the critic says.
+            last, _ = policy.obs_to_tensor(_pick(next_observation, row))
+            with torch.no_grad():
+                rewards[row] += model.gamma * policy.predict_values(last)[0]
+        starts = model._last_episode_starts
+        buffer.add(self._observation, actions, rewards, starts, values, log_probs)
+        model._last_episode_starts = done = terminated | truncated
+        if buffer.full:
+            with torch.no_grad():
+                values = policy.predict_values(obs_as_tensor(next_observation, model.device))
+            buffer.compute_returns_and_advantage(last_values=values, dones=done)
+            if model._total_timesteps:
+                model._update_current_progress_remaining(
+                    model.num_timesteps, model._total_timesteps
+                )
+            model.train()
+
+
+class OffPolicyAgent(StableBaselines3Agent):
+    """An algorithm that learns from a replay buffer."""
+
+    def __init__(self, observation_space: Any, action_space: Any, **parameters: Any) -> None:
+        super().__init__(observation_space, action_space, **parameters)
+        self._steps = self._episodes = 0  # since the algorithm last trained
+
+    def _explore(self) -> Any:
+        model = self.model
+        if self._steps == 0:
+            model.policy.set_training_mode(False)
+            if model.use_sde:
+                model.actor.reset_noise(model.n_envs)
+        if model.use_sde and model.sde_sample_freq > 0 and self._steps % model.sde_sample_freq == 0:
+            model.actor.reset_noise(model.n_envs)
+        model._last_obs = self._observation
+        actions, self._choice = model._sample_action(
+            model.learning_starts, model.action_noise, model.n_envs
+        )
+        return actions
+
+    def _adopt(self, action: Any) -> Any:
+        return (
+            self.model.policy.scale_action(action)
+            if isinstance(self.action_space, spaces.Box)
+            else action
+        )
+
+    def _store(self, rewards: Any, terminated: Any, truncated: Any, next_observation: Any) -> None:
+        model, done = self.model, terminated | truncated
+        infos = [{"TimeLimit.truncated": bool(cut)} for cut in truncated]
+        model.replay_buffer.add(
+            self._observation, next_observation, self._choice, rewards, done, infos
+        )
+        if model._total_timesteps:
+            model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
+        model._on_step()
+        self._steps += 1
+        for row in np.flatnonzero(done):
+            self._episodes += 1
+            model._episode_num += 1
+            if model.action_noise is not None:
+                which = {"indices": [row]} if model.n_envs > 1 else {}
+                model.action_noise.reset(**which)
+        if should_collect_more_steps(model.train_freq, self._steps, self._episodes):
+            return
+        collected, self._steps, self._episodes = self._steps * model.n_envs, 0, 0
+        if model.num_timesteps > model.learning_starts:
+            gradient_steps = model.gradient_steps if model.gradient_steps >= 0 else collected
+            if gradient_steps > 0:
+                model.train(batch_size=model.batch_size, gradient_steps=gradient_steps)
+
+
+class PPO(OnPolicyAgent):
+    """Proximal policy optimization (Schulman et al. 2017, arXiv:1707.06347)."""
+
+    algorithm = sb3.PPO
+
+
+class A2C(OnPolicyAgent):
+    """Advantage actor-critic (Mnih et al. 2016, arXiv:1602.01783)."""
+
+    algorithm = sb3.A2C
+
+
+class DQN(OffPolicyAgent):
+    """Deep Q-network (Mnih et al. 2015, Nature 518)."""
+
+    algorithm = sb3.DQN
+
+    def _scheduled(self) -> str | None:
+        return "its exploration"
+
+
+class SAC(OffPolicyAgent):
+    """Soft actor-critic (Haarnoja et al. 2018, arXiv:1801.01290)."""
+
+    algorithm = sb3.SAC
+
+
+class TD3(OffPolicyAgent):
+    """Twin delayed DDPG (Fujimoto et al. 2018, arXiv:1802.09477)."""
+
+    algorithm = sb3.TD3
+
+
+class DDPG(OffPolicyAgent):
+    """Deep deterministic policy gradient (Lillicrap et al. 2015, arXiv:1509.02971)."""
+
+    algorithm = sb3.DDPG
+
+
+class Spaces(VecEnv):  # type: ignore[misc]
+    """What an algorithm is constructed on: the two spaces of an environment it never sees."""
+
+    def reset(self) -> Any:
+        """Return observations of zeros, which nobody looks at."""
+        space = self.observation_space
+        if isinstance(space, spaces.Dict):
+            return {name: self._zeros(part) for name, part in space.spaces.items()}
+        return self._zeros(space)
+
+    def _zeros(self, space: Any) -> Any:
+        return np.zeros((self.num_envs, *tuple(space.shape)), space.dtype)
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """Return None for each environment."""
+        return [None] * self.num_envs
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+        """Return False for each environment."""
+        return [False] * self.num_envs
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def _absent(self, *args: Any, **kwargs: Any) -> Any:
+        raise Mistake("this algorithm asks for the environment itself, which no agent sees")
+
+    step_async = step_wait = set_attr = env_method = _absent
+
+
+def to_gymnasium(space: Any) -> Any:
+    """Return `space` as one of Gymnasium's; gym's are converted, the others are returned as is."""
+    if isinstance(space, spaces.Space) or not hasattr(space, "sample"):
+        return space
+    name = type(space).__name__
+    if name == "Box":
+        return spaces.Box(space.low, space.high, space.shape, space.dtype)
+    if name == "Discrete":
+        return spaces.Discrete(int(space.n), start=int(space.start))
+    if name == "MultiDiscrete":
+        return spaces.MultiDiscrete(space.nvec, dtype=space.dtype)
+    if name == "MultiBinary":
+        return spaces.MultiBinary(space.n)
+    if name == "Dict":
+        return spaces.Dict({key: to_gymnasium(part) for key, part in space.spaces.items()})
+    if name == "Tuple":
+        return spaces.Tuple([to_gymnasium(part) for part in space.spaces])
+    return space
+
+
+def _translate(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments as the library takes them, from how a config can write them."""
+    for name, value in parameters.items():
+        if name in SCHEDULES:
+            parameters[name] = _schedule(value)
+        elif name.endswith("_class"):
+            parameters[name] = _locate(name, value)
+        elif name == "train_freq" and isinstance(value, list):
+            parameters[name] = tuple(value)
+        elif name == "policy_kwargs" and value:
+            for key in value:
+                if key.endswith(("_class", "_fn")):
+                    value[key] = _locate(key, value[key])
+    return parameters
+
+
+def _schedule(value: Any) -> Any:
+    """Return the schedule that `lin_0.001` stands for; any other value unchanged."""
+    if not isinstance(value, str):
+        return value
+    try:
+        kind, number = value.split("_")
+        assert kind == "lin"
+        return LinearSchedule(float(number), 0.0, 1.0)
+    except (AssertionError, ValueError):
+        raise ValueError(f"{value!r} is no number and no schedule such as lin_0.001") from None
+
+
+def _locate(name: str, value: Any) -> Any:
+    """Return the class with the dotted name `value`, or `value` itself when it is no name."""
+    if not isinstance(value, str):
+        return value
+    found = pydoc.locate(value)
+    if found is None:
+        raise ValueError(f"{name} is {value!r}; expected a dotted name such as torch.nn.ReLU")
+    return found
+
+
+def _rows(observation: Any, space: Any) -> Any:
+    """Return a copy with one row for each environment, of the type that the library keeps."""
+    return np.array(observation, space.dtype).reshape((-1, *space.shape))
+
+
+def _pick(batch: Any, index: Any) -> Any:
+    """Return one observation of a batch."""
+    if isinstance(batch, dict):
+        return {name: part[index] for name, part in batch.items()}
+    return batch[index]
+
+
+def _filled(buffer: Any) -> int:
+    """Return how many rows count; the one after the last may hold its next observation."""
+    return int(min(buffer.pos + 1, buffer.buffer_size))
+
+
+def _resize(attributes: dict[str, Any], old: int, new: int) -> dict[str, Any]:
+    """Return the arrays of `old` rows among `attributes`, cut or filled with zeros to `new`."""
+
+    def resized(array: Any) -> Any:
+        if new <= old:
+            return array[:new].copy()
+        grown = np.zeros((new, *array.shape[1:]), array.dtype)
+        grown[:old] = array
+        return grown
+
+    result = {}
+    for name, value in attributes.items():
+        if isinstance(value, np.ndarray) and value.shape[:1] == (old,):
+            result[name] = resized(value)
+        elif isinstance(value, dict):
+            parts = {k: v for k, v in value.items() if isinstance(v, np.ndarray)}
+            result[name] = value | {k: resized(v) for k, v in parts.items() if len(v) == old}
+    return result
