@@ -1,15 +1,14 @@
 import inspect
-import json
-import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 SKIP = 'needs the extra: pip install "gym-loop[sb3]"'
@@ -21,15 +20,43 @@ from stable_baselines3.common.noise import NormalActionNoise  # noqa: E402
 
 from gym_loop.envs import make_gym  # noqa: E402
 from gym_loop.integrations import stable_baselines3 as ours  # noqa: E402
-from gym_loop.launch import CONF  # noqa: E402
-from gym_loop.loops import DefaultLoop  # noqa: E402
-from gym_loop.loops.streams import episode_seed, get_state, seed_all  # noqa: E402
+from gym_loop.launch import CONF, VERSION_BASE, instantiate  # noqa: E402
+from gym_loop.loops import DefaultLoop, streams  # noqa: E402
+from gym_loop.loops.streams import episode_seed, seed_all  # noqa: E402
 from gym_loop.mistake import Mistake  # noqa: E402
+from gym_loop.runs import compare  # noqa: E402
 
 AGENTS = (ours.PPO, ours.A2C, ours.DQN, ours.SAC, ours.TD3, ours.DDPG)
 SEED = 3
 SMALL = {"policy_kwargs": {"net_arch": [16]}}
-NORMAL_NOISE = {"mean": np.zeros(1), "sigma": np.full(1, 0.1)}
+STEPS = 240
+
+
+class Pictures(gymnasium.Env):
+    """Observations in a dict, one of them an image with its channel last."""
+
+    observation_space = gymnasium.spaces.Dict(
+        image=gymnasium.spaces.Box(0, 255, (36, 36, 1), np.uint8),
+        speed=gymnasium.spaces.Box(-1, 1, (2,), np.float32),
+    )
+    action_space = gymnasium.spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = int(self.np_random.integers(5, 15))
+        return self.look(), {}
+
+    def step(self, action):
+        self.left -= 1
+        return self.look(), float(action), self.left == 0, False, {}
+
+    def look(self):
+        image = self.np_random.integers(0, 256, (36, 36, 1), np.uint8)
+        return {"image": image, "speed": self.np_random.uniform(-1, 1, 2).astype(np.float32)}
+
+
+def make(id):
+    return Pictures() if id == "Pictures" else gymnasium.make(id)
 
 
 class OurSeeds(gymnasium.Wrapper):
@@ -92,6 +119,7 @@ def train(kind, env, steps, limit=5000, **parameters):
     DefaultLoop(
         agent, env, seed=SEED, max_steps=steps, max_episodes=None, max_episode_len=limit
     ).train()
+    del agent._store  # the counting one
     return agent
 
 
@@ -119,74 +147,399 @@ def assert_equal_weights(one, two):
     assert not different
 
 
+def case(kind, id, limit=None, slow=True, **parameters):
+    marks = [pytest.mark.slow] if slow else []
+    return pytest.param(kind, id, limit, parameters, marks=marks)
+
+
 CASES = {
-    "PPO, episodes longer than a rollout": (
-        ours.PPO,
-        "Pendulum-v1",
-        None,
-        {"n_steps": 64, "batch_size": 32, "n_epochs": 3, "learning_rate": "lin_0.001"},
+    "PPO, time limits and terminations": case(
+        ours.PPO, "CartPole-v1", 20, False, n_steps=48, batch_size=16, clip_range="lin_0.2"
     ),
-    "PPO, time limits and terminations": (
-        ours.PPO,
-        "CartPole-v1",
-        20,
-        {"n_steps": 48, "batch_size": 16, "n_epochs": 3, "clip_range": "lin_0.2"},
+    "PPO, episodes longer than a rollout": case(
+        ours.PPO, "Pendulum-v1", n_steps=64, batch_size=32, learning_rate="lin_0.001"
     ),
-    "PPO, a rollout that ends with a time limit": (
-        ours.PPO,
-        "Pendulum-v1",
-        20,
-        {"n_steps": 40, "batch_size": 20, "n_epochs": 3},
+    "PPO, rollouts that end with a time limit": case(
+        ours.PPO, "Pendulum-v1", 20, False, n_steps=40, batch_size=20, n_epochs=3
     ),
-    "PPO, state-dependent exploration": (
+    "PPO, state-dependent exploration": case(
         ours.PPO,
         "MountainCarContinuous-v0",
         70,
-        {"n_steps": 32, "batch_size": 16, "n_epochs": 2, "use_sde": True, "sde_sample_freq": 4},
+        n_steps=32,
+        batch_size=16,
+        use_sde=True,
+        sde_sample_freq=4,
     ),
-    "A2C": (ours.A2C, "CartPole-v1", None, {}),
-    "DQN": (
+    "PPO, pictures in a dict": case(
+        ours.PPO, "Pictures", n_steps=32, n_epochs=2, policy="MultiInputPolicy"
+    ),
+    "A2C": case(ours.A2C, "CartPole-v1"),
+    "DQN": case(
         ours.DQN,
         "CartPole-v1",
         25,
-        {"learning_starts": 50, "target_update_interval": 60, "exploration_fraction": 0.5},
+        False,
+        learning_starts=50,
+        target_update_interval=60,
+        exploration_fraction=0.5,
     ),
-    "DQN, updates by the episode": (
+    "DQN, updates by the episode": case(
+        ours.DQN, "CartPole-v1", learning_starts=50, train_freq=[2, "episode"], gradient_steps=-1
+    ),
+    "DQN, pictures in a dict": case(
+        ours.DQN, "Pictures", 7, train_freq=16, buffer_size=300, policy="MultiInputPolicy"
+    ),
+    "DQN, returns of three steps": case(ours.DQN, "CartPole-v1", 25, n_steps=3),
+    "DQN, a small buffer that saves memory": case(
         ours.DQN,
         "CartPole-v1",
-        None,
-        {"learning_starts": 50, "train_freq": [2, "episode"], "gradient_steps": -1},
+        25,
+        buffer_size=150,
+        optimize_memory_usage=True,
+        replay_buffer_kwargs={"handle_timeout_termination": False},
     ),
-    "SAC": (ours.SAC, "Pendulum-v1", 60, {"batch_size": 16, "learning_starts": 50}),
-    "SAC, state-dependent exploration": (
+    "SAC": case(ours.SAC, "Pendulum-v1", 60, False, batch_size=16, learning_starts=180),
+    "SAC, state-dependent exploration": case(
         ours.SAC,
         "Pendulum-v1",
         60,
-        {
-            "batch_size": 16,
-            "train_freq": 8,
-            "gradient_steps": 8,
-            "use_sde": True,
-            "use_sde_at_warmup": True,
-        },
+        batch_size=16,
+        train_freq=8,
+        gradient_steps=8,
+        use_sde=True,
+        use_sde_at_warmup=True,
     ),
-    "TD3, action noise": (
+    "TD3, action noise": case(
         ours.TD3,
         "Pendulum-v1",
         60,
-        {"batch_size": 16, "action_noise": NormalActionNoise(**NORMAL_NOISE)},
+        batch_size=16,
+        action_noise=NormalActionNoise(np.zeros(1), np.full(1, 0.1)),
     ),
-    "DDPG": (ours.DDPG, "Pendulum-v1", 60, {"batch_size": 16}),
+    "DDPG": case(ours.DDPG, "Pendulum-v1", 60, batch_size=16),
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_weights_equal_those_of_learn_bit_for_bit(case):
-    kind, id, limit, parameters = CASES[case]
-    steps = 400
-    parameters = {**SMALL, **parameters, "seed": SEED, "total_timesteps": 5 * steps}
-    agent = train(kind, gymnasium.make(id), steps, limit or 5000, **parameters)
-    model = learn(agent, gymnasium.make(id), limit)
+@pytest.mark.parametrize(("kind", "id", "limit", "parameters"), CASES.values(), ids=CASES.keys())
+def test_weights_equal_those_of_learn_bit_for_bit(kind, id, limit, parameters):
+    small = {} if id == "Pictures" else SMALL
+    parameters = {**small, **parameters, "seed": SEED, "total_timesteps": 5 * STEPS}
+    agent = train(kind, make(id), STEPS, limit or 5000, **parameters)
+    model = learn(agent, make(id), limit)
     assert agent.rollouts > 2
     assert model._n_updates == agent.model._n_updates > 0
     assert_equal_weights(agent.model, model)
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+def test_the_config_has_every_argument_of_the_constructor_with_its_default(kind):
+    conf = OmegaConf.load(CONF / "agent" / f"{kind.option()}.yaml")
+    keys = OmegaConf.to_container(conf)
+    assert keys.pop("_target_") == f"{kind.__module__}.{kind.__name__}"
+    signature = inspect.signature(kind.algorithm.__init__).parameters
+    defaults = {k: p.default for k, p in signature.items()} | ours.OURS
+    for given in ("self", "env", "_init_setup_model"):  # by us
+        del defaults[given]
+    defaults["policy"] = "MlpPolicy"  # required there
+    for name, interpolation in (
+        ("seed", "${seed}"),
+        ("total_timesteps", "${loop.max_steps}"),
+        ("n_envs", "${oc.select:loop.num_envs,1}"),
+    ):
+        assert keys[name] == interpolation
+        keys[name] = defaults[name]
+    assert keys == defaults
+    assert list(keys) == list(kind.get_default_parameters())
+
+
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("sb3_*.yaml"))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_a_preset_builds_its_agent(experiment):
+    with initialize_config_dir(str(CONF), **VERSION_BASE):
+        cfg = compose("config", [f"+experiment={experiment}"])
+    env = instantiate(cfg.env)
+    node = OmegaConf.create({"agent": cfg.agent, "loop": cfg.loop, "seed": 0}).agent
+    agent = instantiate(node, partial=True)(
+        observation_space=env.observation_space, action_space=env.action_space
+    )
+    assert agent.model._total_timesteps == cfg.loop.max_steps
+
+
+@pytest.mark.slow
+def test_the_preset_for_cartpole_learns(tmp_path):
+    launch(tmp_path / "run", "+experiment=sb3_ppo_cartpole", "loop.eval_episodes=20")
+    returns = np.loadtxt(tmp_path / "run" / "evaluations.csv", delimiter=",", skiprows=1)[:, 4]
+    assert len(returns) == 20
+    assert returns.mean() >= 475
+
+
+def test_gym_0_26_environments_are_learnt_in():
+    env = make_gym("Pendulum-v1")
+    agent = train(ours.PPO, env, 200, n_steps=64, n_epochs=1)
+    assert agent.model._n_updates == 3
+    assert isinstance(agent.action_space, gymnasium.spaces.Box)
+    assert env.action_space.contains(agent.act(env.reset(seed=0)[0], 1))
+
+
+def test_a_converted_action_space_is_seeded_from_the_run():
+    def sample():
+        seed_all(SEED)
+        env = make_gym("Pendulum-v1")
+        return ours.SAC(env.observation_space, env.action_space).action_space.sample()
+
+    assert sample() == sample()
+
+
+@pytest.mark.parametrize(
+    ("kind", "id"),
+    [(ours.DQN, "CartPole-v1"), (ours.SAC, "Pendulum-v1"), (ours.PPO, "CartPole-v1")],
+)
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_evaluation_changes_nothing_in_training(kind, id, deterministic):
+    def weights_after(per_eval):
+        seed_all(SEED)
+        env = make_gym(id)  # whose spaces are converted
+        agent = kind(
+            env.observation_space,
+            env.action_space,
+            total_timesteps=150,
+            deterministic_eval=deterministic,
+            seed=SEED,
+            **{**SMALL, **({"n_steps": 32} if kind is ours.PPO else {"learning_starts": 120})},
+        )
+        limits = {"max_steps": 150, "max_episodes": None, "max_episode_len": 40}
+        loop = DefaultLoop(agent, env, make_eval_env=lambda: make_gym(id), **limits)
+        loop.parameters |= {"episodes_per_eval": per_eval, "eval_episodes": 2}
+        loop.train()
+        assert agent.model._n_updates > 0
+        return agent.model
+
+    assert_equal_weights(weights_after(None), weights_after(1))
+
+
+def test_deterministic_eval_chooses_between_the_best_action_and_samples():
+    env = gymnasium.make("Pendulum-v1")
+    state = env.reset(seed=0)[0]
+
+    def actions(deterministic):
+        agent = ours.PPO(
+            env.observation_space, env.action_space, deterministic_eval=deterministic, **SMALL
+        )
+        agent.training = False
+        return {float(agent.act(state, 0)[0]) for _ in range(5)}
+
+    assert len(actions(True)) == 1
+    assert len(actions(False)) == 5
+
+
+def test_episodes_of_random_actions_are_learnt_from_only_off_policy():
+    def after_random_episodes(kind):
+        seed_all(SEED)
+        env = gymnasium.make("Pendulum-v1")
+        agent = kind(env.observation_space, env.action_space, **SMALL)
+        limits = {"max_episodes": 2, "random_episodes": 2, "max_episode_len": 50}
+        DefaultLoop(agent, env, **limits).train()
+        return agent.model
+
+    assert after_random_episodes(ours.PPO).num_timesteps == 0
+    model = after_random_episodes(ours.SAC)
+    assert model.num_timesteps == model.replay_buffer.pos == 100
+    stored = model.replay_buffer.actions[:100]
+    assert 0.9 < np.abs(stored).max() <= 1  # scaled, as the policy's own are
+    assert list(np.flatnonzero(model.replay_buffer.timeouts)) == [49, 99]
+
+
+def test_metrics_are_what_the_algorithm_logs():
+    agent = train(ours.DQN, gymnasium.make("CartPole-v1"), 300, total_timesteps=300, **SMALL)
+    agent.metrics(0)
+    assert agent.metrics(0).keys() == {"rollout/ep_rew_mean", "rollout/ep_len_mean"}
+    env = gymnasium.make("CartPole-v1")
+    loop = DefaultLoop(agent, env, max_episodes=1)
+    episode = loop.play(loop.begin_episode(env, 0, training=True))
+    assert {"train/loss", "train/n_updates", "rollout/exploration_rate"} <= episode.metrics.keys()
+    assert all(type(value) is float for value in episode.metrics.values())
+
+
+def test_means_are_of_the_last_stats_window_size_episodes():
+    env = gymnasium.make("CartPole-v1")
+    agent = train(ours.PPO, env, 200, stats_window_size=2, **SMALL)
+    loop = DefaultLoop(agent, env, seed=1)
+    played = [loop.play(loop.begin_episode(env, n, training=True)) for n in range(3)]
+    mean = (played[1].ret + played[2].ret) / 2
+    assert played[2].metrics["rollout/ep_rew_mean"] == mean
+
+
+def test_a_checkpoint_holds_only_the_filled_part_of_the_replay_buffer(tmp_path):
+    env = gymnasium.make("Pendulum-v1")
+    agent = train(ours.SAC, env, 200, learning_starts=150, **SMALL)
+    agent.save(tmp_path)
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 200_000
+    seed_all(SEED + 1)
+    other = ours.SAC(env.observation_space, env.action_space, **SMALL)
+    other.load(tmp_path)
+    assert_equal_weights(agent.model, other.model)
+    for name, value in vars(agent.model.replay_buffer).items():
+        assert np.array_equal(value, vars(other.model.replay_buffer)[name]), name
+
+
+def test_a_fork_goes_on_with_the_parameters_it_has_changed(tmp_path):
+    env = gymnasium.make("CartPole-v1")
+    spaces = env.observation_space, env.action_space
+    train(ours.DQN, env, 100, total_timesteps=100, **SMALL).save(tmp_path)
+    changed = {"learning_rate": 0.5, "exploration_final_eps": 0.5, "gamma": 0.5}
+    fork = ours.DQN(*spaces, total_timesteps=1000, **changed, **SMALL)
+    fork.load(tmp_path)
+    assert fork.model.lr_schedule(0.1) == fork.model.exploration_schedule(0.1) == 0.5
+    assert fork.model.gamma == fork.parameters["gamma"] == 0.5
+    assert fork.model._total_timesteps == 1000
+    bigger = ours.DQN(*spaces, total_timesteps=100, policy_kwargs={"net_arch": [32]})
+    with pytest.raises(Mistake) as mistake:
+        bigger.load(tmp_path)
+    assert "policy_kwargs was {'net_arch': [16]} and is {'net_arch': [32]}" in str(
+        mistake.value.message
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "id", "parameters"),
+    [
+        (ours.PPO, "MountainCarContinuous-v0", {"n_steps": 32, "use_sde": True, "batch_size": 32}),
+        (ours.DQN, "CartPole-v1", {"total_timesteps": 300, "learning_starts": 10}),
+        (ours.SAC, "Pendulum-v1", {"learning_starts": 70, "batch_size": 16}),
+    ],
+)
+def test_an_agent_loaded_goes_on_as_the_one_saved(kind, id, parameters, tmp_path):
+    def start(episodes):
+        seed_all(SEED)
+        env = make_gym(id)
+        agent = kind(env.observation_space, env.action_space, **SMALL, **parameters)
+        return DefaultLoop(agent, env, seed=SEED, max_episodes=episodes, max_episode_len=40)
+
+    untouched, first, second = start(6), start(3), start(6)
+    for loop in (untouched, first):
+        seed_all(SEED)
+        loop.train()
+    first.agent.save(tmp_path)
+    state = streams.get_state(first.agent)
+    seed_all(SEED + 1)
+    second.agent.load(tmp_path)
+    streams.set_state(second.agent, state)
+    second.episodes, second.steps = first.episodes, first.steps
+    second.train()
+    assert untouched.agent.model._n_updates > first.agent.model._n_updates > 0
+    assert_equal_weights(untouched.agent.model, second.agent.model)
+
+
+RESUMED = {
+    "DQN": ["agent=sb3/dqn", "env=cartpole", "agent.learning_starts=20", "loop.max_steps=1500"],
+    "PPO, state-dependent exploration": [
+        "agent=sb3/ppo",
+        "env=pendulum",
+        "agent.n_steps=150",
+        "agent.use_sde=true",
+        "agent.learning_rate=lin_0.001",
+        "loop.max_steps=3000",
+    ],
+    "SAC": ["agent=sb3/sac", "env=pendulum", "agent.batch_size=32", "loop.max_steps=1600"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overrides", RESUMED.values(), ids=RESUMED.keys())
+def test_a_killed_and_resumed_run_ends_in_the_same_weights(overrides, tmp_path):
+    limits = ["loop.max_episodes=null", "loop.eval_episodes=1", "loop.time_per_checkpoint=0.2"]
+    launch(tmp_path / "untouched", *overrides, *limits)
+    checkpoints = tmp_path / "killed" / "checkpoints"
+    process = start(tmp_path / "killed", *overrides, *limits)
+    while process.poll() is None and len(list(checkpoints.glob("episode-*"))) < 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    launch(tmp_path / "killed", *overrides, *limits)
+    agents = [
+        torch.load(run / "checkpoints" / "latest" / "agent" / "agent.pt", weights_only=False)
+        for run in (tmp_path / "untouched", tmp_path / "killed")
+    ]
+    assert agents[0]["model"].num_timesteps == agents[1]["model"].num_timesteps
+    assert_equal_weights(agents[0]["model"], agents[1]["model"])
+    assert not list(compare.differences(tmp_path / "untouched", tmp_path / "killed"))
+
+
+@pytest.mark.parametrize("kind", [ours.SAC, ours.TD3, ours.DDPG])
+def test_a_continuous_algorithm_says_who_fits_discrete_actions(kind):
+    env = make_gym("CartPole-v1")
+    with pytest.raises(Mistake) as mistake:
+        kind(env.observation_space, env.action_space)
+    message = mistake.value.message
+    assert message.startswith(f"{kind.option()} needs ")
+    assert "Discrete(2) actions" in message
+    assert re.search(r"try agent=.*sb3/ppo.*sb3/dqn", message)
+
+
+def test_an_algorithm_that_does_not_fit_is_one_line_and_exit_code_2(tmp_path):
+    process = start(tmp_path / "run", "agent=sb3/dqn", "env=pendulum")
+    _, error = process.communicate()
+    assert process.returncode == 2
+    assert error.count("\n") == 1
+    assert error.startswith("gym-loop: sb3/dqn needs ")
+    assert "got Box(1,) actions; try agent=" in error
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "message"),
+    [
+        (ours.DQN, {}, "its exploration follows a schedule over agent.total_timesteps"),
+        (ours.PPO, {"learning_rate": "lin_0.1"}, "learning_rate follows a schedule"),
+        (ours.PPO, {"learning_rate": "fast"}, "'fast' is no number and no schedule such as"),
+        (ours.PPO, {"policy": "Mlp"}, "Policy Mlp unknown"),
+        (ours.PPO, {"policy_kwargs": {"activation_fn": "torch.nn.Relu"}}, "is 'torch.nn.Relu'"),
+        (ours.PPO, {"policy_kwargs": {"net": 1}}, "unexpected keyword argument 'net'"),
+    ],
+)
+def test_what_cannot_be_built_is_one_line(kind, parameters, message):
+    env = make_gym("CartPole-v1")
+    with pytest.raises(Mistake) as mistake:
+        kind(env.observation_space, env.action_space, **parameters)
+    assert mistake.value.message.startswith(f"{kind.option()}: ")
+    assert message in mistake.value.message
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"tensorboard_log": "logs"}, "tensorboard_log is set"),
+        ({"replay_buffer_class": "stable_baselines3.HerReplayBuffer"}, "asks the environment"),
+        ({"total_timesteps": 0}, "total_timesteps is 0; expected at least 1"),
+        ({"torch_threads": -1}, "torch_threads is -1; expected at least 1"),
+    ],
+)
+def test_a_parameter_that_can_have_no_effect_is_refused(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        ours.SAC(None, None, **parameters)
+
+
+def test_classes_are_given_by_their_dotted_names():
+    env = gymnasium.make("CartPole-v1")
+    agent = ours.PPO(
+        env.observation_space,
+        env.action_space,
+        policy_kwargs={"activation_fn": "torch.nn.ReLU", "optimizer_class": "torch.optim.SGD"},
+    )
+    assert agent.model.policy.activation_fn is torch.nn.ReLU
+    assert isinstance(agent.model.policy.optimizer, torch.optim.SGD)
+
+
+def start(directory, *overrides):
+    command = [sys.executable, "-m", "gym_loop", *overrides, f"hydra.run.dir={directory}"]
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=CONF.parent
+    )
+
+
+def launch(directory, *overrides):
+    process = start(directory, *overrides)
+    _, error = process.communicate()
+    assert process.returncode == 0, error
