@@ -1,0 +1,250 @@
+"""Show all runs: where each stands, and how well it does."""
+
+import json
+import math
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gym_loop.commands import run_click
+from gym_loop.mistake import Mistake, nearest
+from gym_loop.runs import reading
+from gym_loop.runs.reading import Run, short
+
+COLOURS = {"running": 36, "finished": 32, "stopped": 33, "failed": 31, "dead": 31, "damaged": 35}
+NUMERIC = {"episodes", "steps", "return", "evaluation", "steps/s", "left"}
+LEAST = 12  # characters of a column that is cut to the width of the terminal
+
+
+@click.command("ls")
+@click.argument("words", nargs=-1, metavar="[DIR | KEY=VALUE]...")
+@click.option("--state", metavar="STATE", help="Only runs in this state.")
+@click.option("--json", "as_json", is_flag=True, help="For programs: a JSON list.")
+@click.option("--watch", is_flag=True, help="Refresh the table until Ctrl-C.")
+@click.option(
+    "--every",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0.1),
+    metavar="SECONDS",
+    help="How often.",
+)
+def ls(words: tuple[str, ...], state: str | None, as_json: bool, watch: bool, every: float) -> None:
+    """Show all runs in and below each DIR (./outputs and ./multirun), newest first.
+
+    KEY=VALUE chooses runs by agent, env, seed or any key of their config: agent=ars. States are
+    running, finished, failed, stopped, dead (the process ended without a word) and damaged.
+    """
+    if watch and as_json:
+        raise Mistake("--watch shows a table; leave out --json")
+    if state is not None and state not in COLOURS:
+        expected = ", ".join(COLOURS)
+        raise Mistake(f"--state={state}{nearest(state, COLOURS, ';')} expected {expected}")
+    filters = [w for w in words if "=" in w and not Path(w).is_dir()]
+    directories = [w for w in words if w not in filters]
+    filters += [f"state={state}"] if state else []
+    if watch:
+        follow(directories, filters, every)
+        return
+    runs = choose(read(directories, {}), filters)
+    if as_json:
+        print(json.dumps([facts(run) for run in runs], indent=1))
+        return
+    print("\n".join(table(runs, width())))
+    for run in runs:
+        for warning in run.warnings:
+            print(f"warning: {short(run.directory)}: {warning}", file=sys.stderr)
+
+
+def read(directories: list[str], known: dict[Path, Run]) -> list[Run]:
+    """Return the runs, newest first; those in `known` that have ended are not read again."""
+    runs = []
+    for path in reading.find(directories):
+        run = known.get(path)
+        if run is None or run.state == "running" or _changed(run):
+            run = Run(path)
+            _ = run.last_rows, run.last_evaluation, run.last_sign
+        known[path] = run
+        runs.append(run)
+    return sorted(runs, key=lambda run: run.start, reverse=True)
+
+
+def _changed(run: Run) -> bool:
+    try:
+        return (run.directory / "run.json").stat().st_mtime > run.last_sign
+    except OSError:
+        return True
+
+
+def choose(runs: list[Run], filters: list[str]) -> list[Run]:
+    """Return the runs for which every filter `KEY=VALUE` holds.
+
+    Raises:
+        Mistake: no run has such a key, or none is left.
+    """
+    for word in filters:
+        key, _, value = word.partition("=")
+        values = [_values(run, key) for run in runs]
+        if not any(values):
+            keys = {"agent", "env", "seed", "state"}.union(*(_leaves(run) for run in runs))
+            raise Mistake(f"{word}: no run has {key!r}{nearest(key, keys)}")
+        left = [run for run, own in zip(runs, values, strict=True) if value in own]
+        if not left:
+            others = sorted({own[0] for own in values if own})
+            near = nearest(value, others, f"; there are: {', '.join(others[:10])}")
+            raise Mistake(f"no runs found with {word}{near}")
+        runs = left
+    return runs
+
+
+def _values(run: Run, key: str) -> list[str]:
+    """Return what a filter may say of `key`, the usual name first."""
+    if key == "state":
+        return [run.state]
+    if key in ("agent", "env") and run.config:
+        node = run.config.get(key)
+        target = str(node.get("_target_", "")) if isinstance(node, dict) else ""
+        names = (getattr(run, key), run.overrides.get(key), target, target.rpartition(":")[2])
+        return [name for name in (*names, target.rpartition(".")[2]) if name]
+    leaves = _leaves(run)
+    return [reading.shown(leaves[key])] if key in leaves else []
+
+
+def _leaves(run: Run) -> dict[str, Any]:
+    return reading.flat(run.config) if run.config else {}
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """Return what the table shows of a run, and a little more, as JSON can hold it."""
+    return {
+        "directory": str(run.directory),
+        "state": run.state,
+        "agent": run.agent,
+        "env": run.env,
+        "seed": run.seed,
+        "overrides": run.overrides,
+        "episodes": run.episodes,
+        "steps": run.steps,
+        "return": reading.number(run.last_return),
+        "evaluation": reading.number(run.evaluation),
+        "steps_per_second": run.steps_per_second,
+        "seconds": run.seconds,
+        "seconds_left": run.seconds_left,
+        "start": run.start,
+        "last_sign": run.last_sign,
+        "error": run.error,
+        "warnings": run.warnings,
+    }
+
+
+def table(runs: list[Run], columns: int | None) -> list[str]:
+    """Return the lines of the table, cut to `columns` characters; None: neither cut nor coloured."""
+    shared = [set(run.overrides.items()) for run in runs]
+    common = set.intersection(*shared) if len(runs) > 1 else set()
+    rows = []
+    for run in runs:
+        different = (
+            f"{key}={value}"
+            for key, value in run.overrides.items()
+            if key not in ("agent", "env") and (key, value) not in common
+        )
+        left = run.seconds_left
+        ended = "!" if run.warnings else ""
+        rows.append(
+            {
+                "run": short(run.directory),
+                "state": run.state + ended,
+                "agent": run.agent,
+                "env": run.env,
+                "overrides": " ".join(different),
+                "episodes": str(run.episodes),
+                "steps": str(run.steps),
+                "return": _number(run.last_return),
+                "evaluation": _number(run.evaluation),
+                "steps/s": _number(run.steps_per_second, ".0f"),
+                "left": "" if left is None else duration(left),
+                "error": (run.error or "") if run.state == "failed" else "",
+            }
+        )
+    names = [n for n in rows[0] if n not in ("overrides", "left", "error") or any(r[n] for r in rows)]
+    sizes = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
+    if columns:
+        fit(sizes, columns - 2 * (len(names) - 1))
+    lines = ["  ".join(_cell(name, name, sizes[name]) for name in names).rstrip()]
+    if columns:
+        lines[0] = f"\x1b[1m{lines[0]}\x1b[0m"
+    for row in rows:
+        cells = [_cell(name, row[name], sizes[name]) for name in names]
+        if columns:
+            cells[1] = f"\x1b[{COLOURS.get(row['state'].rstrip('!'), 0)}m{cells[1]}\x1b[0m"
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def fit(sizes: dict[str, int], columns: int) -> None:
+    """Narrow the widest columns of text until all together are at most `columns` wide."""
+    texts = [name for name in sizes if name not in NUMERIC and name != "state"]
+    while sum(sizes.values()) > columns:
+        widest = max(texts, key=lambda name: sizes[name])
+        if sizes[widest] <= LEAST:
+            return
+        sizes[widest] -= 1
+
+
+def _cell(name: str, text: str, size: int) -> str:
+    if name in NUMERIC:
+        return text.rjust(size)
+    if len(text) <= size:
+        return text.ljust(size)
+    # What tells runs apart stands at the end of their paths.
+    return f"…{text[1 - size :]}" if name == "run" else f"{text[: size - 1]}…"
+
+
+def _number(value: float | None, style: str = ".6g") -> str:
+    return "" if value is None else format(value, style)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: 45s, 3m20s, 2h05m, 4d06h."""
+    if not math.isfinite(seconds):
+        return ""
+    total = round(seconds)
+    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60)):
+        if total >= size:
+            return f"{total // size}{unit}{total % size // part:02d}{smaller}"
+    return f"{total // 60}m{total % 60:02d}s" if total >= 60 else f"{total}s"
+
+
+def width() -> int | None:
+    """Return the terminal's width, None where the output is not one."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def follow(directories: list[str], filters: list[str], every: float) -> None:
+    """Show the table again and again, until the user has had enough."""
+    known: dict[Path, Run] = {}
+    terminal = sys.stdout.isatty()
+    try:
+        while True:
+            lines = table(choose(read(directories, known), filters), width())
+            if terminal:
+                size = shutil.get_terminal_size()
+                rest = len(lines) - (size.lines - 1)
+                if rest > 0:
+                    lines[size.lines - 2 :] = [f"… and {rest + 1} more"]
+                print("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J", end="")
+            else:
+                print("\n".join([*lines, ""]))
+            sys.stdout.flush()
+            time.sleep(every)
+    except KeyboardInterrupt:
+        return
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command."""
+    run_click(ls, arguments)

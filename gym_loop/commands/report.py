@@ -1,0 +1,80 @@
+"""Compare groups of runs, and say honestly which is better."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from gym_loop.commands import run_click
+from gym_loop.mistake import Mistake
+
+
+@click.command("report")
+@click.argument("directories", nargs=-1, metavar="[DIR]...")
+@click.option("--html", type=Path, metavar="FILE", help="Write one page that opens anywhere.")
+@click.option("--figure", type=Path, metavar="FILE", help="Draw the curves: .pdf, .png or .svg.")
+@click.option("--by", default="", metavar="KEYS", help="Group by these alone: agent,env.")
+@click.option("--metric", metavar="NAME", help="What is compared; `evaluation` if all have one.")
+@click.option("--unfinished", is_flag=True, help="Score runs that have not finished, too.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def report(
+    directories: tuple[str, ...],
+    html: Path | None,
+    figure: Path | None,
+    by: str,
+    metric: str | None,
+    unfinished: bool,
+    as_json: bool,
+) -> None:
+    """Group runs that differ in nothing but the seed, and compare the groups.
+
+    For each group: the interquartile mean of its runs' scores with a 95 % interval, median and
+    best. For each pair in one environment: the probability that a run of one beats a run of the
+    other, and whether these seeds can tell. DIR is searched for runs (./outputs and ./multirun).
+
+    KEYS are agent, env and dotted config keys. NAME is evaluation, return, mean, best or
+    steps_per_second.
+    """
+    try:
+        import scipy  # noqa: F401
+    except ImportError:
+        raise Mistake(
+            'gym-loop report needs SciPy: pip install "gym-loop[report]"'
+        ) from None
+    from gym_loop.reports import comparison
+    from gym_loop.runs import reading
+
+    for file in (html, figure):
+        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+            raise Mistake(f"cannot write {file}: no such directory, or it is one")
+    runs = [reading.Run(path) for path in reading.find(directories)]
+    keys = [key.strip() for key in by.split(",") if key.strip()]
+    content = comparison.compare(runs, keys, metric, unfinished)
+    if as_json:
+        print(json.dumps(content, indent=1, allow_nan=False))
+    else:
+        from gym_loop.reports import text
+
+        print(text.text(content))
+        for warning in content["warnings"]:
+            print(f"warning: {warning}", file=sys.stderr)
+    try:
+        if html is not None:
+            from gym_loop.reports import page
+            from gym_loop.runs import files
+
+            files.write(html, page.page(content, html.absolute().parent))
+            print(f"wrote {html}", file=sys.stderr)
+        if figure is not None:
+            from gym_loop.reports import figure as figures
+
+            figures.draw(content, figure)
+            print(f"wrote {figure}", file=sys.stderr)
+    except OSError as error:
+        raise Mistake(f"cannot write {error.filename or html}: {error.strerror}") from None
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command."""
+    run_click(report, arguments)

@@ -1,0 +1,1 @@
+"""Reports: groups of runs, compared, and shown as text, as a page or as a figure."""

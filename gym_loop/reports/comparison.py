@@ -1,0 +1,543 @@
+"""Groups of runs that differ in nothing but the seed, scored and compared."""
+
+import json
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gym_loop.mistake import Mistake, nearest
+from gym_loop.runs import reading, statistics
+from gym_loop.runs.reading import Run, plain, short, shown
+
+METRICS = {
+    "evaluation": "mean return of the final evaluation",
+    "return": "mean return of the last 100 training episodes",
+    "mean": "mean return of all training episodes",
+    "best": "return of the best training episode",
+    "steps_per_second": "training steps a second",
+}
+# Parameters of the loop that never change what happens in a run, only what is kept of it.
+NEUTRAL = {
+    *("render", "record", "record_every", "record_dir", "logdir", "trace", "max_time"),
+    *("eval_render", "eval_record", "eval_record_dir", "eval_logdir"),
+    *("episodes_per_checkpoint", "time_per_checkpoint", "keep_checkpoints"),
+}
+POINTS = 100  # of a curve
+FEW = 5  # seeds: below, intervals from a bootstrap are too narrow
+MOST_PAIRS = 1000
+ABSENT = "–"
+RECORDING = re.compile(r"episode-(\d+)\.(mp4|webm|gif)")
+
+
+@dataclass
+class Member:
+    """A run as a member of a group."""
+
+    run: Run
+    identity: str  # the config as text, all but the seed and what never changes a result
+    leaves: dict[str, Any]  # the same, by dotted key
+    scores: dict[str, float] = field(default_factory=dict)  # by metric
+    curve: NDArray[np.float64] | None = None  # return at each point of the group's grid
+    recordings: list[tuple[float, Path, str]] = field(default_factory=list)  # return, file, what
+
+
+@dataclass
+class Group:
+    """Runs that belong together."""
+
+    members: list[Member]
+    name: str = ""  # what tells it from all others
+    label: str = ""  # ... from those in the same environment
+    settings: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    scored: list[Member] = field(default_factory=list)  # one for each config and seed
+    scores: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # by environment
+    last_step: int = 0  # where its grid ends
+
+    @property
+    def envs(self) -> list[str]:
+        """The environments of its runs."""
+        return sorted({member.run.env for member in self.members})
+
+    @property
+    def strata(self) -> list[NDArray[np.float64]]:
+        """The scores, environment by environment."""
+        return [self.scores[env] for env in sorted(self.scores)]
+
+
+def compare(
+    runs: Iterable[Run],
+    by: Sequence[str] = (),
+    metric: str | None = None,
+    unfinished: bool = False,
+) -> dict[str, Any]:
+    """Return the report on `runs`, as JSON can hold it.
+
+    Args:
+        runs: to be grouped; what cannot be read of them is named in `warnings`.
+        by: what makes a group: `agent`, `env` or dotted config keys; all but the seed if empty.
+        metric: one of METRICS; the first that every group has if None.
+        unfinished: score runs that have not finished, too, by what they have so far.
+
+    Raises:
+        Mistake: a name is unknown, or the runs have no metric in common.
+    """
+    if metric is not None and metric not in METRICS:
+        near = nearest(metric, METRICS)
+        raise Mistake(f"no metric {metric!r}{near} expected one of {', '.join(METRICS)}")
+    runs = sorted(runs, key=lambda run: (run.start, str(run.directory)))
+    groups = _group([_member(run) for run in runs if run.config], by)
+    for group in groups:
+        eligible = [m for m in group.members if unfinished or m.run.state == "finished"]
+        group.last_step = max((m.run.steps for m in eligible or group.members), default=0)
+        for member in group.members:
+            _read(member, group.last_step)
+    metric, chosen = _choose(groups, metric, unfinished, runs)
+    notes = [chosen] if chosen else []
+    for group in groups:
+        _select(group, metric, unfinished)
+    if rescaled := any(len(group.scores) > 1 for group in groups):
+        _rescale(groups)
+        notes.append(
+            "Groups span several environments: in each of these, scores are rescaled so that 0 is "
+            "the worst run here and 1 the best."
+        )
+    _name(groups, by)
+    groups.sort(key=lambda g: (g.envs, -statistics.iqm(g.strata) if g.scores else math.inf, g.name))
+    pairs, left_out = _pairs(groups)
+    return {
+        "metric": metric,
+        "metric_is": METRICS[metric],
+        "rescaled": rescaled,
+        "groups": [_facts(group) for group in groups],
+        "pairs": pairs,
+        "differences": _differences(groups),
+        "runs": [
+            *(_run_facts(m.run, m.scores, place) for place, g in enumerate(groups) for m in g.members),
+            *(_run_facts(run, {}, None) for run in runs if not run.config),
+        ],
+        "notes": [*notes, *left_out],
+        "warnings": [f"{short(run.directory)}: {text}" for run in runs for text in run.warnings],
+    }
+
+
+def _member(run: Run) -> Member:
+    leaves = {
+        key: value
+        for key, value in reading.flat(run.config).items()
+        if key.partition(".")[0] not in ("seed", "observers")
+        and not (key.startswith("loop.") and key.removeprefix("loop.") in NEUTRAL)
+    }
+    return Member(run, json.dumps(leaves, sort_keys=True, default=str), leaves)
+
+
+def _group(members: list[Member], by: Sequence[str]) -> list[Group]:
+    known = {"agent", "env"}.union(*(member.leaves for member in members))
+    for key in by:
+        if members and key not in known:
+            raise Mistake(f"--by {key}: no run has it in its config{nearest(key, known)}")
+    groups: dict[tuple[str, ...], list[Member]] = defaultdict(list)
+    for member in members:
+        key = tuple(_value(member, name) for name in by) if by else (member.identity,)
+        groups[key].append(member)
+    return [Group(members) for members in groups.values()]
+
+
+def _value(member: Member, key: str) -> str:
+    if key in ("agent", "env"):
+        return str(getattr(member.run, key))
+    return shown(member.leaves[key]) if key in member.leaves else ABSENT
+
+
+def _read(member: Member, last_step: int) -> None:
+    """Read the whole of a run's episodes; of them the scores and the curve are kept."""
+    run = member.run
+    table = run.table("episodes.csv", ("episode", "steps", "return"))
+    episodes, steps, returns = (np.array(table[name]) for name in ("episode", "steps", "return"))
+    scores = {
+        "evaluation": run.evaluation,
+        "return": run.last_return,
+        "mean": float(returns.mean()) if len(returns) else None,
+        "best": float(returns.max()) if len(returns) else None,
+        "steps_per_second": run.steps_per_second,
+    }
+    member.scores = {name: score for name, score in scores.items() if score is not None}
+    member.curve = _binned(steps, returns, last_step)
+    member.recordings = list(_recordings(run, episodes, returns))
+
+
+def _binned(
+    steps: NDArray[np.float64], returns: NDArray[np.float64], last_step: int
+) -> NDArray[np.float64]:
+    """Return the mean return of the episodes that ended in each hundredth of the steps.
+
+    Where none ended, the value before it; NaN before the first and after the last episode.
+    """
+    sound = np.isfinite(returns) & (steps >= 0) & (steps <= last_step)
+    steps, returns = steps[sound], returns[sound]
+    if not len(steps) or last_step <= 0:
+        return np.full(POINTS, np.nan)
+    places = np.maximum(np.ceil(steps * POINTS / last_step).astype(int) - 1, 0)
+    counts = np.bincount(places, minlength=POINTS)
+    sums = np.bincount(places, returns, minlength=POINTS)
+    latest = np.maximum.accumulate(np.where(counts > 0, np.arange(POINTS), -1))
+    curve = (sums / np.maximum(counts, 1))[latest]
+    curve[latest < 0] = np.nan
+    curve[places.max() + 1 :] = np.nan
+    return curve
+
+
+def _recordings(
+    run: Run, episodes: NDArray[np.float64], returns: NDArray[np.float64]
+) -> Iterable[tuple[float, Path, str]]:
+    """Yield (return, file, what it shows) for each recorded episode whose return is known."""
+    loop = run.config.get("loop")
+    for parameter, default, what in (
+        ("record_dir", "episode_records", "training episode"),
+        ("eval_record_dir", "eval_records", "evaluation episode"),
+    ):
+        folder = run.directory / str((loop if isinstance(loop, dict) else {}).get(parameter, default))
+        found = {}
+        for file in sorted(folder.glob("episode-*")) if folder.is_dir() else ():
+            if match := RECORDING.fullmatch(file.name):
+                found[int(match[1])] = file
+        if found and what.startswith("evaluation"):
+            table = run.table("evaluations.csv", ("episode", "return"))
+            episodes, returns = np.array(table["episode"]), np.array(table["return"])
+        if found:
+            known = dict(zip(episodes.tolist(), returns.tolist(), strict=True))
+            for number, file in found.items():
+                if math.isfinite(known.get(number, math.nan)):
+                    yield known[number], file, f"{what} {number}"
+
+
+def _choose(
+    groups: list[Group], metric: str | None, unfinished: bool, runs: Sequence[Run]
+) -> tuple[str, str | None]:
+    """Return the metric, and a note where it is not the usual one.
+
+    Raises:
+        Mistake: there is nothing to score, or nothing in common.
+    """
+    having = []
+    for group in groups:
+        eligible = [m for m in group.members if unfinished or m.run.state == "finished"]
+        having.append({name for member in eligible for name in member.scores})
+    having = [names for names in having if names]
+    if not having:
+        states = _counted(run.state for run in runs)
+        hint = "" if unfinished else "; --unfinished scores what they have so far"
+        what = "has any episode" if unfinished else "has finished with any episode"
+        raise Mistake(f"no run to score: none of {len(runs)} {what} ({states}){hint}")
+    if metric is not None:
+        if not any(metric in names for names in having):
+            others = ", ".join(name for name in METRICS if any(name in names for names in having))
+            raise Mistake(f"no run has the metric {metric!r}; they have: {others}")
+        return metric, None
+    common = [name for name in METRICS if all(name in names for names in having)]
+    if not common:
+        counts = ", ".join(
+            f"{name} in {sum(name in names for names in having)}"
+            for name in METRICS
+            if any(name in names for names in having)
+        )
+        raise Mistake(
+            f"the runs have no metric in common: of {len(having)} groups, {counts}; "
+            "name directories that can be compared, or choose with --metric"
+        )
+    if common[0] == "evaluation":
+        return "evaluation", None
+    return common[0], f"Scored by the {METRICS[common[0]]}: not every group has an evaluation."
+
+
+def _select(group: Group, metric: str, unfinished: bool) -> None:
+    """Choose the runs that are scored, and note what was left out and why."""
+    left_out: list[str] = []
+    chosen: dict[tuple[str, Any], list[Member]] = defaultdict(list)
+    for member in group.members:
+        score = member.scores.get(metric)
+        if member.run.state != "finished" and not unfinished:
+            left_out.append(member.run.state)
+        elif score is None:
+            left_out.append(f"without {metric}")
+        elif not math.isfinite(score):
+            left_out.append(f"with {score}")
+        else:
+            chosen[member.identity, member.run.seed].append(member)
+    if left_out:
+        count, all_of = len(left_out), len(group.members)
+        group.notes.append(f"{count} of {all_of} runs not scored: {_counted(left_out)}")
+    for (_, seed), repeats in chosen.items():
+        group.scored.append(repeats[-1])
+        if len(repeats) > 1:
+            scores = {member.scores[metric] for member in repeats}
+            differ = f", although the results differ ({min(scores):.6g} to {max(scores):.6g})"
+            group.notes.append(
+                f"seed {plain(seed)} was run {len(repeats)} times: the newest counts"
+                + (differ if len(scores) > 1 else "")
+            )
+    for env in sorted({member.run.env for member in group.scored}):
+        own = [m.scores[metric] for m in group.scored if m.run.env == env]
+        group.scores[env] = np.array(own)
+    _note(group)
+
+
+def _note(group: Group) -> None:
+    """Note what a reader has to know of the group's scores."""
+    configs = {member.identity for member in group.scored}
+    if len(configs) > len(group.scores):
+        group.notes.append(f"pools {len(configs)} configs")
+    git = [member.run.manifest.get("git") for member in group.scored]
+    commits = {plain(g.get("commit"))[:10] for g in git if isinstance(g, dict)}
+    if len(commits) > 1:
+        group.notes.append(f"its runs come from {len(commits)} commits: {', '.join(sorted(commits))}")
+    fewest = min(map(len, group.strata), default=0)
+    if fewest == 1:
+        group.notes.append("one seed only: no interval, and nothing to tell it apart by")
+    elif 1 < fewest < FEW:
+        group.notes.append(f"{fewest} seeds: an interval from so few is too narrow")
+
+
+def _rescale(groups: list[Group]) -> None:
+    for env in {env for group in groups for env in group.scores}:
+        scores = np.concatenate([group.scores[env] for group in groups if env in group.scores])
+        low, span = scores.min(), np.ptp(scores) or 1.0
+        for group in groups:
+            if env in group.scores:
+                group.scores[env] = (group.scores[env] - low) / span
+
+
+def _name(groups: list[Group], by: Sequence[str]) -> None:
+    """Name each group by its agent and what tells it from others of this agent and environment."""
+    alike: dict[tuple[str, ...], list[Group]] = defaultdict(list)
+    for group in groups:
+        first = group.members[0]
+        if by:
+            group.settings = {key: _value(first, key) for key in by}
+            alike[()].append(group)
+        else:
+            group.settings = {"agent": first.run.agent, "env": first.run.env}
+            alike[first.run.agent, first.run.env].append(group)
+    for likes in alike.values():
+        keys = {} if by else dict.fromkeys(key for g in likes for key in g.members[0].leaves)
+        differ = [key for key in keys if len({_value(g.members[0], key) for g in likes}) > 1]
+        for group in likes:
+            own = {key: _value(group.members[0], key) for key in differ}
+            group.settings |= own
+            words = {
+                key: value if key in ("agent", "env") else f"{key}={value}"
+                for key, value in group.settings.items()
+                if key not in own or value != ABSENT
+            }
+            group.name = " ".join(words.values())
+            group.label = " ".join(w for key, w in words.items() if key != "env") or group.name
+
+
+def _differences(groups: list[Group]) -> dict[str, list[str]]:
+    """Return the config keys in which groups differ: key -> its value in each group."""
+    keys = dict.fromkeys(key for group in groups for m in group.members for key in m.leaves)
+    found = {}
+    for key in keys:
+        values = []
+        for group in groups:
+            own = dict.fromkeys(_value(member, key) for member in group.members)
+            values.append(next(iter(own)) if len(own) == 1 else f"{len(own)} values")
+        if len(set(values)) > 1:
+            found[key] = values
+    return found
+
+
+def _facts(group: Group) -> dict[str, Any]:
+    scores, strata = [score for own in group.strata for score in own.tolist()], group.strata
+    recordings = sorted(
+        {r[1]: r for member in group.members for r in member.recordings}.values(),
+        key=lambda recording: (recording[0], recording[1]),
+    )
+    extremes = {"worst": recordings[0], "best": recordings[-1]} if recordings else {}
+    return {
+        "name": group.name,
+        "label": group.label,
+        "agent": group.members[0].run.agent,
+        "envs": group.envs,
+        "settings": group.settings,
+        "runs": len(group.members),
+        "seeds": min(map(len, strata), default=0),
+        "scores": {env: own.tolist() for env, own in group.scores.items()},
+        "iqm": statistics.iqm(strata) if scores else None,
+        "interval": statistics.iqm_interval(strata) if scores else None,
+        "median": float(np.median(scores)) if scores else None,
+        "best": max(scores, default=None),
+        "curve": _curve(group),
+        "notes": group.notes,
+        "recordings": {
+            name: {"return": value, "file": str(file), "what": what}
+            for name, (value, file, what) in extremes.items()
+        },
+    }
+
+
+def _curve(group: Group) -> dict[str, Any] | None:
+    """Return mean and interval over runs on a common grid of steps.
+
+    As long as every run goes on; then, from `whole` on, the mean of those that do while they are
+    at least half. None for a group of several environments, whose returns have no common scale.
+    """
+    members = [m for m in group.scored or group.members if m.curve is not None]
+    curves = np.array([m.curve for m in members if not np.isnan(m.curve).all()])
+    if len(group.envs) > 1 or not len(curves):
+        return None
+    going = (~np.isnan(curves)).sum(axis=0)
+    begun = np.maximum.accumulate(~np.isnan(curves), axis=1)
+    first = int(begun.all(axis=0).argmax())
+    last = max(int(np.flatnonzero(2 * going >= len(curves)).max(initial=first)), first)
+    whole = first + int((going[first : last + 1] == len(curves)).sum())
+    grid = np.linspace(0, group.last_step, POINTS + 1)[1:]
+    interval = statistics.mean_interval(curves[:, first:whole]) if whole > first else None
+    return {
+        "steps": grid[first : last + 1].round(1).tolist(),
+        "mean": (np.nansum(curves, axis=0) / np.maximum(going, 1))[first : last + 1].tolist(),
+        "low": None if interval is None else interval[0].tolist(),
+        "high": None if interval is None else interval[1].tolist(),
+        "whole": whole - first,
+        "runs": len(curves),
+    }
+
+
+def _pairs(groups: list[Group]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Compare groups pair by pair, on the environments that both have."""
+    candidates = []
+    for first, second in combinations([g for g in groups if g.scores], 2):
+        if envs := sorted(first.scores.keys() & second.scores.keys()):
+            candidates.append((first, second, envs))
+    notes = []
+    if len(candidates) > MOST_PAIRS:
+        best: dict[str, Group] = {}
+        for group in groups:
+            for env in group.scores:
+                best.setdefault(env, group)
+        few = [c for c in candidates if any(best[env] is c[0] for env in c[2])]
+        notes.append(
+            f"Of {len(candidates)} pairs, the {len(few)} with the best group of an environment are "
+            "compared."
+        )
+        candidates = few
+    number = {id(group): place for place, group in enumerate(groups)}
+    pairs = []
+    for first, second, envs in candidates:
+        pair = _pair(first, second, envs)
+        pairs.append(pair | {"groups": [number[id(pair.pop("x"))], number[id(pair.pop("y"))]]})
+    by_env: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for pair in pairs:
+        if pair["p"] is not None:
+            by_env[" ".join(pair["envs"])].append(pair)
+    for family in by_env.values():
+        for pair, p in zip(family, statistics.corrected([p["p"] for p in family]), strict=True):
+            pair["p_corrected"], pair["comparisons"] = p, len(family)
+    for pair in pairs:
+        _judge(pair, [groups[place] for place in pair["groups"]])
+    return pairs, notes
+
+
+def _pair(first: Group, second: Group, envs: list[str]) -> dict[str, Any]:
+    """Return the figures on a pair, the one that wins more often first."""
+    a, b = ([group.scores[env] for env in envs] for group in (first, second))
+    probability = statistics.improvement(a, b)
+    if probability < 0.5:
+        first, second, a, b, probability = second, first, b, a, 1 - probability
+    seeds = [min(map(len, a)), min(map(len, b))]
+    enough = min(seeds) > 1
+    return {
+        "x": first,
+        "y": second,
+        "envs": envs,
+        "seeds": seeds,
+        "probability": probability,
+        "interval": statistics.improvement_interval(a, b) if enough else None,
+        "p": statistics.p_value(a, b) if enough else None,
+        "p_corrected": None,
+        "comparisons": 1,
+        "better": None,
+        "more_seeds": None,
+    }
+
+
+def _judge(pair: dict[str, Any], groups: list[Group]) -> None:
+    """Say which of two is better, or that these seeds cannot tell and how many more would."""
+    (x, y), env = (group.label for group in groups), " and ".join(pair["envs"])
+    probability, seeds, comparisons = pair["probability"], pair["seeds"], pair["comparisons"]
+    counts = f"{seeds[0]} each" if seeds[0] == seeds[1] else f"{seeds[0]} and {seeds[1]}"
+    error = 1 - statistics.LEVEL
+    if min(seeds) < 2:
+        fewest = statistics.fewest_seeds(error)
+        pair["more_seeds"] = [max(fewest - count, 0) for count in seeds]
+        pair["sentence"] = (
+            f"Cannot tell {x} from {y} on {env}: one seed shows nothing of how seeds differ "
+            f"(seeds: {counts}); at least {fewest} of each are needed."
+        )
+        return
+    low, high = pair["interval"]
+    figures = f"{probability:.2f} (95 % interval {low:.2f} to {high:.2f}; seeds: {counts})"
+    if pair["p"] < error and low > 0.5:
+        pair["better"] = pair["groups"][0]
+        sentence = f"{x} is better than {y} on {env}: probability of improvement {figures}."
+        if pair["p_corrected"] >= error:
+            pair["more_seeds"] = _more(probability, comparisons, seeds)
+            sentence += (
+                f" Among {comparisons} comparisons this may be chance; "
+                f"{_said(pair['more_seeds'])} would settle it."
+            )
+    else:
+        sentence = (
+            f"These seeds cannot tell {x} from {y} on {env}: probability of improvement {figures}."
+        )
+        more = pair["more_seeds"] = _more(probability, 1, seeds)
+        if all(np.array_equal(groups[0].scores[e], groups[1].scores[e]) for e in pair["envs"]):
+            sentence += " Their scores are the same, seed for seed."
+        elif more is None:
+            sentence += " Even 10,000 seeds of each would hardly show a difference this small."
+        else:
+            sentence += (
+                f" If {probability:.2f} is true, {_said(more)} would show it four times in five."
+            )
+    pair["sentence"] = sentence
+
+
+def _more(probability: float, comparisons: int, seeds: Sequence[int]) -> list[int] | None:
+    """Return how many more seeds each side needs; at least one side needs one."""
+    need = statistics.seeds_needed(probability, comparisons)
+    if need is None:
+        return None
+    more = [max(need - count, 0) for count in seeds]
+    return more if any(more) else [1, 1]
+
+
+def _said(more: list[int] | None) -> str:
+    if more is None:
+        return "over 10,000 more seeds of each"
+    return f"{more[0]} more of each" if more[0] == more[1] else f"{more[0]} and {more[1]} more"
+
+
+def _run_facts(run: Run, scores: dict[str, float], group: int | None) -> dict[str, Any]:
+    return {
+        "directory": str(run.directory),
+        "group": group,
+        "state": run.state,
+        "seed": run.seed,
+        "episodes": run.episodes,
+        "steps": run.steps,
+        "scores": {name: reading.number(score) for name, score in scores.items()},
+        "error": run.error,
+        "warnings": run.warnings,
+    }
+
+
+def _counted(words: Iterable[str]) -> str:
+    return ", ".join(f"{count} {word}" for word, count in Counter(words).most_common())

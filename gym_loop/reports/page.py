@@ -1,0 +1,444 @@
+"""A report as one self-contained HTML page: nothing is fetched, everything is escaped."""
+
+import base64
+import hashlib
+import json
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from gym_loop import __version__
+from gym_loop.reports.text import figure
+from gym_loop.runs import statistics
+from gym_loop.runs.reading import plain, short
+
+COLOURS = 8  # curves beyond are grey
+OPEN = 12  # findings that are shown unfolded
+MATRIX = 12  # groups that a matrix of pairs is legible for
+EMBEDDED = 12_000_000  # bytes of recordings that go into the page; the rest is linked
+WIDTH, HEIGHT = 1000, 400  # of a chart, in its own units
+MEDIA = {".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif"}
+
+METHOD = f"""
+<p><b>Score.</b> One number for each run: the {{metric}}. A group's runs differ in nothing but the
+seed, unless it says so.</p>
+<p><b>IQM</b>, the interquartile mean, is the mean of the middle half of the scores. Its 95 %
+interval is the percentile interval of {statistics.RESAMPLES:,} bootstrap resamples of the runs,
+stratified by environment (Agarwal et al., <i>Deep Reinforcement Learning at the Edge of the
+Statistical Precipice</i>, 2021). From few seeds it is too narrow.</p>
+<p><b>Probability of improvement</b> is the chance that a run of the one scores more than a run of
+the other, ties counting half. “Better” takes two things: its interval lies above one half, and the
+Mann-Whitney test, corrected for the number of pairs on the environment (Holm 1979), has p &lt; 0.05.
+</p>
+<p><b>More seeds.</b> Noether's formula (1987): as many as would show a difference of the size seen
+here four times in five, if that is the true size.</p>
+<p><b>Curves</b> show training: the mean return of the episodes that ended in each hundredth of the
+steps, averaged over runs, with the 95 % bootstrap interval of that mean. Dashed: some of the runs
+have ended before; it goes on while at least half of them do.</p>
+"""
+
+
+def page(content: dict[str, Any], folder: Path) -> str:
+    """Return the page.
+
+    Args:
+        content: what `comparison.compare` returned.
+        folder: where the page will lie; links are relative to it.
+    """
+    groups, pairs = content["groups"], content["pairs"]
+    sections: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, group in enumerate(groups):
+        sections[tuple(group["envs"])].append(number)
+    environments = list(dict.fromkeys(env for envs in sections for env in envs))
+    agents = list(dict.fromkeys(group["agent"] for group in groups))
+    title = f"{_listed(agents)} on {_listed(environments)}"
+    body = [
+        f'<header><p class="over">gym-loop report</p><h1>{escape(title)}</h1>'
+        f'<p class="soft">{len(content["runs"])} runs in {len(groups)} groups, scored by the '
+        f"{escape(content['metric_is'])}. {datetime.now():%-d %B %Y, %H:%M}.</p>"
+        f"{_contents(sections, content)}</header>"
+    ]
+    if content["warnings"] or content["notes"]:
+        body.append(_warnings(content))
+    for place, (envs, numbers) in enumerate(sections.items()):
+        own = [pair for pair in pairs if pair["groups"][0] in numbers]
+        body.append(_section(f"env-{place}", " and ".join(envs), numbers, groups, own))
+    body += [_films(groups, folder), _configs(content, groups), _runs(content, groups, folder)]
+    method = METHOD.format(metric=escape(content["metric_is"]))
+    body.append(f'<h2 id="method">How to read this</h2>{method}')
+    body.append(f'<footer class="soft">Made by gym-loop {__version__}.</footer>')
+    style, script = (Path(__file__).with_name(f"page.{kind}").read_text() for kind in ("css", "js"))
+    # Only this very script may run, and nothing may be fetched.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+        "img-src data: file: 'self'; media-src data: file: 'self'; base-uri 'none'; "
+        "form-action 'none'"
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n'
+        f"<style>\n{style}</style></head>\n<body><main>\n"
+        + "\n".join(body)
+        + f"\n</main><script>{script}</script></body></html>\n"
+    )
+
+
+def _contents(sections: dict[tuple[str, ...], list[int]], content: dict[str, Any]) -> str:
+    links = [(f"env-{place}", " and ".join(envs)) for place, envs in enumerate(sections)]
+    if any(group["recordings"] for group in content["groups"]):
+        links.append(("recordings", "Recordings"))
+    if content["differences"]:
+        links.append(("configs", "Configs"))
+    links += [("runs", "Runs"), ("method", "How to read this")]
+    return "<nav>" + "".join(f'<a href="#{i}">{escape(n)}</a>' for i, n in links) + "</nav>"
+
+
+def _warnings(content: dict[str, Any]) -> str:
+    items = [*content["notes"], *content["warnings"]]
+    lines = "".join(f"<li>{escape(item)}</li>" for item in items)
+    return f'<div class="card warnings"><h2>Before you read on</h2><ul>{lines}</ul></div>'
+
+
+def _section(
+    anchor: str, env: str, numbers: list[int], groups: list[dict[str, Any]], pairs: list[Any]
+) -> str:
+    """Return what there is to say of one environment."""
+    parts = [f'<section id="{anchor}"><h2>{escape(env)}</h2>']
+    parts += [_findings(pairs), _chart(numbers, groups), _table(numbers, groups)]
+    notes = [(groups[n]["label"], note) for n in numbers for note in groups[n]["notes"]]
+    if notes:
+        lines = "".join(f"<li><b>{escape(name)}</b>: {escape(note)}</li>" for name, note in notes)
+        parts.append(f'<ul class="notes soft">{lines}</ul>')
+    if pairs:
+        parts.append(_pairs(numbers, groups, pairs))
+    return "\n".join([*parts, "</section>"])
+
+
+def _findings(pairs: list[Any]) -> str:
+    """Return a sentence for each pair, those that say something first."""
+    items = []
+    for pair in sorted(pairs, key=lambda pair: pair["better"] is None):
+        kind, verdict = ("", "cannot tell") if pair["better"] is None else ("better", "better")
+        items.append(
+            f'<li class="{kind}"><span class="verdict">{verdict}</span>'
+            f"<span>{escape(pair['sentence'])}</span></li>"
+        )
+    shown = f'<ul class="findings">{"".join(items[:OPEN])}</ul>' if items else ""
+    if len(items) > OPEN:
+        more = f'<ul class="findings">{"".join(items[OPEN:])}</ul>'
+        shown += f"<details><summary>{len(items) - OPEN} more pairs</summary>{more}</details>"
+    return shown
+
+
+def _colour(numbers: list[int], number: int) -> int:
+    return min(numbers.index(number), COLOURS)
+
+
+def _chart(numbers: list[int], groups: list[dict[str, Any]]) -> str:
+    """Return the learning curves."""
+    curves = [(n, groups[n]["curve"]) for n in numbers if groups[n]["curve"]]
+    if not curves:
+        return ""
+    ends = [v for _, c in curves for key in ("mean", "low", "high") for v in c[key] or ()]
+    low, high = min(ends), max(ends)
+    pad = (high - low) * 0.04 or abs(high) * 0.1 or 1.0
+    low, high = low - pad, high + pad
+    right = max(c["steps"][-1] for _, c in curves) or 1.0
+
+    def points(steps: Sequence[float], values: Sequence[float]) -> str:
+        return "L".join(
+            f"{step / right * WIDTH:.1f} {(high - value) / (high - low) * HEIGHT:.1f}"
+            for step, value in zip(steps, values, strict=True)
+        )
+
+    ys = [y for y in ticks(low, high) if low <= y <= high]
+    xs = [x for x in ticks(0, right) if x <= right * 1.001]
+    lines = [
+        f'<line class="grid" x1="0" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        for y in ((high - tick) / (high - low) * HEIGHT for tick in ys)
+    ]
+    lines.append(f'<line class="axis" x1="0" x2="{WIDTH}" y1="{HEIGHT}" y2="{HEIGHT}"/>')
+    for number, curve in reversed(curves):  # the best on top
+        colour, whole = _colour(numbers, number), curve["whole"]
+        steps, mean = curve["steps"], curve["mean"]
+        paths = []
+        if curve["low"] and colour < COLOURS:
+            there = points(steps[:whole], curve["high"])
+            back = points(steps[:whole][::-1], curve["low"][::-1])
+            paths.append(f'<path class="band" d="M{there}L{back}Z"/>')
+        paths.append(f'<path class="mean" d="M{points(steps[:whole], mean[:whole])}"/>')
+        if whole < len(steps):
+            start = max(whole - 1, 0)
+            paths.append(f'<path class="rest" d="M{points(steps[start:], mean[start:])}"/>')
+        lines.append(
+            f'<g class="curve" id="curve-{number}" style="color:var(--c{colour})">'
+            f"{''.join(paths)}</g>"
+        )
+    lines.append(f'<line class="cross" x1="0" x2="0" y1="0" y2="{HEIGHT}"/>')
+    y_labels = "".join(
+        f'<span style="bottom:{(y - low) / (high - low) * 100:.2f}%">{brief(y)}</span>' for y in ys
+    )
+    x_labels = "".join(
+        f'<span{" class=end" if x > right * 0.95 else ""} style="left:{x / right * 100:.2f}%">'
+        f"{brief(x)}{' steps' if x == xs[-1] else ''}</span>"
+        for x in xs
+    )
+    data = {
+        "right": right,
+        "curves": [
+            {
+                "name": groups[n]["label"],
+                "colour": _colour(numbers, n),
+                "steps": c["steps"],
+                "mean": [float(f"{value:.6g}") for value in c["mean"]],
+            }
+            for n, c in curves
+            if _colour(numbers, n) < COLOURS
+        ],
+    }
+    legend = "".join(
+        f'<li data-group="{n}">{_swatch(numbers, n)}{escape(groups[n]["label"])}</li>'
+        for n, _ in curves[:COLOURS]
+    )
+    if len(curves) > COLOURS:
+        others = f"{len(curves) - COLOURS} more"
+        legend += f'<li><i class="swatch" style="color:var(--c8)"></i>{others}</li>'
+    return (
+        f'<div class="card"><div class="chart">'
+        f'<div class="title">Return in training, mean and 95 % interval over seeds</div>'
+        f'<div class="ys">{y_labels}</div>'
+        f'<div class="plot" data-curves="{escape(json.dumps(data))}">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
+        f'aria-label="Learning curves">{"".join(lines)}</svg><div class="tip"></div></div>'
+        f'<div class="xs">{x_labels}</div></div><ul class="legend">{legend}</ul></div>'
+    )
+
+
+def _swatch(numbers: list[int], number: int) -> str:
+    colour = _colour(numbers, number)
+    return f'<i class="swatch" style="color:var(--c{colour})"></i>'
+
+
+def _table(numbers: list[int], groups: list[dict[str, Any]]) -> str:
+    """Return the groups' scores, each interval drawn on one scale for all."""
+    scores = [s for n in numbers for own in groups[n]["scores"].values() for s in own]
+    low, span = (min(scores), (max(scores) - min(scores)) or 1.0) if scores else (0.0, 1.0)
+
+    def at(value: float) -> str:
+        return f"{2 + (value - low) / span * 96:.1f}"
+
+    rows = []
+    for n in numbers:
+        group, interval = groups[n], groups[n]["interval"]
+        drawn = "".join(
+            f'<line class="seed" x1="{at(s)}" x2="{at(s)}" y1="10" y2="10"/>'
+            for own in group["scores"].values()
+            for s in own[:200]
+        )
+        if interval:
+            drawn += f'<line x1="{at(interval[0])}" x2="{at(interval[1])}" y1="10" y2="10"/>'
+        if group["iqm"] is not None:
+            place = at(group["iqm"])
+            drawn += f'<line class="dot" x1="{place}" x2="{place}" y1="10" y2="10"/>'
+        seeds = str(group["seeds"])
+        if group["runs"] != group["seeds"]:
+            seeds += f' <span class="soft">of {group["runs"]} runs</span>'
+        rows.append(
+            f'<tr data-group="{n}"><th scope="row" data-v="{escape(group["label"])}">'
+            f"{_swatch(numbers, n)}{escape(group['name'])}</th>"
+            f'<td class="n" data-v="{group["seeds"]}">{seeds}</td>'
+            f"{_n(group['iqm'])}"
+            f'<td class="n" data-v="{interval[0] if interval else ""}">'
+            f"{f'{figure(interval[0])} to {figure(interval[1])}' if interval else '–'}</td>"
+            f'<td class="range" data-v="{"" if group["iqm"] is None else group["iqm"]}" '
+            f'style="color:var(--c{_colour(numbers, n)})">'
+            f'<svg viewBox="0 0 100 20" preserveAspectRatio="none" aria-hidden="true">{drawn}</svg>'
+            f"</td>{_n(group['median'])}{_n(group['best'])}</tr>"
+        )
+    heads = [("Group", ""), ("Seeds", "n"), ("IQM", "n"), ("95 % interval", "n")]
+    heads += [("Interval and seeds", ""), ("Median", "n"), ("Best", "n")]
+    return _sortable(heads, rows)
+
+
+def _pairs(numbers: list[int], groups: list[dict[str, Any]], pairs: list[Any]) -> str:
+    parts = ["<h3>Pair by pair</h3>"]
+    involved = [n for n in numbers if any(n in pair["groups"] for pair in pairs)]
+    if 2 < len(involved) <= MATRIX:
+        parts.append(_matrix(involved, numbers, groups, pairs))
+    rows = []
+    for pair in pairs:
+        x, y = (groups[number]["label"] for number in pair["groups"])
+        interval, more = pair["interval"], pair["more_seeds"]
+        p = pair["p_corrected"]
+        rows.append(
+            f'<tr><th scope="row">{escape(x)}</th><td class="wide">{escape(y)}</td>'
+            f'<td class="n">{pair["probability"]:.2f}</td>'
+            f'<td class="n" data-v="{interval[0] if interval else ""}">'
+            f"{f'{interval[0]:.2f} to {interval[1]:.2f}' if interval else '–'}</td>"
+            f'<td class="n" data-v="{"" if p is None else p}">{"–" if p is None else f"{p:.2g}"}</td>'
+            f'<td class="n" data-v="{sum(pair["seeds"])}">{pair["seeds"][0]} and '
+            f"{pair['seeds'][1]}</td>"
+            f"<td>{'better' if pair['better'] is not None else 'cannot tell'}</td>"
+            f'<td class="n" data-v="{max(more) if more else ""}">'
+            f"{' and '.join(map(str, dict.fromkeys(more))) if more else '–'}</td></tr>"
+        )
+    heads = [("This", ""), ("against this", ""), ("wins with probability", "n")]
+    heads += [("95 % interval", "n"), ("p, corrected", "n"), ("Seeds", "n"), ("Verdict", "")]
+    parts.append(_sortable([*heads, ("More seeds of each", "n")], rows))
+    return "".join(parts)
+
+
+def _matrix(
+    involved: list[int], numbers: list[int], groups: list[dict[str, Any]], pairs: list[Any]
+) -> str:
+    """Return the probability that the row beats the column; bold where the seeds can tell."""
+    cells: dict[tuple[int, int], tuple[float, bool]] = {}
+    for pair in pairs:
+        x, y = pair["groups"]
+        cells[x, y] = pair["probability"], pair["better"] is not None
+        cells[y, x] = 1 - pair["probability"], pair["better"] is not None
+    head = "".join(f"<th>{_swatch(numbers, n)}{escape(groups[n]['name'])}</th>" for n in involved)
+    rows = []
+    for row in involved:
+        tds = []
+        for column in involved:
+            probability, sure = cells.get((row, column), (math.nan, False))
+            if math.isnan(probability):
+                tds.append("<td></td>")
+                continue
+            colour = "--c0" if probability > 0.5 else "--c1"
+            share = abs(probability - 0.5) * 70
+            text = f"<b>{probability:.2f}</b>" if sure else f"{probability:.2f}"
+            style = f"background:color-mix(in srgb, var({colour}) {share:.0f}%, transparent)"
+            tds.append(f'<td style="{style}">{text}</td>')
+        name = f"{_swatch(numbers, row)}{escape(groups[row]['name'])}"
+        rows.append(f'<tr><th scope="row">{name}</th>{"".join(tds)}</tr>')
+    return (
+        '<p class="soft">Probability that a run of the row scores more than one of the column; '
+        "bold where these seeds can tell.</p>"
+        f'<div class="scroll"><table class="heat"><thead><tr><th></th>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _films(groups: list[dict[str, Any]], folder: Path) -> str:
+    """Return the best and the worst recorded episode of each group, in the page while they fit."""
+    figures, room = [], EMBEDDED
+    for group in groups:
+        files = set()
+        for rank in ("best", "worst"):
+            film = group["recordings"].get(rank)
+            if not film or film["file"] in files:
+                continue
+            files.add(film["file"])
+            file = Path(film["file"])
+            link = _link(file, folder)
+            source = link
+            try:
+                if file.stat().st_size <= room:
+                    data = file.read_bytes()
+                    room -= len(data)
+                    coded = base64.b64encode(data).decode()
+                    source = f"data:{MEDIA[file.suffix]};base64,{coded}"
+            except OSError:
+                pass
+            video = f'<video controls preload="none" src="{source}"></video>'
+            if source != link:
+                video = video.replace('"none"', '"metadata"')
+            shown = f'<img alt="" loading="lazy" src="{source}">' if file.suffix == ".gif" else video
+            figures.append(
+                f"<figure>{shown}<figcaption><b>{escape(group['name'])}</b><br>{rank}: return "
+                f'{figure(film["return"])}, <a href="{link}">{escape(film["what"])}</a>'
+                f"</figcaption></figure>"
+            )
+    if not figures:
+        return ""
+    return f'<h2 id="recordings">Recordings</h2><div class="films">{"".join(figures)}</div>'
+
+
+def _configs(content: dict[str, Any], groups: list[dict[str, Any]]) -> str:
+    """Return the config keys in which groups differ."""
+    differences = content["differences"]
+    if not differences:
+        return ""
+    rows = [
+        f'<tr><th scope="row">{escape(group["name"])}</th>'
+        + "".join(f"<td>{escape(values[place])}</td>" for values in differences.values())
+        + "</tr>"
+        for place, group in enumerate(groups)
+    ]
+    heads = [("Group", ""), *((key, "") for key in differences)]
+    return f'<h2 id="configs">What differs in the configs</h2>{_sortable(heads, rows)}'
+
+
+def _runs(content: dict[str, Any], groups: list[dict[str, Any]], folder: Path) -> str:
+    rows = []
+    for run in content["runs"]:
+        directory = Path(run["directory"])
+        score = run["scores"].get(content["metric"])
+        remark = "; ".join([*([run["error"]] if run["error"] else []), *run["warnings"]])
+        rows.append(
+            f'<tr><th scope="row"><a href="{_link(directory, folder)}/">'
+            f"{escape(short(directory))}</a></th>"
+            f"<td>{'–' if run['group'] is None else escape(groups[run['group']]['name'])}</td>"
+            f'<td class="n">{escape(plain(run["seed"]))}</td>'
+            f'<td><span class="state {escape(run["state"])}">{escape(run["state"])}</span></td>'
+            f'<td class="n" data-v="{run["episodes"]}">{run["episodes"]:,}</td>'
+            f'<td class="n" data-v="{run["steps"]}">{run["steps"]:,}</td>'
+            f'{_n(score)}<td class="wide soft">{escape(remark)}</td></tr>'
+        )
+    heads = [("Run", ""), ("Group", ""), ("Seed", "n"), ("State", ""), ("Episodes", "n")]
+    heads += [("Steps", "n"), (content["metric"].capitalize().replace("_", " "), "n")]
+    return f'<h2 id="runs">Runs</h2>{_sortable([*heads, ("Remarks", "")], rows)}'
+
+
+def _sortable(heads: Iterable[tuple[str, str]], rows: list[str]) -> str:
+    cells = "".join(
+        f'<th scope="col"{f" class={kind}" if kind else ""}>'
+        f'<button type="button">{escape(name)}</button></th>'
+        for name, kind in heads
+    )
+    return (
+        f'<div class="scroll"><table><thead><tr>{cells}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _n(value: float | None) -> str:
+    return f'<td class="n" data-v="{"" if value is None else value}">{figure(value)}</td>'
+
+
+def _link(path: Path, folder: Path) -> str:
+    return escape(quote(os.path.relpath(path.absolute(), folder)))
+
+
+def _listed(names: list[str], most: int = 4) -> str:
+    if len(names) > most:
+        names = [*names[: most - 1], f"{len(names) - most + 1} more"]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Return round numbers from `low` to `high`, about that many."""
+    raw = (high - low) / about
+    size = 10.0 ** math.floor(math.log10(raw))
+    step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= raw * 0.999)
+    first = math.ceil(low / step)
+    return [round(k * step, 12) for k in range(first, math.floor(high / step) + 1)]
+
+
+def brief(value: float) -> str:
+    """Return a number as an axis shows it: 20k, 1.5M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size * (10 if unit == "k" else 1):
+            return f"{value / size:g}{unit}"
+    return f"{value:g}".replace("-", "−")
