@@ -133,7 +133,7 @@ class EventFile:
 
     def _write(self, event: Any) -> None:
         # Unbuffered: a kill loses nothing, and it costs less than what a queue would.
-        record = _record(event.SerializeToString())
+        record = framed(event.SerializeToString())
         try:
             self.file.write(record)  # type: ignore[union-attr]
             self.sizes[self.name] += len(record)
@@ -147,7 +147,7 @@ class EventFile:
         )
 
 
-def _record(data: bytes) -> bytes:
+def framed(data: bytes) -> bytes:
     """Frame an event as TFRecord does: length, its checksum, data, its checksum."""
     length = struct.pack("<Q", len(data))
     return b"".join((length, _masked(length), data, _masked(data)))

@@ -492,7 +492,7 @@ def _judge(pair: dict[str, Any], groups: list[Group]) -> None:
             pair["more_seeds"] = _more(probability, comparisons, seeds)
             sentence += (
                 f" Among {comparisons} comparisons this may be chance; "
-                f"{_said(pair['more_seeds'])} would settle it."
+                f"{_said(pair['more_seeds'], x, y)} would settle it."
             )
     else:
         sentence = (
@@ -505,7 +505,7 @@ def _judge(pair: dict[str, Any], groups: list[Group]) -> None:
             sentence += " Even 10,000 seeds of each would hardly show a difference this small."
         else:
             sentence += (
-                f" If {probability:.2f} is true, {_said(more)} would show it four times in five."
+                f" If {probability:.2f} is true, {_said(more, x, y)} would show it four times in five."
             )
     pair["sentence"] = sentence
 
@@ -519,10 +519,12 @@ def _more(probability: float, comparisons: int, seeds: Sequence[int]) -> list[in
     return more if any(more) else [1, 1]
 
 
-def _said(more: list[int] | None) -> str:
+def _said(more: list[int] | None, x: str, y: str) -> str:
     if more is None:
         return "over 10,000 more seeds of each"
-    return f"{more[0]} more of each" if more[0] == more[1] else f"{more[0]} and {more[1]} more"
+    if more[0] == more[1]:
+        return f"{more[0]} more of each"
+    return " and ".join(f"{n} more of {name}" for n, name in zip(more, (x, y), strict=True) if n)
 
 
 def _run_facts(run: Run, scores: dict[str, float], group: int | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from gym_loop.runs import statistics
 from gym_loop.runs.reading import plain, short
 
 COLOURS = 8  # curves beyond are grey
-OPEN = 12  # findings that are shown unfolded
+OPEN = 10  # findings that are shown unfolded
 MATRIX = 12  # groups that a matrix of pairs is legible for
 EMBEDDED = 12_000_000  # bytes of recordings that go into the page; the rest is linked
 WIDTH, HEIGHT = 1000, 400  # of a chart, in its own units
@@ -59,7 +59,7 @@ def page(content: dict[str, Any], folder: Path) -> str:
     agents = list(dict.fromkeys(group["agent"] for group in groups))
     title = f"{_listed(agents)} on {_listed(environments)}"
     body = [
-        f'<header><p class="over">gym-loop report</p><h1>{escape(title)}</h1>'
+        f'<header><p class="over">gym-loop report</p><h1>{escape(title).replace("-", "&#8209;")}</h1>'
         f'<p class="soft">{len(content["runs"])} runs in {len(groups)} groups, scored by the '
         f"{escape(content['metric_is'])}. {datetime.now():%-d %B %Y, %H:%M}.</p>"
         f"{_contents(sections, content)}</header>"
@@ -113,13 +113,13 @@ def _section(
 ) -> str:
     """Return what there is to say of one environment."""
     parts = [f'<section id="{anchor}"><h2>{escape(env)}</h2>']
-    parts += [_findings(pairs), _chart(numbers, groups), _table(numbers, groups)]
+    parts += [_chart(numbers, groups), _table(numbers, groups)]
     notes = [(groups[n]["label"], note) for n in numbers for note in groups[n]["notes"]]
     if notes:
         lines = "".join(f"<li><b>{escape(name)}</b>: {escape(note)}</li>" for name, note in notes)
         parts.append(f'<ul class="notes soft">{lines}</ul>')
     if pairs:
-        parts.append(_pairs(numbers, groups, pairs))
+        parts += [_findings(pairs), _pairs(numbers, groups, pairs)]
     return "\n".join([*parts, "</section>"])
 
 
@@ -132,7 +132,7 @@ def _findings(pairs: list[Any]) -> str:
             f'<li class="{kind}"><span class="verdict">{verdict}</span>'
             f"<span>{escape(pair['sentence'])}</span></li>"
         )
-    shown = f'<ul class="findings">{"".join(items[:OPEN])}</ul>' if items else ""
+    shown = f'<h3>What these seeds say</h3><ul class="findings">{"".join(items[:OPEN])}</ul>'
     if len(items) > OPEN:
         more = f'<ul class="findings">{"".join(items[OPEN:])}</ul>'
         shown += f"<details><summary>{len(items) - OPEN} more pairs</summary>{more}</details>"
@@ -254,7 +254,7 @@ def _table(numbers: list[int], groups: list[dict[str, Any]]) -> str:
             seeds += f' <span class="soft">of {group["runs"]} runs</span>'
         rows.append(
             f'<tr data-group="{n}"><th scope="row" data-v="{escape(group["label"])}">'
-            f"{_swatch(numbers, n)}{escape(group['name'])}</th>"
+            f"{_swatch(numbers, n)}{escape(group['label'])}</th>"
             f'<td class="n" data-v="{group["seeds"]}">{seeds}</td>'
             f"{_n(group['iqm'])}"
             f'<td class="n" data-v="{interval[0] if interval else ""}">'
@@ -270,7 +270,7 @@ def _table(numbers: list[int], groups: list[dict[str, Any]]) -> str:
 
 
 def _pairs(numbers: list[int], groups: list[dict[str, Any]], pairs: list[Any]) -> str:
-    parts = ["<h3>Pair by pair</h3>"]
+    parts = []
     involved = [n for n in numbers if any(n in pair["groups"] for pair in pairs)]
     if 2 < len(involved) <= MATRIX:
         parts.append(_matrix(involved, numbers, groups, pairs))
@@ -280,7 +280,7 @@ def _pairs(numbers: list[int], groups: list[dict[str, Any]], pairs: list[Any]) -
         interval, more = pair["interval"], pair["more_seeds"]
         p = pair["p_corrected"]
         rows.append(
-            f'<tr><th scope="row">{escape(x)}</th><td class="wide">{escape(y)}</td>'
+            f'<tr><th scope="row">{escape(x)}</th><td class="mid">{escape(y)}</td>'
             f'<td class="n">{pair["probability"]:.2f}</td>'
             f'<td class="n" data-v="{interval[0] if interval else ""}">'
             f"{f'{interval[0]:.2f} to {interval[1]:.2f}' if interval else '–'}</td>"
@@ -293,7 +293,8 @@ def _pairs(numbers: list[int], groups: list[dict[str, Any]], pairs: list[Any]) -
         )
     heads = [("This", ""), ("against this", ""), ("wins with probability", "n")]
     heads += [("95 % interval", "n"), ("p, corrected", "n"), ("Seeds", "n"), ("Verdict", "")]
-    parts.append(_sortable([*heads, ("More seeds of each", "n")], rows))
+    table = _sortable([*heads, ("More seeds of each", "n")], rows)
+    parts.append(f"<details><summary>The figures on each pair</summary>{table}</details>")
     return "".join(parts)
 
 
@@ -306,7 +307,7 @@ def _matrix(
         x, y = pair["groups"]
         cells[x, y] = pair["probability"], pair["better"] is not None
         cells[y, x] = 1 - pair["probability"], pair["better"] is not None
-    head = "".join(f"<th>{_swatch(numbers, n)}{escape(groups[n]['name'])}</th>" for n in involved)
+    head = "".join(f"<th>{_swatch(numbers, n)}{escape(groups[n]['label'])}</th>" for n in involved)
     rows = []
     for row in involved:
         tds = []
@@ -320,10 +321,10 @@ def _matrix(
             text = f"<b>{probability:.2f}</b>" if sure else f"{probability:.2f}"
             style = f"background:color-mix(in srgb, var({colour}) {share:.0f}%, transparent)"
             tds.append(f'<td style="{style}">{text}</td>')
-        name = f"{_swatch(numbers, row)}{escape(groups[row]['name'])}"
+        name = f"{_swatch(numbers, row)}{escape(groups[row]['label'])}"
         rows.append(f'<tr><th scope="row">{name}</th>{"".join(tds)}</tr>')
     return (
-        '<p class="soft">Probability that a run of the row scores more than one of the column; '
+        '<h3>Pair by pair</h3><p class="soft">Probability that a run of the row scores more than one of the column; '
         "bold where these seeds can tell.</p>"
         f'<div class="scroll"><table class="heat"><thead><tr><th></th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"

@@ -1,0 +1,85 @@
+"""A row in TensorBoard's HPARAMS tab for each run: its config and its final evaluation."""
+
+import logging
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from gym_loop.observers import Observer
+from gym_loop.observers.tensorboard import PREFIX, framed
+from gym_loop.runs import files, reading
+
+SUFFIX = ".hparams"
+METRIC = "evaluation"
+SHOWN = ("agent", "env", "loop", "seed")  # what of the config can change a result
+
+
+class HParams(Observer):
+    """Writes one event file into the run's directory when the run ends.
+
+    In the directory itself, so that the tab calls the row what the run is called. The hyperparameters
+    are the config's leaves by their dotted keys: numbers and booleans as such, the rest as text.
+    """
+
+    def __init__(self) -> None:
+        self.config: Any = {}
+        self.began = time.time()
+        self.loop: Any = None
+
+    def open(self, cfg: Any, directory: Path) -> None:
+        """Remember the config."""
+        self.config = OmegaConf.to_container(cfg, resolve=True)
+
+    def begin(self, loop: Any) -> None:
+        """Remember the loop."""
+        self.loop = loop
+
+    def close(self, error: BaseException | None) -> None:
+        """Write the row, in place of what an earlier launch of this run has written."""
+        if self.loop is None or self.loop.stop or isinstance(error, SystemExit | KeyboardInterrupt):
+            return
+        now = time.time()
+        name = f"{PREFIX}{int(now):010d}.{socket.gethostname()}.{os.getpid()}{SUFFIX}"
+        directory = self.loop.directory
+        try:
+            for old in directory.glob(f"{PREFIX}*{SUFFIX}"):
+                old.unlink()
+            files.write(directory / name, b"".join(map(framed, self._events(now, error))))
+        except OSError as failure:
+            logging.getLogger(__name__).warning("%s", files.disk_full(failure, directory))
+
+    def _events(self, now: float, error: BaseException | None) -> list[bytes]:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.types_pb2 import DT_FLOAT
+        from tensorboard.plugins.hparams import plugin_data_pb2
+        from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
+
+        start, end = plugin_data_pb2.HParamsPluginData(), plugin_data_pb2.HParamsPluginData()
+        start.session_start_info.start_time_secs = self.began
+        leaves = reading.flat({key: self.config[key] for key in SHOWN if key in self.config})
+        for key, value in leaves.items():
+            field = start.session_start_info.hparams[key]
+            if isinstance(value, bool):
+                field.bool_value = value
+            elif isinstance(value, int | float):
+                field.number_value = value
+            else:
+                field.string_value = reading.shown(value)
+        end.session_end_info.end_time_secs = now
+        end.session_end_info.status = STATUS_FAILURE if error else STATUS_SUCCESS
+        version = Event(wall_time=now, file_version="brain.Event:2")
+        event = Event(wall_time=now)
+        for tag, data in (("session_start_info", start), ("session_end_info", end)):
+            value = event.summary.value.add(tag=f"_hparams_/{tag}")
+            value.metadata.plugin_data.plugin_name = "hparams"
+            value.metadata.plugin_data.content = data.SerializeToString()
+            value.tensor.dtype = DT_FLOAT
+            value.tensor.tensor_shape.dim.add(size=0)
+        metric = Event(wall_time=now, step=self.loop.steps)
+        if self.loop.result is not None:
+            metric.summary.value.add(tag=METRIC, simple_value=self.loop.result)
+        return [message.SerializeToString() for message in (version, event, metric)]
