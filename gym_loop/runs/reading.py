@@ -22,7 +22,7 @@ DEFAULT = ("outputs", "multirun")  # where launches and sweeps leave their runs
 # A directory that holds one of these is a run's, even when its run.json is gone.
 MARKS = {manifest.NAME, "episodes.csv", "evaluations.csv", "checkpoints"}
 WINDOW = 100  # episodes whose returns are averaged, as in the progress bar
-TAIL = 96 * WINDOW  # bytes that hold that many rows, nearly always
+TAIL = 96 * WINDOW  # bytes that hold that many rows
 SILENCE = 600.0  # seconds without a sign of life after which a run elsewhere counts as dead
 SLOW = 10  # ... or this many of its usual episodes, if that is longer
 
@@ -246,7 +246,7 @@ class Run:
     def last_rows(self) -> list[Row]:
         """The last rows of episodes.csv, at most 100."""
         names = ("episode", "steps", "return", "seconds")
-        return self._tail("episodes.csv", names, TAIL)[-WINDOW:]
+        return self._tail("episodes.csv", names, TAIL, WINDOW)
 
     @cached_property
     def last_evaluation(self) -> list[Row]:
@@ -298,8 +298,10 @@ class Run:
         except OSError:
             return 0
 
-    def _tail(self, file: str, names: Sequence[str], size: int) -> list[Row]:
-        """Return the rows in the last `size` bytes of a CSV file."""
+    def _tail(
+        self, file: str, names: Sequence[str], size: int, most: int | None = None
+    ) -> list[Row]:
+        """Return the rows in the last `size` bytes of a CSV file, the last `most` of them."""
         try:
             with open(self.directory / file, "rb") as table:
                 header = table.readline(1000).decode("ascii", "replace").strip().split(",")
@@ -316,6 +318,7 @@ class Run:
             self._warn(f"{file} has no columns {', '.join(names)}")
             return []
         whole = lines[1:-1]  # the first line is the header, or cut where we began to read
+        whole = whole[-most:] if most else whole
         # A row that is being written, or was when the process died, is no damage.
         if lines[-1] and self.manifest.get("state") != "running":
             self._warn(f"{file}: the last row is cut")
