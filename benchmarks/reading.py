@@ -39,7 +39,9 @@ def main() -> None:
             group, seed = divmod(number, 10)
             size = {"step_size": 0.01 * (group // 10 + 1)}
             env = f"Env{group % 10}-v0"
-            write_run(runs / str(number), "ars", env, seed, episodes=options.episodes, parameters=size)
+            write_run(
+                runs / str(number), "ars", env, seed, episodes=options.episodes, parameters=size
+            )
         module = [sys.executable, "-m", "gym_loop"]
         commands = {
             "numpy.loadtxt": [sys.executable, "-c", RIVAL, str(runs)],

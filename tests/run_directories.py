@@ -35,8 +35,10 @@ def write_run(
     steps = lengths.cumsum()
     if episodes:
         rows = (
-            f"{k},{steps[k]},{lengths[k]},{float(returns[k])!r},1,0,{seed + k},{steps[k] / 5000:.6f}\n"
-            for k in range(episodes)
+            f"{k},{step},{length},{value!r},1,0,{seed + k},{step / 5000:.6f}\n"
+            for k, (step, length, value) in enumerate(
+                zip(steps.tolist(), lengths.tolist(), returns.tolist(), strict=True)
+            )
         )
         (directory / "episodes.csv").write_text(HEADER + "".join(rows))
     total = int(steps[-1]) if episodes else 0

@@ -86,8 +86,10 @@ def parting(first: Run, second: Run, table: str) -> dict[str, Any]:
     places = [[header.index(name) for name in shared] for header, _ in tables]
     found: dict[str, Any] = {"rows": [len(one), len(two)], "from": None, "values": {}}
     for number, (a, b) in enumerate(zip(one, two, strict=False)):
-        cells = [[row[p] if p < len(row) else "" for p in own] for row, own in
-                 zip((a, b), places, strict=True)]
+        cells = [
+            [row[p] if p < len(row) else "" for p in own]
+            for row, own in zip((a, b), places, strict=True)
+        ]
         if cells[0] != cells[1]:
             found["from"] = number
             found["values"] = {
@@ -129,7 +131,9 @@ def lines(found: dict[str, Any], names: list[str]) -> list[str]:
         elif rows[0] == rows[1]:
             text.append(f"{what}: the same in all {rows[0]} episodes")
         else:
-            text.append(f"{what}: the same in all {min(rows)} that both have ({rows[0]} and {rows[1]})")
+            text.append(
+                f"{what}: the same in all {min(rows)} that both have ({rows[0]} and {rows[1]})"
+            )
     return text
 
 

@@ -142,7 +142,7 @@ def facts(run: Run) -> dict[str, Any]:
 
 
 def table(runs: list[Run], columns: int | None) -> list[str]:
-    """Return the lines of the table, cut to `columns` characters; None: neither cut nor coloured."""
+    """Return the table's lines, cut to `columns` characters; None: neither cut nor coloured."""
     shared = [set(run.overrides.items()) for run in runs]
     common = set.intersection(*shared) if len(runs) > 1 else set()
     rows = []
@@ -170,7 +170,9 @@ def table(runs: list[Run], columns: int | None) -> list[str]:
                 "error": (run.error or "") if run.state == "failed" else "",
             }
         )
-    names = [n for n in rows[0] if n not in ("overrides", "left", "error") or any(r[n] for r in rows)]
+    names = [
+        n for n in rows[0] if n not in ("overrides", "left", "error") or any(r[n] for r in rows)
+    ]
     sizes = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
     if columns:
         fit(sizes, columns - 2 * (len(names) - 1))

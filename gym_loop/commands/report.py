@@ -39,9 +39,7 @@ def report(
     try:
         import scipy  # noqa: F401
     except ImportError:
-        raise Mistake(
-            'gym-loop report needs SciPy: pip install "gym-loop[report]"'
-        ) from None
+        raise Mistake('gym-loop report needs SciPy: pip install "gym-loop[report]"') from None
     from gym_loop.reports import comparison
     from gym_loop.runs import reading
 

@@ -21,8 +21,9 @@ SHOWN = ("agent", "env", "loop", "seed")  # what of the config can change a resu
 class HParams(Observer):
     """Writes one event file into the run's directory when the run ends.
 
-    In the directory itself, so that the tab calls the row what the run is called. The hyperparameters
-    are the config's leaves by their dotted keys: numbers and booleans as such, the rest as text.
+    In the directory itself, so that the tab calls the row what the run is called. The
+    hyperparameters are the config's leaves by their dotted keys: numbers and booleans as such, the
+    rest as text.
     """
 
     def __init__(self) -> None:

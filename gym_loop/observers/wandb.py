@@ -22,9 +22,7 @@ class Wandb(Observer):
         options: whatever else `wandb.init` takes: `entity`, `group`, `tags`, ...
     """
 
-    def __init__(
-        self, project: str = "gym-loop", mode: str | None = None, **options: Any
-    ) -> None:
+    def __init__(self, project: str = "gym-loop", mode: str | None = None, **options: Any) -> None:
         self.options = {"project": project, "mode": mode, **options}
         self.id: str | None = None
         self.run: Any = None

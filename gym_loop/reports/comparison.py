@@ -121,7 +121,11 @@ def compare(
         "pairs": pairs,
         "differences": _differences(groups),
         "runs": [
-            *(_run_facts(m.run, m.scores, place) for place, g in enumerate(groups) for m in g.members),
+            *(
+                _run_facts(m.run, m.scores, place)
+                for place, g in enumerate(groups)
+                for m in g.members
+            ),
             *(_run_facts(run, {}, None) for run in runs if not run.config),
         ],
         "notes": [*notes, *left_out],
@@ -146,9 +150,9 @@ def _group(members: list[Member], by: Sequence[str]) -> list[Group]:
             raise Mistake(f"--by {key}: no run has it in its config{nearest(key, known)}")
     groups: dict[tuple[str, ...], list[Member]] = defaultdict(list)
     for member in members:
-        key = tuple(_value(member, name) for name in by) if by else (member.identity,)
-        groups[key].append(member)
-    return [Group(members) for members in groups.values()]
+        values = tuple(_value(member, key) for key in by) if by else (member.identity,)
+        groups[values].append(member)
+    return [Group(own) for own in groups.values()]
 
 
 def _value(member: Member, key: str) -> str:
@@ -204,7 +208,9 @@ def _recordings(
         ("record_dir", "episode_records", "training episode"),
         ("eval_record_dir", "eval_records", "evaluation episode"),
     ):
-        folder = run.directory / str((loop if isinstance(loop, dict) else {}).get(parameter, default))
+        folder = run.directory / str(
+            (loop if isinstance(loop, dict) else {}).get(parameter, default)
+        )
         found = {}
         for file in sorted(folder.glob("episode-*")) if folder.is_dir() else ():
             if match := RECORDING.fullmatch(file.name):
@@ -284,6 +290,7 @@ def _select(group: Group, metric: str, unfinished: bool) -> None:
                 f"seed {plain(seed)} was run {len(repeats)} times: the newest counts"
                 + (differ if len(scores) > 1 else "")
             )
+    group.scored.sort(key=lambda member: (isinstance(member.run.seed, str), member.run.seed or 0))
     for env in sorted({member.run.env for member in group.scored}):
         own = [m.scores[metric] for m in group.scored if m.run.env == env]
         group.scores[env] = np.array(own)
@@ -298,7 +305,9 @@ def _note(group: Group) -> None:
     git = [member.run.manifest.get("git") for member in group.scored]
     commits = {plain(g.get("commit"))[:10] for g in git if isinstance(g, dict)}
     if len(commits) > 1:
-        group.notes.append(f"its runs come from {len(commits)} commits: {', '.join(sorted(commits))}")
+        group.notes.append(
+            f"its runs come from {len(commits)} commits: {', '.join(sorted(commits))}"
+        )
     fewest = min(map(len, group.strata), default=0)
     if fewest == 1:
         group.notes.append("one seed only: no interval, and nothing to tell it apart by")
@@ -390,8 +399,8 @@ def _curve(group: Group) -> dict[str, Any] | None:
     As long as every run goes on; then, from `whole` on, the mean of those that do while they are
     at least half. None for a group of several environments, whose returns have no common scale.
     """
-    members = [m for m in group.scored or group.members if m.curve is not None]
-    curves = np.array([m.curve for m in members if not np.isnan(m.curve).all()])
+    own = [m.curve for m in group.scored or group.members if m.curve is not None]
+    curves = np.array([curve for curve in own if not np.isnan(curve).all()])
     if len(group.envs) > 1 or not len(curves):
         return None
     going = (~np.isnan(curves)).sum(axis=0)
@@ -504,9 +513,8 @@ def _judge(pair: dict[str, Any], groups: list[Group]) -> None:
         elif more is None:
             sentence += " Even 10,000 seeds of each would hardly show a difference this small."
         else:
-            sentence += (
-                f" If {probability:.2f} is true, {_said(more, x, y)} would show it four times in five."
-            )
+            seen = f"{_said(more, x, y)} would show it four times in five"
+            sentence += f" If {probability:.2f} is true, {seen}."
     pair["sentence"] = sentence
 
 

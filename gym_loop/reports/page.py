@@ -34,8 +34,8 @@ stratified by environment (Agarwal et al., <i>Deep Reinforcement Learning at the
 Statistical Precipice</i>, 2021). From few seeds it is too narrow.</p>
 <p><b>Probability of improvement</b> is the chance that a run of the one scores more than a run of
 the other, ties counting half. “Better” takes two things: its interval lies above one half, and the
-Mann-Whitney test, corrected for the number of pairs on the environment (Holm 1979), has p &lt; 0.05.
-</p>
+Mann-Whitney test has p &lt; 0.05. Of many pairs some come out so by chance: where p, corrected for
+the number of pairs on the environment (Holm 1979), is not below 0.05, the sentence says so.</p>
 <p><b>More seeds.</b> Noether's formula (1987): as many as would show a difference of the size seen
 here four times in five, if that is the true size.</p>
 <p><b>Curves</b> show training: the mean return of the episodes that ended in each hundredth of the
@@ -58,8 +58,9 @@ def page(content: dict[str, Any], folder: Path) -> str:
     environments = list(dict.fromkeys(env for envs in sections for env in envs))
     agents = list(dict.fromkeys(group["agent"] for group in groups))
     title = f"{_listed(agents)} on {_listed(environments)}"
+    heading = escape(title).replace("-", "&#8209;")  # a line is not broken there
     body = [
-        f'<header><p class="over">gym-loop report</p><h1>{escape(title).replace("-", "&#8209;")}</h1>'
+        f'<header><p class="over">gym-loop report</p><h1>{heading}</h1>'
         f'<p class="soft">{len(content["runs"])} runs in {len(groups)} groups, scored by the '
         f"{escape(content['metric_is'])}. {datetime.now():%-d %B %Y, %H:%M}.</p>"
         f"{_contents(sections, content)}</header>"
@@ -279,12 +280,13 @@ def _pairs(numbers: list[int], groups: list[dict[str, Any]], pairs: list[Any]) -
         x, y = (groups[number]["label"] for number in pair["groups"])
         interval, more = pair["interval"], pair["more_seeds"]
         p = pair["p_corrected"]
+        shown_p = "–" if p is None else f"{p:.2g}"
         rows.append(
             f'<tr><th scope="row">{escape(x)}</th><td class="mid">{escape(y)}</td>'
             f'<td class="n">{pair["probability"]:.2f}</td>'
             f'<td class="n" data-v="{interval[0] if interval else ""}">'
             f"{f'{interval[0]:.2f} to {interval[1]:.2f}' if interval else '–'}</td>"
-            f'<td class="n" data-v="{"" if p is None else p}">{"–" if p is None else f"{p:.2g}"}</td>'
+            f'<td class="n" data-v="{"" if p is None else p}">{shown_p}</td>'
             f'<td class="n" data-v="{sum(pair["seeds"])}">{pair["seeds"][0]} and '
             f"{pair['seeds'][1]}</td>"
             f"<td>{'better' if pair['better'] is not None else 'cannot tell'}</td>"
@@ -324,8 +326,8 @@ def _matrix(
         name = f"{_swatch(numbers, row)}{escape(groups[row]['label'])}"
         rows.append(f'<tr><th scope="row">{name}</th>{"".join(tds)}</tr>')
     return (
-        '<h3>Pair by pair</h3><p class="soft">Probability that a run of the row scores more than one of the column; '
-        "bold where these seeds can tell.</p>"
+        '<h3>Pair by pair</h3><p class="soft">Probability that a run of the row scores more than '
+        "one of the column; bold where these seeds can tell.</p>"
         f'<div class="scroll"><table class="heat"><thead><tr><th></th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
@@ -355,7 +357,9 @@ def _films(groups: list[dict[str, Any]], folder: Path) -> str:
             video = f'<video controls preload="none" src="{source}"></video>'
             if source != link:
                 video = video.replace('"none"', '"metadata"')
-            shown = f'<img alt="" loading="lazy" src="{source}">' if file.suffix == ".gif" else video
+            shown = (
+                f'<img alt="" loading="lazy" src="{source}">' if file.suffix == ".gif" else video
+            )
             figures.append(
                 f"<figure>{shown}<figcaption><b>{escape(group['name'])}</b><br>{rank}: return "
                 f'{figure(film["return"])}, <a href="{link}">{escape(film["what"])}</a>'

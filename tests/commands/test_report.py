@@ -1,0 +1,325 @@
+import csv
+import json
+import os
+
+import numpy as np
+import pytest
+
+pytest.importorskip("scipy", reason='needs the extra: pip install "gym-loop[report]"')
+
+from gym_loop.commands.report import main
+from gym_loop.mistake import Mistake
+from tests.run_directories import EVALUATION, write_run
+
+
+def edit(directory, **changes):
+    content = json.loads((directory / "run.json").read_text())
+    (directory / "run.json").write_text(json.dumps(content | changes))
+
+
+def score(directory, value):
+    """Let a run's final evaluation come to `value`."""
+    (directory / "evaluations.csv").write_text(f"{EVALUATION}0,50,100,10,{value},1,0,0,1.0\n")
+    edit(directory, result=value)
+    return directory
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """A function that writes runs with these scores, one for each seed."""
+
+    def write(agent, scores, env="CartPole-v1", **more):
+        folder = tmp_path / "multirun" / f"{agent}-{env}-{len(more.get('parameters') or {})}"
+        return [
+            score(write_run(folder / str(seed), agent, env, seed, **more), value)
+            for seed, value in enumerate(scores)
+        ]
+
+    return write
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch, capsys):
+    """Run the command within this process; return what it prints, and its warnings."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        main(list(words))
+        return capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def report(told):
+    return lambda *words: json.loads(told("--json", *words).out)
+
+
+@pytest.fixture
+def mistake(told):
+    """Return the one line that tells of a mistake."""
+
+    def run(*words):
+        with pytest.raises(Mistake) as raised:
+            told(*words)
+        return raised.value.message
+
+    return run
+
+
+def test_runs_that_differ_in_nothing_but_the_seed_are_one_group(sweep, report):
+    sweep("ars", [1, 2, 3], parameters={"a": 1})
+    sweep("ars", [4, 5, 6, 7], parameters={"a": 2, "b": 3})
+    sweep("dqn", [8, 9])
+    groups = {group["name"]: group for group in report()["groups"]}
+    assert {name: group["seeds"] for name, group in groups.items()} == {
+        "ars CartPole-v1 agent.a=1": 3,
+        "ars CartPole-v1 agent.a=2 agent.b=3": 4,
+        "dqn CartPole-v1": 2,
+    }
+    assert groups["dqn CartPole-v1"]["scores"] == {"CartPole-v1": [8, 9]}
+
+
+def test_what_is_kept_of_a_run_makes_no_group_of_its_own(sweep, report):
+    first, second, _ = sweep("ars", [1, 2, 3])
+    for directory, loop in ((first, {"record": True}), (second, {"keep_checkpoints": 9})):
+        config = json.loads((directory / "run.json").read_text())["config"]
+        config["loop"] |= loop
+        config["observers"] = {"wandb": {"project": "mine"}}
+        edit(directory, config=config)
+    (group,) = report()["groups"]
+    assert group["seeds"] == 3
+
+
+def test_a_group_has_its_figures(sweep, report):
+    sweep("ars", [1, 2, 3, 4, 5, 6, 7, 100])
+    (group,) = report()["groups"]
+    assert group["iqm"] == pytest.approx(4.5)  # of 3, 4, 5, 6
+    assert group["median"] == pytest.approx(4.5)
+    assert group["best"] == 100
+    low, high = group["interval"]
+    assert 1 < low < 4.5 < high <= 100
+
+
+def test_better_is_said_only_where_the_seeds_can_tell(sweep, report):
+    sweep("good", [10, 11, 12, 13, 14])
+    sweep("same", [9.5, 10.5, 11.5, 12.5, 14.5])
+    sweep("bad", [1, 2, 3, 4, 5])
+    content = report()
+    names = [group["agent"] for group in content["groups"]]
+    pairs = {frozenset(names[place] for place in pair["groups"]): pair for pair in content["pairs"]}
+    assert len(pairs) == 3
+    clear = pairs[frozenset(("good", "bad"))]
+    assert names[clear["better"]] == "good"
+    assert clear["probability"] == 1
+    assert "good is better than bad on CartPole-v1" in clear["sentence"]
+    open_ = pairs[frozenset(("good", "same"))]
+    assert open_["better"] is None
+    assert "cannot tell" in open_["sentence"]
+    assert min(open_["more_seeds"]) > 100
+    assert f"{open_['more_seeds'][0]} more" in open_["sentence"]
+
+
+def test_a_find_among_many_pairs_is_said_to_be_perhaps_chance(sweep, report):
+    for number in range(6):
+        sweep(f"a{number}", np.array([0, 1, 2, 3, 4]) + 0.01 * number)
+    sweep("low", [-2, -3, -4, -5])
+    content = report()
+    found = [pair for pair in content["pairs"] if pair["better"] is not None]
+    assert found
+    for pair in found:
+        assert pair["p"] < 0.05
+        assert pair["p_corrected"] > 0.05
+        assert "Among 21 comparisons this may be chance" in pair["sentence"]
+
+
+def test_groups_of_different_environments_are_not_compared(sweep, report, told):
+    sweep("ars", [1, 2, 3], env="CartPole-v1")
+    sweep("dqn", [1, 2, 3], env="Pendulum-v1")
+    assert report()["pairs"] == []
+    assert "nothing to compare" in told().out
+
+
+def test_one_seed_is_reported_without_an_interval(sweep, report, told):
+    sweep("ars", [7])
+    sweep("dqn", [8])
+    content = report()
+    assert [group["interval"] for group in content["groups"]] == [None, None]
+    assert [group["iqm"] for group in content["groups"]] == [8, 7]
+    text = told().out
+    assert "one seed only: no interval" in text
+    assert "at least 4 of each are needed" in text
+
+
+def test_the_curve_is_the_mean_over_seeds_on_a_common_grid(sweep, report):
+    directories = sweep("ars", [1, 2])
+    for level, directory in enumerate(directories):
+        rows = [f"{k},{10 * (k + 1)},10,{level * 10.0},1,0,0,1.0" for k in range(100 + 50 * level)]
+        header = "episode,steps,length,return,terminated,truncated,seed,seconds"
+        (directory / "episodes.csv").write_text("\n".join([header, *rows, ""]))
+        edit(directory, steps=10 * len(rows), episodes=len(rows))
+    (group,) = report()["groups"]
+    curve = group["curve"]
+    assert curve["steps"][-1] == 1500
+    whole = curve["whole"]
+    assert curve["steps"][whole - 1] == pytest.approx(1000, abs=15)
+    assert set(curve["mean"][:whole]) == {5}  # of 0 and 10
+    assert set(curve["mean"][whole:]) == {10}  # the one that goes on
+    assert len(curve["low"]) == len(curve["high"]) == whole
+    assert all(
+        0 <= low <= 5 <= high <= 10 for low, high in zip(curve["low"], curve["high"], strict=True)
+    )
+
+
+def test_runs_that_have_not_finished_are_left_out_and_counted(sweep, report):
+    runs = sweep("ars", [1, 2, 3, 4])
+    edit(runs[0], state="failed")
+    edit(runs[1], state="running")
+    content = report()
+    assert content["groups"][0]["scores"] == {"CartPole-v1": [3, 4]}
+    assert content["groups"][0]["notes"][0] == "2 of 4 runs not scored: 1 failed, 1 dead"
+    assert report("--unfinished")["groups"][0]["seeds"] == 4
+
+
+def test_a_seed_that_was_run_twice_counts_once(sweep, report):
+    runs = sweep("ars", [1, 2, 3])
+    config = json.loads((runs[2] / "run.json").read_text())["config"]
+    config["seed"] = 1
+    edit(runs[2], config=config, start="2026-11-23T08:00:00+00:00")
+    (group,) = report()["groups"]
+    assert group["scores"] == {"CartPole-v1": [1, 3]}
+    assert "seed 1 was run 2 times" in group["notes"][0]
+    assert "the results differ" in group["notes"][0]
+
+
+def test_runs_of_several_commits_are_noted(sweep, report):
+    runs = sweep("ars", [1, 2, 3, 4, 5])
+    edit(runs[0], git={"commit": "aaaaaaaaaaaaaaaa", "dirty": False})
+    (group,) = report()["groups"]
+    assert any("2 commits" in note for note in group["notes"])
+
+
+def test_by_agent_pools_environments_as_strata_on_one_scale(sweep, report):
+    for env, scale in (("CartPole-v1", 1), ("Pendulum-v1", -1000)):
+        sweep("ars", scale * np.array([5.0, 6.0, 7.0]), env=env)
+        sweep("dqn", scale * np.array([1.0, 2.0, 3.0]), env=env)
+    content = report("--by", "agent")
+    assert [group["name"] for group in content["groups"]] == ["ars", "dqn"]
+    assert content["rescaled"]
+    values = [v for group in content["groups"] for own in group["scores"].values() for v in own]
+    assert (min(values), max(values)) == (0, 1)
+    (pair,) = content["pairs"]
+    assert pair["envs"] == ["CartPole-v1", "Pendulum-v1"]
+    assert pair["probability"] == 0.5  # better on the one, worse on the other
+    finer = report("--by", "agent,env")
+    assert len(finer["groups"]) == 4
+    assert len(finer["pairs"]) == 2
+
+
+def test_by_a_config_key_groups_by_its_value(sweep, report):
+    sweep("ars", [1, 2], parameters={"a": 1})
+    sweep("ars", [3, 4], parameters={"a": 2, "b": 1})
+    sweep("dqn", [5, 6])
+    names = {group["name"] for group in report("--by", "agent.a")["groups"]}
+    assert names == {"agent.a=1", "agent.a=2", "agent.a=–"}
+
+
+def test_other_metrics_come_from_the_episodes(sweep, report):
+    (directory,) = sweep("ars", [1])
+    with open(directory / "episodes.csv") as file:
+        returns = [float(row["return"]) for row in csv.DictReader(file)]
+    for metric, expected in (
+        *(("return", np.mean(returns)), ("mean", np.mean(returns)), ("best", max(returns))),
+        ("steps_per_second", 5000),
+    ):
+        (group,) = report("--metric", metric)["groups"]
+        assert group["iqm"] == pytest.approx(expected, rel=1e-3), metric
+
+
+def test_the_training_return_is_taken_when_not_every_group_was_evaluated(sweep, report):
+    sweep("ars", [1, 2])
+    for directory in sweep("dqn", [1, 2]):
+        (directory / "evaluations.csv").unlink()
+        edit(directory, result=None)
+    content = report()
+    assert content["metric"] == "return"
+    assert "not every group has an evaluation" in content["notes"][0]
+    content = report("--metric", "evaluation")
+    assert content["groups"][-1]["notes"][0] == "2 of 2 runs not scored: 2 without evaluation"
+
+
+def test_damaged_directories_are_warned_of_and_the_rest_is_reported(sweep, told, cli, tmp_path):
+    runs = sweep("ars", [1, 2, 3, 4])
+    (runs[0] / "run.json").write_text("")
+    os.truncate(runs[1] / "episodes.csv", 700)
+    (runs[2] / ".hydra").rmdir()
+    content = json.loads(told("--json", "--html", "page.html").out)
+    assert content["groups"][0]["scores"] == {"CartPole-v1": [2, 3, 4]}
+    assert {line.partition(": ")[2] for line in content["warnings"]} == {
+        "run.json is empty",
+        "episodes.csv: the last row is cut",
+        "no .hydra: Hydra's own record of the config is missing",
+    }
+    page = (tmp_path / "page.html").read_text()
+    assert all(line in page for line in ("run.json is empty", "the last row is cut"))
+    done = cli("report")
+    assert done.returncode == 0
+    assert done.stderr.count("warning: ") == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["empty"], "no runs found in empty"),
+        (["multirun", "--metric", "retrun"], "no metric 'retrun'; did you mean 'return'?"),
+        (["multirun", "--by", "agnet"], "did you mean 'agent'?"),
+        (["multirun", "--by", "agent.stepsize"], "did you mean 'agent.step_size'?"),
+        (["multirun", "--html", "nowhere/page.html"], "cannot write nowhere/page.html"),
+        (["multirun", "--htm", "page.html"], "did you mean '--html'?"),
+    ],
+)
+def test_a_mistake_is_one_line_that_helps(mistake, sweep, tmp_path, words, line):
+    sweep("ars", [1, 2], parameters={"step_size": 1})
+    (tmp_path / "empty").mkdir()
+    assert line in mistake(*words)
+
+
+def test_runs_without_a_common_metric_are_a_mistake(cli, mistake, sweep):
+    for directory in sweep("ars", [1, 2]):
+        (directory / "episodes.csv").unlink()
+        edit(directory, steps=0, episodes=0)
+    for directory in sweep("dqn", [1, 2]):
+        (directory / "evaluations.csv").unlink()
+        edit(directory, result=None)
+    done = cli("report")
+    assert done.returncode == 2
+    assert "no metric in common: of 2 groups, evaluation in 1, return in 1" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    line = mistake("multirun/dqn-CartPole-v1-0", "--metric", "evaluation")
+    assert "no run has the metric 'evaluation'; they have: return, mean, best" in line
+
+
+def test_runs_none_of_which_has_finished_are_a_mistake_that_says_what_to_do(mistake, sweep):
+    for directory in sweep("ars", [1, 2]):
+        edit(directory, state="failed")
+    assert "(2 failed)" in (line := mistake())
+    assert "--unfinished" in line
+
+
+@pytest.mark.slow
+def test_real_runs_are_reported(cli, tmp_path):
+    words = ["-m", "env=cartpole,acrobot", "seed=0,1,2", "loop.max_episodes=5"]
+    assert cli(*words, "loop.eval_episodes=2", "loop.max_episode_len=50").returncode == 0
+    done = cli("report", "--html", "page.html", "--figure", "curves.pdf")
+    assert done.returncode == 0, done.stderr
+    assert "random" in done.stdout
+    assert (tmp_path / "page.html").stat().st_size > 20_000
+    assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_figure_is_drawn_in_the_format_of_its_ending(told, mistake, sweep, tmp_path):
+    pytest.importorskip("matplotlib", reason='needs the extra: pip install "gym-loop[report]"')
+    sweep("ars", [1, 2, 3])
+    told("--figure", "curves.svg")
+    assert "<svg" in (tmp_path / "curves.svg").read_text()
+    assert ".pdf" in mistake("--figure", "curves.doc")
