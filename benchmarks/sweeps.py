@@ -53,9 +53,11 @@ def sweep(launcher: list[str], jobs: int) -> float:
 
 
 def main() -> None:
-    jobs, rounds = (int(word) for word in (*sys.argv[1:], "64", "3")[:2]) if len(
-        sys.argv
-    ) != 2 else (int(sys.argv[1]), 3)
+    jobs, rounds = (
+        (int(word) for word in (*sys.argv[1:], "64", "3")[:2])
+        if len(sys.argv) != 2
+        else (int(sys.argv[1]), 3)
+    )
     if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:
         sys.exit("the rival is missing: pip install hydra-joblib-launcher")
     if hasattr(os, "sched_setaffinity"):

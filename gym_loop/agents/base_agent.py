@@ -2,7 +2,7 @@
 
 import pickle
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -48,8 +48,7 @@ class BaseAgent(Parametric):
         vectorized: True for an agent whose methods take batches (`loop=vector`).
     """
 
-    training: bool = True
-    vectorized: ClassVar[bool] = False
+    training, vectorized = True, False
 
     def __init__(self, observation_space: Any = None, action_space: Any = None, **given: Any):  # noqa: ANN204
         super().__init__(**given)

@@ -54,7 +54,8 @@ class DefaultLoop(BaseLoop):
         """Raise ValueError for a count or a time that makes no sense."""
         for name in DefaultLoop.get_default_parameters():  # a subclass checks its own
             least = 0 if name in ("random_episodes", "eval_episodes") or "time" in name else 1
-            if type(value := parameters.get(name, 1)) in (int, float) and not value >= least:  # or NaN
+            value: Any = parameters.get(name)
+            if type(value) in (int, float) and not value >= least:  # NaN is not either
                 raise ValueError(f"{name} is {value}; expected at least {least}")
 
     def train(self) -> None:

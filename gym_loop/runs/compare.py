@@ -128,8 +128,8 @@ def value_differences(a: Any, b: Any, path: str) -> Iterator[str]:
     elif hasattr(a, "state_dict") and not isinstance(a, type):  # torch's modules and optimizers
         yield from value_differences(a.state_dict(), b.state_dict(), path)
         if hasattr(a, "named_modules"):  # a policy may hold its optimizer, outside of the state
-            inner = ({k: v for k, v in vars(x).items() if k[0] != "_"} for x in (a, b))
-            yield from value_differences(next(inner), next(inner), path)
+            one, two = ({k: v for k, v in vars(x).items() if k[0] != "_"} for x in (a, b))
+            yield from value_differences(one, two, path)
     elif hasattr(a, "__array__"):  # NumPy scalars, JAX arrays
         if not _equal_arrays(np.asarray(a), np.asarray(b)):
             yield path

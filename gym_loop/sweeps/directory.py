@@ -153,9 +153,7 @@ def merge(known: Sweep | None, asked: Sweep, directory: Path) -> Sweep:
             "Repeat them as they were, or choose another hydra.sweep.dir"
         )
     varied = list(dict.fromkeys((*known.varied, *asked.varied)))
-    return Sweep(
-        asked.overrides, fixed, varied, asked.command, asked.cwd, known.jobs, asked.config
-    )
+    return Sweep(asked.overrides, fixed, varied, asked.command, asked.cwd, known.jobs, asked.config)
 
 
 def asked(task_overrides: Sequence[str], hydra_overrides: Sequence[str]) -> Sweep:

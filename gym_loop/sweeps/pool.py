@@ -22,7 +22,8 @@ from pebble import ProcessExpired, concurrent
 from gym_loop.mistake import Mistake
 from gym_loop.observers import manifest
 from gym_loop.runs import reporting
-from gym_loop.sweeps import job as jobs_process, warm
+from gym_loop.sweeps import job as jobs_process
+from gym_loop.sweeps import warm
 from gym_loop.sweeps.directory import Job
 from gym_loop.sweeps.job import GRACE, Outcome, over_time, pack, signal_name
 from gym_loop.sweeps.launcher import SweepLauncher
@@ -78,9 +79,9 @@ class PoolLauncher(SweepLauncher):
         reader, lifeline = context.Pipe(duplex=False)
         # The job's own watchdog is earlier, and leaves it time to write a checkpoint.
         by_force = None if self.timeout is None else self.timeout + GRACE + 2
-        start = concurrent.process(
-            name=PROCESS, daemon=False, context=context, timeout=by_force
-        )(jobs_process.work)
+        start = concurrent.process(name=PROCESS, daemon=False, context=context, timeout=by_force)(
+            jobs_process.work
+        )
         queue, running = deque(jobs), dict[Future[Outcome], Job]()
         with Table(total) as table, stop_on_signals(lifeline) as stop:
             table.counts["skipped"] = total - len(jobs)

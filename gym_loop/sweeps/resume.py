@@ -5,7 +5,8 @@ from pathlib import Path
 
 from gym_loop.mistake import Mistake
 from gym_loop.runs.stored import quoted
-from gym_loop.sweeps import directory as sweeps, sources
+from gym_loop.sweeps import directory as sweeps
+from gym_loop.sweeps import sources
 
 
 def is_sweep(directory: Path) -> bool:

@@ -78,7 +78,9 @@ def test_nothing_outlives_a_signal_to_the_launching_process(start, tmp_path, num
     wait_until(lambda: not processes(tmp_path), seconds=5)
     assert begun == sorted(path.parent for path in tmp_path.glob("sweep/*/run.json"))
     for directory in begun:  # even the last of the three is heard of in time
-        kept = json.loads((directory / "checkpoints/latest/state.json").read_text().split("\n", 1)[1])
+        kept = json.loads(
+            (directory / "checkpoints/latest/state.json").read_text().split("\n", 1)[1]
+        )
         assert kept["episodes"] == len(rows(directory)) > 0
     if number != signal.SIGKILL:
         assert process.returncode == 128 + number
