@@ -1,0 +1,113 @@
+"""What kind of space is this, and which agents fit it: gym's and Gymnasium's spaces alike.
+
+Spaces are told apart by what they have, not by their class: importing either library is not
+needed, and a space of the user's own counts when it has the same attributes.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from gym_loop.mistake import Mistake
+
+ANY = ("Box", "Discrete", "MultiBinary", "MultiDiscrete")
+MORE = (*ANY, "Dict")
+
+# Agent options: the kinds of observations and of actions that each can take.
+FITS: dict[str, tuple[Collection[str], Collection[str]]] = {
+    "q_learning": (("Discrete", "Tuple of Discrete"), ("Discrete",)),
+    "ars": (("Box",), ("Box", "Discrete")),
+    "sb3/ppo": (MORE, ANY),
+    "sb3/a2c": (MORE, ANY),
+    "sb3/dqn": (MORE, ("Discrete",)),
+    "sb3/sac": (MORE, ("Box",)),
+    "sb3/td3": (MORE, ("Box",)),
+    "sb3/ddpg": (MORE, ("Box",)),
+}
+
+
+def kind(space: Any) -> str:
+    """Return "Discrete", "Box", "MultiDiscrete", "MultiBinary", "Tuple of Discrete", ...
+
+    A space of another sort is called by the name of its class.
+    """
+    if hasattr(space, "nvec"):
+        return "MultiDiscrete"
+    if hasattr(space, "low") and hasattr(space, "high"):
+        return "Box"
+    if isinstance(getattr(space, "spaces", None), tuple | list):
+        inner = {kind(part) for part in space.spaces}
+        return "Tuple of Discrete" if inner == {"Discrete"} else "Tuple"
+    if hasattr(space, "n"):
+        return "MultiBinary" if getattr(space, "shape", ()) else "Discrete"
+    return type(space).__name__
+
+
+def describe(space: Any) -> str:
+    """Return the space in a few characters: `Box(3,)`, `Discrete(4)`, `Tuple(Discrete(2), ...)`."""
+    name = kind(space)
+    if name == "Box":
+        return f"Box{tuple(space.shape)}"
+    if name in ("Discrete", "MultiBinary"):
+        return f"{name}({space.n})"
+    if name == "MultiDiscrete":
+        return f"MultiDiscrete({[int(n) for n in space.nvec.ravel()]})"
+    if name.startswith("Tuple"):
+        return f"Tuple({', '.join(describe(part) for part in space.spaces)})"
+    return name
+
+
+def require(
+    agent: str,
+    observation_space: Any,
+    action_space: Any,
+    *,
+    observations: Collection[str] | None = None,
+    actions: Collection[str] | None = None,
+) -> None:
+    """Check that an agent fits the two spaces of its environment.
+
+    Args:
+        agent: the option's name, as in `agent=q_learning`.
+        observation_space: of the environment.
+        action_space: of the environment.
+        observations: the kinds that the agent takes, those in `FITS` when None.
+        actions: the same.
+
+    Raises:
+        Mistake: it does not; the line names what the agent needs, what it got, and who fits.
+    """
+    needed = FITS.get(agent, ((), ()))
+    needed = (observations or needed[0], actions or needed[1])
+    got = {"observations": observation_space, "actions": action_space}
+    wrong = [
+        f"{describe(space)} {name}"
+        for (name, space), kinds in zip(got.items(), needed, strict=True)
+        if kind(space) not in kinds
+    ]
+    if wrong:
+        fit = [name for name in fitting(observation_space, action_space) if name != agent]
+        raise Mistake(
+            f"{agent} needs {_needs(*needed)}; got {' and '.join(wrong)}; "
+            f"try agent={_listed(fit or ['random'])}"
+        )
+
+
+def fitting(observation_space: Any, action_space: Any) -> list[str]:
+    """Return the agent options, other than `random`, that fit an environment's spaces."""
+    return [
+        name
+        for name, (observations, actions) in FITS.items()
+        if kind(observation_space) in observations and kind(action_space) in actions
+    ]
+
+
+def _needs(observations: Collection[str], actions: Collection[str]) -> str:
+    if set(observations) == set(actions):
+        return f"{_listed(observations)} observations and actions"
+    return f"{_listed(observations)} observations and {_listed(actions)} actions"
+
+
+def _listed(names: Collection[str]) -> str:
+    """Return "a", "a or b", "a, b or c"."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
