@@ -70,3 +70,11 @@ def test_the_commands_about_killed_runs_work(folder):
     for words in commands(SECTIONS["Killed runs"]):
         done = run(words, folder)
         assert done.returncode == 0, (words, done.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", commands(SECTIONS["Agents that learn"]), ids=" ".join)
+def test_the_commands_about_agents_that_learn_work(folder, words):
+    done = run(words, folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
