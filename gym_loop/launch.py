@@ -93,8 +93,7 @@ def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
     """Return the loop of `cfg`, around its agent and its environment, every stream seeded."""
     for module in cfg.env.get("imports") or ():
         importlib.import_module(module)
-    nodes = (cfg.env, cfg.agent, cfg.loop)
-    make_env, make_agent, make_loop = (instantiate(node, partial=True) for node in nodes)
+    make_env, make_agent, make_loop = (instantiate(cfg[n], True) for n in ("env", "agent", "loop"))
     seed_all(cfg.seed)  # after the imports: one of them may have brought torch
     kind, parameters = make_loop.func, {**make_loop.func.get_default_parameters(), **cfg.loop}
     env = kind.make_env(make_env, parameters, "train")

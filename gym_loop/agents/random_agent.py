@@ -3,14 +3,17 @@
 from typing import Any
 
 from gym_loop.agents.base_agent import BaseAgent
+from gym_loop.loops.streams import sample
 
 
 class RandomAgent(BaseAgent):
     """Acts uniformly at random and learns nothing."""
 
-    def act(self, state: Any, episode_num: int) -> Any:
-        """Return a sample of the action space."""
-        return self.action_space.sample()
+    vectorized = True
+
+    def act(self, state: Any, episode_num: Any) -> Any:
+        """Return a sample of the action space; for many episodes, a batch with one for each."""
+        return sample(self.action_space, episode_num)
 
     def memorize(self, last_ob: Any, action: Any, reward: Any, done: Any, ob: Any) -> None:
         """Forget."""

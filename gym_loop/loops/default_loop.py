@@ -41,13 +41,12 @@ class DefaultLoop(BaseLoop):
             on_nan: stop or warn when a return or a metric is NaN or infinite
         """
         length = {"max_episodes": 5, "max_steps": None, "max_time": None, "max_episode_len": 5000}
-        training = {"random_episodes": 0, "logdir": "./logs", "trace": True}
-        watching = {"render": False, "record": False, "record_every": 1, "on_nan": "warn"}
+        training = {"random_episodes": 0, "logdir": "./logs", "trace": True, "on_nan": "warn"}
+        watching = {"render": False, "record": False, "eval_render": False, "eval_record": False}
         recording = {"record_dir": "./episode_records", "eval_record_dir": "./eval_records"}
-        checkpoints = {"episodes_per_checkpoint": 10, "time_per_checkpoint": None}
+        saving = {"episodes_per_checkpoint": 10, "time_per_checkpoint": None, "keep_checkpoints": 2}
         evaluation = {"episodes_per_eval": None, "eval_episodes": 10, "eval_logdir": "./eval_logs"}
-        watched = {"eval_render": False, "eval_record": False, "keep_checkpoints": 2}
-        return length | training | watching | recording | checkpoints | evaluation | watched
+        return length | training | watching | recording | saving | evaluation | {"record_every": 1}
 
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:

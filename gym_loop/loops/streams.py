@@ -63,3 +63,16 @@ def preserved(agent: Any) -> Iterator[None]:
 def is_space(value: Any) -> bool:
     """Return whether `value` is a space of gym or Gymnasium, with a stream of its own."""
     return hasattr(value, "sample") and hasattr(value, "np_random")
+
+
+def sample(space: Any, episode_num: Any) -> Any:
+    """Return a sample of a space from its own stream; for an array of episodes, a batch of them."""
+    if isinstance(episode_num, int):
+        return space.sample()
+    count = len(episode_num)
+    if type(space).__name__ == "Discrete":
+        return space.start + space.np_random.integers(space.n, size=count)
+    if type(space).__name__ == "Box" and space.dtype.kind == "f" and space.is_bounded():
+        uniform = space.np_random.uniform(space.low, space.high, (count, *space.shape))
+        return uniform.astype(space.dtype)
+    return np.array([space.sample() for _ in range(count)])

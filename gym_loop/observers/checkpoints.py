@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from gym_loop.loops import streams
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
-from gym_loop.runs import files
+from gym_loop.runs import files, manifest
 
 COUNTERS = ("episodes", "steps", "evaluated")
 SHARE = 0.02  # of a run's time: above it, a checkpoint that is due waits
@@ -47,6 +47,9 @@ class Checkpoints(Observer):
         directory = loop.directory / "checkpoints"
         files.remove_leftovers(directory)
         for path in sound(directory):
+            if _is_passed_over(loop, path):
+                files.remove(path)
+                continue
             restore(loop, path, self.made_from)
             log.info("continuing from episode %d (%s)", loop.episodes, path)
             break
@@ -221,9 +224,18 @@ def save_agent(agent: Any, directory: Path) -> None:
         raise
 
 
+def _is_passed_over(loop: Any, path: Path) -> bool:
+    """Return whether the run cannot go on from here, of which a fork's beginning is no case."""
+    if not hasattr(loop, "passes_over"):
+        return False
+    parent = (manifest.read(loop.directory) or {}).get("parent") or {}
+    return parent.get("episode") != episode(path) and bool(loop.passes_over(load_state(path)))
+
+
 def state_dict(loop: Any) -> dict[str, Any]:
     """Return a loop's counters and each observer's own state, as JSON can hold it."""
     counters = {name: getattr(loop, name) for name in COUNTERS}
+    counters["whole"] = getattr(loop, "whole", True)
     watched = {name: observer.state_dict() for name, observer in loop.observers.items()}
     return counters | {"seconds": loop.seconds, "observers": watched}
 

@@ -49,19 +49,18 @@ class Trace(Observer):
         live on are work for the garbage collector.
         """
         if file := self.files.get(episode.training):
-            actions, length = episode.actions, len(episode.rewards)
-            file.rows.append(
-                (episode.index, episode.seed, length, episode.terminated, episode.truncated)
-            )
-            file.actions += actions
-            file.rewards += episode.rewards
-            file.weight += EPISODE + length * (1 + getattr(actions[0], "size", 1) // BIG)
-            if file.weight >= FULL or episode.seconds > file.due:
-                file.due = episode.seconds + SECONDS
-                self._write(file)
+            if episode.index > file.next:  # of episodes played at once, a later one ended first
+                file.waiting[episode.index] = episode
+                return
+            self._take(file, episode)
+            while file.waiting and file.next in file.waiting:
+                self._take(file, file.waiting.pop(file.next))
 
     def state_dict(self) -> dict[str, Any]:
-        """Bring everything before the checkpoint to disk; its counters tell where to cut."""
+        """Bring everything before the checkpoint to disk; its counters tell where to cut.
+
+        No episode is waiting then: a checkpoint is written where every one that began has ended.
+        """
         for file in list(self.files.values()):
             self._write(file)
             file.settle()
@@ -69,8 +68,24 @@ class Trace(Observer):
 
     def close(self, error: BaseException | None) -> None:
         """Write what is not on disk yet."""
+        for file in list(self.files.values()):
+            for _, episode in sorted(file.waiting.items()):
+                self._take(file, episode)
         self.state_dict()
         self.disk.shutdown()
+
+    def _take(self, file: "_File", episode: Any) -> None:
+        actions, length = episode.actions, len(episode.rewards)
+        file.rows.append(
+            (episode.index, episode.seed, length, episode.terminated, episode.truncated)
+        )
+        file.next = episode.index + 1
+        file.actions += actions
+        file.rewards += episode.rewards
+        file.weight += EPISODE + length * (1 + getattr(actions[0], "size", 1) // BIG)
+        if file.weight >= FULL or episode.seconds > file.due:
+            file.due = episode.seconds + SECONDS
+            self._write(file)
 
     def _write(self, file: "_File") -> None:
         try:
@@ -97,9 +112,12 @@ class _File:
         self.due = 0.0  # on the run's clock
         self.writing: Future[None] | None = None
         self.warned = False
+        self.next = 0  # the number of the episode to come
+        self.waiting: dict[int, Any] = {}  # episodes by number, of which an earlier one runs
 
     def cut(self, count: int) -> None:
         """Forget the episodes from number `count` on, and go on filling the file before them."""
+        self.next = count
         known = traces.files(self.directory, self.kind)
         while known and known[-1][0] >= count:
             known.pop()[1].unlink()

@@ -18,6 +18,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gym_loop import launch
+from gym_loop.envs.vector import NO_SEED, make_single
 from gym_loop.loops.streams import seed_all
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import manifest, reporting, stored
@@ -40,7 +41,7 @@ def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None)
             importlib.import_module(module)
         make = launch.instantiate(cfg.env, partial=True)
         seed_all(cfg.seed)  # as the launcher does, for what the constructor draws
-        return make(render_mode=render_mode) if render_mode else make()
+        return make_single(make, **({"render_mode": render_mode} if render_mode else {}))
     except Exception as error:
         refused = ("render_mode", "takes no arguments")
         if render_mode and isinstance(error, TypeError) and any(r in str(error) for r in refused):
@@ -75,8 +76,15 @@ class Playback:
         """Play.
 
         Raises:
+            Mistake: the episode began without a seed of its own.
             Failure: the environment's code raised; the message is the traceback from there on.
         """
+        if self.trace.seed == NO_SEED:
+            raise Mistake(
+                f"episode {self.trace.episode} was begun by the vector environment itself, without "
+                "a seed of its own, and cannot be played alone; episodes.csv has those that can: "
+                f"their seed is not {NO_SEED}"
+            )
         env, trace, last = self.env, self.trace, len(self.trace.rewards) - 1
         space, rewards, so_far = env.action_space, list[float](), 0.0
         with _naming("reset"):

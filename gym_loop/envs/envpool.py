@@ -1,0 +1,127 @@
+"""EnvPool: environments in C++, stepped by threads (Weng et al. 2022, arXiv:2206.10558)."""
+
+import contextlib
+import functools
+import importlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from gym_loop.envs.make import EnvError, MissingDependencyError
+from gym_loop.envs.vector import Step, VectorEnv, make_single
+from gym_loop.mistake import nearest
+
+INSTALL = 'pip install "gym-loop[envpool]" (Linux, Python 3.11 or newer)'
+
+
+class EnvPool(VectorEnv):
+    """A pool of EnvPool's, each environment in an episode of its own.
+
+    EnvPool takes seeds when a pool is made and at no other time: `start` makes another pool, and
+    only the episodes that it begins have a seed of their own.
+
+    Args:
+        id: of EnvPool's.
+        options: of `envpool.make`, `num_envs` among them.
+    """
+
+    delayed = True
+    seeded = "start"
+
+    def __init__(self, id: str, options: Mapping[str, Any]) -> None:
+        self.id, self.options = id, dict(options)
+        self.num_envs = self.options["num_envs"]
+        self.pool: Any = None
+        with _quiet():
+            spec = _envpool().make_spec(id, **_without_rendering(self.options))
+            self.observation_space = spec.gymnasium_observation_space
+            self.action_space = spec.gymnasium_action_space
+
+    def start(self, seeds: Sequence[int]) -> Any:
+        """Make a pool with these seeds and reset it."""
+        self.close()
+        each = [int(seed) for seed in seeds]
+        with _quiet():
+            self.pool = _envpool().make(self.id, env_type="gymnasium", seed=each, **self.options)
+            return self.pool.reset()[0]
+
+    def step(self, actions: Any) -> Step:
+        """Step all; those that have ended are reset instead."""
+        result: Step = self.pool.step(actions)[:4]
+        return result
+
+    def render(self) -> Any:
+        """Return a frame of each environment."""
+        return self.pool.render()
+
+    def close(self) -> None:
+        """Give the pool back."""
+        if self.pool is not None:
+            self.pool.close()
+            self.pool = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the pool: after a checkpoint, `start` makes another one."""
+        return {**vars(self), "pool": None}
+
+
+def make_envpool(
+    id: str,
+    kwargs: Mapping[str, Any] | None = None,
+    num_envs: int | None = None,
+    max_episode_steps: int | None = None,
+    render_mode: str | None = None,
+) -> Any:
+    """Return EnvPool's environment `id`.
+
+    Args:
+        id: one of `envpool.list_all_envs()`.
+        kwargs: of `envpool.make`, such as `num_threads`.
+        num_envs: how many; None: one, used as an ordinary environment.
+        max_episode_steps: truncates earlier than EnvPool's own limit does.
+        render_mode: None or `rgb_array`.
+
+    Raises:
+        EnvError: no such id or keyword argument.
+        MissingDependencyError: EnvPool is not installed.
+    """
+    if num_envs is None:
+        return make_single(functools.partial(make_envpool, id, kwargs), render_mode=render_mode)
+    envpool = _envpool()
+    known = envpool.list_all_envs()
+    if id not in known:
+        raise EnvError(f"EnvPool has no environment {id!r}{nearest(id, known)}")
+    own = envpool.make_spec(id).config._asdict()
+    passed = {"num_envs", "seed", "env_seed", "batch_size"}  # by this function, or not for us
+    options = dict(kwargs or {})
+    for name in options:
+        if name not in own or name in passed:
+            near = nearest(name, own.keys() - passed, f"; it takes {', '.join(own)}")
+            raise EnvError(f"EnvPool's {id} has no keyword argument {name!r}{near}")
+    limits = [n for n in (own.get("max_episode_steps"), max_episode_steps) if n]
+    if limits and "max_episode_steps" in own:
+        options.setdefault("max_episode_steps", min(limits))
+    if render_mode is not None:
+        options["render_mode"] = render_mode
+    return EnvPool(id, {**options, "num_envs": num_envs})
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide that its spaces' bounds became float32."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def _without_rendering(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "render_mode"}
+
+
+def _envpool() -> Any:
+    try:
+        return importlib.import_module("envpool")
+    except ImportError as error:
+        if error.name != "envpool":
+            raise
+        raise MissingDependencyError(f"EnvPool is not installed: {INSTALL}") from error

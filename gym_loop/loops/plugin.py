@@ -1,0 +1,20 @@
+"""Hangs a check on the launcher: what a loop asks of the agent is known before anything starts."""
+
+from omegaconf import DictConfig
+
+from gym_loop import launch
+
+
+def check_agent_fits_loop(cfg: DictConfig) -> None:
+    """Raise Mistake for an agent that the loop cannot drive; leave other mistakes to others."""
+    from gym_loop.loops.vector_loop import VectorLoop, check_vectorized
+
+    try:
+        agent, loop = (launch.locate(cfg[group]._target_) for group in ("agent", "loop"))
+    except Exception:
+        return
+    if isinstance(loop, type) and issubclass(loop, VectorLoop) and isinstance(agent, type):
+        check_vectorized(agent)
+
+
+launch.prepare.append(check_agent_fits_loop)

@@ -1,0 +1,354 @@
+"""Many environments at once."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gym_loop.agents import BaseAgent
+from gym_loop.envs.vector import (
+    NO_SEED,
+    make_single,
+    make_vector,
+    row_of,
+    stack,
+    take,
+)
+from gym_loop.loops.base_loop import Episode
+from gym_loop.loops.default_loop import DefaultLoop
+from gym_loop.loops.streams import episode_seed
+from gym_loop.mistake import Failure, Mistake
+
+Array = npt.NDArray[Any]
+ROUND = 20  # episodes of each environment in a round, where `episodes_per_round` does not tell
+
+
+class VectorLoop(DefaultLoop):
+    """Trains one agent in `num_envs` environments at once, and evaluates it in one.
+
+    The agent is `vectorized`: the states, actions, rewards and so on that its three methods take
+    and return are batches, and `episode_nums` is an integer array. A row is one transition, and
+    the rows of the three calls of a step are the same. There are `num_envs` of them, row i being
+    environment i, except in environments that reset instead of a step (`VectorEnv.delayed`): there
+    the rows of those that are being reset are left out. `episode_nums` tell which row is which.
+
+    Training goes in rounds. A round ends in the step in which its `episodes_per_round`-th episode
+    ends; the episodes still running are then cut, which is a truncation, and all environments
+    begin anew. Only between two rounds is state kept: so a run that is continued from a
+    checkpoint sees the same episodes as one that was never touched.
+    """
+
+    @staticmethod
+    def get_default_parameters() -> dict[str, Any]:
+        """Return the parameters. A directory is relative to the run's, None means no limit.
+
+        Parameters:
+            num_envs: environments stepped at once
+            episodes_per_round: after so many have ended all environments begin anew, and only
+                then is state kept and evaluated; null: 20 for each environment
+            max_episodes: training ends in the step in which so many have ended; the running ones
+                are cut, and count
+            max_steps: training steps of all environments together
+            max_time: seconds; looked at after each round: then checkpoint and stop, to be resumed
+            max_episode_len: steps after which an episode is truncated
+            logdir: TensorBoard events of training
+            trace: keep what it takes to play any episode again
+            episodes_per_checkpoint: a checkpoint is due at the end of the round in which so many
+                episodes have ended since the last one; null: never
+            time_per_checkpoint: seconds
+            keep_checkpoints: newest ones kept, besides the best and the final one
+            episodes_per_eval: evaluate after every so many training episodes, at the round's end
+            eval_episodes: episodes of an evaluation, played one after the other
+            eval_render: show evaluation in a window
+            eval_record: record evaluation episodes as video
+            eval_record_dir: where evaluation's recordings go
+            eval_logdir: TensorBoard events of evaluation
+            on_nan: stop or warn when a return or a metric is NaN or infinite
+        """
+        absent = ("random_episodes", "render", "record", "record_every", "record_dir")
+        shared = DefaultLoop.get_default_parameters()
+        own = {"num_envs": 8, "episodes_per_round": None, "max_episodes": 100}
+        return own | {k: v for k, v in shared.items() if k not in (*own, *absent)}
+
+    @staticmethod
+    def check_parameters(parameters: dict[str, Any]) -> None:
+        """Raise ValueError for a count or a time that makes no sense."""
+        DefaultLoop.check_parameters(parameters)
+        for name in ("num_envs", "episodes_per_round"):
+            value = parameters[name]
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; expected at least 1")
+
+    @classmethod
+    def make_env(cls, factory: Callable[..., Any], parameters: dict[str, Any], mode: str) -> Any:
+        """Return the vector environment to train in, or the single one to evaluate in."""
+        if mode == "train":
+            return make_vector(factory, parameters["num_envs"], parameters["max_episode_len"])
+        one = lambda **arguments: make_single(factory, **arguments)  # noqa: E731
+        return super().make_env(one, parameters, mode)
+
+    def __init__(self, agent: Any, env: Any, **arguments: Any) -> None:
+        check_vectorized(type(agent), agent)
+        super().__init__(agent, env, **arguments)
+        self.whole = True  # whether the last round came to its own end
+
+    def train(self) -> None:
+        """Play rounds until the run's end, or until `stop` is set."""
+        per_eval = self.parameters["episodes_per_eval"]
+        while not (self.stop or self.finished):
+            before = self.episodes
+            self.play_round()
+            if per_eval and self.episodes // per_eval > before // per_eval:
+                self.evaluate()
+            self.notify("end_cycle", self)
+        self.notify("end_training", self)
+
+    def play_round(self) -> None:
+        """Play a round: act, step, memorize and update, in all environments at once."""
+        agent, env, parameters = self.agent, self.env, self.parameters
+        act, memorize, update, step = agent.act, agent.memorize, agent.update, env.step
+        count, everyone = env.num_envs, np.arange(env.num_envs)
+        round_ends = self.episodes + (parameters["episodes_per_round"] or ROUND * count)
+        last_episode = min(parameters["max_episodes"] or math.inf, round_ends)
+        last_step = parameters["max_steps"] or math.inf
+        running = Running(self)
+
+        states = env.start(running.begin(everyone))
+        resetting = everyone[:0]  # rows whose next step is a reset
+        rows = everyone  # the others
+        actions: Any = None
+        while True:
+            if not resetting.size:
+                numbers = running.numbers
+                actions = as_batch(act(states, numbers), count, agent)
+                after, rewards, terminated, truncated = step(actions)
+                memorize(states, actions, rewards, terminated, after)
+                update(numbers)
+                ended = terminated | truncated
+            elif rows.size:
+                numbers, states = running.numbers.take(rows), take(states, rows)
+                chosen = as_batch(act(states, numbers), rows.size, agent)
+                actions = actions.astype(chosen.dtype)  # a copy: the others' are ignored
+                actions[rows] = chosen
+                after, rewards, terminated, truncated = step(actions)
+                dones = terminated.take(rows)
+                memorize(states, chosen, rewards.take(rows), dones, take(after, rows))
+                update(numbers)
+                ended = terminated | truncated
+            else:
+                after, rewards, ended, truncated = step(actions)
+            self.steps += rows.size
+            if running.keep(actions, rewards):
+                truncated = running.cut(truncated, ended, rows)
+                ended |= truncated
+            over = self.steps >= last_step
+            done = ended.nonzero()[0]
+            if done.size:
+                running.end(done, terminated, truncated)
+                over = over or self.episodes >= last_episode
+            if over:
+                break
+            if not env.delayed:
+                if done.size:
+                    after = env.restart(after, done, running.begin(done))
+            elif done.size or resetting.size:
+                if resetting.size:
+                    running.begin(resetting)
+                resetting, rows = done, (~ended).nonzero()[0]
+            states = after
+        self.whole = self.episodes >= round_ends
+        alive = rows[~ended[rows]]
+        running.end(alive, np.zeros(count, np.bool_), np.ones(count, np.bool_))
+
+    def play(self, number: int, learn: bool) -> Episode:
+        """Play one episode of evaluation: the agent gets batches of one."""
+        assert not learn, "training goes in rounds: play_round()"
+        agent = self.agent
+        self.agent = _Alone(agent)
+        try:
+            return super().play(number, learn)
+        finally:
+            self.agent = agent
+
+    def passes_over(self, state: dict[str, Any]) -> bool:
+        """Return whether a run cannot go on from the checkpoint of `state`: one within a round.
+
+        That is where a run stood that had reached its limits. When these are raised, its last
+        round is played again, to its own end.
+        """
+        limits = {"max_episodes": state["episodes"], "max_steps": state["steps"]}
+        finished = any(n >= (self.parameters[name] or math.inf) for name, n in limits.items())
+        return not (state["whole"] or finished)
+
+
+class Running:
+    """The episodes that are being played, one in each environment: who, since when, and what.
+
+    Attributes:
+        numbers: of the episodes; another array whenever one of them changes.
+    """
+
+    def __init__(self, loop: VectorLoop) -> None:
+        self.loop, self.env, self.agent = loop, loop.env, loop.agent
+        count = loop.env.num_envs
+        self.numbers = self.count = np.arange(count)
+        self.since = np.zeros(count, np.int64)  # the slot in which each episode's first step lies
+        self.slot = 0  # steps kept so far
+        self.max_len: int = loop.parameters["max_episode_len"]
+        self.deadline = self.max_len  # the first slot at which an episode may be that long
+        self.next = loop.episodes
+        self.starting = True
+        self.seeded = self.env.seeded != "none"  # whether the next ones begin with their own seeds
+        self.watched = bool(loop.observers)
+        self.episodes: list[Episode | None] = [None] * count
+        # What was done and given, a slot for each step; made larger when the first actions show
+        # what they are.
+        self.actions, self.rewards = np.zeros((0, count)), np.zeros((0, count))
+        self.dtype: Any = None  # of the last actions
+        self.hooks = {
+            name: getattr(self.agent, name)
+            for name in ("begin_episode", "end_episode", "metrics")
+            if getattr(type(self.agent), name, None) is not getattr(BaseAgent, name)
+        }
+        # Nobody is to be told of an episode, nor does one have a seed.
+        self.bare = not (self.watched or self.hooks or self.env.seeded == "all")
+
+    def begin(self, rows: Array) -> list[int]:
+        """Begin the next episodes, in the environments `rows`; return the seeds they can have."""
+        first, self.next = self.next, self.next + rows.size
+        self.numbers = self.numbers.copy()
+        self.numbers[rows] = self.count[: rows.size] + first
+        self.since[rows] = self.slot
+        if self.bare and not self.starting:
+            return []
+        loop, seeds, numbers = self.loop, [], range(first, self.next)
+        if self.starting or self.seeded:
+            seeds = [episode_seed(loop.seed, number) for number in numbers]
+        for i, (row, number) in enumerate(zip(rows.tolist(), numbers, strict=True)):
+            if self.watched:
+                seed = seeds[i] if self.seeded else NO_SEED
+                episode = Episode(number, seed, self.env, True, loop.steps, number)
+                self.episodes[row] = episode
+                loop.notify("begin_episode", loop, episode)
+            if hook := self.hooks.get("begin_episode"):
+                hook(number)
+        self.starting, self.seeded = False, self.env.seeded == "all"
+        return seeds
+
+    def keep(self, actions: Array, rewards: Array) -> bool:
+        """Keep what a step did; return whether an episode may have become too long."""
+        if self.watched:
+            if self.slot >= len(self.rewards) or actions.dtype != self.dtype:
+                self._make_room(actions)
+            self.actions[self.slot] = actions
+            self.rewards[self.slot] = rewards
+        self.slot += 1
+        return bool(self.slot >= self.deadline)
+
+    def cut(self, truncated: Array, ended: Array, rows: Array) -> Array:
+        """Return `truncated` with those of the episodes in `rows` that are `max_episode_len` long.
+
+        Raises:
+            Failure: the environment restarts its episodes by itself, and this one goes on.
+        """
+        lengths = self.slot - self.since
+        self.deadline = self.slot + self.max_len - int(lengths[rows].max(initial=0))
+        long = np.zeros_like(ended)
+        long[rows] = lengths[rows] >= self.max_len
+        if not self.env.cuts and (long & ~ended).any():
+            raise Failure(
+                f"an episode is longer than loop.max_episode_len={self.max_len}, and this "
+                "environment restarts by itself alone: raise it, or limit the environment's own "
+                "episodes"
+            )
+        return truncated | (long & ~ended)
+
+    def end(self, rows: Array, terminated: Array, truncated: Array) -> None:
+        """End the episodes in the environments `rows`: count them, and tell who is to know."""
+        loop = self.loop
+        if not (self.watched or self.hooks):
+            loop.episodes += rows.size
+            return
+        hook = self.hooks.get("end_episode")
+        for row in rows.tolist():
+            number = int(self.numbers[row])
+            loop.episodes += 1
+            if hook:
+                hook(number, bool(truncated[row]))
+            if episode := self.episodes[row]:
+                slots = slice(int(self.since[row]), self.slot)
+                actions = self.actions[slots, row]
+                episode.actions = actions.tolist() if actions.ndim == 1 else list(actions.copy())
+                episode.rewards = self.rewards[slots, row].tolist()
+                episode.ret = math.fsum(episode.rewards)
+                episode.terminated, episode.truncated = bool(terminated[row]), bool(truncated[row])
+                if metrics := self.hooks.get("metrics"):
+                    episode.metrics = metrics(number) or {}
+                episode.steps, episode.seconds = loop.steps, loop.seconds
+                loop.notify("end_episode", loop, episode)
+
+    def _make_room(self, actions: Array) -> None:
+        """Forget what no running episode needs, and make room for as much again."""
+        oldest = int(self.since.min())
+        kept = self.slot - oldest
+        size = max(256, 2 * kept)
+        dtype = np.result_type(actions, self.actions) if len(self.actions) else actions.dtype
+        self.dtype = actions.dtype
+        for name, shape, kind in (
+            ("actions", actions.shape, dtype),
+            ("rewards", actions.shape[:1], np.dtype(np.float64)),
+        ):
+            old, new = getattr(self, name), np.zeros((size, *shape), kind)
+            new[:kept] = old[oldest : self.slot] if kept else 0
+            setattr(self, name, new)
+        self.since -= oldest
+        self.slot, self.deadline = kept, self.deadline - oldest
+
+
+class _Alone:
+    """A vectorized agent for one environment."""
+
+    def __init__(self, agent: Any) -> None:
+        self.agent = agent
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.agent, name)
+
+    def act(self, state: Any, episode_num: int) -> Any:
+        actions = self.agent.act(stack([state]), np.array([episode_num]))
+        return row_of(as_batch(actions, 1, self.agent), 0)
+
+
+def as_batch(actions: Any, count: int, agent: Any) -> Array:
+    """Return what an agent's `act` returned as an array.
+
+    Raises:
+        Failure: it is not a batch of `count` actions.
+    """
+    if type(actions) is np.ndarray and actions.shape[:1] == (count,):
+        return actions
+    batch = np.asarray(actions)
+    if batch.shape[:1] != (count,):
+        raise Failure(
+            f"{type(agent).__name__}.act returned an array of shape {batch.shape}; expected "
+            f"{count} actions, one for each row of its states"
+        )
+    return batch
+
+
+def without(rows: Array, some: Array) -> Array:
+    """Return `rows`, ascending, without those of `some`."""
+    keep = np.ones(int(rows[-1]) + 1 if rows.size else 0, np.bool_)
+    keep[some] = False
+    return rows[keep[rows]]
+
+
+def check_vectorized(kind: type, agent: Any = None) -> None:
+    """Raise Mistake unless the agents of a class, or this one, take batches."""
+    if not getattr(kind if agent is None else agent, "vectorized", False):
+        raise Mistake(
+            f"{kind.__name__} acts in one environment at a time: use loop=default. For loop=vector "
+            "an agent says `vectorized = True` and takes batches: act(states, episode_nums)"
+        )

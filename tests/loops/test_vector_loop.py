@@ -1,0 +1,324 @@
+"""loop=vector: rounds, what an agent and observers see, limits, exact resume."""
+
+import csv
+import functools
+import importlib.util
+import signal
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from gym_loop.agents import RandomAgent
+from gym_loop.envs import make_gym
+from gym_loop.envs.vector import VectorEnv, make_single, make_vector
+from gym_loop.launch import CONF
+from gym_loop.loops.streams import episode_seed
+from gym_loop.loops.vector_loop import VectorLoop
+from gym_loop.mistake import Failure, Mistake
+from gym_loop.observers import Observer
+from gym_loop.runs import compare
+from tests.conftest import rows
+from tests.tape import Tape, assert_played_alone
+
+AGENTS = f"{__file__.rpartition('/loops/')[0]}/vector_agents.py"
+CARTPOLE = functools.partial(make_gym, "CartPole-v1")
+HAS_ENVPOOL = importlib.util.find_spec("envpool") is not None
+needs_envpool = pytest.mark.skipif(
+    not HAS_ENVPOOL, reason='needs the extra: pip install "gym-loop[envpool]"'
+)
+
+
+class Watcher(Observer):
+    def __init__(self):
+        self.begun, self.ended, self.cycles, self.evaluations = [], [], [], []
+
+    def begin_episode(self, loop, episode):
+        (self.begun if episode.training else self.evaluations).append(episode)
+
+    def end_episode(self, loop, episode):
+        if episode.training:
+            assert loop.episodes == len(self.ended) + 1
+            self.ended.append(episode)
+
+    def end_cycle(self, loop):
+        self.cycles.append((loop.episodes, loop.steps))
+
+
+def make_loop(factory=CARTPOLE, agent=Tape, num_envs=4, seed=7, **parameters):
+    parameters = {"max_episodes": 30, "num_envs": num_envs} | parameters
+    env = make_vector(factory, num_envs, parameters.get("max_episode_len", 5000))
+    agent = agent(observation_space=env.observation_space, action_space=env.action_space)
+    loop = VectorLoop(agent, env, **parameters)
+    loop.seed, loop.observers = seed, {"watcher": Watcher()}
+    loop.make_eval_env = lambda: make_single(factory)
+    return loop, loop.observers["watcher"]
+
+
+def test_an_episode_that_is_told_of_is_the_one_that_was_played():
+    loop, watcher = make_loop(max_episodes=60, episodes_per_round=25)
+    loop.train()
+    assert [episode.number for episode in watcher.begun] == list(range(loop.episodes))
+    single = make_gym("CartPole-v1")
+    for episode in watcher.ended:
+        transitions = loop.agent.episodes[episode.number]
+        assert episode.length == len(transitions)
+        assert list(episode.actions) == [t[1] for t in transitions]
+        assert episode.rewards == [t[2] for t in transitions]
+        assert episode.ret == sum(episode.rewards)
+        assert episode.terminated == transitions[-1][3]
+        assert episode.truncated == loop.agent.ended[episode.number]
+        assert episode.seed == episode_seed(7, episode.number)
+        assert_played_alone(single, single.reset(seed=episode.seed)[0], transitions)
+    steps = [episode.steps for episode in watcher.ended]
+    assert steps == sorted(steps)
+    assert steps[-1] == loop.steps == sum(episode.length for episode in watcher.ended)
+
+
+def test_actions_of_long_episodes_are_all_kept():
+    pendulum = functools.partial(make_gym, "Pendulum-v1", {"max_episode_steps": 1000})
+    loop, watcher = make_loop(pendulum, max_episodes=9, episodes_per_round=4)
+    loop.train()
+    assert [episode.length for episode in watcher.ended] == [1000] * 12
+    for episode in watcher.ended:
+        transitions = loop.agent.episodes[episode.number]
+        np.testing.assert_array_equal(episode.actions, [t[1] for t in transitions])
+        assert {action.dtype for action in episode.actions} == {np.dtype(np.float32)}
+        assert episode.rewards == [t[2] for t in transitions]
+
+
+def test_a_round_ends_with_its_last_episode_and_cuts_those_that_run():
+    loop, watcher = make_loop(max_episodes=100, episodes_per_round=20)
+    loop.train()
+    before = 0
+    for episodes, steps in watcher.cycles[:-1]:
+        ended = watcher.ended[before:episodes]
+        by_themselves = [e for e in ended if e.terminated]
+        assert 20 <= len(by_themselves) < 24, "the step may end several"
+        assert len(ended) <= 23
+        assert all(e.truncated and e.steps == steps for e in ended if not e.terminated)
+        assert sorted(e.number for e in ended) == list(range(before, episodes))
+        before = episodes
+    assert len(watcher.cycles) >= 4
+
+
+def test_episodes_that_end_together_are_not_cut():
+    pendulum = functools.partial(make_gym, "Pendulum-v1", {"max_episode_steps": 20})
+    loop, watcher = make_loop(pendulum, max_episodes=16, episodes_per_round=8)
+    loop.train()
+    assert [episode.length for episode in watcher.ended] == [20] * 16
+    assert watcher.cycles == [(8, 160), (16, 320)]
+
+
+def test_training_ends_in_the_step_that_reaches_max_steps():
+    loop, watcher = make_loop(max_steps=1001, max_episodes=None)
+    loop.train()
+    assert loop.steps == 1004
+    assert loop.finished
+    assert watcher.ended[-1].truncated
+
+
+def test_one_environment_plays_what_the_default_loop_plays(launch):
+    words = ("env=cartpole", "loop.max_episodes=20", "loop.eval_episodes=1", "agent=random")
+    one = rows(launch("loop=vector", "loop.num_envs=1", *words, directory="vector"))
+    assert one == rows(launch(*words, directory="default"))
+
+
+def test_evaluation_changes_nothing_in_training_and_plays_evaluations_episodes(launch):
+    words = (f"agent={AGENTS}:Learner", "loop=vector", "loop.num_envs=4", "env=cartpole")
+    words += ("loop.max_episodes=90", "loop.episodes_per_round=20", "loop.eval_episodes=3")
+    without = launch(*words, directory="without")
+    with_it = launch(*words, "loop.episodes_per_eval=25", directory="with")
+    assert rows(without) == rows(with_it)
+    evaluated = rows(with_it, "evaluations.csv")
+    assert [row["episode"] for row in evaluated] == [str(n) for n in range(len(evaluated))]
+    seeds = [str(episode_seed(0, n, "eval")) for n in range(3)]
+    assert [row["seed"] for row in evaluated] == seeds * (len(evaluated) // 3)
+    assert [row["at_episode"] for row in evaluated[::3]] == ["46", "69", "92", "92"], "rounds' ends"
+    assert rows(without, "evaluations.csv")[-1]["return"] == evaluated[-1]["return"]
+
+
+def test_evaluation_gives_the_agent_batches_of_one():
+    loop, _ = make_loop(eval_episodes=2)
+    shapes = Counter()
+    act = loop.agent.act
+
+    def watched(states, episode_nums):
+        shapes[states.shape, episode_nums.shape, loop.agent.training] += 1
+        return act(states, episode_nums)
+
+    loop.agent.act = watched
+    played = loop.evaluate()
+    assert list(shapes) == [((1, 4), (1,), False)]
+    assert shapes.total() == sum(episode.length for episode in played)
+
+
+def test_state_is_kept_between_rounds_only(launch):
+    run = launch(
+        *("agent=random", "env=cartpole", "loop=vector", "loop.num_envs=4"),
+        *("loop.max_episodes=100", "loop.episodes_per_round=30", "loop.keep_checkpoints=100"),
+        "loop.eval_episodes=1",
+    )
+    table = rows(run)
+    for checkpoint in (run / "checkpoints").glob("episode-*"):
+        count = int(checkpoint.name.partition("-")[2])
+        assert sorted(int(row["episode"]) for row in table[:count]) == list(range(count))
+
+
+KINDS = [
+    "env=cartpole",
+    pytest.param("env=gymnasium:CartPole-v1", marks=pytest.mark.slow),
+    pytest.param("env=gymnasium_vector:CartPole-v1", marks=pytest.mark.slow),
+    pytest.param("env=envpool:CartPole-v1", marks=[needs_envpool, pytest.mark.slow]),
+]
+
+
+def assert_equal_runs(one, two):
+    from gym_loop.sweeps.locate import load_file
+
+    load_file(AGENTS)  # what the checkpoints name
+    assert list(compare.differences(one, two)) == []
+
+
+@pytest.mark.parametrize("env", KINDS)
+def test_a_killed_run_ends_as_an_untouched_one(launch, start, cli, tmp_path, env):
+    words = (f"agent={AGENTS}:Learner", env, "loop=vector", "loop.num_envs=4")
+    words += ("loop.max_episodes=300", "loop.episodes_per_round=25", "loop.eval_episodes=2")
+    untouched = launch(*words, directory="untouched")
+    for moment in (60, 180):
+        process = start(*words, "hydra.run.dir=killed")
+        table = tmp_path / "killed" / "episodes.csv"
+        while process.poll() is None and not (
+            table.exists() and table.read_bytes().count(b"\n") > moment
+        ):
+            time.sleep(0.001)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+    done = cli(*words, "hydra.run.dir=killed")
+    assert done.returncode == 0, done.stderr
+    assert "continuing from" in done.stderr
+    assert_equal_runs(untouched, tmp_path / "killed")
+
+
+def test_a_run_that_is_extended_equals_one_in_one_go(launch, cli, tmp_path):
+    words = (f"agent={AGENTS}:Learner", "env=cartpole", "loop=vector", "loop.num_envs=4")
+    words += ("loop.episodes_per_round=40", "loop.eval_episodes=2")
+    whole = launch(*words, "loop.max_episodes=200", directory="whole")
+    parts = launch(*words, "loop.max_episodes=110", directory="parts")
+    assert len(rows(parts)) < 120
+    done = cli("resume", parts, "loop.max_episodes=200")
+    assert done.returncode == 0, done.stderr
+    assert_equal_runs(whole, parts)
+
+
+def test_a_stop_waits_for_the_end_of_the_round(start, cli, tmp_path, launch):
+    words = (f"agent={AGENTS}:Learner", "env=cartpole", "loop=vector", "loop.num_envs=4")
+    words += ("loop.max_episodes=300", "loop.episodes_per_round=50", "loop.eval_episodes=2")
+    process = start(*words, "hydra.run.dir=stopped")
+    table = tmp_path / "stopped" / "episodes.csv"
+    while not table.exists():
+        time.sleep(0.001)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert cli(*words, "hydra.run.dir=stopped").returncode == 0
+    assert_equal_runs(launch(*words, directory="untouched"), tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("env", ["cartpole", "gymnasium:Pendulum-v1"])
+def test_every_episode_can_be_replayed(launch, cli, env):
+    run = launch(
+        *("agent=random", f"env={env}", "loop=vector", "loop.num_envs=5", "loop.eval_episodes=2"),
+        *("loop.max_episodes=40", "loop.episodes_per_round=12", "loop.max_episode_len=60"),
+    )
+    done = cli("replay", run, "--every", "1", "--jobs", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(rows(run))} training episodes" in done.stdout
+    assert "none differ" in done.stdout
+    assert cli("replay", run, "--eval", "--episode", "0,1").returncode == 0
+
+
+def test_an_episode_without_a_seed_of_its_own_is_not_replayed(launch, cli):
+    run = launch("agent=random", "env=gymnasium_vector:CartPole-v1", "loop=vector")
+    done = cli("replay", run, "--episode", "9")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "cannot be played alone" in done.stderr
+
+
+def test_an_agent_for_one_environment_is_refused_before_anything_starts(cli, tmp_path):
+    agent = f"{__file__.rpartition('/loops/')[0]}/sample_agents.py:Learner"
+    done = cli(f"agent={agent}", "env=cartpole", "loop=vector")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "vectorized = True" in done.stderr
+    assert "loop=default" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_agent_for_one_environment_is_refused_in_code_too():
+    class Alone(RandomAgent):
+        vectorized = False
+
+    with pytest.raises(Mistake):
+        make_loop(agent=Alone)
+
+
+def test_a_batch_of_the_wrong_length_is_named(cli):
+    done = cli(f"agent={AGENTS}:OneAction", "env=cartpole", "loop=vector", "loop.num_envs=3")
+    assert done.returncode == 1
+    assert "OneAction.act returned an array of shape ()" in done.stderr
+    assert "3 actions" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("word", ["loop.random_episodes=3", "loop.record=true"])
+def test_what_the_vector_loop_does_not_do_is_not_among_its_parameters(cli, word):
+    done = cli("env=cartpole", "loop=vector", word)
+    assert done.returncode == 2
+    assert word.partition("=")[0].rpartition(".")[2] in done.stderr
+
+
+def test_the_config_has_the_parameters_and_their_defaults():
+    config = OmegaConf.to_container(OmegaConf.load(CONF / "loop" / "vector.yaml"))
+    assert config.pop("_target_") == "gym_loop.loops.vector_loop.VectorLoop"
+    assert config == VectorLoop.get_default_parameters()
+
+
+def test_an_episode_that_cannot_be_cut_is_an_error():
+    class Endless(VectorEnv):
+        num_envs, delayed = 2, True
+        observation_space = make_gym("CartPole-v1").observation_space
+        action_space = make_gym("CartPole-v1").action_space
+
+        def start(self, seeds):
+            return np.zeros((2, 4))
+
+        def step(self, actions):
+            return np.zeros((2, 4)), np.zeros(2), np.zeros(2, bool), np.zeros(2, bool)
+
+    loop = VectorLoop(RandomAgent(Endless.observation_space, Endless.action_space), Endless())
+    with pytest.raises(Failure, match="max_episode_len=5000"):
+        loop.train()
+
+
+@needs_envpool
+def test_envpool_is_an_env_option_for_the_default_loop_too(launch):
+    words = ("agent=random", "env=envpool:CartPole-v1", "loop.max_episodes=6")
+    one, two = (rows(launch(*words, directory=name)) for name in ("one", "two"))
+    assert one == two
+    assert [int(row["seed"]) for row in one] == [episode_seed(0, n) for n in range(6)]
+
+
+@needs_envpool
+def test_episodes_that_have_no_seed_of_their_own_say_so(launch):
+    run = launch("agent=random", "env=envpool:CartPole-v1", "loop=vector", "loop.num_envs=3")
+    with open(run / "episodes.csv") as file:
+        seeds = {int(row["episode"]): int(row["seed"]) for row in csv.DictReader(file)}
+    assert [seeds[n] for n in range(3)] == [episode_seed(0, n) for n in range(3)]
+    assert {seeds[n] for n in seeds if n >= 3} <= {-1} | {
+        episode_seed(0, n) for n in seeds if n >= 60
+    }
