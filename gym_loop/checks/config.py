@@ -18,7 +18,7 @@ from gym_loop.checks import wording
 from gym_loop.checks.kinds import problem
 from gym_loop.checks.origin import origin
 from gym_loop.mistake import Mistake, nearest
-from gym_loop.runs.reporting import import_error, user_frames
+from gym_loop.runs.reporting import one_line, user_frames
 from gym_loop.sweeps.sources import PASSED, default_parameters, load_class
 
 GROUPS = ("env", "agent", "loop")  # in the order in which they are made
@@ -149,7 +149,7 @@ def import_module(module: str, what: str) -> None:
     except Exception as error:
         if user_frames(error) and not isinstance(error, ImportError | SyntaxError):
             raise
-        raise Mistake(f"{what}, which cannot be imported: {import_error(error)}") from None
+        raise Mistake(f"{what}, which cannot be imported: {one_line(error)}") from None
 
 
 def check_section(cfg: DictConfig, name: str, section: Any) -> None:

@@ -38,8 +38,9 @@ def _files(cfg: DictConfig) -> Iterator[tuple[Path, list[str]]]:
 
     Those that reach into the whole config come first: they override the others.
     """
-    for file in stored.loaded:
-        yield file, []
+    if cfg.hydra.job.config_name == stored.NAME:
+        for file in stored.loaded:
+            yield file, []
     found: list[tuple[Path, list[str]]] = []
     sources = [s.path for s in cfg.hydra.runtime.config_sources if s.schema == "file"]
     if not CONF.is_relative_to(Path.cwd()):  # what comes with the package is not the user's
@@ -63,7 +64,7 @@ def _line(file: Path, keys: list[str]) -> int | None:
     """Return the line in which `file` has the nested `keys`."""
     try:
         node = yaml.compose(_text(file), Loader=yaml.SafeLoader)
-    except yaml.YAMLError:
+    except (OSError, yaml.YAMLError):
         return None
     line = None
     for key in keys:

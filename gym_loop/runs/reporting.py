@@ -58,8 +58,8 @@ def user_traceback(error: BaseException) -> str:
     return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
 
 
-def import_error(error: BaseException) -> str:
-    """Return in one line why a module cannot be imported, and the line of the user's that asks."""
+def one_line(error: BaseException) -> str:
+    """Return an exception in one line, with the line of the user's where it comes from."""
     reason, file, line = " ".join(str(error).split()), None, None
     if isinstance(error, SyntaxError) and error.filename:
         reason, file, line = error.msg, error.filename, error.lineno

@@ -14,7 +14,7 @@ from gym_loop.runs import manifest
 
 GROUPS = ("agent", "env", "loop")
 NAME = "run"  # of the config in memory
-loaded: list[Path] = []  # run config files: where their values come from
+loaded: list[Path] = []  # the run config file, if any: where values come from
 
 
 def load_file(path: Path) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def load_file(path: Path) -> dict[str, Any]:
         problem = getattr(error, "problem", None) or error
         raise Mistake(f"{where}: not YAML: {problem}") from None
     check_groups(content, str(path))
-    loaded.append(path)
+    loaded[:] = [path]
     return dict(content)
 
 

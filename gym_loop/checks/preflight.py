@@ -1,0 +1,416 @@
+"""What only a try can tell of a config: `gym-loop check`."""
+
+import contextlib
+import copy
+import functools
+import importlib
+import importlib.util
+import inspect
+import logging
+import re
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from gym_loop import launch
+from gym_loop.checks.running import OLD_STEP
+from gym_loop.loops.streams import episode_seed
+from gym_loop.observers import Observer
+from gym_loop.observers.checkpoints import Checkpoints
+from gym_loop.runs import compare, reporting
+
+TRY = 3.0  # seconds that the run is tried for
+LOOK = 1.0  # seconds that each of the shorter looks may take
+STEPS = 200  # that two environments are compared over
+# Those that write what the disk space is estimated by; others may show or send what is no run.
+OBSERVERS = ("episodes", "tensorboard", "trace")
+TRIAL = {
+    **{"max_steps": None, "max_time": None, "max_episodes": None, "random_episodes": 0},
+    **{"episodes_per_eval": None, "episodes_per_checkpoint": None, "time_per_checkpoint": None},
+    **dict.fromkeys(("render", "record", "eval_render", "eval_record"), False),
+}
+
+
+@dataclass
+class Finding:
+    """One line of the list: what was looked at, a tick or a cross, and why.
+
+    `ok` is None for what could not be looked at, which stops no run.
+    """
+
+    what: str
+    ok: bool | None
+    reason: str
+
+
+class Wrong(Exception):
+    """A look found something wrong; the message says what."""
+
+
+class Skipped(Exception):
+    """There is nothing to look at; the message says why."""
+
+
+def task(target: Path) -> Callable[[DictConfig], list[Finding]]:
+    """Return the task that tries a config out, for a run that is to be written below `target`."""
+    found = functools.partial(preflight, target=target)
+    functools.update_wrapper(found, preflight)
+    return found
+
+
+def preflight(cfg: DictConfig, target: Path) -> list[Finding]:
+    """Return what there is to say about the config, one finding after the other."""
+    remarks = _Remarks()
+    logger = logging.getLogger("gym_loop")
+    before = logger.propagate, logger.level
+    logger.propagate = False
+    logger.setLevel(logging.WARNING)
+    logger.addHandler(remarks)
+    try:
+        trial = Trial(cfg, Path(HydraConfig.get().runtime.output_dir), target, remarks)
+        looks = [
+            ("environment", trial.environment),
+            ("determinism", trial.determinism),
+            ("agent", trial.agent),
+            ("training", trial.training),
+            ("checkpoint", trial.checkpoint),
+            ("replay", trial.replay),
+            ("time", trial.duration),
+            ("disk", trial.disk),
+        ]
+        return [
+            Finding("config", True, "every key, type and range"),
+            *(look(*pair) for pair in looks),
+        ]
+    finally:
+        logger.removeHandler(remarks)
+        logger.propagate, level = before[0], before[1]
+        logger.setLevel(level)
+
+
+def look(what: str, at: Callable[[], str]) -> Finding:
+    """Return what a look at something gives; whatever it raises is a reason against it."""
+    try:
+        return Finding(what, True, at())
+    except Skipped as skipped:
+        return Finding(what, None, str(skipped))
+    except (Wrong, AssertionError) as wrong:
+        return Finding(what, False, " ".join(str(wrong).split()))
+    except Exception as error:
+        return Finding(what, False, reporting.explanation(error) or reporting.one_line(error))
+
+
+class Trial:
+    """Looks at one config. Later looks stand on what the try of a run has left."""
+
+    def __init__(self, cfg: DictConfig, directory: Path, target: Path, remarks: "_Remarks") -> None:
+        self.cfg, self.directory, self.target, self.remarks = cfg, directory, target, remarks
+        for module in cfg.env.get("imports") or ():
+            importlib.import_module(module)
+        self.make_env = launch.instantiate(cfg.env, partial=True)
+        self.loop: Any = None
+        self.watch = Watch()
+        self.checkpoint_size = 0
+
+    def new_env(self) -> Any:
+        """Return a new environment, one that is stepped alone."""
+        env = self.make_env()
+        if not hasattr(env, "step"):
+            raise Skipped("many environments that are stepped as one")
+        return env
+
+    def environment(self) -> str:
+        """Let the environment's own library check it."""
+        env = self.new_env()
+        for library in ("gymnasium", "gym"):
+            module = sys.modules.get(library)
+            if module is not None and isinstance(env, module.Env):
+                break
+        else:
+            raise Skipped("of no library that has a checker")
+        checker: Any = importlib.import_module(f"{library}.utils.env_checker")
+        # gym's wrappers mend what gym does to newer NumPy; Gymnasium wants none.
+        subject = env if library == "gym" else env.unwrapped
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            checker.check_env(subject, skip_render_check=True)
+        env.close()
+        texts = (plain(str(w.message)) for w in caught)
+        said = [text for text in texts if "different from the unwrapped version" not in text]
+        remark = f"; {library} remarks: {said[0]}" if said else ""
+        return f"passes the checker of {library}{remark}"
+
+    def determinism(self) -> str:
+        """Play one sequence of actions twice from one seed."""
+        one, other = self.new_env(), self.new_env()
+        space = copy.deepcopy(one.action_space)
+        space.seed(self.cfg.seed)
+        seed, until = episode_seed(self.cfg.seed, 0), time.monotonic() + LOOK
+        compare_values("reset()", one.reset(seed=seed), other.reset(seed=seed))
+        steps = 0
+        while steps < STEPS and time.monotonic() < until:
+            action = space.sample()
+            result = one.step(action)
+            if len(result) != 5:
+                raise Wrong(OLD_STEP)
+            compare_values(f"step {steps}", result[:4], other.step(action)[:4])
+            steps += 1
+            if result[2] or result[3]:
+                seed += 1
+                compare_values("reset()", one.reset(seed=seed), other.reset(seed=seed))
+        one.close()
+        other.close()
+        return f"{steps} steps were equal twice from one seed"
+
+    def agent(self) -> str:
+        """Let `gym_loop.testing` check the agent's class with these spaces."""
+        if importlib.util.find_spec("gym_loop.testing") is None:
+            raise Skipped("there is no gym_loop.testing")
+        testing: Any = importlib.import_module("gym_loop.testing")
+        made = launch.instantiate(self.cfg.agent, partial=True)
+        if not inspect.isclass(made.func):
+            raise Skipped(f"{made.func.__qualname__} is not a class")
+        env = self.new_env()
+        spaces = copy.deepcopy((env.observation_space, env.action_space))
+        env.close()
+        testing.check_agent(made.func, *spaces, **made.keywords)
+        return f"{made.func.__name__} keeps the contract (gym_loop.testing.check_agent)"
+
+    def training(self) -> str:
+        """Train for a few seconds."""
+        cfg = copy.deepcopy(self.cfg)
+        known = launch.instantiate(cfg.loop, partial=True).func.get_default_parameters()
+        with open_dict(cfg):
+            cfg.loop.update({name: value for name, value in TRIAL.items() if name in known})
+        self.trial = cfg
+        observers = {
+            name: launch.instantiate(node)
+            for name, node in cfg.observers.items()
+            if node and name in OBSERVERS
+        }
+        observers["watch"] = self.watch
+        for observer in observers.values():
+            observer.open(cfg, self.directory)
+        loop = launch.build(cfg, self.directory, observers)
+        loop.notify("begin", loop)
+        self.watch.start(loop)
+        with contextlib.suppress(_EnoughError):
+            loop.train()
+        self.watch.end()
+        self.loop = loop
+        played = f"{self.watch.episodes} episodes, {self.watch.steps} steps"
+        return f"{played} in {self.watch.seconds:.1f} s{self.remarks.take()}"
+
+    def checkpoint(self) -> str:
+        """Save the agent, restore it elsewhere, and compare."""
+        loop, writer, restorer = self.trained(), Checkpoints(), Checkpoints()
+        writer.open(self.trial, self.directory)
+        began = time.monotonic()
+        writer.write(loop)
+        took = time.monotonic() - began
+        path = self.directory / "checkpoints" / "latest"
+        self.checkpoint_size = size(path.resolve())
+        restorer.open(self.trial, self.directory)
+        other = launch.build(self.trial, self.directory, {"checkpoints": restorer})
+        restorer.begin(other)
+        again = self.directory / "again"
+        again.mkdir()
+        other.agent.save(again)
+        for line in compare.checkpoint_differences(path / "agent", again):
+            raise Wrong(f"restored, it is not what was saved: {line}")
+        text = f"{room(self.checkpoint_size)} in {took * 1e3:.1f} ms, restored equal"
+        return text + self.remarks.take()
+
+    def replay(self) -> str:
+        """Play the first episode again from its seed and actions."""
+        self.trained()
+        episode = self.watch.first
+        env = self.new_env()
+        if episode is None or not len(episode.actions):
+            raise Skipped("no episode was kept")
+        env.reset(seed=episode.seed)
+        until, steps = time.monotonic() + LOOK, 0
+        for action, reward in zip(episode.actions, episode.rewards, strict=False):
+            compare_values(f"step {steps}: reward", reward, env.step(action)[1])
+            steps += 1
+            if time.monotonic() > until:
+                break
+        env.close()
+        return f"{steps} steps of the first episode gave equal rewards again"
+
+    def duration(self) -> str:
+        """Estimate how long the whole run takes."""
+        self.trained()
+        rate = self.watch.steps / max(self.watch.seconds, 1e-9)
+        episodes, steps = self.whole()
+        text = f"{rate:.0f} steps a second"
+        if steps is None:
+            limit = OmegaConf.select(self.cfg, "loop.max_time")
+            return f"{text}; the run has no limit but {f'{limit} s' if limit else 'you'}"
+        evaluated = self.evaluated(episodes) * self.length()
+        seconds = (steps + evaluated) / max(rate, 1e-9)
+        limit = OmegaConf.select(self.cfg, "loop.max_time")
+        stop = f", of which loop.max_time allows {span(limit)}" if limit and limit < seconds else ""
+        return f"{text}; about {span(seconds)} for {steps + evaluated:.0f} steps{stop}"
+
+    def disk(self) -> str:
+        """Estimate what the whole run writes, and look whether there is room for it."""
+        self.trained()
+        checkpoints = self.directory / "checkpoints"
+        written = size(self.directory) - size(checkpoints) - size(self.directory / "again")
+        episodes, _ = self.whole()
+        each = written / max(self.watch.episodes, 1)
+        keep = int(OmegaConf.select(self.cfg, "loop.keep_checkpoints") or 1) + 2
+        existing = next(p for p in (self.target, *self.target.absolute().parents) if p.exists())
+        free = shutil.disk_usage(existing).free
+        if episodes is None:
+            return f"{room(each)} an episode; {room(free)} are free"
+        total = each * (episodes + self.evaluated(episodes)) + keep * self.checkpoint_size
+        text = f"about {room(total)}"
+        if total > free:
+            raise Wrong(f"{text}, but {room(free)} are free in {existing}")
+        recorded = OmegaConf.select(self.cfg, "loop.record")
+        recorded = recorded or OmegaConf.select(self.cfg, "loop.eval_record")
+        return f"{text}{' and the recordings' if recorded else ''}; {room(free)} are free"
+
+    def trained(self) -> Any:
+        """Return the loop that has been tried."""
+        if self.loop is None:
+            raise Skipped("there was no training")
+        return self.loop
+
+    def length(self) -> float:
+        """Return how long an episode is, in steps."""
+        return self.watch.steps / max(self.watch.episodes, 1)
+
+    def whole(self) -> tuple[float | None, float | None]:
+        """Return the training episodes and steps of the whole run, None where there is no limit."""
+        episodes = OmegaConf.select(self.cfg, "loop.max_episodes")
+        steps = OmegaConf.select(self.cfg, "loop.max_steps")
+        counts = [n for n in (episodes, steps and steps / max(self.length(), 1)) if n]
+        if not counts:
+            return None, None
+        return min(counts), min(counts) * self.length()
+
+    def evaluated(self, episodes: float | None) -> float:
+        """Return the episodes of evaluation in a run of that many of training."""
+        each = OmegaConf.select(self.cfg, "loop.eval_episodes") or 0
+        every = OmegaConf.select(self.cfg, "loop.episodes_per_eval")
+        return each * (1 + (episodes // every if episodes and every else 0))
+
+
+class _EnoughError(Exception):
+    """The try has taken its time; raised within an episode that does not end."""
+
+
+class Watch(Observer):
+    """Counts, keeps the first episode, and ends the try."""
+
+    def __init__(self) -> None:
+        self.first: Any = None
+        self.episodes, self.steps, self.seconds = 0, 0, 0.0
+        self.calls = 0
+
+    def start(self, loop: Any) -> None:
+        """Start the clock."""
+        self.loop, self.began = loop, time.monotonic()
+        loop.step_hooks.append(self.hook)
+
+    def hook(self) -> None:
+        """End the try within an episode that takes too long; called after each step."""
+        self.calls += 1
+        if self.calls % 64 == 0 and time.monotonic() - self.began > TRY + LOOK:
+            raise _EnoughError
+
+    def begin_episode(self, loop: Any, episode: Any) -> None:
+        """Keep the first episode."""
+        self.first = self.first or episode
+        self.playing = episode
+
+    def end_episode(self, loop: Any, episode: Any) -> None:
+        """End the try when it is time."""
+        if time.monotonic() - self.began > TRY:
+            loop.stop = "enough"
+
+    def end(self) -> None:
+        """Stop the clock."""
+        self.seconds = time.monotonic() - self.began
+        self.episodes, self.steps = self.loop.episodes, self.loop.steps
+        playing = getattr(self, "playing", None)
+        if playing is not None and not (playing.terminated or playing.truncated):
+            self.episodes, self.steps = self.episodes + 1, self.steps + len(playing.rewards)
+
+
+class _Remarks(logging.Handler):
+    """Collects what is warned of meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(" ".join(record.getMessage().split()))
+
+    def take(self) -> str:
+        """Return the first remark since the last call, as the end of a sentence."""
+        first = next(iter(self.texts), None)
+        self.texts.clear()
+        return f"; {first}" if first else ""
+
+
+def compare_values(where: str, one: Any, other: Any) -> None:
+    """Compare what two environments have returned.
+
+    Raises:
+        Wrong: with the first difference.
+    """
+    for line in compare.value_differences(one, other, ""):
+        raise Wrong(
+            f"not deterministic: {where} differs between two environments with one seed{line}"
+        )
+
+
+def plain(text: str) -> str:
+    """Return a warning without colours and without the word that says it is one."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    return " ".join(text.split()).removeprefix("WARN: ")
+
+
+def size(path: Path) -> int:
+    """Return the bytes in all files below `path`."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def room(count: float) -> str:
+    """Return a number of bytes as a person says it."""
+    for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= least:
+            return f"{count / least:.1f} {unit}"
+    return f"{count:.0f} bytes"
+
+
+def span(seconds: float) -> str:
+    """Return a time as a person says it."""
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def listing(findings: list[Finding]) -> str:
+    """Return the findings as a list with a tick or a cross each."""
+    encoding = sys.stdout.encoding or "ascii"
+    try:
+        "✓✗".encode(encoding)
+        marks = {True: "✓", False: "✗", None: "-"}
+    except UnicodeEncodeError:
+        marks = {True: "ok", False: "NO", None: "-"}
+    return "\n".join(f"{marks[f.ok]} {f.what + ':':<13}{f.reason}" for f in findings)

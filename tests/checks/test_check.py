@@ -1,0 +1,187 @@
+"""`gym-loop check`: a list of what a run of the config would stumble over, and an exit code."""
+
+import os
+
+import pytest
+
+from gym_loop.checks import preflight
+from gym_loop.commands import check
+
+USERS = """
+import random
+
+import gym
+import numpy as np
+from gym_loop.agents import RandomAgent
+
+class Env(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+    noise = 0.0
+
+    def __init__(self, render_mode=None): ...
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.observation(), {}
+
+    def observation(self):
+        return self.np_random.uniform(-1, 1, 2).astype(np.float32)
+
+    def step(self, action):
+        self.steps += 1
+        reward = float(action) + self.noise * random.random()
+        return self.observation(), reward, False, self.steps >= 10, {}
+
+class Noisy(Env):
+    noise = 1.0
+
+class ResetRaises(Env):
+    def reset(self, seed=None, options=None):
+        raise RuntimeError("no reset today")
+
+class OldStep(Env):
+    def step(self, action):
+        ob, reward, _, truncated, info = super().step(action)
+        return ob, reward, truncated, info
+
+class Strange(Env):
+    def observation(self):
+        return np.full(2, 7.0, np.float32)
+
+class Endless(Env):
+    def step(self, action):
+        return self.observation(), 0.0, False, False, {}
+
+class SaveRaises(RandomAgent):
+    def save(self, directory):
+        raise RuntimeError("no save today")
+
+class Forgets(RandomAgent):
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.count = 0
+
+    def memorize(self, *transition):
+        self.count += 1
+
+    def load(self, directory):
+        count = self.count
+        super().load(directory)
+        self.count = count
+"""
+
+
+@pytest.fixture
+def checked(tmp_path, monkeypatch, capsys):
+    """Check a config quickly, within this process; return the exit code and the list."""
+    (tmp_path / "users.py").write_text(USERS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(preflight, "TRY", 0.1)
+    monkeypatch.setattr(preflight, "LOOK", 0.1)
+
+    def run(*words):
+        with pytest.raises(SystemExit) as exit:
+            check.main([*words])
+        marks = {"✓": True, "✗": False, "-": None}
+        found = {}
+        for line in capsys.readouterr().out.splitlines():
+            mark, _, rest = line.partition(" ")
+            what, _, reason = rest.partition(":")
+            found[what] = marks[mark], reason.strip()
+        assert os.listdir(tmp_path) in (["users.py"], ["users.py", "__pycache__"])
+        return exit.value.code, found
+
+    return run
+
+
+@pytest.mark.parametrize("env", ["cartpole", "pendulum", "taxi", "gymnasium:CartPole-v1"])
+def test_a_config_in_which_all_is_well_gets_ticks_and_exit_code_0(checked, env):
+    code, found = checked(f"env={env}")
+    assert code == 0, found
+    assert list(found) == [
+        *("config", "environment", "determinism", "agent", "training", "checkpoint", "replay"),
+        *("time", "disk"),
+    ]
+    assert all(ok in (True, None) for ok, _ in found.values()), found
+    assert "passes the checker of gym" in found["environment"][1]
+    assert "steps a second" in found["time"][1]
+    assert "are free" in found["disk"][1]
+
+
+def test_an_environment_that_is_not_deterministic_gets_a_cross(checked):
+    code, found = checked("env=users.py:Noisy")
+    assert code == 1
+    assert found["determinism"][0] is False
+    assert "step 0" in found["determinism"][1]
+    assert found["replay"][0] is False
+
+
+def test_an_environment_that_the_librarys_checker_refuses_gets_its_reason(checked):
+    code, found = checked("env=users.py:Strange")
+    assert code == 1
+    assert found["environment"][0] is False
+    assert "observation" in found["environment"][1]
+    assert found["training"][0] is True
+
+
+def test_a_reset_that_raises_is_named_with_its_line(checked):
+    code, found = checked("env=users.py:ResetRaises")
+    assert code == 1
+    assert found["training"][1].startswith("RuntimeError: no reset today (users.py:")
+    assert found["checkpoint"] == (None, "there was no training")
+
+
+def test_the_old_four_valued_step_is_named(checked):
+    code, found = checked("env=users.py:OldStep")
+    assert code == 1
+    assert "four values" in found["determinism"][1]
+    assert "four values" in found["training"][1]
+
+
+def test_an_agent_that_cannot_be_saved_gets_a_cross(checked):
+    code, found = checked("agent=users.py:SaveRaises", "env=cartpole")
+    assert code == 1
+    assert found["training"][0] is True
+    assert found["checkpoint"][0] is False
+    assert found["checkpoint"][1].startswith("RuntimeError: no save today (users.py:")
+
+
+def test_an_agent_that_forgets_on_loading_gets_a_cross_that_names_what(checked):
+    code, found = checked("agent=users.py:Forgets", "env=cartpole")
+    assert code == 1
+    assert found["checkpoint"][0] is False
+    assert "count" in found["checkpoint"][1]
+
+
+def test_an_episode_that_does_not_end_does_not_hold_up_the_check(checked):
+    code, found = checked("env=users.py:Endless", "loop.max_episode_len=1000000000")
+    assert found["training"][0] is True
+    assert found["replay"][0] is True
+    assert code == 0, found
+
+
+def test_the_time_is_estimated_for_the_whole_run(checked):
+    _, short = checked("env=cartpole", "loop.max_episodes=10", "loop.eval_episodes=0")
+    _, long = checked("env=cartpole", "loop.max_steps=1000000000", "loop.max_episodes=null")
+    assert short["time"][1].endswith("steps")
+    assert "days" in long["time"][1] or " h " in long["time"][1]
+    _, stopped = checked("env=cartpole", "loop.max_episodes=10000000", "loop.max_time=7")
+    assert "loop.max_time allows 7.0 s" in stopped["time"][1]
+
+
+def test_a_run_that_would_fill_the_disk_gets_a_cross(checked):
+    code, found = checked("env=cartpole", "loop.max_episodes=1000000000000")
+    assert code == 1
+    assert found["disk"][0] is False
+    assert "are free in" in found["disk"][1]
+
+
+def test_a_run_config_can_be_checked(checked, tmp_path, capsys):
+    from gym_loop.commands.create_default import main
+
+    main(["--env", "CartPole-v1", "--run-config", str(tmp_path.parent / "run.yaml")])
+    capsys.readouterr()
+    code, found = checked("-c", "../run.yaml", "loop.max_episodes=7")
+    assert code == 0, found
