@@ -2,8 +2,11 @@
 
 import csv
 import os
+import signal
 import subprocess
 import sys
+import traceback
+import warnings
 from pathlib import Path
 
 import pytest
@@ -64,6 +67,56 @@ def launch(tmp_path, monkeypatch):
 def pytest_terminal_summary(terminalreporter):
     """Print how large the core is."""
     terminalreporter.write_line(core_size.summary())
+
+
+@pytest.fixture(scope="session")
+def as_a_child():
+    """Run `gym-loop WORDS` in a child of this process, which has imported everything already.
+
+    As good as a process of its own for what a command prints, leaves behind and exits with, and
+    much faster. A child that takes longer than a minute is killed.
+    """
+    import gym  # noqa: F401
+    import gymnasium  # noqa: F401
+    import hydra
+
+    from gym_loop import launch
+    from gym_loop.__main__ import main
+    from gym_loop.loops import DefaultLoop  # noqa: F401
+    from gym_loop.sweeps import pool  # noqa: F401
+
+    with hydra.initialize_config_dir(str(launch.CONF), **launch.VERSION_BASE):
+        hydra.compose("config")  # finds Hydra's plugins
+
+    def run(words, folder):
+        out, err = (folder.with_name(f"{folder.name}-{stream}") for stream in ("out", "err"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # pytest's workers have a thread
+            child = os.fork()
+        if child == 0:
+            code = 70
+            try:
+                signal.alarm(60)
+                os.chdir(folder)
+                for number, file in ((1, out), (2, err)):
+                    os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)
+                sys.stdout = open(1, "w", closefd=False)
+                sys.stderr = open(2, "w", buffering=1, closefd=False)
+                sys.argv = ["gym-loop", *words]
+                main()
+                code = 0
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
+
+    return run
 
 
 def rows(directory, table="episodes.csv"):
