@@ -39,7 +39,8 @@ def explanation(error: BaseException) -> str | None:
     """Return the line that some part has for `error`."""
     from gym_loop import launch  # which imports this module by way of the plugin
 
-    return next(filter(None, (explain(error) for explain in launch.explain)), None)
+    line = next(filter(None, (explain(error) for explain in launch.explain)), None)
+    return " ".join(line.split()) if line else None
 
 
 def user_traceback(error: BaseException) -> str:
