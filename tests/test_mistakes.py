@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from gym_loop import launch
 
 COMMANDS = {p.stem.replace("_", "-") for p in (launch.PACKAGE / "commands").glob("[a-z]*.py")}
 SCIPY = importlib.util.find_spec("scipy") is not None
+README = Path(__file__).parents[1] / "README.md"
 SECONDS = 2  # beyond the start of the interpreter
 
 AGENTS = """
@@ -414,6 +416,14 @@ def test_a_mistake_costs_its_user_two_seconds_at_most(words, expected, folder):
     done = as_a_user(words, folder)
     assert time.monotonic() - began - start < SECONDS
     assert_named(done, expected)
+
+
+def test_the_readme_shows_what_is_printed(folder, as_a_child):
+    (folder / "my_agent.py").write_text("class MyAgent: ...\n")
+    shown = re.findall(r"^\$ gym-loop (.*)\n(gym-loop: .*)", README.read_text(), re.MULTILINE)
+    assert len(shown) == 5
+    for command, line in shown:
+        assert_named(as_a_child(command.split(), folder), [line])
 
 
 # What only a run can tell: the fault shows when the agent or the environment is first called.
