@@ -78,3 +78,14 @@ def test_the_commands_about_agents_that_learn_work(folder, words):
     done = run(words, folder)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+@pytest.mark.slow
+def test_the_commands_about_watching_episodes_work(folder):
+    launched = ["gym-loop", "agent=random", "env=frozen_lake", "loop.max_episodes=60"]
+    assert run([*launched, "hydra.run.dir=RUN_DIR"], folder).returncode == 0
+    for words in commands(SECTIONS["Watching any episode"]):
+        done = run(words, folder)
+        assert done.returncode == 0, (words, done.stderr)
+    made = ["best.mp4", *(f"early-{n:06d}.gif" for n in (0, 10, 20)), "episodes.npz"]
+    assert all((folder / name).stat().st_size for name in made)

@@ -73,9 +73,10 @@ def export(
 
     known = stored.load_run(directory)
     kind = "eval" if evaluation else "train"
-    traces, returns = Traces(directory, kind), recorded_returns(directory, kind)
+    traces = Traces(directory, kind)
     everything = episode is None and every is None
-    numbers = select(traces, returns, episode, 1 if everything else every)
+    numbers = select(traces, episode, 1 if everything else every)
+    returns = recorded_returns(directory, kind, numbers)
     work = [
         Job(directory, kind, file, chunk, {n: returns[n] for n in chunk if n in returns})
         for file, chunk in traces.chunks(numbers, CHUNK)

@@ -1,7 +1,6 @@
 """Play recorded episodes again: check them, film them, watch them."""
 
 import contextlib
-import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -72,6 +71,8 @@ def replay(
     """
     if sum(map(bool, (video, gif, human))) > 1:
         raise Mistake("expected one of --video, --gif and --human, not several")
+    if jobs and human:
+        raise Mistake("--human shows one episode after the other; expected no --jobs beside it")
     if caption and not (video or gif or human):
         raise Mistake("--caption needs a picture to stand below: --video, --gif or --human")
     target = checked(video, ".mp4", "--video") or checked(gif, ".gif", "--gif")
@@ -81,8 +82,9 @@ def replay(
 
     stored.load_run(directory)
     kind = "eval" if evaluation else "train"
-    traces, returns = Traces(directory, kind), recorded_returns(directory, kind)
-    numbers = select(traces, returns, episode, every)
+    traces = Traces(directory, kind)
+    numbers = select(traces, episode, every)
+    returns = recorded_returns(directory, kind, numbers)
     work: list[Job] = []
     for file, chunk in traces.chunks(numbers, 1 if target or human else CHUNK):
         known = {number: returns[number] for number in chunk if number in returns}
@@ -179,9 +181,7 @@ def frames(again: Any, captioned: bool) -> Iterator[Any]:
         yield frame
 
 
-def select(
-    traces: Any, returns: dict[int, float], episode: str | None, every: int | None
-) -> list[int]:
+def select(traces: Any, episode: str | None, every: int | None) -> list[int]:
     """Return the numbers of the episodes that are asked for.
 
     Raises:
@@ -190,13 +190,17 @@ def select(
     if every is not None:
         if episode is not None:
             raise Mistake("expected --episode or --every, not both")
-        return [number for number in traces.episodes().tolist() if number % every == 0]
+        chosen = [number for number in traces.episodes().tolist() if number % every == 0]
+        if not chosen:
+            raise Mistake(f"--every {every}: no episode of {traces.run} has such a number")
+        return chosen
     numbers: dict[int, None] = {}
     for word in (episode or "last").split(","):
         word = word.strip()
         if word == "last":
             numbers[traces.last()] = None
         elif word in WORDS:
+            returns = recorded_returns(traces.run, traces.kind)
             there = [
                 n for n in traces.episodes().tolist() if not math.isnan(returns.get(n, math.nan))
             ]
@@ -213,16 +217,21 @@ def select(
     return list(numbers)
 
 
-def recorded_returns(run: Path, kind: str) -> dict[int, float]:
-    """Return the return of each episode in a run's table."""
+def recorded_returns(run: Path, kind: str, wanted: list[int] | None = None) -> dict[int, float]:
+    """Return the return of each episode, or each of `wanted`, in a run's table."""
     try:
-        with open(run / ("evaluations.csv" if kind == "eval" else "episodes.csv")) as file:
-            table = csv.reader(file)
-            header = next(table, [])
-            place = header.index("return") if header else 0
-            return {int(row[0]): float(row[place]) for row in table if len(row) == len(header)}
+        table = (run / ("evaluations.csv" if kind == "eval" else "episodes.csv")).read_text()
     except FileNotFoundError:
         return {}
+    header, *lines = table.splitlines() or [""]
+    if wanted is not None:
+        starts = set(map(str, wanted))
+        lines = [line for line in lines if line.partition(",")[0] in starts]
+    names = header.split(",")
+    rows = [line.split(",") for line in lines]
+    place = names.index("return") if rows else 0
+    # A kill may have cut the last row.
+    return {int(row[0]): float(row[place]) for row in rows if len(row) == len(names)}
 
 
 def checked(path: Path | None, suffix: str, option: str) -> Path | None:

@@ -65,6 +65,7 @@ def test_the_list_of_environments_is_the_one_that_is_meant():
     assert {"CartPole", "Pendulum", "Acrobot", "Taxi", "Blackjack", "FrozenLake"} <= names
 
 
+@pytest.mark.slow
 def test_a_killed_and_resumed_run_with_a_learning_agent_replays(start, cli, tmp_path):
     words = (f"agent={AGENTS}:Learner", "env=gymnasium:Pendulum-v1", "loop.max_episodes=40")
     words = (*words, "loop.random_episodes=5", "loop.eval_episodes=1", "hydra.run.dir=run")
@@ -210,6 +211,7 @@ def test_a_window_without_a_display_fails_in_one_line_with_the_fix(cli, launch):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_window_shows_the_episode(cli, launch):
     run = launch(f"env={ENVS}:Counter", "loop.max_episodes=2")
     dummy = {"SDL_VIDEODRIVER": "dummy"}
@@ -236,6 +238,7 @@ def test_what_is_asked_for_wrongly_is_said_in_one_line(launch, tmp_path):
         ((run, "--video", tmp_path / "a.gif"), "expected a name that ends in .mp4"),
         ((run, "--gif", "a.gif", "--human"), "expected one of --video, --gif and --human"),
         ((run, "--caption"), "--caption needs a picture"),
+        ((run, "--human", "--jobs", "2"), "expected no --jobs beside it"),
         ((run, "--video", tmp_path / "a.mp4"), "cannot render: it takes no render_mode"),
         ((run, "--vidoe", "a.mp4"), "did you mean '--video'?"),
         ((run, "--every", "0"), "0 is not in the range"),
@@ -247,6 +250,7 @@ def test_what_is_asked_for_wrongly_is_said_in_one_line(launch, tmp_path):
         assert "\n" not in error.value.message
 
 
+@pytest.mark.slow
 def test_a_run_that_moved_is_replayed_with_the_modules_of_where_it_ran(cli, tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "mine.py").write_text(
