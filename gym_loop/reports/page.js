@@ -1,4 +1,14 @@
 "use strict";
+// Text is compared with the numbers in it as numbers: lr=0.02 before lr=0.1, run 9 before run 10.
+const compare = (a, b) => {
+  const [left, right] = [a, b].map(text => text.split(/(\d+(?:\.\d+)?)/));
+  for (let i = 0; i < Math.min(left.length, right.length); i++) {
+    const order = i % 2 ? left[i] - right[i] : left[i].localeCompare(right[i]);
+    if (order) return order;
+  }
+  return left.length - right.length;
+};
+
 // A column's head sorts its table; again: the other way round.
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => {
@@ -16,8 +26,7 @@ for (const button of document.querySelectorAll("th button")) {
     const numeric = rows.every(([v]) => v.absent || !Number.isNaN(v.number));
     rows.sort(([a], [b]) => {
       if (a.absent || b.absent) return a.absent - b.absent;  // always last
-      const order = numeric ? a.number - b.number
-        : a.text.localeCompare(b.text, undefined, { numeric: true });
+      const order = numeric ? a.number - b.number : compare(a.text, b.text);
       return up ? order : -order;
     });
     body.append(...rows.map(([, row]) => row));

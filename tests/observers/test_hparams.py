@@ -1,0 +1,89 @@
+"""TensorBoard's HPARAMS tab, asked through its own plugin."""
+
+import pytest
+
+from gym_loop.mistake import Mistake
+
+
+def session_groups(folder):
+    """What the tab shows of a folder: run -> (hyperparameters, metrics, status)."""
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins.base_plugin import TBContext
+    from tensorboard.plugins.hparams import (
+        api_pb2,
+        backend_context,
+        get_experiment,
+        list_session_groups,
+    )
+
+    multiplexer = EventMultiplexer(tensor_size_guidance={"tensors": 0})
+    multiplexer.AddRunsFromDirectory(str(folder))
+    multiplexer.Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(folder))
+    context = backend_context.Context(TBContext(data_provider=provider))
+    experiment = get_experiment.Handler(
+        RequestContext(), context, "", api_pb2.GetExperimentRequest()
+    ).run()
+    request = api_pb2.ListSessionGroupsRequest(
+        start_index=0,
+        slice_size=100,
+        allowed_statuses=[api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE],
+    )
+    for info in experiment.metric_infos:
+        request.col_params.add(metric=info.name)
+    listed = list_session_groups.Handler(RequestContext(), context, "", request).run()
+    found = {}
+    for group in listed.session_groups:
+        (session,) = group.sessions
+        hparams = {
+            name: getattr(value, value.WhichOneof("kind")) for name, value in group.hparams.items()
+        }
+        metrics = {(m.name.group, m.name.tag): m.value for m in session.metric_values}
+        found[session.name] = hparams, metrics, session.status
+    return found
+
+
+@pytest.mark.slow
+def test_a_sweep_is_a_table_of_configs_and_evaluations(cli, tmp_path):
+    words = ["-m", "env=cartpole", "seed=0,1", "loop.max_episodes=3", "hydra.sweep.dir=sweep"]
+    assert cli(*words, "loop.eval_episodes=2").returncode == 0
+    from gym_loop.runs import manifest
+
+    rows = session_groups(tmp_path / "sweep")
+    assert set(rows) == {"0", "1"}
+    for name, (hparams, metrics, status) in rows.items():
+        assert hparams["seed"] == int(name)
+        assert hparams["env.id"] == "CartPole-v1"
+        assert hparams["loop.max_episodes"] == 3
+        assert hparams["loop.record"] is False
+        assert hparams["loop.max_steps"] == "null"
+        assert status == 1
+        result = manifest.read(tmp_path / "sweep" / name)["result"]
+        assert metrics["", "evaluation"] == pytest.approx(result)
+
+
+def test_a_run_that_is_continued_has_one_row(launch):
+    directory = launch("env=cartpole", "loop.max_episodes=2")
+    (first,) = directory.glob("events.out.tfevents.*.hparams")
+    assert first.stat().st_size > 500
+    with pytest.raises((SystemExit, Mistake)):
+        launch("env=cartpole", "loop.max_episodes=2")  # finished: nothing is done
+    assert len(list(directory.glob("events.out.tfevents.*.hparams"))) == 1
+
+
+def test_a_run_that_failed_has_a_row_without_a_metric(launch, tmp_path):
+    (tmp_path / "broken.py").write_text(
+        "from gym_loop.agents import RandomAgent\n\n\n"
+        "class Broken(RandomAgent):\n"
+        "    def update(self, episode_num):\n"
+        "        raise ValueError('broken')\n"
+    )
+    with pytest.raises(ValueError, match="broken"):
+        launch("agent=broken.py:Broken", "env=cartpole")
+    rows = session_groups(tmp_path)
+    (hparams, metrics, status) = rows["run"]
+    assert hparams["agent._target_"].endswith("broken.py:Broken")
+    assert ("", "evaluation") not in metrics
+    assert status == 2

@@ -1,0 +1,195 @@
+"""The page, looked at by a browser as its readers do: from disk."""
+
+import json
+import re
+import shutil
+import time
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pytest
+
+pytest.importorskip("scipy", reason='needs the extra: pip install "gym-loop[report]"')
+
+from gym_loop.commands.report import main
+from tests.run_directories import write_run
+
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>\"'"
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch, capsys):
+    """The report of a sweep with recordings, a hostile run and a damaged one."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "multi run" / "ü%20#1"
+    for seed in range(5):
+        write_run(folder / f"ars-{seed}", "ars", seed=seed, level=100, parameters={"lr": 0.1})
+        write_run(folder / f"ars2-{seed}", "ars", seed=seed, level=80, parameters={"lr": 0.02})
+        write_run(folder / f"dqn-{seed}", "dqn", seed=seed, level=10)
+    write_run(folder / "x", HOSTILE, HOSTILE, parameters={HOSTILE: HOSTILE}, error=HOSTILE)
+    (write_run(folder / "broken") / "run.json").write_text("")
+    records = folder / "ars-0" / "episode_records"
+    records.mkdir()
+    for number in (0, 10, 49):
+        film(records / f"episode-{number:06d}.mp4")
+    main(["multi run", "--html", "page.html"])
+    capsys.readouterr()
+    return tmp_path / "page.html"
+
+
+def film(file):
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    frames = imageio_ffmpeg.write_frames(str(file), (32, 32))
+    frames.send(None)
+    for level in range(5):
+        frames.send(np.full((32, 32, 3), 50 * level, np.uint8).tobytes())
+    frames.close()
+
+
+@pytest.fixture
+def browser(tmp_path):
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason='needs: pip install "gym-loop[browser]"'
+    )
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("needs the Debian packages chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (
+        *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
+        *("disable-background-networking", "disable-component-update", "disable-sync"),
+        *(f"user-data-dir={tmp_path / 'profile'}", "window-size=1280,900"),
+    ):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(executable_path=driver)
+    opened = webdriver.Chrome(options=options, service=service)
+    yield opened
+    opened.quit()
+
+
+def column(browser, table, place):
+    """The text of a table's column, top to bottom."""
+    return browser.execute_script(
+        "return [...arguments[0].tBodies[0].rows].map(r => r.children[arguments[1]].innerText)",
+        table,
+        place,
+    )
+
+
+@pytest.mark.slow
+def test_in_a_browser_the_page_is_quiet_asks_for_nothing_and_sorts(page, browser):
+    browser.get(page.as_uri())
+    assert browser.title != "owned"
+    tables = browser.find_elements("css selector", "section table")
+    table = next(t for t in tables if len(column(browser, t, 0)) == 3)
+    heads = table.find_elements("css selector", "thead button")
+    names = [head.text for head in heads]
+    assert names[:3] == ["Group", "Seeds", "IQM"]
+
+    heads[2].click()
+    up = [float(text) for text in column(browser, table, 2)]
+    assert up == sorted(up)
+    assert heads[2].find_element("xpath", "..").get_attribute("aria-sort") == "ascending"
+    heads[2].click()
+    assert [float(text) for text in column(browser, table, 2)] == up[::-1]
+    heads[0].click()
+    assert column(browser, table, 0) == ["ars agent.lr=0.02", "ars agent.lr=0.1", "dqn"]
+
+    plot = browser.find_element("css selector", ".plot")
+    from selenium.webdriver import ActionChains
+
+    ActionChains(browser).move_to_element(plot).perform()
+    assert "steps" in browser.find_element("css selector", ".tip").text
+    browser.execute_script("for (const v of document.querySelectorAll('video')) v.load()")
+    time.sleep(0.3)
+
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+        and not message["params"]["documentURL"].startswith("chrome:")  # the browser's own start
+    ]
+    foreign = [url for url in asked if not url.startswith("data:") and url != page.as_uri()]
+    assert page.as_uri() in asked
+    assert foreign == []
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_page_is_as_wide_as_its_window_and_its_words_are_legible(page, browser, width):
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 800, "deviceScaleFactor": 2, "mobile": width < 500},
+    )
+    browser.get(page.as_uri())
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    sizes = browser.execute_script(
+        "return [...document.querySelectorAll('td, th, p, span, li')]"
+        ".map(e => parseFloat(getComputedStyle(e).fontSize))"
+    )
+    assert min(sizes) >= 12
+
+
+@pytest.mark.slow
+def test_the_page_is_dark_for_those_who_want_it_dark_and_white_on_paper(page, browser):
+    def brightness(**media):
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+        colour = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        return sum(map(int, re.findall(r"\d+", colour)[:3])) / 3
+
+    browser.get(page.as_uri())
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    light = [{"name": "prefers-color-scheme", "value": "light"}]
+    assert brightness(media="screen", features=dark) < 40
+    assert brightness(media="screen", features=light) > 240
+    assert brightness(media="print", features=dark) == 255
+
+
+def test_nothing_in_the_page_points_outside_and_all_of_it_is_escaped(page):
+    text = page.read_text()
+    assert HOSTILE not in text
+    assert text.count("<script") == 1
+    assert not re.findall(r"""(?:src|href|url\()=?["']?\s*(?:https?:)?//""", text)
+    links = re.findall(r'href="([^"#]+)"', text)
+    assert len(links) > 15
+    for link in links:
+        if not link.startswith("data:"):
+            assert not urlsplit(link).scheme
+            assert (page.parent / unquote(link)).exists(), link
+
+
+def test_the_best_and_the_worst_recorded_episode_are_in_the_page(page):
+    text = page.read_text()
+    shown = re.findall(r"<figcaption>.*?<br>(best|worst): return (\S+), <a [^>]*>(.*?)</a>", text)
+    assert [rank for rank, _, _ in shown] == ["best", "worst"]
+    assert float(shown[0][1]) > float(shown[1][1])
+    assert shown[1][2] == "training episode 0"  # a learner starts low
+    assert text.count("data:video/mp4;base64,") == 2
+
+
+def test_recordings_that_are_too_large_for_the_page_are_linked(page, monkeypatch, capsys):
+    from gym_loop.reports import page as pages
+
+    monkeypatch.setattr(pages, "EMBEDDED", 10)
+    main(["multi run", "--html", "page.html"])
+    text = page.read_text()
+    assert "data:video" not in text
+    sources = re.findall(r'<video [^>]*src="([^"]+)"', text)
+    assert len(sources) == 2
+    assert all((page.parent / unquote(source)).is_file() for source in sources)
+
+
+def test_ticks_are_round_and_cover_the_range():
+    from gym_loop.reports.page import brief, ticks
+
+    assert ticks(0, 35_000) == [0, 10_000, 20_000, 30_000]
+    assert ticks(-0.013, 0.021) == [-0.01, 0, 0.01, 0.02]
+    assert ticks(-3000, 10) == [-3000, -2000, -1000, 0]
+    assert [brief(value) for value in (20_000, 1_500_000, -200, 0.5)] == [
+        *("20k", "1.5M", "−200", "0.5")
+    ]
