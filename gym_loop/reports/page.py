@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gym_loop import __version__
-from gym_loop.reports.text import figure
+from gym_loop.reports.text import figure, gathered
 from gym_loop.runs import statistics
 from gym_loop.runs.reading import plain, short
 
@@ -115,7 +115,7 @@ def _section(
     """Return what there is to say of one environment."""
     parts = [f'<section id="{anchor}"><h2>{escape(env)}</h2>']
     parts += [_chart(numbers, groups), _table(numbers, groups)]
-    notes = [(groups[n]["label"], note) for n in numbers for note in groups[n]["notes"]]
+    notes = gathered([groups[n] for n in numbers], "label")
     if notes:
         lines = "".join(f"<li><b>{escape(name)}</b>: {escape(note)}</li>" for name, note in notes)
         parts.append(f'<ul class="notes soft">{lines}</ul>')

@@ -3,6 +3,7 @@
 from typing import Any
 
 SENTENCES = 20  # that are printed; the rest is in the page and in the JSON
+NAMES = 5  # of groups that are told the same
 
 
 def text(content: dict[str, Any]) -> str:
@@ -33,12 +34,24 @@ def text(content: dict[str, Any]) -> str:
     lines += ["", *(pair["sentence"] for pair in pairs[:SENTENCES])]
     if len(pairs) > SENTENCES:
         lines.append(f"... and {len(pairs) - SENTENCES} more pairs (--html FILE, --json)")
-    notes = [f"{g['name']}: {note}" for g in content["groups"] for note in g["notes"]]
+    notes = [f"{names}: {note}" for names, note in gathered(content["groups"], "name")]
     if notes or content["notes"]:
         lines += ["", *content["notes"], *(f"note: {note}" for note in notes)]
     if not pairs and len(content["groups"]) > 1:
         lines += ["", "No two groups with scores share an environment: nothing to compare."]
     return "\n".join(lines)
+
+
+def gathered(groups: list[dict[str, Any]], name: str) -> list[tuple[str, str]]:
+    """Return (the groups' names, note) for each note of any of them."""
+    notes: dict[str, list[str]] = {}
+    for group in groups:
+        for note in group["notes"]:
+            notes.setdefault(note, []).append(group[name])
+    return [
+        (", ".join(names) if len(names) <= NAMES else f"{len(names)} groups", note)
+        for note, names in notes.items()
+    ]
 
 
 def figure(value: float | None) -> str:
