@@ -64,6 +64,21 @@ def test_the_commands_about_launching_work(folder, words):
     assert done.stderr == ""
 
 
+@pytest.mark.slow
+def test_the_commands_about_comparing_runs_work(folder):
+    pytest.importorskip("matplotlib", reason='needs the extra: pip install "gym-loop[report]"')
+    for words in commands(SECTIONS["Comparing runs"]):
+        if any("sink=" in word for word in words):
+            continue  # tests/observers/test_sinks.py
+        if words[1] == "diff":
+            found = sorted(file.parent for file in folder.glob("multirun/*/*/*/run.json"))
+            words = [*words[:2], *map(str, found[:2])]
+        done = run(words, folder)
+        assert done.returncode == 0, (words, done.stderr)
+    assert (folder / "page.html").exists()
+    assert (folder / "curves.pdf").exists()
+
+
 def test_the_commands_about_killed_runs_work(folder):
     launched = ["gym-loop", "agent=my_agent.py:MyAgent", "env=cartpole", "loop.max_episodes=100"]
     assert run([*launched, "hydra.run.dir=RUN_DIR"], folder).returncode == 0

@@ -35,6 +35,9 @@ def iqm(scores: Scores) -> float:
 def iqm_interval(scores: Scores, rng: np.random.Generator | None = None) -> Interval | None:
     """Return the percentile interval of `iqm`, from a bootstrap stratified by environment.
 
+    From few runs it is too narrow: of normal scores, the interval of 95 % holds the true value in
+    74 % of cases with 3 runs, 87 % with 4, 89 % with 5, 94 % with 10 and with 20.
+
     None where no environment has more than one run: resampling one number says nothing.
     """
     from scipy.stats import trim_mean

@@ -61,6 +61,15 @@ def test_resampling_stays_within_an_environment():
     assert statistics.iqm_interval(scores) == (50, 50)
 
 
+@pytest.mark.parametrize(("runs", "coverage"), [(3, 0.74), (10, 0.94)])
+def test_the_interval_holds_the_true_value_as_often_as_is_written(monkeypatch, runs, coverage):
+    monkeypatch.setattr(statistics, "RESAMPLES", 400)
+    rng = np.random.default_rng(1)
+    intervals = [statistics.iqm_interval([rng.normal(size=runs)], rng) for _ in range(700)]
+    held = np.mean([low <= 0 <= high for low, high in intervals])
+    assert held == pytest.approx(coverage, abs=0.05)
+
+
 def test_one_run_has_no_interval():
     one, two = [np.array([1.0])], [np.array([1.0, 2.0])]
     assert statistics.iqm_interval(one) is None
