@@ -49,14 +49,6 @@ def report(
     runs = [reading.Run(path) for path in reading.find(directories)]
     keys = [key.strip() for key in by.split(",") if key.strip()]
     content = comparison.compare(runs, keys, metric, unfinished)
-    if as_json:
-        print(json.dumps(content, indent=1, allow_nan=False))
-    else:
-        from gym_loop.reports import text
-
-        print(text.text(content))
-        for warning in content["warnings"]:
-            print(f"warning: {warning}", file=sys.stderr)
     try:
         if html is not None:
             from gym_loop.reports import page
@@ -71,6 +63,14 @@ def report(
             print(f"wrote {figure}", file=sys.stderr)
     except OSError as error:
         raise Mistake(f"cannot write {error.filename or html}: {error.strerror}") from None
+    if as_json:
+        print(json.dumps(content, indent=1, allow_nan=False))
+    else:
+        from gym_loop.reports import text
+
+        print(text.text(content))
+        for warning in content["warnings"]:
+            print(f"warning: {warning}", file=sys.stderr)
 
 
 def main(arguments: list[str]) -> None:

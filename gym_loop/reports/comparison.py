@@ -33,6 +33,7 @@ NEUTRAL = {
 POINTS = 100  # of a curve
 FEW = 5  # seeds: below, intervals from a bootstrap are too narrow
 MOST_PAIRS = 1000
+MOST_WORDS = 4  # of a group's name
 ABSENT = "–"
 RECORDING = re.compile(r"episode-(\d+)\.(mp4|webm|gif)")
 
@@ -222,7 +223,7 @@ def _recordings(
             known = dict(zip(episodes.tolist(), returns.tolist(), strict=True))
             for number, file in found.items():
                 if math.isfinite(known.get(number, math.nan)):
-                    yield known[number], file, f"{what} {number}"
+                    yield known[number], file, f"seed {plain(run.seed)}, {what} {number}"
 
 
 def _choose(
@@ -346,8 +347,19 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
                 for key, value in group.settings.items()
                 if key not in own or value != ABSENT
             }
-            group.name = " ".join(words.values())
-            group.label = " ".join(w for key, w in words.items() if key != "env") or group.name
+            group.name = _short(words)
+            group.label = _short({k: w for k, w in words.items() if k != "env"}) or group.name
+    alike_in_name: dict[str, int] = Counter()
+    for group in groups:
+        alike_in_name[group.name] += 1
+        if (count := alike_in_name[group.name]) > 1:
+            group.name, group.label = (f"{n} ({count})" for n in (group.name, group.label))
+
+
+def _short(words: dict[str, str]) -> str:
+    """Return a name of a few words; the table of differences has the others."""
+    left = len(words) - MOST_WORDS
+    return " ".join([*list(words.values())[:MOST_WORDS], *([f"+{left} more"] if left > 0 else [])])
 
 
 def _differences(groups: list[Group]) -> dict[str, list[str]]:

@@ -386,24 +386,29 @@ def _configs(content: dict[str, Any], groups: list[dict[str, Any]]) -> str:
 
 
 def _runs(content: dict[str, Any], groups: list[dict[str, Any]], folder: Path) -> str:
+    paths = [os.path.abspath(run["directory"]) for run in content["runs"]]
+    root = os.path.commonpath([os.path.dirname(path) for path in paths])
+    remarks = any(run["error"] or run["warnings"] for run in content["runs"])
     rows = []
-    for run in content["runs"]:
-        directory = Path(run["directory"])
+    for run, path in zip(content["runs"], paths, strict=True):
         score = run["scores"].get(content["metric"])
         remark = "; ".join([*([run["error"]] if run["error"] else []), *run["warnings"]])
         rows.append(
-            f'<tr><th scope="row"><a href="{_link(directory, folder)}/">'
-            f"{escape(short(directory))}</a></th>"
+            f'<tr><th scope="row"><a href="{_link(Path(path), folder)}/">'
+            f"{escape(plain(os.path.relpath(path, root)))}</a></th>"
             f"<td>{'–' if run['group'] is None else escape(groups[run['group']]['name'])}</td>"
-            f'<td class="n">{escape(plain(run["seed"]))}</td>'
+            f'<td class="n">{"–" if run["seed"] is None else escape(plain(run["seed"]))}</td>'
             f'<td><span class="state {escape(run["state"])}">{escape(run["state"])}</span></td>'
             f'<td class="n" data-v="{run["episodes"]}">{run["episodes"]:,}</td>'
             f'<td class="n" data-v="{run["steps"]}">{run["steps"]:,}</td>'
-            f'{_n(score)}<td class="wide soft">{escape(remark)}</td></tr>'
+            + _n(score)
+            + (f'<td class="wide soft">{escape(remark)}</td></tr>' if remarks else "</tr>")
         )
     heads = [("Run", ""), ("Group", ""), ("Seed", "n"), ("State", ""), ("Episodes", "n")]
     heads += [("Steps", "n"), (content["metric"].capitalize().replace("_", " "), "n")]
-    return f'<h2 id="runs">Runs</h2>{_sortable([*heads, ("Remarks", "")], rows)}'
+    heads += [("Remarks", "")] if remarks else []
+    where = f'<p class="soft">In <code>{escape(short(Path(root)))}</code></p>'
+    return f'<h2 id="runs">Runs</h2>{where}{_sortable(heads, rows)}'
 
 
 def _sortable(heads: Iterable[tuple[str, str]], rows: list[str]) -> str:

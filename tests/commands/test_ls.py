@@ -2,6 +2,8 @@ import json
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -142,6 +144,16 @@ def test_watching_goes_on_until_it_is_interrupted(start, runs):
     assert process.returncode == 0
 
 
+def test_a_reader_that_has_seen_enough_is_told_no_error(tmp_path):
+    for number in range(300):
+        write_run(tmp_path / "runs" / str(number), episodes=2)
+    command = f"{sys.executable} -m gym_loop ls --json runs | head -1"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("[\n", "")
+
+
 class Trap:
     """Leaves a file behind when it is unpickled."""
 
@@ -193,9 +205,6 @@ def test_reading_imports_nothing_heavy(cli, runs, tmp_path):
         "heavy = {'numpy', 'hydra', 'omegaconf', 'gym', 'yaml', 'rich', 'tensorboard', 'scipy'}\n"
         "print('heavy:', sorted(heavy & set(sys.modules)))\n"
     )
-    import subprocess
-    import sys
-
     done = subprocess.run(
         [sys.executable, "main.py"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
