@@ -104,7 +104,8 @@ def parting(first: Run, second: Run, table: str) -> dict[str, Any]:
 def _rows(file: Path) -> tuple[list[str], list[list[str]]]:
     """Return a CSV file's header and its whole rows."""
     try:
-        lines = file.read_text(encoding="ascii", errors="replace").split("\n")
+        with reading.open_file(file) as table:
+            lines = table.read().decode("ascii", "replace").split("\n")
     except OSError:
         return [], []
     return lines[0].split(","), [line.split(",") for line in lines[1:-1]]

@@ -141,7 +141,8 @@ def _member(run: Run) -> Member:
         if key.partition(".")[0] not in ("seed", "observers")
         and not (key.startswith("loop.") and key.removeprefix("loop.") in NEUTRAL)
     }
-    return Member(run, json.dumps(leaves, sort_keys=True, default=str), leaves)
+    identity = json.dumps([(k, type(v).__name__, shown(v)) for k, v in sorted(leaves.items())])
+    return Member(run, identity, leaves)
 
 
 def _group(members: list[Member], by: Sequence[str]) -> list[Group]:
@@ -214,7 +215,7 @@ def _recordings(
         )
         found = {}
         for file in sorted(folder.glob("episode-*")) if folder.is_dir() else ():
-            if match := RECORDING.fullmatch(file.name):
+            if (match := RECORDING.fullmatch(file.name)) and file.is_file():
                 found[int(match[1])] = file
         if found and what.startswith("evaluation"):
             table = run.table("evaluations.csv", ("episode", "return"))

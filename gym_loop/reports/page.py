@@ -392,11 +392,12 @@ def _runs(content: dict[str, Any], groups: list[dict[str, Any]], folder: Path) -
     rows = []
     for run, path in zip(content["runs"], paths, strict=True):
         score = run["scores"].get(content["metric"])
+        group = "–" if run["group"] is None else groups[run["group"]]["name"]
         remark = "; ".join([*([run["error"]] if run["error"] else []), *run["warnings"]])
         rows.append(
             f'<tr><th scope="row"><a href="{_link(Path(path), folder)}/">'
             f"{escape(plain(os.path.relpath(path, root)))}</a></th>"
-            f"<td>{'–' if run['group'] is None else escape(groups[run['group']]['name'])}</td>"
+            f'<td class="mid">{escape(group)}</td>'
             f'<td class="n">{"–" if run["seed"] is None else escape(plain(run["seed"]))}</td>'
             f'<td><span class="state {escape(run["state"])}">{escape(run["state"])}</span></td>'
             f'<td class="n" data-v="{run["episodes"]}">{run["episodes"]:,}</td>'

@@ -4,16 +4,18 @@ Only JSON and CSV are read. Nothing is instantiated, imported or unpickled, so a
 somewhere else can be looked at.
 """
 
+import errno
 import json
 import math
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from gym_loop.mistake import Mistake
 from gym_loop.runs import manifest
@@ -90,7 +92,8 @@ class Run:
 
     def _read_manifest(self) -> dict[str, Any]:
         try:
-            text = (self.directory / manifest.NAME).read_text(encoding="utf-8")
+            with open_file(self.directory / manifest.NAME) as file:
+                text = file.read().decode()
             content = json.loads(text) if text.strip() else None
         except FileNotFoundError:
             self.warnings.append(f"no {manifest.NAME}")
@@ -121,7 +124,7 @@ class Run:
         host, pid = self.manifest.get("host"), self.manifest.get("pid")
         if host != socket.gethostname():
             return time.time() - self.last_sign < self._patience()
-        if (self.directory / manifest.LOCK).exists():
+        if (self.directory / manifest.LOCK).is_file():
             return manifest.is_locked(self.directory)
         # A copied directory, or a filesystem without locks: the process has to exist, and, as its
         # number may have been given to another, to have been heard of.
@@ -274,7 +277,8 @@ class Run:
     def table(self, file: str, names: Sequence[str]) -> dict[str, list[float]]:
         """Return whole columns of a CSV file; rows that cannot be read are left out."""
         try:
-            lines = (self.directory / file).read_bytes().split(b"\n")
+            with open_file(self.directory / file) as table:
+                lines = table.read().split(b"\n")
         except OSError:
             return {name: [] for name in names}
         header = lines[0].decode("ascii", "replace").split(",")
@@ -303,7 +307,7 @@ class Run:
     ) -> list[Row]:
         """Return the rows in the last `size` bytes of a CSV file, the last `most` of them."""
         try:
-            with open(self.directory / file, "rb") as table:
+            with open_file(self.directory / file) as table:
                 header = table.readline(1000).decode("ascii", "replace").strip().split(",")
                 end = table.seek(0, os.SEEK_END)
                 start = max(end - size, 0)
@@ -341,21 +345,41 @@ class Run:
             self.warnings.append(text)
 
 
-def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+def open_file(path: Path) -> BinaryIO:
+    """Open a file to read its bytes.
+
+    Raises:
+        OSError: there is none, or it is something else, such as a pipe that would never end.
+    """
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
+
+
+def flat(config: Any) -> dict[str, Any]:
     """Return a config's leaves by their dotted keys; lists and empty mappings are leaves."""
-    if isinstance(config, dict) and (config or not prefix):
-        leaves: dict[str, Any] = {}
-        for key, value in config.items():
-            leaves |= flat(value, f"{prefix}.{key}" if prefix else str(key))
-        return leaves
-    return {prefix: config}
+    leaves: dict[str, Any] = {}
+    pending = [("", config)]  # not by recursion: who knows how deep it is
+    while pending:
+        prefix, node = pending.pop()
+        if isinstance(node, dict) and (node or not prefix):
+            inner = [(f"{prefix}.{key}" if prefix else str(key), node[key]) for key in node]
+            pending += reversed(inner)
+        else:
+            leaves[prefix] = node
+    return leaves
 
 
 def shown(value: Any) -> str:
     """Return a config's value as one would type it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return plain(value if isinstance(value, str) else json.dumps(value, default=str))
+    try:
+        return plain(value if isinstance(value, str) else json.dumps(value, default=str))
+    except RecursionError:
+        return "(too deep)"
 
 
 def plain(value: Any) -> str:

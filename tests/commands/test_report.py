@@ -299,6 +299,16 @@ def test_runs_without_a_common_metric_are_a_mistake(cli, mistake, sweep):
     assert "no run has the metric 'evaluation'; they have: return, mean, best" in line
 
 
+def test_without_scipy_the_install_command_is_named(cli, sweep, tmp_path):
+    sweep("ars", [1, 2])
+    (tmp_path / "scipy.py").write_text("raise ImportError('no scipy')\n")
+    done = cli("report")
+    assert done.returncode == 2
+    assert 'pip install "gym-loop[report]"' in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert cli("ls").returncode == 0
+
+
 def test_runs_none_of_which_has_finished_are_a_mistake_that_says_what_to_do(mistake, sweep):
     for directory in sweep("ars", [1, 2]):
         edit(directory, state="failed")

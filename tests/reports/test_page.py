@@ -168,7 +168,7 @@ def test_the_best_and_the_worst_recorded_episode_are_in_the_page(page):
     shown = re.findall(r"<figcaption>.*?<br>(best|worst): return (\S+), <a [^>]*>(.*?)</a>", text)
     assert [rank for rank, _, _ in shown] == ["best", "worst"]
     assert float(shown[0][1]) > float(shown[1][1])
-    assert shown[1][2] == "training episode 0"  # a learner starts low
+    assert shown[1][2] == "seed 0, training episode 0"  # a learner starts low
     assert text.count("data:video/mp4;base64,") == 2
 
 

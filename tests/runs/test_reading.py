@@ -140,6 +140,8 @@ def test_the_final_evaluation_is_not_mixed_with_one_just_before_it(tmp_path):
         (lambda d: os.truncate(d / "evaluations.csv", 150), "evaluations.csv: the last row is cut"),
         (lambda d: (d / "episodes.csv").write_text("a,b\n1,2\n"), "episodes.csv has no columns"),
         (lambda d: spoil(d / "episodes.csv"), "episodes.csv: 1 damaged row left out"),
+        (lambda d: pipe(d / "episodes.csv"), "cannot read episodes.csv: not a regular file"),
+        (lambda d: pipe(d / "run.json"), "cannot read run.json: not a regular file"),
     ],
 )
 def test_what_is_damaged_is_named_and_the_rest_is_read(tmp_path, damage, warning):
@@ -149,6 +151,19 @@ def test_what_is_damaged_is_named_and_the_rest_is_read(tmp_path, damage, warning
     _ = run.state, run.start, run.agent, run.env, run.episodes, run.last_return, run.evaluation
     _ = run.overrides, run.seed, run.error, run.seconds_left, run.steps_per_second
     assert any(warning in line for line in run.warnings), run.warnings
+
+
+def pipe(file):
+    file.unlink()
+    os.mkfifo(file)
+
+
+def test_a_config_may_be_deep(tmp_path):
+    directory = write_run(tmp_path / "run")
+    deep = '{"a": ' * 700 + "[" * 200 + "]" * 200 + "}" * 700
+    (directory / "run.json").write_text(f'{{"state": "finished", "config": {{"agent": {deep}}}}}')
+    leaves = reading.flat(reading.Run(directory).config)
+    assert [key.count("a.a") > 300 for key in leaves] == [True]
 
 
 def spoil(file):
