@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 import sys
 import time
@@ -17,7 +18,7 @@ from gym_loop.runs.reading import Run, short
 
 COLOURS = {"running": 36, "finished": 32, "stopped": 33, "failed": 31, "dead": 31, "damaged": 35}
 NUMERIC = {"episodes", "steps", "return", "evaluation", "steps/s", "left"}
-LEAST = 12  # characters of a column that is cut to the width of the terminal
+LEAST = 8  # characters of a column that is cut to the width of the terminal
 
 
 @click.command("ls")
@@ -173,18 +174,28 @@ def table(runs: list[Run], columns: int | None) -> list[str]:
     names = [
         n for n in rows[0] if n not in ("overrides", "left", "error") or any(r[n] for r in rows)
     ]
-    sizes = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
-    if columns:
-        fit(sizes, columns - 2 * (len(names) - 1))
-    lines = ["  ".join(_cell(name, name, sizes[name]) for name in names).rstrip()]
-    if columns:
-        lines[0] = f"\x1b[1m{lines[0]}\x1b[0m"
+    sizes = _sizes(names, rows)
+    lines = []
+    if columns and sum(sizes.values()) > (columns := columns - 2 * (len(names) - 1)):
+        parent = os.path.commonpath([os.path.dirname(row["run"]) for row in rows])
+        if parent not in ("", "/"):  # what all paths begin with is said once
+            lines.append(f"in {parent}/")
+            for row in rows:
+                row["run"] = os.path.relpath(row["run"], parent)
+            sizes = _sizes(names, rows)
+        fit(sizes, columns)
+    head = "  ".join(_cell(name, name, sizes[name]) for name in names).rstrip()
+    lines.append(f"\x1b[1m{head}\x1b[0m" if columns else head)
     for row in rows:
         cells = [_cell(name, row[name], sizes[name]) for name in names]
         if columns:
             cells[1] = f"\x1b[{COLOURS.get(row['state'].rstrip('!'), 0)}m{cells[1]}\x1b[0m"
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+def _sizes(names: list[str], rows: list[dict[str, str]]) -> dict[str, int]:
+    return {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
 
 
 def fit(sizes: dict[str, int], columns: int) -> None:

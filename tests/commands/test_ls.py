@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -221,3 +222,17 @@ def test_of_a_long_table_only_the_ends_are_read(runs, tmp_path):
     run = reading.Run(directory)
     assert len(run.last_rows) == 100
     assert run.warnings == []  # what lies in the middle was not looked at
+
+
+def test_in_a_narrow_terminal_the_columns_are_cut_but_not_the_figures(runs):
+    from gym_loop.commands import ls
+    from gym_loop.runs import reading
+
+    listed = [reading.Run(path) for path in sorted(reading.find([runs]))]
+    lines = [re.sub(r"\x1b\[\d+m", "", line) for line in ls.table(listed, 100)]
+    assert lines[0] == f"in {runs}/"
+    assert max(map(len, lines)) <= 100
+    assert lines[2].startswith("ars/0  finished  ars")
+    assert f"{listed[0].evaluation:.6g}" in lines[2]
+    wide = ls.table(listed, None)
+    assert wide[1].startswith(f"{runs}/ars/0  finished")
