@@ -1,11 +1,12 @@
 """The check of a composed config: every key, type, range, id, class and directory in it."""
 
+import functools
 import importlib
 import inspect
 import re
 import tempfile
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ METHODS = {
     "env": ("reset", "step"),
     "loop": ("train", "evaluate"),
 }
+MISSING = "???"
 EXAMPLES = {"agent": "random", "env": "pendulum", "loop": "default"}
 HYDRAS = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
 LIBRARIES = {
@@ -49,12 +51,15 @@ def check(cfg: DictConfig) -> None:
     """
     check_sections(cfg)
     content = resolve(cfg)
-    check_seed(cfg, content["seed"])
-    for module in check_imports(cfg, content["env"].get("imports")):
-        import_module(module, f"env.imports{origin(cfg, 'env.imports')} has {module!r}")
+    check_seed(cfg, content.get("seed"))
+    check_imports(cfg, content["env"].get("imports"))
     for group in GROUPS:
         check_section(cfg, group, content[group])
-    for name, section in content.get("observers", {}).items():
+    observers = content.get("observers")
+    if not isinstance(observers, dict):
+        where = origin(cfg, "observers")
+        raise Mistake(f"observers is {observers!r}{where}; expected observers=default or none")
+    for name, section in observers.items():
         if section is not None:
             check_section(cfg, f"observers.{name}", section)
     check_directories(cfg, content)
@@ -62,8 +67,8 @@ def check(cfg: DictConfig) -> None:
 
 def check_sections(cfg: DictConfig) -> None:
     """Check the config's top level."""
-    raw = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(raw, dict)
+    own: Any = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "hydra"])
+    raw: Any = OmegaConf.to_container(own, resolve=False)
     for group in GROUPS:
         section = raw.get(group)
         if not isinstance(section, dict):
@@ -74,16 +79,20 @@ def check_sections(cfg: DictConfig) -> None:
                 f"{group} has no _target_{origin(cfg, group)}{nearest('_target_', section)}; "
                 f"expected the class to make it of, as in {group}={EXAMPLES[group]}"
             )
-    own = OmegaConf.load(launch.CONF / "config.yaml")
-    known = {*own, *(k for d in own.defaults if isinstance(d, DictConfig) for k in d)} - {
-        "defaults"
-    }
-    text = str({name: value for name, value in raw.items() if name != "hydra"})
+    known, text = top_level(), str(raw)
     for name in raw:
         # A key of the user's own is there to be used by others.
         if name not in known and not re.search(r"\$\{" + re.escape(str(name)) + r"[.}\[]", text):
             near = nearest(str(name), known, f"; expected one of {', '.join(sorted(known))}")
             raise Mistake(f"no key {str(name)!r}{origin(cfg, str(name))}{near}")
+
+
+@functools.cache
+def top_level() -> frozenset[str]:
+    """Return the keys that the config has by itself."""
+    own: Any = OmegaConf.to_container(OmegaConf.load(launch.CONF / "config.yaml"))
+    chosen = (name for default in own["defaults"] if isinstance(default, dict) for name in default)
+    return frozenset({*own, *chosen} - {"defaults"})
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
@@ -132,24 +141,23 @@ def check_seed(cfg: DictConfig, seed: Any) -> None:
         raise Mistake(f"seed is {seed!r}{origin(cfg, 'seed')}; expected an integer, 0 or more")
 
 
-def check_imports(cfg: DictConfig, imports: Any) -> list[str]:
-    """Return the modules to import before the environment is looked for."""
+def check_imports(cfg: DictConfig, imports: Any) -> None:
+    """Import the modules that register environments."""
     if not isinstance(imports, list | types.NoneType) or not all(
-        type(m) is str for m in imports or ()
+        isinstance(module, str) for module in imports or ()
     ):
         where = origin(cfg, "env.imports")
         raise Mistake(f"env.imports is {imports!r}{where}; expected a list such as [my_package]")
-    return imports or []
-
-
-def import_module(module: str, what: str) -> None:
-    """Import a module, or raise a Mistake that says why it cannot be."""
-    try:
-        importlib.import_module(module)
-    except Exception as error:
-        if user_frames(error) and not isinstance(error, ImportError | SyntaxError):
-            raise
-        raise Mistake(f"{what}, which cannot be imported: {one_line(error)}") from None
+    for module in imports or ():
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            if user_frames(error) and not isinstance(error, ImportError | SyntaxError):
+                raise
+            where = origin(cfg, "env.imports")
+            raise Mistake(
+                f"env.imports{where}: {module!r} cannot be imported: {one_line(error)}"
+            ) from None
 
 
 def check_section(cfg: DictConfig, name: str, section: Any) -> None:
@@ -163,18 +171,19 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
     target = find(cfg, name, section["_target_"])
     known = default_parameters(target)
     if hasattr(target, "get_default_parameters"):
-        known |= {k: v for k, v in constructor(target).items() if v != "???"}
+        known |= {k: v for k, v in constructor(target).items() if v is not MISSING}
     given = {k: v for k, v in section.items() if k not in HYDRAS}
     if group == "env":
         given.pop("imports", None)
     for key, value in given.items():
-        where = origin(cfg, f"{name}.{key}")
         if key not in known and not takes_all(target):
+            where = origin(cfg, f"{name}.{key}")
             raise Mistake(f"no key '{name}.{key}'{where}{wording.near_key(f'{name}.', key, known)}")
         if key in known and (expected := problem(group, key, value, known[key])):
+            where = origin(cfg, f"{name}.{key}")
             raise Mistake(f"{name}.{key} is {show(value)}{where}; expected {expected}")
     for key, value in known.items():
-        if isinstance(value, str) and value == "???" and key not in given:
+        if isinstance(value, str) and value == MISSING and key not in given:
             raise Mistake(
                 f"{name}.{key} is missing; {short_name(target)} needs it: {name}.{key}=..."
             )
@@ -256,25 +265,29 @@ def check_directories(cfg: DictConfig, content: dict[str, Any]) -> None:
         directory = Path(str(OmegaConf.select(cfg, key)))
     except (OmegaConfBaseException, RecursionError) as error:
         raise Mistake(f"{key}{origin(cfg, key)}: {wording.first_line(error)}") from None
-    check_writable(directory, f"{key} is {directory}{origin(cfg, key)}")
-    for key, value in content["loop"].items():
-        if key.endswith("dir") and isinstance(value, str):
-            what = f"loop.{key} is {value}{origin(cfg, f'loop.{key}')}"
-            check_writable(directory / value, what)
+    check_writable(directory, lambda: f"{key} is {directory}{origin(cfg, key)}")
+    for name, value in content["loop"].items():
+        if name.endswith("dir") and isinstance(value, str):
+            check_writable(directory / value, functools.partial(described, cfg, name, value))
 
 
-def check_writable(path: Path, what: str) -> None:
+def described(cfg: DictConfig, name: str, value: str) -> str:
+    """Return what is said of a directory of the loop's."""
+    return f"loop.{name} is {value}{origin(cfg, f'loop.{name}')}"
+
+
+def check_writable(path: Path, what: Callable[[], str]) -> None:
     """Raise a Mistake unless a directory can be made at `path` and written into."""
     try:
         existing = next(p for p in (path, *path.absolute().parents) if p.exists())
         if existing in _writable:
             return
         if not existing.is_dir():
-            raise Mistake(f"{what}: {existing} is a file; expected a directory")
+            raise Mistake(f"{what()}: {existing} is a file; expected a directory")
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(bytes(1 << 16))
     except (OSError, ValueError) as error:
-        raise Mistake(f"{what}: {getattr(error, 'strerror', None) or error}") from None
+        raise Mistake(f"{what()}: {getattr(error, 'strerror', None) or error}") from None
     _writable.add(existing)
 
 
@@ -285,7 +298,7 @@ def constructor(target: Any) -> dict[str, Any]:
     except (TypeError, ValueError):
         return {}
     return {
-        p.name: "???" if p.default is p.empty else p.default
+        p.name: MISSING if p.default is p.empty else p.default
         for p in parameters
         if p.name not in PASSED and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     }

@@ -47,17 +47,29 @@ def explain(error: BaseException) -> str | None:
 
 def missing(error: MissingConfigException) -> str:
     """Return the line for an option that a group does not have."""
-    group, _, name = str(error.missing_cfg_file).removesuffix(".yaml").rpartition("/")
-    if not group:
-        return f"no config {name!r}{where(name)}{near_of(name, error.options)}"
-    if said(rf"\W*{re.escape(group)}(@\S*)?=.*"):
-        place = f" ({COMMAND_LINE})"
-    else:
-        place = f" ({in_file(str(error)) or 'defaults list'})"
-    head = f"no {group} {name!r}{place}"
+    path = str(error.missing_cfg_file).removesuffix(".yaml")
+    # `agent=sb3/dqm` asks the group agent, and not agent/sb3, where that is what was said.
+    cuts = [i for i, letter in enumerate(path) if letter == "/"]
+    asked = [i for i in cuts if said(rf"\W*{re.escape(path[:i])}(@\S*)?=.*")]
+    if not cuts:
+        return f"no config {path!r}{where(path)}{near_of(path, error.options)}"
+    at = (asked or cuts)[0 if asked else -1]
+    group, name = path[:at], path[at + 1 :]
+    place = COMMAND_LINE if asked else in_file(str(error)) or "defaults list"
+    head = f"no {group} {name!r} ({place})"
     if suggestion := class_or_id(group, name):
         return f"{head}; did you mean {group}={suggestion}?"
-    return f"{head}{near_of(name, error.options)}"
+    return f"{head}{near_of(name, {*(error.options or ()), *options(group)})}"
+
+
+def options(group: str) -> set[str]:
+    """Return the options of a group, those in folders of it as well, ours and the user's."""
+    folders = (conf / group for conf in (launch.CONF, Path.cwd() / "conf"))
+    return {
+        str(file.relative_to(folder).with_suffix(""))
+        for folder in folders
+        for file in folder.rglob("*.yaml")
+    }
 
 
 def class_or_id(group: str, name: str) -> str | None:
@@ -116,6 +128,8 @@ def composition(error: ConfigCompositionException) -> str:
     if found := re.match(r"Could not delete from config\. '([^']*)' does not exist", text):
         return f"no key {found[1]!r} to take away ({COMMAND_LINE})"
     if found := re.match(r"Could not override '([^']*)'", text):
+        if (launch.CONF / found[1]).is_dir():
+            return not_chosen(found[1])
         return f"no group {found[1]!r} to choose for ({COMMAND_LINE}); expected {groups()}"
     if found := re.match(r"Could not append to config\. An item is already at '([^']*)'", text):
         return f"{found[1]!r} is there already ({COMMAND_LINE}); leave out the +"
@@ -148,9 +162,14 @@ def unknown_key(key: str, cause: BaseException | None) -> str:
         inside = f"; {section} is one value, not a section" if section else ""
         return f"no key {full!r} ({COMMAND_LINE}){inside}"
     if "." not in full and (launch.CONF / full).is_dir():
-        return f"nothing is chosen for the group {full!r} yet ({COMMAND_LINE}); write +{full}=..."
+        return not_chosen(full)
     known = [str(k) for k in parent if not str(k).startswith("_")]
     return f"no key {full!r} ({COMMAND_LINE}){near_key(full.removesuffix(name), name, known)}"
+
+
+def not_chosen(group: str) -> str:
+    """Return the line for a choice in a group that the config does not have by itself."""
+    return f"nothing is chosen for {group!r} by default ({COMMAND_LINE}); write +{group}=..."
 
 
 def near_key(section: str, name: str, known: Iterable[str]) -> str:

@@ -32,7 +32,7 @@ def check(run_config: Path | None, overrides: tuple[str, ...]) -> None:
             target = Path(value)
         else:
             words.append(word)
-    check_writable(target, f"hydra.run.dir is {target}")
+    check_writable(target, lambda: f"hydra.run.dir is {target} (command line)")
     name = "config"
     if run_config:
         name = stored.compose_with(stored.load_file(run_config), words)
