@@ -33,15 +33,10 @@ def identical(one, two):
 vectors = st.tuples(st.sampled_from(["<f4", "<f8", "<i8"]), st.integers(-9, 9)).map(
     lambda drawn: np.array([drawn[1], 0.1 * drawn[1]], drawn[0])
 )
-numbers = (
-    st.integers(-(2**40), 2**40)
-    | st.booleans()
-    | st.integers(0, 255).map(np.int64)
-    | st.floats(width=32).map(np.float32)
-    | st.floats(allow_nan=False)
-)
-episodes_of = st.lists(st.lists(vectors, min_size=1, max_size=4), min_size=1, max_size=6) | (
-    st.lists(st.lists(numbers, min_size=1, max_size=4), min_size=1, max_size=6)
+counts = st.integers(-(2**40), 2**40) | st.booleans() | st.integers(0, 255).map(np.int64)
+floats = st.floats(allow_nan=False) | st.floats(width=32).map(np.float32)
+episodes_of = st.sampled_from([vectors, counts, floats]).flatmap(
+    lambda actions: st.lists(st.lists(actions, min_size=1, max_size=4), min_size=1, max_size=6)
 )
 
 
