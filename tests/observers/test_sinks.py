@@ -105,6 +105,7 @@ def test_a_sink_that_is_not_installed_names_the_command(cli, tmp_path, name):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_store_that_cannot_be_used_is_one_line(cli):
     pytest.importorskip("mlflow", reason='needs the extra: pip install "gym-loop[mlflow]"')
     done = cli(*RUN, "+sink=mlflow", "observers.mlflow.tracking_uri=nonsense://x")

@@ -31,6 +31,8 @@ def test_interquartile_mean_and_improvement_equal_those_of_rliable(scores):
         assert statistics.improvement(strata(a), strata(b)) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:random_state is deprecated")
 def test_the_intervals_agree_with_those_of_rliable_within_sampling_error(scores):
     library = pytest.importorskip(
         "rliable.library", reason='needs: pip install "gym-loop[statistics]"'
@@ -41,14 +43,14 @@ def test_the_intervals_agree_with_those_of_rliable_within_sampling_error(scores)
     _, iqm = library.get_interval_estimates(
         {"x": x},
         lambda a: np.array([metrics.aggregate_iqm(a)]),
-        reps=5000,
+        reps=3000,
         random_state=np.random.RandomState(0),
     )
     assert statistics.iqm_interval(strata(x)) == pytest.approx(iqm["x"][:, 0], abs=0.04)
     _, better = library.get_interval_estimates(
         {"x": (x, y)},
         metrics.probability_of_improvement,
-        reps=1000,
+        reps=500,
         random_state=np.random.RandomState(0),
     )
     interval = statistics.improvement_interval(strata(x), strata(y))
