@@ -151,11 +151,14 @@ def ask_git() -> Callable[[], dict[str, Any] | None]:
     """Start git beside, as it takes its time; return what waits for commit and `dirty`."""
     if known := os.environ.get(GIT):
         return lambda: json.loads(known)  # type: ignore[no-any-return]
-    processes = [_git("rev-parse", "HEAD"), _git("status", "--porcelain")]
+    process = _git("status", "--porcelain=v2", "--branch")
 
     def answer() -> dict[str, Any] | None:
-        commit, dirty = (p.communicate()[0].strip() if p else "" for p in processes)
-        return {"commit": commit, "dirty": bool(dirty)} if commit else None
+        lines = process.communicate()[0].splitlines() if process else []
+        head = [line.removeprefix("# branch.oid ") for line in lines if line.startswith("#")]
+        if not head or head[0] == "(initial)":
+            return None
+        return {"commit": head[0], "dirty": any(not line.startswith("#") for line in lines)}
 
     return answer
 
@@ -183,6 +186,9 @@ def versions() -> dict[str, str]:
     found = {"python": sys.version.split()[0]}
     for package in ("gym_loop", *PACKAGES):
         module = {"hydra-core": "hydra", "stable-baselines3": "stable_baselines3"}
-        if package in ("gym_loop", "numpy") or module.get(package, package) in sys.modules:
-            found[package] = version(package.replace("_", "-"))
+        imported = sys.modules.get(module.get(package, package))
+        if imported is not None:
+            # Reading a package's metadata takes a millisecond.
+            own = getattr(imported, "__version__", None)
+            found[package] = str(own or version(package))
     return found
