@@ -30,16 +30,26 @@ def main(arguments: list[str]) -> None:
     print(TEXT.format(version=__version__, options=options(), commands=commands()))
 
 
-def options() -> str:
-    """Return a line for each group of options."""
-    groups: dict[str, list[str]] = {}
-    for conf in dict.fromkeys((CONF.resolve(), Path("conf").resolve())):
+def confs() -> list[Path]:
+    """Return the directories that options are looked for in: ours, and the user's ./conf."""
+    return list(dict.fromkeys((CONF.resolve(), Path("conf").resolve())))
+
+
+def groups() -> dict[str, list[str]]:
+    """Return the names of the options of each group."""
+    found: dict[str, list[str]] = {}
+    for conf in confs():
         for file in sorted(conf.glob("[!.]*/**/*.yaml")):
             group, _, option = str(file.relative_to(conf).with_suffix("")).partition("/")
             if group != "hydra":
-                groups.setdefault(group, []).append(option)
+                found.setdefault(group, []).append(option)
+    return found
+
+
+def options() -> str:
+    """Return a line for each group of options."""
     lines = []
-    for group, names in groups.items():
+    for group, names in groups().items():
         line = f"  {group + '=':<13}"
         for name in names:
             if len(line) + len(name) > 78:
