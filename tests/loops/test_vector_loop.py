@@ -20,6 +20,7 @@ from gym_loop.loops.vector_loop import VectorLoop
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import compare
+from tests import test_readme as readme
 from tests.conftest import rows
 from tests.tape import Tape, assert_played_alone
 
@@ -79,7 +80,7 @@ def test_an_episode_that_is_told_of_is_the_one_that_was_played():
 
 def test_actions_of_long_episodes_are_all_kept():
     pendulum = functools.partial(make_gym, "Pendulum-v1", {"max_episode_steps": 1000})
-    loop, watcher = make_loop(pendulum, max_episodes=9, episodes_per_round=4)
+    loop, watcher = make_loop(pendulum, max_episodes=9, episodes_per_round=8)
     loop.train()
     assert [episode.length for episode in watcher.ended] == [1000] * 12
     for episode in watcher.ended:
@@ -247,6 +248,19 @@ def test_an_episode_without_a_seed_of_its_own_is_not_replayed(launch, cli):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "cannot be played alone" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    readme.commands(readme.SECTIONS["Many environments at once"]),
+    ids=lambda words: words[-1],
+)
+def test_the_commands_of_the_readme_work(tmp_path, words):
+    if "envpool" in words[-1]:
+        pytest.importorskip("envpool", reason='needs the extra: pip install "gym-loop[envpool]"')
+    done = readme.run(words, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "finished: 1" in done.stdout, "100 episodes and those that were cut"
 
 
 def test_an_agent_for_one_environment_is_refused_before_anything_starts(cli, tmp_path):
