@@ -154,6 +154,7 @@ class StableBaselines3Agent(BaseAgent):
             Failure: a batch has not as many rows as there are environments.
         """
         observation = self._batch(state)
+        self.model.action_space = self.action_space  # which evaluation replaces by a copy
         if self.training:
             self._settle()
             self._observation, self._numbers = observation, np.atleast_1d(episode_num)
@@ -208,6 +209,7 @@ class StableBaselines3Agent(BaseAgent):
 
     def save(self, directory: str | Path) -> None:
         """Write networks, optimizers, counters and the filled part of the buffer."""
+        self.model.action_space = self.action_space
         buffer = getattr(self.model, "replay_buffer", None)
         whole = dict(vars(buffer)) if buffer else {}
         try:

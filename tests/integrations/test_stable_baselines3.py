@@ -423,10 +423,10 @@ def test_an_agent_loaded_goes_on_as_the_one_saved(kind, id, parameters, tmp_path
         seed_all(SEED)
         loop.train()
     first.agent.save(tmp_path)
-    state = streams.get_state(first.agent)
+    state = streams.get_state()
     seed_all(SEED + 1)
     second.agent.load(tmp_path)
-    streams.set_state(second.agent, state)
+    streams.set_state(state)
     second.episodes, second.steps = first.episodes, first.steps
     second.train()
     assert untouched.agent.model._n_updates > first.agent.model._n_updates > 0
