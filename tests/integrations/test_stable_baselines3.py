@@ -1,4 +1,6 @@
+import functools
 import inspect
+import itertools
 import re
 import signal
 import subprocess
@@ -17,8 +19,9 @@ sb3 = pytest.importorskip("stable_baselines3", reason=SKIP)
 
 from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
 from stable_baselines3.common.noise import NormalActionNoise  # noqa: E402
+from stable_baselines3.common.vec_env import DummyVecEnv  # noqa: E402
 
-from gym_loop.envs import make_gym  # noqa: E402
+from gym_loop.envs import make_gym, make_gymnasium  # noqa: E402
 from gym_loop.integrations import stable_baselines3 as ours  # noqa: E402
 from gym_loop.launch import CONF, VERSION_BASE, instantiate  # noqa: E402
 from gym_loop.loops import DefaultLoop, streams  # noqa: E402
@@ -227,6 +230,52 @@ def test_weights_equal_those_of_learn_bit_for_bit(kind, id, limit, parameters):
     parameters = {**small, **parameters, "seed": SEED, "total_timesteps": 5 * STEPS}
     agent = train(kind, make(id), STEPS, limit or 5000, **parameters)
     model = learn(agent, make(id), limit)
+    assert agent.rollouts > 2
+    assert model._n_updates == agent.model._n_updates > 0
+    assert_equal_weights(agent.model, model)
+
+
+class SharedSeeds(gymnasium.Wrapper):
+    """Resets with the seeds of the episodes that several environments begin in turn."""
+
+    def __init__(self, env, numbers):
+        super().__init__(env)
+        self.numbers = numbers
+
+    def reset(self, *, seed=None, options=None):
+        return self.env.reset(seed=episode_seed(SEED, next(self.numbers)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "id", "parameters"),
+    [
+        (ours.PPO, "CartPole-v1", {"n_steps": 16, "batch_size": 16}),
+        (ours.DQN, "CartPole-v1", {"learning_starts": 40}),
+        (ours.SAC, "Pendulum-v1", {"batch_size": 16}),
+    ],
+)
+def test_many_environments_at_once_are_learnt_from_as_learn_does(kind, id, parameters):
+    from gym_loop.loops.vector_loop import VectorLoop
+
+    parameters = {**SMALL, **parameters, "seed": SEED, "total_timesteps": 5 * STEPS}
+    seed_all(SEED)
+    limits = {"num_envs": 3, "max_steps": 2 * STEPS, "max_episodes": None}
+    factory = functools.partial(make_gymnasium, id)
+    env = VectorLoop.make_env(factory, VectorLoop.get_default_parameters() | limits, "train")
+    spaces = VectorLoop.spaces(env)
+    agent = kind(*spaces, n_envs=3, **parameters)
+    count_rollouts(agent)
+    loop = VectorLoop(agent, env, **limits)
+    loop.seed = SEED
+    loop.train()
+    del agent._store
+
+    numbers = itertools.count()
+    env = DummyVecEnv([lambda: SharedSeeds(gymnasium.make(id), numbers) for _ in range(3)])
+    given = {k: v for k, v in parameters.items() if k not in ours.OURS}
+    model = kind.algorithm("MlpPolicy", env, **given)
+    with pytest.raises(Enough):
+        model.learn(5 * STEPS, UpTo(agent.rollouts))
     assert agent.rollouts > 2
     assert model._n_updates == agent.model._n_updates > 0
     assert_equal_weights(agent.model, model)
