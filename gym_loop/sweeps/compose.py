@@ -1,5 +1,6 @@
 """Composing the config of each job of a sweep, in a hundredth of the time."""
 
+import os
 import pickle
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +30,7 @@ class Composer:
         """Return a copy of the config that has all files, but no values applied."""
         if choices not in self.templates:
             composed = self.config_loader.load_sweep_config(self.master, list(choices))
-            composed.hydra.sweep.dir = self.master.hydra.sweep.dir  # resolved once
+            composed.hydra.sweep.dir = os.path.abspath(self.master.hydra.sweep.dir)
             self.templates[choices] = pickle.dumps(composed)
         # Four times as fast as a deep copy.
         config: DictConfig = pickle.loads(self.templates[choices])

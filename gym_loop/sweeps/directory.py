@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -71,8 +72,10 @@ class Sweep:
 
 
 def key_and_value(override: str) -> tuple[str, str]:
-    """Return the key and the value of an override, the key without `+`, `++` or `~`."""
+    """Return the key and the value of an override, without `+` or `~`, and without escapes."""
     key, _, value = override.partition("=")
+    if not value.startswith(("'", '"')):
+        value = re.sub(r"\\(.)", r"\1", value)  # Hydra writes `:` as `\\:` in a sweep
     return key.lstrip("+~"), value
 
 
@@ -169,7 +172,7 @@ def asked(task_overrides: Sequence[str], hydra_overrides: Sequence[str]) -> Swee
             varied[key] = None
         else:
             varied.pop(key, None)
-            fixed[key] = str(override.get_value_element_as_str())
+            fixed[key] = key_and_value(f"={override.get_value_element_as_str()}")[1]
     ours = ("hydra.mode", "hydra.sweep.dir", "hydra.launcher.dry_run", "hydra.sweeper.recorded")
     kept = [word for word in hydra_overrides if key_and_value(word)[0] not in ours]
     command = shlex.join(["gym-loop", *sys.argv[1:]])

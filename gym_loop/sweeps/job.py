@@ -60,12 +60,7 @@ def work(packed: bytes, common: bytes, lifeline: Any, timeout: float | None) -> 
     os.setpgid(0, 0)  # a Ctrl-C at the terminal reaches the launching process alone
     watchdog = Watchdog(lifeline, timeout)
     watchdog.start()
-    task, context, name = unpack(common)
-    config = unpack(packed)
-    setup_globals()
-    if launch.VERSION_BASE:
-        version.setbase(launch.VERSION_BASE["version_base"])
-    JobRuntime.instance().set("name", name)
+    config, task, context = begin(packed, common)
     directory = Path(config.hydra.runtime.output_dir)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -78,6 +73,16 @@ def work(packed: bytes, common: bytes, lifeline: Any, timeout: float | None) -> 
     sys.stdout.flush()
     sys.stderr.flush()
     return outcome
+
+
+def begin(packed: bytes, common: bytes) -> tuple[DictConfig, Any, Any]:
+    """Make this process one of the program's; return the job's config, task and context."""
+    task, context, name, sys.argv = unpack(common)
+    setup_globals()
+    if launch.VERSION_BASE:
+        version.setbase(launch.VERSION_BASE["version_base"])
+    JobRuntime.instance().set("name", name)
+    return unpack(packed), task, context
 
 
 def attempt(config: DictConfig, task: Any, context: Any, directory: Path) -> Outcome:

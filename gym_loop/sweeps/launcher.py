@@ -1,7 +1,9 @@
-"""What every launcher of sweeps does: check all jobs first, run what is missing, say what failed."""
+"""What every launcher of sweeps does: check all jobs, run what is missing, say what failed."""
 
 import contextlib
+import dataclasses
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,7 +116,7 @@ class SweepLauncher(Launcher):
                 continue
             with named(name):
                 config = composer.compose(words, number)
-                job = Job(name, list(words), number, place(config, name))
+                job = Job(name, list(words), number, self.directory / place(config, name))
                 number += 1
                 if owner := owners.setdefault(job.directory, name) != name:
                     raise Mistake(f"its directory {job.directory} is that of the job {owner}, too")
@@ -138,6 +140,11 @@ class SweepLauncher(Launcher):
 
     def look_ahead(self) -> None:
         """Prepare for jobs that build what `self.targets` names, while they are checked."""
+
+    def common(self) -> bytes:
+        """Return what all jobs share: the task, Hydra's context, the program's name and words."""
+        context = dataclasses.replace(self.context, config_loader=None)  # type: ignore[arg-type]
+        return pack((self.task, context, self.config.hydra.job.name, sys.argv))
 
     def take(self, job: Job, config: DictConfig) -> None:
         """Keep what running `job` takes."""
@@ -199,23 +206,24 @@ def targets(config: DictConfig) -> set[str]:
     return found
 
 
-def place(config: DictConfig, name: str) -> Path:
-    """Set the job's own directory in its config, named `name` unless the user names it."""
+def place(config: DictConfig, name: str) -> str:
+    """Set the job's own directory in its config: `name`, unless the user says; return it."""
     with read_write(config.hydra), open_dict(config.hydra):
-        if OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"] == SUBDIR:
+        sweep: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+        if sweep["subdir"] == SUBDIR:
             config.hydra.sweep.subdir = name
-        path = Path(config.hydra.sweep.dir) / str(OmegaConf.select(config, "hydra.sweep.subdir"))
-        config.hydra.runtime.output_dir = os.path.abspath(path)
-    return path
+        subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
+        config.hydra.runtime.output_dir = os.path.join(config.hydra.sweep.dir, subdir)
+    return subdir
 
 
 def job_return(job: Job, words: Sequence[str]) -> JobReturn:
     """Return what a sweeper is to know of `job`; the configs stay in its directory."""
     completed = job.state in ("finished", "skipped")
-    value = job.result
+    value: Any = job.result
     if not completed:
         value = Failure(f"{job.name}: {job.reason}")
-        value.reported = True
+        value.reported = True  # in the table
     result = JobReturn(
         overrides=list(words),
         working_dir=os.getcwd(),
@@ -242,7 +250,7 @@ def named(name: str) -> Iterator[None]:
 @contextlib.contextmanager
 def hydra_config(config: DictConfig) -> Iterator[None]:
     """Let `${hydra:...}` in `config` mean the job's own."""
-    holder = HydraConfig.instance()
+    holder: Any = HydraConfig.instance()
     before, holder.cfg = holder.cfg, config
     try:
         yield

@@ -5,6 +5,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
@@ -33,6 +34,8 @@ def register(*plugins: Any) -> None:
     A file of ours in there would be imported for every command of every program that uses Hydra.
     """
     known = Plugins.instance()
+    # Where Hydra's launcher for Ray is installed, too: our option of that name is another one.
+    ConfigStore.instance().repo["hydra"]["launcher"].pop("ray.yaml", None)
     try:
         package = importlib.import_module("hydra_plugins")
     except ImportError:  # there is no such plugin
@@ -49,5 +52,7 @@ register(
     Options,
     later(Sweeper, "gym_loop.sweeps.launcher:GridSweeper"),
     later(Launcher, "gym_loop.sweeps.pool:PoolLauncher"),
+    later(Launcher, "gym_loop.sweeps.engines:RayLauncher"),
+    later(Launcher, "gym_loop.sweeps.engines:SlurmLauncher"),
 )
 launch.locate = locate

@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import replace
 from multiprocessing import forkserver
 from types import FrameType
 from typing import Any
@@ -25,7 +24,7 @@ from gym_loop.runs import reporting
 from gym_loop.sweeps import job as jobs_process
 from gym_loop.sweeps import warm
 from gym_loop.sweeps.directory import Job
-from gym_loop.sweeps.job import GRACE, Outcome, over_time, pack, signal_name
+from gym_loop.sweeps.job import GRACE, Outcome, over_time, signal_name
 from gym_loop.sweeps.launcher import SweepLauncher
 from gym_loop.sweeps.table import REFRESH_SECONDS, Table
 
@@ -74,12 +73,13 @@ class PoolLauncher(SweepLauncher):
     def execute(self, jobs: Sequence[Job], total: int) -> int:
         """Run `jobs`; see the base class."""
         context = multiprocessing.get_context("forkserver")
-        hydra_context = replace(self.context, config_loader=None)  # composing is done
-        common = pack((self.task, hydra_context, self.config.hydra.job.name))
+        common = self.common()
         reader, lifeline = context.Pipe(duplex=False)
         # The job's own watchdog is earlier, and leaves it time to write a checkpoint.
         by_force = None if self.timeout is None else self.timeout + GRACE + 2
-        start = concurrent.process(name=PROCESS, daemon=False, context=context, timeout=by_force)(
+        # Which of the two names pebble takes the context by is not the same in code and types.
+        options: Any = {"context": context, "mp_context": context}
+        start = concurrent.process(name=PROCESS, daemon=False, timeout=by_force, **options)(
             jobs_process.work
         )
         queue, running = deque(jobs), dict[Future[Outcome], Job]()
@@ -193,9 +193,10 @@ def installed(targets: Iterable[str]) -> Iterator[str]:
         module = target.rpartition(":" if ":" in target else ".")[0]
         top = sys.modules.get(module.partition(".")[0])
         file = getattr(top, "__file__", None) or ""
-        if module.isidentifier() or module.replace(".", "_").isidentifier():
-            if file.startswith(places) or module.startswith("gym_loop."):
-                yield module
+        if module.replace(".", "_").isidentifier() and (
+            file.startswith(places) or module.startswith("gym_loop.")
+        ):
+            yield module
         if library := re.fullmatch(r"gym_loop\.envs\.make_(gym|gymnasium)", target):
             yield from (library[1], f"{library[1]}.envs.classic_control")
             if library[1] == "gym":
