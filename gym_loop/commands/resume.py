@@ -27,7 +27,11 @@ def resume(directory: Path, overrides: tuple[str, ...]) -> None:
     """
     from gym_loop import launch
     from gym_loop.runs import stored
+    from gym_loop.sweeps import resume as sweeps
 
+    if sweeps.is_sweep(directory):
+        sweeps.resume(directory, list(overrides))
+        return
     known = stored.load_run(directory)
     name = stored.compose_with(known["config"], list(overrides))
     with stored.preparations(

@@ -47,10 +47,10 @@ def resume(directory: Path, overrides: list[str]) -> None:
 def replaced(known: list[str], new: list[str]) -> list[str]:
     """Return the known overrides with the new ones in the place of those with the same key."""
     given = {sweeps.key_and_value(word)[0]: word for word in new}
+    chosen = {key.replace("/", ".") for key in given if key.startswith("hydra/")}
     kept = []
     for word in known:
         key = sweeps.key_and_value(word)[0]
-        group = key.rpartition(".")[0].replace(".", "/")  # a launcher's options go with it
-        if not (key not in given and group.startswith("hydra/") and group in given):
+        if not any(key.startswith(f"{group}.") for group in chosen):  # options of what was chosen
             kept.append(given.pop(key, word))
     return [*kept, *given.values()]

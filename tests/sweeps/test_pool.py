@@ -19,7 +19,7 @@ from tests.sweeps.conftest import AGENT, SHORT, processes, states, summary, wait
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_job_that_raises_and_one_that_is_killed_cost_only_themselves(sweep, tmp_path, n_jobs):
-    result = sweep("agent.fate=1,raise,2,kill,3,4", f"hydra.launcher.n_jobs={n_jobs}")
+    result = sweep("agent.fate=a,raise,b,kill,c,d", f"hydra.launcher.n_jobs={n_jobs}")
 
     assert result.returncode == 1
     assert summary(result) == "6 jobs: 4 done, 0 skipped, 2 failed"
@@ -37,14 +37,14 @@ def test_a_job_that_raises_and_one_that_is_killed_cost_only_themselves(sweep, tm
 
 
 def test_a_repeated_sweep_continues_what_is_missing_and_touches_nothing_else(sweep, tmp_path):
-    sweep("agent.fate=1,kill,raise")
-    before = contents(tmp_path / "sweep" / "agent.fate=1")
+    sweep("agent.fate=a,kill,raise")
+    before = contents(tmp_path / "sweep" / "agent.fate=a")
 
-    again = sweep("agent.fate=1,kill,raise")
+    again = sweep("agent.fate=a,kill,raise")
 
     assert again.returncode == 1
     assert summary(again) == "3 jobs: 0 done, 1 skipped, 2 failed"
-    assert contents(tmp_path / "sweep" / "agent.fate=1") == before
+    assert contents(tmp_path / "sweep" / "agent.fate=a") == before
 
 
 def test_a_growing_sweep_runs_what_is_new(sweep, tmp_path):
@@ -58,7 +58,7 @@ def test_a_growing_sweep_runs_what_is_new(sweep, tmp_path):
 
 
 def test_jobs_end_at_their_timeout(sweep, tmp_path):
-    result = sweep("agent.fate=1,hang,deaf,leave", "hydra.launcher.timeout=3")
+    result = sweep("agent.fate=a,hang,deaf,leave", "hydra.launcher.timeout=3")
 
     assert result.returncode == 1
     assert summary(result) == "4 jobs: 1 done, 0 skipped, 3 failed"
@@ -108,7 +108,7 @@ def test_a_sweep_killed_at_any_moment_comes_to_the_undisturbed_end(sweep, start,
 
     for _ in range(5):
         process = start("-m", AGENT, *SHORT, "hydra.sweep.dir=sweep", *words)
-        wait_until(lambda: (tmp_path / "sweep").exists())
+        wait_until((tmp_path / "sweep").exists)
         time.sleep(moments.uniform(0, 1.5))
         process.kill()
         process.wait()

@@ -1,0 +1,67 @@
+"""What is shown of a sweep."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from gym_loop.sweeps.directory import Job
+from gym_loop.sweeps.table import Table, last_row, progress, summary, time_left
+
+HEADER = "episode,steps,length,return,terminated,truncated,seed,seconds\n"
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Job("seed=3", [], 0, tmp_path, episodes=10)
+
+
+def test_a_running_job_is_known_by_the_end_of_its_table(job, tmp_path):
+    table = tmp_path / "episodes.csv"
+    assert progress(job) == ("0/10", "", "")
+    table.write_text(HEADER)
+    assert progress(job) == ("0/10", "", "")
+    table.write_text(HEADER + "0,20,20,20.0,1,0,7,30.0\n1,50,30,12.5,1,0,7,60.0\n2,70,2")
+    assert progress(job) == ("2/10", "12.5", "4:00")
+
+
+def test_only_the_end_of_a_long_table_is_read(tmp_path):
+    table = tmp_path / "episodes.csv"
+    table.write_text(HEADER + "".join(f"{n},1,1,{n}.0,1,0,1,1.0\n" for n in range(50_000)))
+
+    assert last_row(table)[0] == "49999"
+
+
+def test_the_live_table_of_a_thousand_jobs_fits_the_terminal(tmp_path):
+    from rich.console import Console
+
+    console = Console(width=80, height=24, file=io.StringIO(), force_terminal=True)
+    table = Table(1000)
+    table.live = type("Live", (), {"console": console})
+    jobs = [Job(f"seed={n}", [], n, tmp_path / str(n)) for n in range(1000)]
+
+    lines = console.render_lines(table.render(jobs, table.began + 1))
+
+    text = "\n".join("".join(segment.text for segment in line) for line in lines)
+    assert len(lines) <= 24
+    assert "seed=0" in text
+    assert "more" in text
+    assert "0 of 1000 jobs" in text
+
+
+def test_the_summary_counts_and_says_why(tmp_path):
+    jobs = [Job(f"seed={n}", [], n, Path(f"s/seed={n}"), log=Path(f"s/{n}.log")) for n in range(4)]
+    for job, state in zip(jobs, ("finished", "skipped", "failed", "new"), strict=True):
+        job.state = state
+    jobs[2].reason = "killed by SIGKILL"
+
+    assert summary(Path("s"), jobs).splitlines() == [
+        "s: 4 jobs: 1 done, 1 skipped, 1 failed, 1 not started",
+        "failed  seed=2  killed by SIGKILL  s/2.log",
+    ]
+
+
+def test_time_left():
+    assert time_left(10, 0, 5) == "?"
+    assert time_left(10, 1, 5) == "0:40"
+    assert time_left(3600, 1, 3) == "2:00:00"
