@@ -53,11 +53,8 @@ def sweep(launcher: list[str], jobs: int) -> float:
 
 
 def main() -> None:
-    jobs, rounds = (
-        (int(word) for word in (*sys.argv[1:], "64", "3")[:2])
-        if len(sys.argv) != 2
-        else (int(sys.argv[1]), 3)
-    )
+    """Run the benchmark and print its table."""
+    jobs, rounds = map(int, (*sys.argv[1:], 64, 3)[:2] if len(sys.argv) != 2 else (sys.argv[1], 3))
     if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:
         sys.exit("the rival is missing: pip install hydra-joblib-launcher")
     if hasattr(os, "sched_setaffinity"):
