@@ -16,7 +16,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("gym", "gymnasium", "numpy", "hydra-core", "stable-baselines3", "torch")
-HEADER = "| what | against | goal | measured | by processor time | both |\n|---|---|---|---|---|---|"
+HEADER = (
+    "| what | against | goal | measured | by processor time | both |\n|---|---|---|---|---|---|"
+)
 
 
 @dataclass
@@ -33,7 +35,14 @@ class Row:
 
     def __str__(self) -> str:
         verdict = {True: "", False: " (missed)", None: ""}[self.met]
-        cells = (self.what, self.against, self.goal + verdict, self.measured, self.by_cpu, self.both)
+        cells = (
+            self.what,
+            self.against,
+            self.goal + verdict,
+            self.measured,
+            self.by_cpu,
+            self.both,
+        )
         return "| " + " | ".join(cells) + " |"
 
 

@@ -114,14 +114,18 @@ def count_rollouts(agent):
     agent._store = counted
 
 
+def make_loop(agent, env, **parameters):
+    loop = DefaultLoop(agent, env, **parameters)
+    loop.seed = SEED
+    return loop
+
+
 def train(kind, env, steps, limit=5000, **parameters):
     """Train an agent by our loop; return it."""
     seed_all(SEED)
     agent = kind(env.observation_space, env.action_space, **parameters)
     count_rollouts(agent)
-    DefaultLoop(
-        agent, env, seed=SEED, max_steps=steps, max_episodes=None, max_episode_len=limit
-    ).train()
+    make_loop(agent, env, max_steps=steps, max_episodes=None, max_episode_len=limit).train()
     del agent._store  # the counting one
     return agent
 
@@ -360,8 +364,8 @@ def test_evaluation_changes_nothing_in_training(kind, id, deterministic):
             **{**SMALL, **({"n_steps": 32} if kind is ours.PPO else {"learning_starts": 120})},
         )
         limits = {"max_steps": 150, "max_episodes": None, "max_episode_len": 40}
-        loop = DefaultLoop(agent, env, make_eval_env=lambda: make_gym(id), **limits)
-        loop.parameters |= {"episodes_per_eval": per_eval, "eval_episodes": 2}
+        loop = make_loop(agent, env, episodes_per_eval=per_eval, eval_episodes=2, **limits)
+        loop.make_eval_env = lambda: make_gym(id)
         loop.train()
         assert agent.model._n_updates > 0
         return agent.model
@@ -390,7 +394,7 @@ def test_episodes_of_random_actions_are_learnt_from_only_off_policy():
         env = gymnasium.make("Pendulum-v1")
         agent = kind(env.observation_space, env.action_space, **SMALL)
         limits = {"max_episodes": 2, "random_episodes": 2, "max_episode_len": 50}
-        DefaultLoop(agent, env, **limits).train()
+        make_loop(agent, env, **limits).train()
         return agent.model
 
     assert after_random_episodes(ours.PPO).num_timesteps == 0
@@ -406,8 +410,7 @@ def test_metrics_are_what_the_algorithm_logs():
     agent.metrics(0)
     assert agent.metrics(0).keys() == {"rollout/ep_rew_mean", "rollout/ep_len_mean"}
     env = gymnasium.make("CartPole-v1")
-    loop = DefaultLoop(agent, env, max_episodes=1)
-    episode = loop.play(loop.begin_episode(env, 0, training=True))
+    episode = make_loop(agent, env, max_episodes=1).play(0, True)
     assert {"train/loss", "train/n_updates", "rollout/exploration_rate"} <= episode.metrics.keys()
     assert all(type(value) is float for value in episode.metrics.values())
 
@@ -415,8 +418,8 @@ def test_metrics_are_what_the_algorithm_logs():
 def test_means_are_of_the_last_stats_window_size_episodes():
     env = gymnasium.make("CartPole-v1")
     agent = train(ours.PPO, env, 200, stats_window_size=2, **SMALL)
-    loop = DefaultLoop(agent, env, seed=1)
-    played = [loop.play(loop.begin_episode(env, n, training=True)) for n in range(3)]
+    loop = make_loop(agent, env)
+    played = [loop.play(number, True) for number in range(3)]
     mean = (played[1].ret + played[2].ret) / 2
     assert played[2].metrics["rollout/ep_rew_mean"] == mean
 
@@ -465,7 +468,7 @@ def test_an_agent_loaded_goes_on_as_the_one_saved(kind, id, parameters, tmp_path
         seed_all(SEED)
         env = make_gym(id)
         agent = kind(env.observation_space, env.action_space, **SMALL, **parameters)
-        return DefaultLoop(agent, env, seed=SEED, max_episodes=episodes, max_episode_len=40)
+        return make_loop(agent, env, max_episodes=episodes, max_episode_len=40)
 
     untouched, first, second = start(6), start(3), start(6)
     for loop in (untouched, first):

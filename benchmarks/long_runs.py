@@ -1,0 +1,111 @@
+"""Whether a long run is what a short one is: memory and speed, then resuming and reading it."""
+
+import statistics
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.harness import Row, launch, show, spread, take_turns
+
+STEPS, FIRST = 2_000_000, 100_000
+LONG, SHORT = 100_000, 1_000
+TURNS = 3
+
+# Watches a run from within: memory, clock and sizes of files at each 100,000 steps.
+WATCHER = """
+import json, os
+from gym_loop.observers import Observer
+
+class Watcher(Observer):
+    def __init__(self):
+        self.rows = []
+    def end_cycle(self, loop):
+        if loop.steps >= (len(self.rows) + 1) * {first}:
+            pages = int(open("/proc/self/statm").read().split()[1])
+            table = os.path.getsize(loop.directory / "episodes.csv")
+            events = sum(file.stat().st_size for file in (loop.directory / "logs").iterdir())
+            self.rows.append([loop.steps, loop.seconds, pages * os.sysconf("SC_PAGESIZE"),
+                              table, events, loop.episodes])
+    def close(self, error):
+        open("watched.json", "w").write(json.dumps(self.rows))
+"""
+
+
+def rows() -> Iterator[Row]:
+    """Yield rows about one run of many steps, then about one of many episodes."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield from steps(folder)
+    with tempfile.TemporaryDirectory() as folder:
+        yield from episodes(folder)
+
+
+def steps(folder: str) -> Iterator[Row]:
+    """Yield what becomes of a run of `STEPS` steps."""
+    import json
+
+    if not Path("/proc/self/statm").exists():
+        return
+    Path(folder, "watcher.py").write_text(WATCHER.replace("{first}", str(FIRST)))
+    words = ("env=cartpole", "loop.max_episodes=null", f"loop.max_steps={STEPS}")
+    watched = "+observers.watcher._target_=watcher.Watcher"
+    launch(*words, watched, "hydra.run.dir=run", "loop.eval_episodes=1", cwd=folder)
+    table = np.array(json.loads(Path(folder, "watched.json").read_text()))
+    what, against = f"CartPole, {STEPS:,} steps in one run", f"its own first {FIRST:,}"
+    growth = (table[-1, 2] - table[0, 2]) / 1e6
+    both = f"{table[-1, 2] / 1e6:.0f} and {table[0, 2] / 1e6:.0f} MB"
+    yield Row(
+        f"{what}: memory", against, "at most 10 MB more", f"{growth:.1f} MB", growth <= 10, "", both
+    )
+    rates = np.diff(table[:, 0], prepend=0) / np.diff(table[:, 1], prepend=0)
+    ratios = rates[1:] / rates[0]
+    low = float(np.median(ratios))
+    both = f"{np.median(rates):,.0f} and {rates[0]:,.0f} steps/s"
+    yield Row(
+        f"{what}: speed", against, "within 5 %", spread(ratios.tolist()), low >= 0.95, "", both
+    )
+    for name, column in (("`episodes.csv`", 3), ("events", 4)):
+        per_episode = table[:, column] / table[:, 5]
+        ratio = per_episode[-1] / per_episode[0]
+        yield Row(
+            *(f"{what}: {name}", against, "linear (bytes an episode within 10 %)"),
+            *(f"{ratio:.3f} times", abs(ratio - 1) <= 0.1, ""),
+            f"{per_episode[-1]:.1f} and {per_episode[0]:.1f} bytes an episode",
+        )
+
+
+def episodes(folder: str) -> Iterator[Row]:
+    """Yield how long commands take on a run of `LONG` episodes, against one of `SHORT`."""
+    for name, count in (("long", LONG), ("short", SHORT)):
+        words = ("env=cartpole", f"loop.max_episodes={count}", f"hydra.run.dir={name}")
+        launch(*words, "loop.eval_episodes=1", cwd=folder)
+
+    done = {"long": LONG, "short": SHORT}
+
+    def command(*words: str):  # noqa: ANN202
+        def run(name: str):  # noqa: ANN202
+            if words[0] == "resume":  # each time by one more episode
+                done[name] += 1
+                more = (f"loop.max_episodes={done[name]}", "loop.eval_episodes=1")
+                return launch("resume", name, *more, cwd=folder)
+            last = ("--episode", str(done[name] - 1)) if words[0] == "replay" else ()
+            return launch(*words, name, *last, cwd=folder)
+
+        return run
+
+    for words in (("ls",), ("report",), ("replay",), ("resume",)):
+        if not (Path(__file__).parents[1] / "gym_loop" / "commands" / f"{words[0]}.py").exists():
+            continue
+        run = command(*words)
+        pairs = take_turns(lambda run=run: run("long"), lambda run=run: run("short"), TURNS)
+        seconds = statistics.median(cost.wall for cost in pairs.ours)
+        yield Row(
+            *(f"`{words[0]}` on a run of {LONG:,} episodes", f"one of {SHORT:,}", "at most 2 s"),
+            *(f"{seconds:.2f} s, {spread(pairs.times_the_cost())} times", seconds <= 2),
+            *(spread(pairs.times_the_cost("cpu")), pairs.both("ms", 1e3)),
+        )
+
+
+if __name__ == "__main__":
+    show(rows())
