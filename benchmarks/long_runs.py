@@ -83,8 +83,8 @@ def episodes(folder: str) -> Iterator[Row]:
 
     done = {"long": LONG, "short": SHORT}
 
-    def command(*words: str):  # noqa: ANN202
-        def run(name: str):  # noqa: ANN202
+    def command(*words: str):
+        def run(name: str):
             if words[0] == "resume":  # each time by one more episode
                 done[name] += 1
                 more = (f"loop.max_episodes={done[name]}", "loop.eval_episodes=1")
