@@ -4,6 +4,7 @@ Parts hang themselves on here: a package with a `plugin.py` has it imported with
 may add to `prepare` and `explain`, and put its own function in the place of `locate` or `report`.
 """
 
+import contextlib
 import copy
 import importlib
 import os
@@ -71,8 +72,9 @@ def run(cfg: DictConfig, evaluate: bool = False) -> Any:
     """Build what `cfg` names, train (not with `evaluate`), evaluate; return the mean return."""
     directory = Path(HydraConfig.get().runtime.output_dir)
     observers = {name: instantiate(node) for name, node in cfg.observers.items() if node}
-    try:
+    with contextlib.ExitStack() as stack:  # whatever happens, each that was opened is closed
         for observer in observers.values():
+            stack.push(lambda _, error, __, close=observer.close: close(error))
             observer.open(cfg, directory)
         loop = build(cfg, directory, observers)
         loop.notify("begin", loop)
@@ -81,9 +83,6 @@ def run(cfg: DictConfig, evaluate: bool = False) -> Any:
         if not loop.stop and (returns := [episode.ret for episode in loop.evaluate() or ()]):
             loop.result = sum(returns) / len(returns)
         loop.close()
-    finally:
-        for observer in reversed(observers.values()):
-            observer.close(sys.exc_info()[1])
     if loop.exit_code:
         raise SystemExit(loop.exit_code)
     return loop.result
