@@ -1,6 +1,6 @@
 """`loop=vector` against the same vector environment stepped bare, both with random actions.
 
-    python -m benchmarks.vector [--envs 64] [--turns 9] [--steps 3000] [NAME ...]
+    python -m benchmarks.vector [--envs 64] [--turns 9] [--steps 3000] [--cpu] [NAME ...]
 
 The two sides take turns in one process. Transitions a second are compared, resets that take the
 place of a step not being transitions. The columns are ratios to bare: the loop with the random
@@ -27,6 +27,7 @@ from gym_loop.envs import MissingDependencyError, make_gym
 from gym_loop.envs.envpool import make_envpool
 from gym_loop.envs.vector import make_gymnasium_vector, make_vector
 from gym_loop.launch import instantiate
+from gym_loop.loops.streams import sample
 from gym_loop.loops.vector_loop import VectorLoop
 
 CARTPOLE, PENDULUM = "CartPole-v1", "Pendulum-v1"
@@ -96,37 +97,35 @@ class Forgetful(RandomAgent):
     learns = True
 
 
-def bare(env, make_step, steps: int) -> float:
+def bare(env, make_step, steps: int, clock) -> float:
     """Return transitions a second of the rival of `env`, stepped with samples of its actions."""
-    agent = RandomAgent(env.observation_space, env.action_space)
-    agent.act(None, range(env.num_envs))
-    sample, step, ends = agent.batch_space.sample, make_step(env.num_envs), []
-    began = time.perf_counter()
+    step, ends, space, everyone = make_step(env.num_envs), [], env.action_space, range(env.num_envs)
+    began = clock()
     for _ in range(steps):
-        ends.append(step(sample())[2:4])
-    seconds = time.perf_counter() - began
+        ends.append(step(sample(space, everyone))[2:4])
+    seconds = clock() - began
     resets = sum(int((terminated | truncated).sum()) for terminated, truncated in ends)
     return (steps * env.num_envs - resets) / seconds
 
 
-def looped(env, kind, steps: int, observers: dict) -> float:
+def looped(env, kind, steps: int, observers: dict, clock) -> float:
     """Return transitions a second of VectorLoop in `env`, training only."""
+    config = {"env": {}, "agent": {}, "loop": VectorLoop.get_default_parameters(), "seed": 0}
     with tempfile.TemporaryDirectory() as directory:
         for observer in observers.values():
-            observer.open(OmegaConf.create({"env": {}, "seed": 0}), Path(directory))
+            observer.open(OmegaConf.create(config), Path(directory))
         loop = VectorLoop(
-            kind(env.observation_space, env.action_space),
+            kind(observation_space=env.observation_space, action_space=env.action_space),
             env,
-            observers=observers,
-            directory=directory,
             num_envs=env.num_envs,
             max_steps=steps * env.num_envs,
             max_episodes=None,
         )
-        loop.begin()
-        began = time.perf_counter()
+        loop.observers, loop.directory = observers, Path(directory)
+        loop.notify("begin", loop)
+        began = clock()
         loop.train()
-        seconds = time.perf_counter() - began
+        seconds = clock() - began
         for observer in reversed(observers.values()):
             observer.close(KeyboardInterrupt())  # nothing to sum up
         return loop.steps / seconds
@@ -152,7 +151,13 @@ def main() -> None:
     parser.add_argument("--envs", type=int, default=64)
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument(
+        "--cpu",
+        action="store_true",
+        help="processor time: on a busy machine, and not for EnvPool, whose threads wait busily",
+    )
     arguments = parser.parse_args()
+    clock = time.process_time if arguments.cpu else time.perf_counter
     print(f"{arguments.envs} environments, {arguments.turns} turns of {arguments.steps} steps; ")
     for package in ("gym-loop", "numpy", "gym", "gymnasium", "envpool"):
         with contextlib.suppress(PackageNotFoundError):
@@ -170,11 +175,11 @@ def main() -> None:
             continue
         rates, columns = [], ([], [], [])
         for turn in range(arguments.turns + 1):
-            rate = bare(env, make_step, arguments.steps)
+            rate = bare(env, make_step, arguments.steps, clock)
             ours = (
-                looped(env, RandomAgent, arguments.steps, {}),
-                looped(env, Forgetful, arguments.steps, {}),
-                looped(env, RandomAgent, arguments.steps, observers()),
+                looped(env, RandomAgent, arguments.steps, {}, clock),
+                looped(env, Forgetful, arguments.steps, {}, clock),
+                looped(env, RandomAgent, arguments.steps, observers(), clock),
             )
             if turn:  # the first one warms up
                 rates.append(rate)
