@@ -142,7 +142,7 @@ class VectorLoop(DefaultLoop):
             self.steps += rows.size
             if running.keep(actions, rewards):
                 truncated = running.cut(truncated, ended, rows)
-                ended |= truncated
+                ended = ended | truncated
             over = self.steps >= last_step
             done = ended.nonzero()[0]
             if done.size:

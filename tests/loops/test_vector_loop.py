@@ -215,6 +215,15 @@ def test_a_run_that_is_extended_equals_one_in_one_go(launch, cli, tmp_path):
     assert_equal_runs(whole, parts)
 
 
+def test_a_fork_goes_on_from_within_a_round(launch, cli, tmp_path):
+    words = ("agent=random", "env=cartpole", "loop=vector", "loop.episodes_per_round=40")
+    parent = rows(launch(*words, "loop.max_episodes=50", directory="parent"))
+    done = cli("fork", "parent", "loop.max_episodes=100", "hydra.run.dir=fork")
+    assert done.returncode == 0, done.stderr
+    assert rows(tmp_path / "fork")[: len(parent)] == parent
+    assert len(rows(tmp_path / "fork")) >= 100
+
+
 def test_a_stop_waits_for_the_end_of_the_round(start, cli, tmp_path, launch):
     words = (f"agent={AGENTS}:Learner", "env=cartpole", "loop=vector", "loop.num_envs=4")
     words += ("loop.max_episodes=300", "loop.episodes_per_round=50", "loop.eval_episodes=2")
