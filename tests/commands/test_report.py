@@ -120,6 +120,15 @@ def test_better_is_said_only_where_the_seeds_can_tell(sweep, report):
     assert f"{open_['more_seeds'][0]} more" in open_["sentence"]
 
 
+def test_three_seeds_each_cannot_tell_however_far_apart_they_are(sweep, report):
+    sweep("good", [100, 110, 120])
+    sweep("bad", [1, 2, 3])
+    (pair,) = report()["pairs"]
+    assert pair["interval"] == [1, 1]
+    assert pair["better"] is None
+    assert pair["more_seeds"][0] >= 1
+
+
 def test_a_find_among_many_pairs_is_said_to_be_perhaps_chance(sweep, report):
     for number in range(6):
         sweep(f"a{number}", np.array([0, 1, 2, 3, 4]) + 0.01 * number)
