@@ -3,7 +3,7 @@
 from typing import Any
 
 from gym_loop.agents.base_agent import BaseAgent
-from gym_loop.loops.streams import sample
+from gym_loop.loops.streams import samples
 
 
 class RandomAgent(BaseAgent):
@@ -13,7 +13,8 @@ class RandomAgent(BaseAgent):
 
     def act(self, state: Any, episode_num: Any) -> Any:
         """Return a sample of the action space; for many episodes, a batch with one for each."""
-        return sample(self.action_space, episode_num)
+        space, n = self.action_space, episode_num
+        return space.sample() if isinstance(n, int) else samples(space, len(n))
 
     def memorize(self, last_ob: Any, action: Any, reward: Any, done: Any, ob: Any) -> None:
         """Forget."""

@@ -55,8 +55,7 @@ class BaseLoop(Parametric):
 
     seed, directory, eval_env = 0, Path(), cast(Any, None)
     episodes = steps = evaluated = exit_code = 0
-    result: float | None = None
-    stop: str | None = None
+    result, stop = cast(float | None, None), cast(str | None, None)
 
     def __init__(self, agent: Any, env: Any, **parameters: Any) -> None:
         super().__init__(**parameters)

@@ -65,11 +65,8 @@ def is_space(value: Any) -> bool:
     return hasattr(value, "sample") and hasattr(value, "np_random")
 
 
-def sample(space: Any, episode_num: Any) -> Any:
-    """Return a sample of a space from its own stream; for an array of episodes, a batch of them."""
-    if isinstance(episode_num, int):
-        return space.sample()
-    count = len(episode_num)
+def samples(space: Any, count: int) -> Any:
+    """Return a batch of `count` samples of a space, from its own stream."""
     if type(space).__name__ == "Discrete":
         return space.start + space.np_random.integers(space.n, size=count)
     if type(space).__name__ == "Box" and space.dtype.kind == "f" and space.is_bounded():
