@@ -55,5 +55,5 @@ class Signals(Observer):
             self.loop.stop = signal.Signals(self.received).name
             self.loop.exit_code = 128 + self.received
             logging.getLogger(__name__).info(
-                "%s: stopping after this episode (again: at once)", self.loop.stop
+                "%s: stopping at the end of this episode, or round (again: at once)", self.loop.stop
             )

@@ -15,7 +15,7 @@ from gym_loop.sweeps.locate import locate
 
 GROUPS = ("agent", "env", "loop")
 # Passed by the launcher, so not for a config to give.
-PASSED = {"self", "observation_space", "action_space", "render_mode", "agent", "env"}
+PASSED = {"self", "observation_space", "action_space", "render_mode", "num_envs", "agent", "env"}
 
 # A primary config by name: how a file or a run's own config is composed with overrides.
 in_memory: dict[str, dict[str, Any]] = {}
