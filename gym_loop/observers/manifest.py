@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from datetime import datetime
@@ -52,11 +53,9 @@ class Manifest(Observer):
         """Lock the directory and write the state `running`."""
         self.directory = directory
         self.lock = open(directory / manifest.LOCK, "w")
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(self.lock):
             self.lock = None
-            raise Mistake(f"{directory} is in use: another process is running it") from None
+            raise Mistake(f"{directory} is in use: another process is running it")
         files.remove_leftovers(directory)
         known = manifest.read(directory) or {}
         self.git = ask_git()
@@ -145,6 +144,16 @@ class _Warnings(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno == logging.WARNING:  # an error is what the run ends with
             self.owner.warn(record.getMessage())
+
+
+def _locked(file: TextIO) -> bool:
+    """Return whether the lock was had; `ls` holds it for an instant when it looks."""
+    for pause in (0.02, 0.1, 0.0):
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(pause)
+    return False
 
 
 def ask_git() -> Callable[[], dict[str, Any] | None]:
