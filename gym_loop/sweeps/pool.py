@@ -39,6 +39,7 @@ THREADS = (
 BASE = (
     *("pebble", "gym_loop.sweeps.job", "gym_loop.loops", "gym_loop.agents", "gym_loop.envs"),
     *("tensorboard.compat.proto.event_pb2", "google_crc32c"),
+    *("tensorboard.plugins.hparams.api_pb2", "tensorboard.plugins.hparams.plugin_data_pb2"),
     *("hydra._internal.instantiate._instantiate2", "hydra._internal.logging_config"),
 )
 
