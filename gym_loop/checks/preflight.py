@@ -235,7 +235,7 @@ class Trial:
         episode = self.watch.first
         env = self.new_env()
         if episode is None or not len(episode.actions):
-            raise Skipped("no episode was kept")
+            raise Skipped("no episode was started with a seed of its own")
         env.reset(seed=episode.seed)
         until, steps = time.monotonic() + LOOK, 0
         for action, reward in zip(episode.actions, episode.rewards, strict=False):
@@ -331,8 +331,9 @@ class Watch(Observer):
             raise _EnoughError
 
     def begin_episode(self, loop: Any, episode: Any) -> None:
-        """Keep the first episode."""
-        self.first = self.first or episode
+        """Keep the first episode that has a reset seed of its own."""
+        if self.first is None and episode.seed >= 0:
+            self.first = episode
         self.playing = episode
 
     def end_episode(self, loop: Any, episode: Any) -> None:

@@ -96,7 +96,7 @@ def checked(tmp_path, monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize("env", ["cartpole", "pendulum", "taxi", "gymnasium:CartPole-v1"])
+@pytest.mark.parametrize("env", ["pendulum", "taxi", "gymnasium:CartPole-v1"])
 def test_a_config_in_which_all_is_well_gets_ticks_and_exit_code_0(checked, env):
     code, found = checked(f"env={env}")
     assert code == 0, found
@@ -108,6 +108,15 @@ def test_a_config_in_which_all_is_well_gets_ticks_and_exit_code_0(checked, env):
     assert "passes the checker of gym" in found["environment"][1]
     assert "steps a second" in found["time"][1]
     assert "are free" in found["disk"][1]
+
+
+@pytest.mark.parametrize(
+    "words", [["env=cartpole"], ["env=gymnasium_vector", "env.id=CartPole-v1"]]
+)
+def test_many_environments_stepped_as_one_are_checked_too(checked, words):
+    code, found = checked("loop=vector", *words)
+    assert code == 0, found
+    assert found["checkpoint"][0] is True
 
 
 def test_an_environment_that_is_not_deterministic_gets_a_cross(checked):
