@@ -174,6 +174,11 @@ def row(line, *expected):
     return pytest.param(words, expected, id=" ".join(words) or "(empty)")
 
 
+def without(package, *rows):
+    """Rows for where a package is not installed."""
+    return () if importlib.util.find_spec(package) else rows
+
+
 MISTAKES = [
     # keys
     row("loop.max_episode=3", "no key 'loop.max_episode'", "'loop.max_episodes'?"),
@@ -241,6 +246,11 @@ MISTAKES = [
     row("env.imports=no_such_package", "env.imports is 'no_such_package'", "a list"),
     row("env.kwargs=3", "env.kwargs is 3", "a mapping"),
     row("env=gym:LunarLander-v2", "LunarLander-v2 cannot be made"),
+    # extras that are missing here
+    *without("wandb", row("+sink=wandb", 'pip install "gym-loop[wandb]"')),
+    *without("mlflow", row("+sink=mlflow", 'pip install "gym-loop[mlflow]"')),
+    *without("stable_baselines3", row("agent=sb3/dqn", 'pip install "gym-loop[sb3]"')),
+    *without("envpool", row("env=envpool env.id=X-v1", 'pip install "gym-loop[envpool]"')),
     # values
     row("loop.max_episodes=abc", "loop.max_episodes is 'abc' (command line)", "an integer"),
     row("loop.max_episodes=-1", "loop.max_episodes is -1 (command line)", "at least 1"),

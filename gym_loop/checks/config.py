@@ -38,6 +38,7 @@ LIBRARIES = {
     "gym_loop.envs.vector.make_gym_vector": "gym",
     "gym_loop.envs.vector.make_gymnasium_vector": "gymnasium",
 }
+ENVPOOL = "gym_loop.envs.envpool.make_envpool"
 
 _writable: set[Path] = set()  # directories that have been tried: a sweep asks for each of its jobs
 
@@ -241,8 +242,9 @@ def check_range(cfg: DictConfig, name: str, target: Any, parameters: dict[str, A
 
 def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any]) -> None:
     """Look for an environment's id, its keyword arguments and its extras; make nothing."""
-    library: Any = LIBRARIES.get(f"{target.__module__}.{target.__qualname__}")
-    if library is None:
+    path = f"{target.__module__}.{target.__qualname__}"
+    library: Any = LIBRARIES.get(path)
+    if library is None and path != ENVPOOL:
         return
     from gym_loop import envs
 
@@ -252,7 +254,10 @@ def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any]) -> 
         raise Mistake(f"env.kwargs is {kwargs!r}{where}; expected a mapping: env.kwargs.key=value")
     try:
         mode = "rgb_array" if any(cfg.loop.get(name) for name in watched) else None
-        envs.check_id(library, section.get("id", ""), kwargs, mode)
+        if library:
+            envs.check_id(library, section.get("id", ""), kwargs, mode)
+        else:
+            importlib.import_module("gym_loop.envs.envpool").check_envpool(section["id"], kwargs)
     except (envs.EnvError, envs.MissingDependencyError) as error:
         key = "env.id" if isinstance(error, envs.EnvError) else "env"
         raise Mistake(f"{error}{origin(cfg, key)}") from None

@@ -87,23 +87,31 @@ def make_envpool(
     """
     if num_envs is None:
         return make_single(functools.partial(make_envpool, id, kwargs), render_mode=render_mode)
-    envpool = _envpool()
-    known = envpool.list_all_envs()
-    if id not in known:
-        raise EnvError(f"EnvPool has no environment {id!r}{nearest(id, known)}")
-    own = envpool.make_spec(id).config._asdict()
-    passed = {"num_envs", "seed", "env_seed", "batch_size"}  # by this function, or not for us
-    options = dict(kwargs or {})
-    for name in options:
-        if name not in own or name in passed:
-            near = nearest(name, own.keys() - passed, f"; it takes {', '.join(own)}")
-            raise EnvError(f"EnvPool's {id} has no keyword argument {name!r}{near}")
+    own, options = check_envpool(id, kwargs), dict(kwargs or {})
     limits = [n for n in (own.get("max_episode_steps"), max_episode_steps) if n]
     if limits and "max_episode_steps" in own:
         options.setdefault("max_episode_steps", min(limits))
     if render_mode is not None:
         options["render_mode"] = render_mode
     return EnvPool(id, {**options, "num_envs": num_envs})
+
+
+def check_envpool(id: str, kwargs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Raise what `make_envpool` would raise for what it is asked for, without making anything.
+
+    Returns what `envpool.make` takes for that environment, with its defaults.
+    """
+    envpool = _envpool()
+    known = envpool.list_all_envs()
+    if id not in known:
+        raise EnvError(f"EnvPool has no environment {id!r}{nearest(id, known)}")
+    own: dict[str, Any] = envpool.make_spec(id).config._asdict()
+    passed = {"num_envs", "seed", "env_seed", "batch_size"}  # by this project, or not for us
+    for name in kwargs or ():
+        if name not in own or name in passed:
+            near = nearest(name, own.keys() - passed, f"; it takes {', '.join(own)}")
+            raise EnvError(f"EnvPool's {id} has no keyword argument {name!r}{near}")
+    return own
 
 
 @contextlib.contextmanager

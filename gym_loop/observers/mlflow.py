@@ -1,5 +1,6 @@
 """A run in MLflow, for those who use it."""
 
+import importlib.util
 import logging
 import time
 from pathlib import Path
@@ -34,14 +35,14 @@ class Mlflow(Observer):
         self.metrics: list[Any] = []
         self.sent = time.monotonic()
 
+    @staticmethod
+    def check_parameters(parameters: dict[str, Any]) -> None:
+        """Find out before anything starts whether the package is there."""
+        if importlib.util.find_spec("mlflow") is None:
+            raise Mistake('the observer mlflow needs a package: pip install "gym-loop[mlflow]"')
+
     def open(self, cfg: Any, directory: Path) -> None:
-        """Find out early whether the package is there."""
-        try:
-            import mlflow  # noqa: F401
-        except ImportError:
-            raise Mistake(
-                'the observer mlflow needs a package: pip install "gym-loop[mlflow]"'
-            ) from None
+        """Keep the config that is sent."""
         self.config = OmegaConf.to_container(cfg, resolve=True)
 
     def begin(self, loop: Any) -> None:

@@ -1,5 +1,6 @@
 """A run in Weights & Biases, for those who use it."""
 
+import importlib.util
 import logging
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,14 @@ class Wandb(Observer):
         self.run: Any = None
         self.loop: Any = None
 
+    @staticmethod
+    def check_parameters(parameters: dict[str, Any]) -> None:
+        """Find out before anything starts whether the package is there."""
+        if importlib.util.find_spec("wandb") is None:
+            raise Mistake('the observer wandb needs a package: pip install "gym-loop[wandb]"')
+
     def open(self, cfg: Any, directory: Path) -> None:
-        """Find out early whether the package is there."""
-        try:
-            import wandb  # noqa: F401
-        except ImportError:
-            raise Mistake(
-                'the observer wandb needs a package: pip install "gym-loop[wandb]"'
-            ) from None
+        """Keep the config that is sent."""
         config = OmegaConf.to_container(cfg, resolve=True)
         assert isinstance(config, dict)
         self.config = {name: node for name, node in config.items() if name != "observers"}

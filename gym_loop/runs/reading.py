@@ -76,7 +76,7 @@ class Run:
         directory: where it lies.
         manifest: the content of run.json, `{}` when that is damaged.
         config: the resolved config.
-        warnings: one line for each thing that is damaged.
+        warnings: one line for each thing that is damaged, or that the run itself has warned of.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -89,6 +89,8 @@ class Run:
             self.warnings.append(f"{manifest.NAME} holds no config")
         if self.manifest and not (directory / ".hydra").is_dir():
             self.warnings.append("no .hydra: Hydra's own record of the config is missing")
+        own = self.manifest.get("warnings")
+        self.warnings += [plain(text) for text in own if text] if isinstance(own, list) else []
 
     def _read_manifest(self) -> dict[str, Any]:
         try:

@@ -81,6 +81,17 @@ def test_a_return_that_is_infinite_is_warned_of_once(launch):
     assert warning.startswith("the return of episode 0 is inf")
 
 
+def test_a_warning_is_shown_by_ls(launch, capsys):
+    launch(f"env={THIS}:Env", "env.reward=inf", "loop.max_episodes=4")
+    from gym_loop.commands.ls import main
+
+    capsys.readouterr()
+    main(["."])
+    shown = capsys.readouterr()
+    assert "finished!" in shown.out
+    assert "the return of episode 0 is inf" in shown.err
+
+
 def test_a_metric_that_is_nan_is_warned_of_once(launch, tmp_path):
     (tmp_path / "nan.py").write_text(
         "from gym_loop.agents import RandomAgent\n"
