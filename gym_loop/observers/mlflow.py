@@ -1,6 +1,5 @@
 """A run in MLflow, for those who use it."""
 
-import importlib.util
 import logging
 import time
 from pathlib import Path
@@ -38,8 +37,12 @@ class Mlflow(Observer):
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
         """Find out before anything starts whether the package is there."""
-        if importlib.util.find_spec("mlflow") is None:
-            raise Mistake('the observer mlflow needs a package: pip install "gym-loop[mlflow]"')
+        try:
+            import mlflow  # noqa: F401
+        except ImportError:
+            raise Mistake(
+                'the observer mlflow needs a package: pip install "gym-loop[mlflow]"'
+            ) from None
 
     def open(self, cfg: Any, directory: Path) -> None:
         """Keep the config that is sent."""

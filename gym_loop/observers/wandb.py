@@ -1,6 +1,5 @@
 """A run in Weights & Biases, for those who use it."""
 
-import importlib.util
 import logging
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,12 @@ class Wandb(Observer):
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
         """Find out before anything starts whether the package is there."""
-        if importlib.util.find_spec("wandb") is None:
-            raise Mistake('the observer wandb needs a package: pip install "gym-loop[wandb]"')
+        try:
+            import wandb  # noqa: F401
+        except ImportError:
+            raise Mistake(
+                'the observer wandb needs a package: pip install "gym-loop[wandb]"'
+            ) from None
 
     def open(self, cfg: Any, directory: Path) -> None:
         """Keep the config that is sent."""
