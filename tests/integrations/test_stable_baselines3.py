@@ -187,6 +187,7 @@ CASES = {
         "CartPole-v1",
         25,
         False,
+        learning_rate=0.01,  # large values: the loss saturates, and would hide a wrong target
         learning_starts=50,
         target_update_interval=60,
         exploration_fraction=0.5,
