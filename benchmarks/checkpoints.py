@@ -1,4 +1,4 @@
-"""What a checkpoint costs beyond the agent's own bytes, and checkpoints and traces a loop.
+"""What a checkpoint costs beyond the agent's own bytes; what it and traces cost a loop.
 
 The rival of a checkpoint writes the agent as it saves itself into one file, then fsync and rename:
 the least that a durable save can be.

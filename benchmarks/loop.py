@@ -24,13 +24,13 @@ ENVS = {"CartPole-v1": (250_000, 0.80, 20_000, 7), "Pendulum-v1": (60_000, 0.97,
 TURNS = 5
 
 
-def bare(env: Any, steps: int) -> Cost:
-    """Play episodes until `steps`, as one would without us."""
+def bare(env: Any, steps: int, seeded: bool = False) -> Cost:
+    """Play episodes until `steps`, as one would without us; `seeded`: with a seed for each."""
 
     def work() -> int:
         sample, step, done = env.action_space.sample, env.step, 0
         while done < steps:
-            env.reset()
+            env.reset(seed=done) if seeded else env.reset()
             ended = False
             while not ended:
                 _, _, terminated, truncated, _ = step(sample())
@@ -106,6 +106,11 @@ def rows() -> Iterator[Row]:
             yield Row(
                 *(what, "bare loop", goal, spread(ratios), statistics.median(ratios) >= share),
                 *(spread(pairs.times_as_fast("cpu")), pairs.both("us a step", 1e6)),
+            )
+            pairs = take_turns(lambda: looped(*words), lambda: bare(env, steps, True), TURNS)
+            yield Row(
+                *(what, "bare loop that seeds each reset", "", spread(pairs.times_as_fast())),
+                *(None, spread(pairs.times_as_fast("cpu")), pairs.both("us a step", 1e6)),
             )
             against, goal = "SB3 collecting random actions", f"at least {times} times its steps/s"
             if library == "gym":  # SB3 wants Gymnasium's spaces
