@@ -383,6 +383,8 @@ MISTAKES = [
     row("export nowhere data.npz", "nowhere"),
     row("export run data.npz --episode 77", "77"),
     row("export run --formt x", "--formt"),
+    row("completion", "completion lacks a word", "bash"),
+    row("completion bsh", "'bsh'"),
     row("check env=pendulm", "no env 'pendulm'", "'pendulum'?"),
     row("check nonsense", "nonsense"),
 ]

@@ -17,6 +17,9 @@ def run_click(command: click.Command, arguments: list[str]) -> None:
         raise Mistake(f"no option {error.option_name}{nearest(error.option_name, known)}") from None
     except click.ClickException as error:
         message = error.format_message().rstrip(".")
+        if message.startswith("Usage:"):  # the whole help, for a command with none of its own words
+            words = ", ".join(getattr(command, "commands", ()))
+            message = f"{command.name} lacks a word; expected one of: {words}"
         raise Mistake(f"{message}; `gym-loop {command.name} --help` shows how") from None
     except click.Abort:
         raise KeyboardInterrupt from None
