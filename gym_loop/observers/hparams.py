@@ -51,7 +51,8 @@ class HParams(Observer):
                 old.unlink()
             files.write(directory / name, b"".join(map(framed, self._events(now, error))))
         except OSError as failure:
-            logging.getLogger(__name__).warning("%s", files.disk_full(failure, directory))
+            if error is None:  # else it is what the run has failed of, or matters less
+                logging.getLogger(__name__).warning("%s", files.disk_full(failure, directory))
 
     def _events(self, now: float, error: BaseException | None) -> list[bytes]:
         from tensorboard.compat.proto.event_pb2 import Event

@@ -121,7 +121,8 @@ class Manifest(Observer):
         try:
             self._write()
         except OSError as failure:
-            print(files.disk_full(failure, self.directory), file=sys.stderr)
+            if error is None:  # else the disk is what the run has failed of
+                print(files.disk_full(failure, self.directory), file=sys.stderr)
         self.lock.close()
 
     def _write(self) -> None:

@@ -68,6 +68,7 @@ class Trace(Observer):
 
     def close(self, error: BaseException | None) -> None:
         """Write what is not on disk yet."""
+        self.warned = self.warned or error is not None  # of what the run has failed
         for file in list(self.files.values()):
             for _, episode in sorted(file.waiting.items()):
                 self._take(file, episode)
