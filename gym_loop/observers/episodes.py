@@ -1,5 +1,6 @@
 """One CSV row for each episode, appended as it ends."""
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import Any, TextIO
@@ -88,4 +89,5 @@ class _Table:
     def close(self) -> None:
         """Close the file, if it was ever opened."""
         if self.file:
-            self.file.close()
+            with contextlib.suppress(OSError):  # a row that could not be written was warned of
+                self.file.close()

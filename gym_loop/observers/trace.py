@@ -68,8 +68,8 @@ class Trace(Observer):
 
     def close(self, error: BaseException | None) -> None:
         """Write what is not on disk yet."""
-        self.warned = self.warned or error is not None  # of what the run has failed
         for file in list(self.files.values()):
+            file.warned |= error is not None  # of what the run has failed
             for _, episode in sorted(file.waiting.items()):
                 self._take(file, episode)
         self.state_dict()
