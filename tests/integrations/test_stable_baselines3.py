@@ -1,3 +1,4 @@
+import copy
 import functools
 import inspect
 import itertools
@@ -277,8 +278,8 @@ def test_many_environments_at_once_are_learnt_from_as_learn_does(kind, id, param
 
     numbers = itertools.count()
     env = DummyVecEnv([lambda: SharedSeeds(gymnasium.make(id), numbers) for _ in range(3)])
-    given = {k: v for k, v in parameters.items() if k not in ours.OURS}
-    model = kind.algorithm("MlpPolicy", env, **given)
+    given = {k: copy.deepcopy(v) for k, v in parameters.items() if k not in ours.OURS}
+    model = kind.algorithm("MlpPolicy", env, **given)  # which adds to its policy_kwargs
     with pytest.raises(Enough):
         model.learn(5 * STEPS, UpTo(agent.rollouts))
     assert agent.rollouts > 2
