@@ -7,6 +7,7 @@ import subprocess
 import sys
 import traceback
 import warnings
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,8 @@ def as_a_child():
             code = 70
             try:
                 signal.alarm(60)
+                # Its server of processes, if a test has started one, is no child of this child.
+                forkserver._forkserver._forkserver_pid = None
                 os.chdir(folder)
                 for number, file in ((1, out), (2, err)):
                     os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)

@@ -144,7 +144,7 @@ def test_fifty_launches_in_one_second_make_fifty_directories(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     made = set()
     for _ in range(50):
-        hydra = {"run": {"dir": "outputs/now"}, "overrides": {"hydra": []}}
+        hydra = {"mode": None, "run": {"dir": "outputs/now"}, "overrides": {"hydra": []}}
         cfg = OmegaConf.create({"hydra": hydra})
         claim(cfg)
         made.add(cfg.hydra.run.dir)
