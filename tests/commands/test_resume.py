@@ -268,6 +268,14 @@ def test_200_kills_while_checkpoints_are_written_leave_all_readable_and_nothing_
     kill_writers(tmp_path, 200)
 
 
+def test_what_a_kill_left_of_a_link_to_a_checkpoint_is_removed(tmp_path):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / f"{files.TEMPORARY}1-latest").symlink_to("whole")
+    (tmp_path / f"{files.TEMPORARY}1-best").symlink_to("nothing")
+    files.remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+
+
 def kill_writers(tmp_path, times):
     elsewhere = Path("/dev/shm") if Path("/dev/shm").is_dir() else tmp_path
     folder = tmp_path / "checkpoints"
@@ -279,13 +287,15 @@ def kill_writers(tmp_path, times):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        process.stdout.readline()
-        assert not list(folder.glob(f"{files.TEMPORARY}*"))
-        process.stdin.write(b"go\n")
-        process.stdin.flush()
-        time.sleep(rng.uniform(0.0, 0.1))
-        process.kill()
-        process.communicate()
+        try:
+            process.stdout.readline()
+            assert not list(folder.glob(f"{files.TEMPORARY}*"))
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
+            time.sleep(rng.uniform(0.0, 0.1))
+        finally:
+            process.kill()
+            process.communicate()
         names = checkpoints._names(folder)
         assert all(checkpoints.load_state(folder / name) for name in names)
 

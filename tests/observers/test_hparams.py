@@ -52,9 +52,9 @@ def test_a_sweep_is_a_table_of_configs_and_evaluations(cli, tmp_path):
     from gym_loop.runs import manifest
 
     rows = session_groups(tmp_path / "sweep")
-    assert set(rows) == {"0", "1"}
+    assert set(rows) == {"seed=0", "seed=1"}
     for name, (hparams, metrics, status) in rows.items():
-        assert hparams["seed"] == int(name)
+        assert name == f"seed={hparams['seed']:.0f}"
         assert hparams["env.id"] == "CartPole-v1"
         assert hparams["loop.max_episodes"] == 3
         assert hparams["loop.record"] is False
