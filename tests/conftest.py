@@ -23,7 +23,9 @@ def cli(tmp_path):
 
     def run(*words, cwd=tmp_path, environment=None, **options):
         command = [sys.executable, "-m", "gym_loop", *map(str, words)]
-        env = {**os.environ, **(environment or {})}
+        # An environment made within this process may have said that there is no display.
+        inherited = {k: v for k, v in os.environ.items() if k != "SDL_VIDEODRIVER"}
+        env = {**inherited, **(environment or {})}
         return subprocess.run(
             command, cwd=cwd, env=env, capture_output=True, text=True, check=False, **options
         )
