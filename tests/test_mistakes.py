@@ -351,6 +351,8 @@ MISTAKES = [
     row("create-default --run-config x.yaml --agent agents.py:Mien", "'Mine'?"),
     row("create-default --run-config x.yaml --loop DefaultLoop", "DefaultLoop"),
     row("create-default --run-confg x.yaml", "--run-confg", "'--run-config'?"),
+    row("--config-path elsewhere env=cartpole", "--config-path", "--config-dir"),
+    row("--experimental-rerun elsewhere", "--experimental-rerun", "train -c FILE"),
     # resume, fork
     row("resume", "DIRECTORY"),
     row("resume nowhere", "nowhere", "no such directory"),

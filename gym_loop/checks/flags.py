@@ -22,6 +22,8 @@ def one_line_parser() -> argparse.ArgumentParser:
     for action in parser._actions:
         if "--config-dir" in action.option_strings:
             action.type = directory
+        elif {"--config-path", "--experimental-rerun"} & {*action.option_strings}:
+            action.type = not_here
     parser.error = refuse  # type: ignore[method-assign]
     return parser
 
@@ -31,3 +33,8 @@ def directory(text: str) -> str:
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"no directory {text!r}")
     return text
+
+
+def not_here(text: str) -> NoReturn:
+    """Refuse a flag of Hydra's that would be ignored."""
+    raise argparse.ArgumentTypeError("not taken here; use ./conf, --config-dir or `train -c FILE`")
