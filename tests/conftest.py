@@ -16,6 +16,10 @@ from tests import core_size
 
 AGENTS = Path(__file__).parent / "sample_agents.py"
 
+# A shell starts what runs in its background with SIGINT ignored, and so would be every process
+# that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture
 def cli(tmp_path):
