@@ -29,7 +29,10 @@ class Parametric:
 
     @staticmethod
     def get_default_parameters() -> dict[str, Any]:
-        """Return the tweakable parameters with their defaults; they become config keys."""
+        """Return the tweakable parameters with their defaults; they become config keys.
+
+        A default also says of which type the values are; None takes any.
+        """
         return {}
 
     @staticmethod

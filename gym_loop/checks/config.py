@@ -180,6 +180,8 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
         if key not in known and not takes_all(target):
             where = origin(cfg, f"{name}.{key}")
             raise Mistake(f"no key '{name}.{key}'{where}{wording.near_key(f'{name}.', key, known)}")
+        if key in getattr(target, "of_many_kinds", ()):
+            continue  # the class itself says what it may be
         if key in known and (expected := problem(group, key, value, known[key])):
             where = origin(cfg, f"{name}.{key}")
             raise Mistake(f"{name}.{key} is {show(value)}{where}; expected {expected}")

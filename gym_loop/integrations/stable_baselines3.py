@@ -14,6 +14,7 @@ Raffin et al., Stable-Baselines3: Reliable Reinforcement Learning Implementation
 import copy
 import inspect
 import pydoc
+import re
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -40,6 +41,17 @@ except ImportError as error:
 
 OURS = {"total_timesteps": None, "deterministic_eval": True, "n_envs": 1, "torch_threads": 1}
 SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
+# What may be of another kind than its default: what it then has to look like.
+NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
+OTHERWISE = {
+    **dict.fromkeys(SCHEDULES, (f"lin_{NUMBER}", "a number, or a schedule such as lin_0.001")),
+    "ent_coef": (f"auto(_{NUMBER})?", "a number, auto, or auto_ and the number to start from"),
+    "target_entropy": ("auto", "a number or auto"),
+    "train_freq": (
+        r"[\[(]\d+, '(step|episode)'[\])]",
+        "an integer, or a list such as [1, episode]",
+    ),
+}
 # What a fork can change, because nothing has been built from it but what is listed here.
 CHANGEABLE: dict[str, tuple[str, ...]] = {
     "learning_rate": ("lr_schedule",),
@@ -96,6 +108,7 @@ class StableBaselines3Agent(BaseAgent):
 
     algorithm: ClassVar[type[Any]]
     vectorized = True
+    of_many_kinds = frozenset(OTHERWISE)  # parameters of which a default does not tell the type
 
     def __init__(self, observation_space: Any, action_space: Any, **parameters: Any) -> None:
         super().__init__(to_gymnasium(observation_space), to_gymnasium(action_space), **parameters)
@@ -131,6 +144,11 @@ class StableBaselines3Agent(BaseAgent):
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
         """Raise ValueError for what cannot be done here."""
+        for name, (pattern, expected) in OTHERWISE.items():
+            value = parameters.get(name)
+            plain = value is None or callable(value) or type(value) in (int, float)
+            if not (plain or re.fullmatch(pattern, str(value))):
+                raise ValueError(f"{name} is {value!r}; expected {expected}")
         for name in ("total_timesteps", "n_envs", "torch_threads"):
             if parameters[name] is not None and not parameters[name] >= 1:
                 raise ValueError(f"{name} is {parameters[name]}; expected at least 1")
@@ -530,12 +548,7 @@ def _schedule(value: Any) -> Any:
     """Return the schedule that `lin_0.001` stands for; any other value unchanged."""
     if not isinstance(value, str):
         return value
-    try:
-        kind, number = value.split("_")
-        assert kind == "lin"
-        return LinearSchedule(float(number), 0.0, 1.0)
-    except (AssertionError, ValueError):
-        raise ValueError(f"{value!r} is no number and no schedule such as lin_0.001") from None
+    return LinearSchedule(float(value.removeprefix("lin_")), 0.0, 1.0)
 
 
 def _locate(name: str, value: Any) -> Any:

@@ -11,7 +11,6 @@ import time
 import gymnasium
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 SKIP = 'needs the extra: pip install "gym-loop[sb3]"'
@@ -24,7 +23,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv  # noqa: E402
 
 from gym_loop.envs import make_gym, make_gymnasium  # noqa: E402
 from gym_loop.integrations import stable_baselines3 as ours  # noqa: E402
-from gym_loop.launch import CONF, VERSION_BASE, instantiate  # noqa: E402
+from gym_loop.launch import CONF, instantiate  # noqa: E402
+from gym_loop.launch import launch as compose_and_check  # noqa: E402
 from gym_loop.loops import DefaultLoop, streams  # noqa: E402
 from gym_loop.loops.streams import episode_seed, seed_all  # noqa: E402
 from gym_loop.mistake import Mistake  # noqa: E402
@@ -312,9 +312,11 @@ EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("sb3_*.yam
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_a_preset_builds_its_agent(experiment):
-    with initialize_config_dir(str(CONF), **VERSION_BASE):
-        cfg = compose("config", [f"+experiment={experiment}"])
+def test_a_preset_is_found_right_and_builds_its_agent(experiment, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    composed = []
+    compose_and_check([f"+experiment={experiment}"], task=composed.append)
+    (cfg,) = composed
     env = instantiate(cfg.env)
     node = OmegaConf.create({"agent": cfg.agent, "loop": cfg.loop, "seed": 0}).agent
     agent = instantiate(node, partial=True)(
@@ -547,7 +549,6 @@ def test_an_algorithm_that_does_not_fit_is_one_line_and_exit_code_2(tmp_path):
     [
         (ours.DQN, {}, "its exploration follows a schedule over agent.total_timesteps"),
         (ours.PPO, {"learning_rate": "lin_0.1"}, "learning_rate follows a schedule"),
-        (ours.PPO, {"learning_rate": "fast"}, "'fast' is no number and no schedule such as"),
         (ours.PPO, {"policy": "Mlp"}, "Policy Mlp unknown"),
         (ours.PPO, {"policy_kwargs": {"activation_fn": "torch.nn.Relu"}}, "is 'torch.nn.Relu'"),
         (ours.PPO, {"policy_kwargs": {"net": 1}}, "unexpected keyword argument 'net'"),
@@ -567,10 +568,13 @@ def test_what_cannot_be_built_is_one_line(kind, parameters, message):
         ({"tensorboard_log": "logs"}, "tensorboard_log is set"),
         ({"replay_buffer_class": "stable_baselines3.HerReplayBuffer"}, "asks the environment"),
         ({"total_timesteps": 0}, "total_timesteps is 0; expected at least 1"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast'; expected a number, or a schedule"),
+        ({"ent_coef": "automatic"}, "ent_coef is 'automatic'; expected a number, auto, or"),
+        ({"train_freq": [1, "steps"]}, "train_freq is .*; expected an integer, or a list such"),
         ({"torch_threads": -1}, "torch_threads is -1; expected at least 1"),
     ],
 )
-def test_a_parameter_that_can_have_no_effect_is_refused(parameters, message):
+def test_a_parameter_that_makes_no_sense_is_refused(parameters, message):
     with pytest.raises(ValueError, match=message):
         ours.SAC(None, None, **parameters)
 
