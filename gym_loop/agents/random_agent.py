@@ -3,18 +3,22 @@
 from typing import Any
 
 from gym_loop.agents.base_agent import BaseAgent
-from gym_loop.loops.streams import samples
+from gym_loop.loops.streams import draw, samples
 
 
 class RandomAgent(BaseAgent):
     """Acts uniformly at random and learns nothing."""
 
-    vectorized = True
+    vectorized, drawn, used = True, (), 0
 
     def act(self, state: Any, episode_num: Any) -> Any:
         """Return a sample of the action space; for many episodes, a batch with one for each."""
-        space, n = self.action_space, episode_num
-        return space.sample() if isinstance(n, int) else samples(space, len(n))
+        if not isinstance(episode_num, int):
+            return samples(self.action_space, len(episode_num))
+        self.used += 1
+        if self.used >= len(self.drawn):  # never changed in place: evaluation puts both back
+            self.used, self.drawn = 0, draw(self.action_space)
+        return self.drawn[self.used]
 
     def memorize(self, last_ob: Any, action: Any, reward: Any, done: Any, ob: Any) -> None:
         """Forget."""

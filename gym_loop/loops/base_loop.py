@@ -53,6 +53,9 @@ class BaseLoop(Parametric):
         step_hooks: called after `reset` and after every `step` of the episode that is played.
     """
 
+    train: Callable[[], None]  # plays training episodes until the run's end, or `stop` is set
+    evaluate: Callable[[], list[Episode]]  # plays others, which change nothing in training
+
     seed, directory, eval_env = 0, Path(), cast(Any, None)
     episodes = steps = evaluated = exit_code = 0
     result, stop = cast(float | None, None), cast(str | None, None)
@@ -80,14 +83,6 @@ class BaseLoop(Parametric):
     def seconds(self) -> float:
         """The run's clock, which goes on where a resumed run's had stopped."""
         return time.perf_counter() - self.began
-
-    def train(self) -> None:
-        """Play training episodes until the run's end, or until `stop` is set."""
-        raise NotImplementedError(f"{type(self).__name__} has no train()")
-
-    def evaluate(self) -> list[Episode]:
-        """Play evaluation episodes, which change nothing in training, and return them."""
-        raise NotImplementedError(f"{type(self).__name__} has no evaluate()")
 
     def notify(self, event: str, *args: Any) -> None:
         """Call the method `event` of every observer, in the order of the config."""

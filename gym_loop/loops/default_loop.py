@@ -124,8 +124,7 @@ class DefaultLoop(BaseLoop):
         if learn:
             self.episodes, self.steps = self.episodes + 1, self.steps + episode.length
             episode.metrics = agent.metrics(number) or {}
-        else:
-            self.evaluated += 1
+        self.evaluated += not learn
         episode.steps, episode.seconds = self.steps, self.seconds
         episode.ret = math.fsum(episode.rewards)  # exact: the same on every Python
         self.notify("end_episode", self, episode)

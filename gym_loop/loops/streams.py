@@ -69,7 +69,21 @@ def samples(space: Any, count: int) -> Any:
     """Return a batch of `count` samples of a space, from its own stream."""
     if type(space).__name__ == "Discrete":
         return space.start + space.np_random.integers(space.n, size=count)
-    if type(space).__name__ == "Box" and space.dtype.kind == "f" and space.is_bounded():
+    if is_bounded_box(space):
         uniform = space.np_random.uniform(space.low, space.high, (count, *space.shape))
         return uniform.astype(space.dtype)
     return np.array([space.sample() for _ in range(count)])
+
+
+def draw(space: Any) -> Any:
+    """Return some samples of a space to be taken one by one: many at once take half the time."""
+    if type(space).__name__ == "Discrete":
+        return samples(space, 256).tolist()
+    if is_bounded_box(space):
+        return samples(space, 1 + 255 // max(space.low.size, 1))
+    return [space.sample()]
+
+
+def is_bounded_box(space: Any) -> bool:
+    """Return whether `space` is a box of real numbers between finite bounds."""
+    return bool(type(space).__name__ == "Box" and space.dtype.kind == "f" and space.is_bounded())

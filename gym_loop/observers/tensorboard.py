@@ -1,5 +1,7 @@
 """TensorBoard events, written with the protos of the `tensorboard` package."""
 
+import contextlib
+import functools
 import logging
 import os
 import socket
@@ -10,13 +12,13 @@ from typing import Any, BinaryIO
 
 from google_crc32c import value as crc32c
 
-from gym_loop.observers import Observer
+from gym_loop.observers import Gathering
 from gym_loop.runs import files
 
 PREFIX = "events.out.tfevents."
 
 
-class TensorBoard(Observer):
+class TensorBoard(Gathering):
     """Writes `train/return`, `train/length`, `agent/<metric>` and `eval/return` over steps.
 
     Args:
@@ -24,6 +26,7 @@ class TensorBoard(Observer):
     """
 
     def __init__(self, append: bool = False) -> None:
+        super().__init__()
         self.append = append
         self.files: dict[str, EventFile] = {}
         self.state: dict[str, Any] = {}
@@ -37,22 +40,26 @@ class TensorBoard(Observer):
                 sizes = {p.name: p.stat().st_size for p in folder.glob(f"{PREFIX}*")}
             self.files[name] = EventFile(folder, sizes, loop.steps, purge=not self.append)
 
-    def end_episode(self, loop: Any, episode: Any) -> None:
-        """Write one event for a training episode."""
-        if episode.training:
-            scalars = {"train/return": episode.ret, "train/length": episode.length}
-            for name, value in episode.metrics.items():
-                scalars[f"agent/{name}"] = value
-            self.files["logdir"].add(episode.steps, scalars)
+    def take(self, episodes: list[Any]) -> None:
+        """Write one event for each training episode."""
+        events = []
+        for episode in episodes:
+            if episode.training:
+                scalars = {"train/return": episode.ret, "train/length": episode.length}
+                for name, value in episode.metrics.items():
+                    scalars[f"agent/{name}"] = value
+                events.append((episode.steps, scalars))
+        self.files["logdir"].add(events)
 
     def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
         """Write the mean return of an evaluation."""
         if episodes:
             mean = sum(episode.ret for episode in episodes) / len(episodes)
-            self.files["eval_logdir"].add(loop.steps, {"eval/return": mean})
+            self.files["eval_logdir"].add([(loop.steps, {"eval/return": mean})])
 
     def state_dict(self) -> dict[str, Any]:
         """Return, for each directory, the size of each event file."""
+        self.settle()
         return {name: file.state_dict() for name, file in self.files.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -61,6 +68,7 @@ class TensorBoard(Observer):
 
     def close(self, error: BaseException | None) -> None:
         """Write what is left."""
+        self.settle()
         for file in self.files.values():
             file.close()
 
@@ -84,21 +92,22 @@ class EventFile:
         self.values: dict[str, Any] = {}
         self.broken = False
 
-    def add(self, step: int, scalars: dict[str, float]) -> None:
-        """Append one event that holds all `scalars` at `step`."""
-        if self.broken:
-            return
+    def add(self, events: list[tuple[int, dict[str, float]]]) -> None:
+        """Append events, each of which holds all its scalars at a step."""
         now = time.time()
-        if self.file is None and not self._start(now):
+        if self.broken or not events or (self.file is None and not self._start(now)):
             return
-        event = self.event
-        event.wall_time, event.step = now, step
-        if scalars.keys() != self.values.keys():
-            event.summary.Clear()
-            self.values = {tag: event.summary.value.add(tag=tag) for tag in scalars}
-        for tag, value in scalars.items():
-            self.values[tag].simple_value = value
-        self._write(event)
+        event, records = self.event, []
+        event.wall_time = now
+        for step, scalars in events:
+            event.step = step
+            if scalars.keys() != self.values.keys():
+                event.summary.Clear()
+                self.values = {tag: event.summary.value.add(tag=tag) for tag in scalars}
+            for tag, value in scalars.items():
+                self.values[tag].simple_value = value
+            records.append(framed(event.SerializeToString()))
+        self._write(b"".join(records))
 
     def state_dict(self) -> dict[str, int]:
         """Return the size in bytes of each event file."""
@@ -107,7 +116,8 @@ class EventFile:
     def close(self) -> None:
         """Close the file, if it was ever opened."""
         if self.file:
-            self.file.close()
+            with contextlib.suppress(OSError):  # what could not be written was warned of
+                self.file.close()
 
     def _start(self, now: float) -> bool:
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -118,25 +128,24 @@ class EventFile:
         name = f"{PREFIX}{stamp:010d}.{socket.gethostname()}.{os.getpid()}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.file = open(self.folder / name, "ab", buffering=0)
+            self.file = open(self.folder / name, "ab")
         except OSError as error:
             self._break(error)
             return False
         self.name, self.sizes[name] = name, 0
-        self._write(Event(wall_time=now, file_version="brain.Event:2"))
+        self._write(framed(Event(wall_time=now, file_version="brain.Event:2").SerializeToString()))
         if old and self.purge:
             start = Event(wall_time=now, step=self.steps + 1)
             start.session_log.status = SessionLog.START
-            self._write(start)
+            self._write(framed(start.SerializeToString()))
         self.event = Event()
         return True
 
-    def _write(self, event: Any) -> None:
-        # Unbuffered: a kill loses nothing, and it costs less than what a queue would.
-        record = framed(event.SerializeToString())
+    def _write(self, records: bytes) -> None:
         try:
-            self.file.write(record)  # type: ignore[union-attr]
-            self.sizes[self.name] += len(record)
+            self.file.write(records)  # type: ignore[union-attr]
+            self.file.flush()  # type: ignore[union-attr]
+            self.sizes[self.name] += len(records)
         except OSError as error:
             self._break(error)
 
@@ -149,8 +158,13 @@ class EventFile:
 
 def framed(data: bytes) -> bytes:
     """Frame an event as TFRecord does: length, its checksum, data, its checksum."""
-    length = struct.pack("<Q", len(data))
-    return b"".join((length, _masked(length), data, _masked(data)))
+    return b"".join((_head(len(data)), data, _masked(data)))
+
+
+@functools.cache
+def _head(size: int) -> bytes:
+    length = struct.pack("<Q", size)
+    return length + _masked(length)
 
 
 def _masked(data: bytes) -> bytes:

@@ -183,6 +183,24 @@ def test_a_damaged_checkpoint_costs_one_warning_and_nothing_else(launch, damage,
     assert differences("run", whole) == []
 
 
+def test_a_checkpoint_leaves_the_attributes_of_agent_and_environment_as_they_were():
+    from gym_loop.agents import RandomAgent
+    from gym_loop.envs import make_gym
+    from gym_loop.loops import DefaultLoop
+    from gym_loop.observers.checkpoints import quicken
+
+    env = make_gym("CartPole-v1")
+    loop = DefaultLoop(RandomAgent(env.observation_space, env.action_space), env)
+    loop.train()
+    layers = (loop.agent, loop.agent.action_space, env, env.unwrapped)
+    before = [(vars(layer), list(vars(layer).items())) for layer in layers]
+    quicken(loop)
+    for layer, (attributes, items) in zip(layers, before, strict=True):
+        assert vars(layer) is attributes
+        assert [name for name, _ in items] == list(attributes)
+        assert all(attributes[name] is value for name, value in items)
+
+
 def test_checkpoints_kept_are_the_newest_the_best_and_the_final_one(launch):
     words = ("env=cartpole", "loop.time_per_checkpoint=0", "loop.episodes_per_eval=2")
     directory = launch(*words, "loop.max_episodes=30", "loop.keep_checkpoints=3")

@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import signal
@@ -35,6 +36,32 @@ def test_a_row_is_in_the_file_as_soon_as_its_episode_has_ended(start, tmp_path):
     text = (tmp_path / "run" / "episodes.csv").read_text()
     assert text.endswith("\n")
     assert len(text.splitlines()) > 1
+
+
+def test_a_kill_loses_no_more_rows_and_events_than_those_of_a_moment(start, tmp_path):
+    process = start(
+        *("env=cartpole", "loop.max_episodes=null", "loop.trace=false", "hydra.run.dir=run"),
+        "loop.episodes_per_checkpoint=null",
+    )
+    table = tmp_path / "run" / "episodes.csv"
+    while not table.exists() or len(table.read_text().splitlines()) < 500:
+        time.sleep(0.02)
+        assert process.poll() is None
+    before = float(table.read_text().splitlines()[-1].split(",")[-1])
+    time.sleep(1)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    lines = table.read_text().splitlines()
+    assert float(lines[-1].split(",")[-1]) > before + 0.5
+    events = read_events(tmp_path / "run" / "logs")["train/return"]
+    assert abs(len(events) - len(lines)) < 0.2 * len(lines)
+
+
+def test_evaluations_rows_say_after_how_many_training_episodes_they_were_played(launch):
+    directory = launch(*FAST, "loop.max_episodes=3", "loop.episodes_per_eval=1")
+    with open(directory / "evaluations.csv", newline="") as file:
+        played = [int(row["at_episode"]) for row in csv.DictReader(file)]
+    assert played == [1, 1, 2, 2, 3, 3, 3, 3]
 
 
 def test_tensorboard_has_returns_lengths_and_metrics_over_steps(launch):
