@@ -1,77 +1,59 @@
-"""How long ls and report take on many runs, against what it takes to parse their tables.
+"""How long `ls` and `report` take on many runs, against what it takes to parse their tables.
 
-    python benchmarks/reading.py [--runs 1000] [--episodes 1000]
-
-The rival is a bare loop over the directories that loads run.json and hands episodes.csv to
-numpy.loadtxt. Prints seconds, their ratio to the rival's, and the peak of memory.
+The rival goes over the directories, loads each run.json and hands each episodes.csv to
+numpy.loadtxt.
 """
 
-import argparse
-import os
-import subprocess
+import importlib.util
+import statistics
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from benchmarks.harness import Row, launch, process, show, skipped, spread, take_turns
 
+RUNS, EPISODES, TURNS = 1_000, 1_000, 3
 RIVAL = """
-import json, pathlib, sys
+import json, pathlib
 import numpy
-for directory in pathlib.Path(sys.argv[1]).iterdir():
+for directory in pathlib.Path("runs").iterdir():
     json.loads((directory / "run.json").read_text())
     numpy.loadtxt(directory / "episodes.csv", delimiter=",", skiprows=1)
 """
 
 
-def main() -> None:
-    """Write the runs, time the commands, print the table."""
-    from run_directories import write_run
+def rows() -> Iterator[Row]:
+    """Yield a row for each command."""
+    from tests.run_directories import write_run
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--episodes", type=int, default=1000)
-    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        runs, page = Path(folder, "runs"), Path(folder, "page.html")
-        for number in range(options.runs):
+        for number in range(RUNS):
             group, seed = divmod(number, 10)
-            size = {"step_size": 0.01 * (group // 10 + 1)}
-            env = f"Env{group % 10}-v0"
             write_run(
-                runs / str(number), "ars", env, seed, episodes=options.episodes, parameters=size
+                *(Path(folder, "runs", str(number)), "ars", f"Env{group % 10}-v0", seed),
+                episodes=EPISODES,
+                parameters={"step_size": 0.01 * (group // 10 + 1)},
             )
-        module = [sys.executable, "-m", "gym_loop"]
-        commands = {
-            "numpy.loadtxt": [sys.executable, "-c", RIVAL, str(runs)],
-            "bare python": [sys.executable, "-c", ""],
-            "ls, one run": [*module, "ls", str(runs / "0")],
-            "ls": [*module, "ls", str(runs)],
-            "report": [*module, "report", str(runs)],
-            "report --html": [*module, "report", str(runs), "--html", str(page)],
-        }
-        print(f"{options.runs} runs of {options.episodes} episodes")
-        print(f"{'':16}{'seconds':>9}{'ratio':>9}{'peak MB':>9}")
-        rival = 0.0
-        for name, command in commands.items():
-            took, memory = min(measure(command) for _ in range(3))
-            rival = rival or took
-            print(f"{name:16}{took:9.2f}{took / rival:9.3f}{memory:9.0f}")
-        print(f"the page: {page.stat().st_size / 1e6:.2f} MB")
-
-
-def measure(command: list[str]) -> tuple[float, float]:
-    """Return seconds and the peak of memory in MB."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if status:
-        raise SystemExit(f"failed: {' '.join(command)}")
-    scale = 1e6 if sys.platform == "darwin" else 1e3
-    return time.perf_counter() - began, usage.ru_maxrss / scale
+        rival = (sys.executable, "-c", RIVAL)
+        for words in (("ls", "runs"), ("report", "runs"), ("report", "runs", "--html", "a.html")):
+            named = " ".join(word for word in words if word[-1:] != "s" or word == "ls")
+            what = f"`{named}` on {RUNS:,} runs of {EPISODES:,} episodes"
+            against = "numpy.loadtxt of their tables"
+            if words[0] == "report" and importlib.util.find_spec("scipy") is None:
+                yield skipped(what, against, "", 'pip install "gym-loop[report]"')
+                continue
+            pairs = take_turns(
+                lambda words=words: launch(*words, cwd=folder),
+                lambda: process(rival, folder),
+                TURNS,
+            )
+            peak = statistics.median(cost.memory for cost in pairs.ours) / 1e6
+            yield Row(
+                *(what, against, "", f"{spread(pairs.times_the_cost())} times, {peak:.0f} MB"),
+                *(None, spread(pairs.times_the_cost("cpu")), pairs.both("s", 1)),
+            )
 
 
 if __name__ == "__main__":
-    main()
+    show(rows())

@@ -1,28 +1,28 @@
 """What a sweep costs a job: our pool against Hydra's basic and joblib launchers, in one run.
 
-    pip install gym-loop hydra-joblib-launcher
-    python benchmarks/sweeps.py [JOBS] [ROUNDS]
-
-Overhead a job is wall time times cores, less the time that the same episodes take in one process,
-divided by the number of jobs. The launchers take turns; the table shows the medians.
+Needs `pip install hydra-joblib-launcher "hydra-core<1.4"` for the second rival. Overhead a job is
+wall time times cores, less the time that the same episodes take in one process, divided by jobs.
 """
 
 import importlib.util
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
 
-CORES = 2
-OVERRIDES = ["env=pendulum", "loop.max_episodes=1", "loop.eval_episodes=0"]
+from benchmarks.harness import Cost, Row, launch, show, skipped, spread
+
+CORES, JOBS, TURNS = 2, 64, 3
+OVERRIDES = ("env=pendulum", "loop.max_episodes=1", "loop.eval_episodes=0")
+POOL = "pool"
 LAUNCHERS = {
-    "pool (ours)": ["hydra/launcher=pool", f"hydra.launcher.n_jobs={CORES}"],
-    "Hydra's basic": ["hydra/launcher=basic"],
-    "joblib": ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={CORES}"],
+    POOL: ("hydra/launcher=pool", f"hydra.launcher.n_jobs={CORES}"),
+    "Hydra's basic": ("hydra/launcher=basic",),
+    "Hydra's joblib": ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={CORES}"),
 }
+GOAL = 1 / 3
 
 EPISODES = """
 import sys, time
@@ -39,46 +39,54 @@ print(time.perf_counter() - began)
 """
 
 
-def sweep(launcher: list[str], jobs: int) -> float:
-    """Return the wall time of a whole command, from its start to its end."""
-    directory = tempfile.mkdtemp()
-    words = ["-m", f"seed=range({jobs})", *OVERRIDES, *launcher, f"hydra.sweep.dir={directory}/s"]
-    began = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "gym_loop", *words], check=True, capture_output=True, cwd=directory
-    )
-    seconds = time.perf_counter() - began
-    shutil.rmtree(directory)
-    return seconds
+def sweep(launcher: tuple[str, ...]) -> Cost:
+    """Return what a whole command cost, from its start to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ("-m", f"seed=range({JOBS})", *OVERRIDES, *launcher, "hydra.sweep.dir=sweep")
+        return launch(*words, cwd=folder)
 
 
-def main() -> None:
-    """Run the benchmark and print its table."""
-    jobs, rounds = map(int, (*sys.argv[1:], 64, 3)[:2] if len(sys.argv) != 2 else (sys.argv[1], 3))
+def episodes() -> float:
+    """Return how long the episodes take in one process."""
+    words = (sys.executable, "-c", EPISODES, str(JOBS))
+    return float(subprocess.run(words, check=True, capture_output=True).stdout)
+
+
+def rows() -> Iterator[Row]:
+    """Yield a row for each rival. All launchers take turns."""
+    known = dict(LAUNCHERS)
     if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:
-        sys.exit("the rival is missing: pip install hydra-joblib-launcher")
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
-    seconds: dict[str, list[float]] = {name: [] for name in LAUNCHERS}
-    bare = []
-    for _ in range(rounds):
-        words = [sys.executable, "-c", EPISODES, str(jobs)]
-        bare.append(float(subprocess.run(words, check=True, capture_output=True).stdout))
-        for name, launcher in LAUNCHERS.items():
-            seconds[name].append(sweep(launcher, jobs))
-    episodes = statistics.median(bare)
-    overhead = {
-        name: (statistics.median(times) * CORES - episodes) / jobs
-        for name, times in seconds.items()
-    }
-    rivals = {name: cost for name, cost in overhead.items() if "ours" not in name}
-    better = min(rivals, key=rivals.__getitem__)
-    print(f"{jobs} jobs of one episode on {CORES} cores; the episodes alone: {episodes:.2f} s")
-    print(f"{'launcher':<15}{'wall':>9}{'overhead a job':>17}{'of the better rival':>22}")
-    for name, cost in overhead.items():
-        wall = statistics.median(seconds[name])
-        print(f"{name:<15}{wall:>7.1f} s{cost * 1e3:>14.0f} ms{cost / overhead[better]:>22.2f}")
+        del known["Hydra's joblib"]
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    if cores:
+        os.sched_setaffinity(0, sorted(cores)[:CORES])
+    costs: dict[str, list[tuple[float, float]]] = {name: [] for name in known}
+    for _ in range(TURNS):
+        alone = episodes()
+        for name, launcher in known.items():
+            cost = sweep(launcher)
+            overheads = ((cost.wall * CORES - alone) / JOBS, (cost.cpu - alone) / JOBS)
+            costs[name].append(overheads)
+    if cores:
+        os.sched_setaffinity(0, cores)
+    middles = {name: statistics.median(wall for wall, _ in of) for name, of in costs.items()}
+    better = min(set(known) - {POOL}, key=middles.__getitem__)
+    for name in LAUNCHERS:
+        if name == POOL:
+            continue
+        what, goal = f"overhead a job, {JOBS} jobs of one episode, {CORES} cores", ""
+        if name not in known:
+            yield skipped(what, name, goal, "hydra-joblib-launcher is not installed")
+            continue
+        pairs = list(zip(costs[POOL], costs[name], strict=True))
+        ratios = [ours / theirs for (ours, _), (theirs, _) in pairs]
+        met = statistics.median(ratios) <= GOAL if name == better else None
+        yield Row(
+            *(what, name, "at most a third of it" if name == better else goal, spread(ratios)),
+            *(met, spread(ours / theirs for (_, ours), (_, theirs) in pairs)),
+            f"{middles[POOL] * 1e3:.0f} and {middles[name] * 1e3:.0f} ms",
+        )
 
 
 if __name__ == "__main__":
-    main()
+    show(rows())

@@ -1,60 +1,57 @@
 """`loop=vector` against the same vector environment stepped bare, both with random actions.
 
-    python -m benchmarks.vector [--envs 64] [--turns 9] [--steps 3000] [--cpu] [NAME ...]
-
-The two sides take turns in one process. Transitions a second are compared, resets that take the
-place of a step not being transitions. The columns are ratios to bare: the loop with the random
-agent, with one whose `memorize` and `update` are called, and with what watches by default. Each is
-the median over the turns, with quartiles.
+Transitions are compared; a reset that takes the place of a step is none. The loop runs with the
+random agent; with one whose `memorize` and `update` are called; with what watches by default.
 """
 
-import argparse
-import contextlib
 import functools
 import itertools
 import statistics
 import tempfile
-import time
 import warnings
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
 
+from benchmarks.harness import Cost, Row, show, skipped, spread, take_turns, timed
 from gym_loop.agents import RandomAgent
 from gym_loop.envs import MissingDependencyError, make_gym
 from gym_loop.envs.envpool import make_envpool
 from gym_loop.envs.vector import make_gymnasium_vector, make_vector
-from gym_loop.launch import instantiate
-from gym_loop.loops.streams import sample
+from gym_loop.launch import CONF, instantiate
+from gym_loop.loops.streams import samples
 from gym_loop.loops.vector_loop import VectorLoop
 
-CARTPOLE, PENDULUM = "CartPole-v1", "Pendulum-v1"
+CARTPOLE = "CartPole-v1"
+ENVS, STEPS, TURNS = 64, 2_000, 7
 
 
-def bare_envpool(id: str, count: int):
+def bare_envpool() -> Callable[..., Any]:
     """Return EnvPool's own step, after a reset."""
     import envpool
 
-    with warnings.catch_warnings(action="ignore"):  # of its spaces' bounds
-        pool = envpool.make(id, env_type="gymnasium", num_envs=count, seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its spaces' bounds
+        pool = envpool.make(CARTPOLE, env_type="gymnasium", num_envs=ENVS, seed=0)
         pool.reset()
     return pool.step
 
 
-def bare_gymnasium(count: int):
+def bare_gymnasium() -> Callable[..., Any]:
     """Return the step of Gymnasium's vector entry point, after a reset."""
     import gymnasium
 
-    env = gymnasium.make_vec(CARTPOLE, count, vectorization_mode="vector_entry_point")
+    env = gymnasium.make_vec(CARTPOLE, ENVS, vectorization_mode="vector_entry_point")
     env.reset(seed=0)
     return env.step
 
 
-def bare_copies(count: int):
+def bare_copies() -> Callable[..., Any]:
     """Return a function that steps single environments of gym's and resets those that end."""
-    envs = [make_gym(CARTPOLE) for _ in range(count)]
+    envs = [make_gym(CARTPOLE) for _ in range(ENVS)]
     seeds = itertools.count()
     for env in envs:
         env.reset(seed=next(seeds))
@@ -69,26 +66,17 @@ def bare_copies(count: int):
     return step
 
 
-# name: title, the rival's step function for a number of environments, what the loop is given
-ENVIRONMENTS = {
-    "envpool": (
-        "EnvPool, CartPole-v1",
-        functools.partial(bare_envpool, CARTPOLE),
-        functools.partial(make_envpool, CARTPOLE),
-    ),
-    "envpool-pendulum": (
-        "EnvPool, Pendulum-v1",
-        functools.partial(bare_envpool, PENDULUM),
-        functools.partial(make_envpool, PENDULUM),
-    ),
-    "gymnasium": (
-        "Gymnasium's vector entry point, CartPole-v1",
+# What it is, the rival's step, what the loop is given, our least share of its transitions.
+ENVIRONMENTS = (
+    ("EnvPool", bare_envpool, functools.partial(make_envpool, CARTPOLE), 0.9),
+    (
+        "Gymnasium's vector entry point",
         bare_gymnasium,
         functools.partial(make_gymnasium_vector, CARTPOLE, mode="vector_entry_point"),
+        0.9,
     ),
-    "gym": ("copies of gym's CartPole-v1", bare_copies, functools.partial(make_gym, CARTPOLE)),
-}
-CONF = Path(__file__).parents[1] / "conf"
+    ("copies of gym's", bare_copies, functools.partial(make_gym, CARTPOLE), None),
+)
 
 
 class Forgetful(RandomAgent):
@@ -97,98 +85,73 @@ class Forgetful(RandomAgent):
     learns = True
 
 
-def bare(env, make_step, steps: int, clock) -> float:
-    """Return transitions a second of the rival of `env`, stepped with samples of its actions."""
-    step, ends, space, everyone = make_step(env.num_envs), [], env.action_space, range(env.num_envs)
-    began = clock()
-    for _ in range(steps):
-        ends.append(step(sample(space, everyone))[2:4])
-    seconds = clock() - began
-    resets = sum(int((terminated | truncated).sum()) for terminated, truncated in ends)
-    return (steps * env.num_envs - resets) / seconds
+def bare(space: Any, step: Callable[..., Any]) -> Cost:
+    """Return what a transition of the rival costs, its actions sampled from `space`."""
+    ends = []
+
+    def work() -> int:
+        for _ in range(STEPS):
+            ends.append(step(samples(space, ENVS))[2:4])
+        return STEPS * ENVS - sum(int((a | b).sum()) for a, b in ends)
+
+    return timed(work)
 
 
-def looped(env, kind, steps: int, observers: dict, clock) -> float:
-    """Return transitions a second of VectorLoop in `env`, training only."""
+def looped(env: Any, kind: type[RandomAgent], watched: bool = False) -> Cost:
+    """Return what a transition costs in training by VectorLoop."""
+    observers = default_observers() if watched else {}
     config = {"env": {}, "agent": {}, "loop": VectorLoop.get_default_parameters(), "seed": 0}
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as folder:
         for observer in observers.values():
-            observer.open(OmegaConf.create(config), Path(directory))
-        loop = VectorLoop(
-            kind(observation_space=env.observation_space, action_space=env.action_space),
-            env,
-            num_envs=env.num_envs,
-            max_steps=steps * env.num_envs,
-            max_episodes=None,
-        )
-        loop.observers, loop.directory = observers, Path(directory)
+            observer.open(OmegaConf.create(config), Path(folder))
+        agent = kind(observation_space=env.observation_space, action_space=env.action_space)
+        limits = {"max_steps": STEPS * ENVS, "max_episodes": None}
+        loop = VectorLoop(agent, env, num_envs=ENVS, **limits)
+        loop.observers, loop.directory = observers, Path(folder)
         loop.notify("begin", loop)
-        began = clock()
-        loop.train()
-        seconds = clock() - began
+
+        def work() -> int:
+            loop.train()
+            return int(loop.steps)
+
+        cost = timed(work)
         for observer in reversed(observers.values()):
             observer.close(KeyboardInterrupt())  # nothing to sum up
-        return loop.steps / seconds
+    return cost
 
 
-def observers() -> dict:
+def default_observers() -> dict[str, Any]:
     """Return what watches by default, but for what needs a launch: run.json and signals."""
     config = OmegaConf.load(CONF / "observers" / "default.yaml")
     names = [name for name in config if name not in ("manifest", "signals", "progress")]
     return {name: instantiate(config[name]) for name in names}
 
 
-def quartiles(values: list) -> str:
-    """Return the median, and the quartiles in brackets."""
-    low, middle, high = statistics.quantiles(values, n=4)
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(ENVIRONMENTS))
-    parser.add_argument("--envs", type=int, default=64)
-    parser.add_argument("--turns", type=int, default=9)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument(
-        "--cpu",
-        action="store_true",
-        help="processor time: on a busy machine, and not for EnvPool, whose threads wait busily",
-    )
-    arguments = parser.parse_args()
-    clock = time.process_time if arguments.cpu else time.perf_counter
-    print(f"{arguments.envs} environments, {arguments.turns} turns of {arguments.steps} steps; ")
-    for package in ("gym-loop", "numpy", "gym", "gymnasium", "envpool"):
-        with contextlib.suppress(PackageNotFoundError):
-            print(package, version(package), end="  ")
-    print(
-        "\n\n| environment | bare, transitions/s | random agent | memorize called | all observers |"
-    )
-    print("|---|---|---|---|---|")
-    for name in arguments.names or ENVIRONMENTS:
-        title, make_step, factory = ENVIRONMENTS[name]
+def rows() -> Iterator[Row]:
+    """Yield rows for each environment: the random agent, one that is told, all that watches."""
+    for name, make_step, factory, share in ENVIRONMENTS:
+        what, rival = f"`loop=vector`, {name} {CARTPOLE}, {ENVS} of them", "stepped bare"
+        goal = f"at least {share} of its transitions/s" if share else ""
         try:
-            env = make_vector(factory, arguments.envs, 5000)
+            env = make_vector(factory, ENVS, 5000)
         except MissingDependencyError as error:
-            print(f"| {title} | {error} | | | |")
+            yield skipped(what, rival, goal, str(error))
             continue
-        rates, columns = [], ([], [], [])
-        for turn in range(arguments.turns + 1):
-            rate = bare(env, make_step, arguments.steps, clock)
-            ours = (
-                looped(env, RandomAgent, arguments.steps, {}, clock),
-                looped(env, Forgetful, arguments.steps, {}, clock),
-                looped(env, RandomAgent, arguments.steps, observers(), clock),
+        step = make_step()
+        for more, ours, wanted in (
+            ("", lambda: looped(env, RandomAgent), share),
+            (", `memorize` called", lambda: looped(env, Forgetful), None),
+            (", everything on", lambda: looped(env, RandomAgent, True), None),
+        ):
+            pairs = take_turns(ours, lambda: bare(env.action_space, step), TURNS)
+            ratios = pairs.times_as_fast()
+            yield Row(
+                *(what + more, rival, goal if wanted else "", spread(ratios)),
+                statistics.median(ratios) >= wanted if wanted else None,
+                *(spread(pairs.times_as_fast("cpu")), pairs.both("us a transition", 1e6)),
             )
-            if turn:  # the first one warms up
-                rates.append(rate)
-                for column, mine in zip(columns, ours, strict=True):
-                    column.append(mine / rate)
-        ratios = " | ".join(quartiles(column) for column in columns)
-        print(f"| {title} | {statistics.median(rates):,.0f} | {ratios} |", flush=True)
         env.close()
 
 
 if __name__ == "__main__":
-    main()
+    show(rows())

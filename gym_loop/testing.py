@@ -139,7 +139,8 @@ def _check_method(
     """Check that `cls` has a method that takes `arguments` by position."""
     method = getattr(cls, name, None)
     wanted = f"{name}({', '.join(arguments)})"
-    assert callable(method), f"{cls.__name__} has no {wanted}; {base.__name__} has one to inherit"
+    hint = f"; {base.__name__} has one to inherit" if hasattr(base, name) else ""
+    assert callable(method), f"{cls.__name__} has no {wanted}{hint}"
     own = inspect.getattr_static(cls, name)
     bound = isinstance(own, staticmethod | classmethod)
     assert bound or not static, f"{cls.__name__}.{name} is not a static method"

@@ -14,6 +14,8 @@ TEMPORARY = ".tmp-"
 def write(path: Path, data: bytes | str) -> None:
     """Replace the content of `path` at once: a reader sees the old or the new, never a part.
 
+    After a power cut, too; which of the two it is then is for the filesystem to say.
+
     Raises:
         OSError: the old content is then untouched.
     """
@@ -27,7 +29,6 @@ def write(path: Path, data: bytes | str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
 
 
 def write_json(path: Path, content: Any) -> None:
