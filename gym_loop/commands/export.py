@@ -203,7 +203,7 @@ def write_npz(target: Path, recordings: Iterable[Recording]) -> int:
         with open(path, "rb") as whole:
             os.fsync(whole.fileno())
         path.rename(target)
-        files.sync_directory(target.absolute().parent)
+        files.sync(target.absolute().parent)
     except OSError as error:
         raise Failure(files.disk_full(error, target.absolute().parent)) from error
     finally:

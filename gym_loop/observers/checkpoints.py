@@ -34,6 +34,7 @@ class Checkpoints(Observer):
     def __init__(self) -> None:
         self.best: float | None = None  # mean return of the best evaluation during training
         self.best_name: str | None = None
+        self.better = False  # than any before was the evaluation that has just ended
         self.last_episode, self.last_time = 0, time.monotonic()
         self.began, self.spent = time.monotonic(), 0.0
         self.env_pickles = True
@@ -59,7 +60,7 @@ class Checkpoints(Observer):
         """Keep the best: write a checkpoint when an evaluation during training is better."""
         mean = sum(episode.ret for episode in episodes) / max(len(episodes), 1)
         if episodes and (self.best is None or mean > self.best):
-            self.best, self.best_name = mean, _name(loop)
+            self.best, self.best_name, self.better = mean, _name(loop), True
 
     def end_cycle(self, loop: Any) -> None:
         """Write a checkpoint where one is due."""
@@ -69,7 +70,7 @@ class Checkpoints(Observer):
         due = bool(per_episodes) and loop.episodes - self.last_episode >= per_episodes
         due = due or (per_time is not None and now - self.last_time >= per_time)
         affordable = self.spent <= SHARE * (now - self.began)
-        if (due and affordable) or self.best_name == _name(loop):
+        if (due and affordable) or self.better:
             self.write(loop)
 
     def end_training(self, loop: Any) -> None:
@@ -99,6 +100,7 @@ class Checkpoints(Observer):
         except OSError as error:
             files.remove_leftovers(directory)
             raise Failure(files.disk_full(error, directory)) from error
+        self.better = False
         self.last_episode, self.last_time = loop.episodes, time.monotonic()
         self.spent += self.last_time - began
 
@@ -130,13 +132,9 @@ class Checkpoints(Observer):
         sums = {str(file.relative_to(temporary)): _checksum(file.read_bytes()) for file in written}
         state = json.dumps({"files": sums, **state_dict(loop)}, indent=1)
         (temporary / "state.json").write_text(f"{_checksum(state.encode())}\n{state}\n")
-        for file in (*written, temporary / "state.json"):
-            with open(file, "rb") as synced:
-                os.fsync(synced.fileno())
-        for folder in {file.parent for file in written} | {temporary}:
-            files.sync_directory(folder)
+        files.sync(temporary, *temporary.rglob("*"))
         temporary.rename(path)
-        files.sync_directory(path.parent)
+        files.sync(path.parent)
 
     def _pickled(self, env: Any) -> bytes | None:
         if self.env_pickles:

@@ -229,7 +229,7 @@ class VideoWriter:
             if not self._aborted:
                 os.fsync(self._file)
                 os.replace(self._temporary, self.path)
-                files.sync_directory(self.path.parent)
+                files.sync(self.path.parent)
         except BrokenPipeError:
             self._process.wait()
             self._error = self._failure()
