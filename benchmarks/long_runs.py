@@ -16,19 +16,23 @@ TURNS = 3
 
 # Watches a run from within: memory, clock and sizes of files at each 100,000 steps.
 WATCHER = """
-import json, os
+import json, os, time
 from gym_loop.observers import Observer
 
 class Watcher(Observer):
     def __init__(self):
         self.rows = []
+    def begin(self, loop):
+        self.note(loop, 0, 0)
     def end_cycle(self, loop):
-        if loop.steps >= (len(self.rows) + 1) * {first}:
-            pages = int(open("/proc/self/statm").read().split()[1])
+        if loop.steps >= len(self.rows) * {first}:
             table = os.path.getsize(loop.directory / "episodes.csv")
             events = sum(file.stat().st_size for file in (loop.directory / "logs").iterdir())
-            self.rows.append([loop.steps, loop.seconds, pages * os.sysconf("SC_PAGESIZE"),
-                              table, events, loop.episodes])
+            self.note(loop, table, events)
+    def note(self, loop, table, events):
+        pages = int(open("/proc/self/statm").read().split()[1])
+        self.rows.append([loop.steps, loop.seconds, pages * os.sysconf("SC_PAGESIZE"),
+                          table, events, loop.episodes, time.process_time()])
     def close(self, error):
         open("watched.json", "w").write(json.dumps(self.rows))
 """
@@ -54,24 +58,27 @@ def steps(folder: str) -> Iterator[Row]:
     launch(*words, watched, "hydra.run.dir=run", "loop.eval_episodes=1", cwd=folder)
     table = np.array(json.loads(Path(folder, "watched.json").read_text()))
     what, against = f"CartPole, {STEPS:,} steps in one run", f"its own first {FIRST:,}"
-    growth = (table[-1, 2] - table[0, 2]) / 1e6
-    both = f"{table[-1, 2] / 1e6:.0f} and {table[0, 2] / 1e6:.0f} MB"
+    growth = (table[-1, 2] - table[1, 2]) / 1e6
+    both = f"{table[-1, 2] / 1e6:.0f} and {table[1, 2] / 1e6:.0f} MB"
     yield Row(
         f"{what}: memory", against, "at most 10 MB more", f"{growth:.1f} MB", growth <= 10, "", both
     )
-    rates = np.diff(table[:, 0], prepend=0) / np.diff(table[:, 1], prepend=0)
-    ratios = rates[1:] / rates[0]
-    low = float(np.median(ratios))
-    both = f"{np.median(rates):,.0f} and {rates[0]:,.0f} steps/s"
+    later = {}
+    for clock, column in (("wall", 1), ("cpu", 6)):
+        rates = np.diff(table[:, 0]) / np.diff(table[:, column])
+        later[clock] = (rates[1:] / rates[0]).tolist()
+    low = float(np.median(later["wall"]))
     yield Row(
-        f"{what}: speed", against, "within 5 %", spread(ratios.tolist()), low >= 0.95, "", both
+        *(f"{what}: speed", against, "within 5 %", spread(later["wall"])),
+        *(low >= 0.95, spread(later["cpu"])),
     )
     for name, column in (("`episodes.csv`", 3), ("events", 4)):
-        per_episode = table[:, column] / table[:, 5]
+        per_episode = table[1:, column] / table[1:, 5]
         ratio = per_episode[-1] / per_episode[0]
         yield Row(
-            *(f"{what}: {name}", against, "linear (bytes an episode within 10 %)"),
-            *(f"{ratio:.3f} times", abs(ratio - 1) <= 0.1, ""),
+            # Numbers get longer: an episode's is one digit at first, and five in the end.
+            *(f"{what}: {name}", against, "linear (bytes an episode within 15 %)"),
+            *(f"{ratio:.3f} times", abs(ratio - 1) <= 0.15, ""),
             f"{per_episode[-1]:.1f} and {per_episode[0]:.1f} bytes an episode",
         )
 
