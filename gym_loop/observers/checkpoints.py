@@ -197,7 +197,8 @@ def quicken(loop: Any) -> None:
 
     CPython 3.11 and 3.12 have no fast path for an object whose `__dict__` has been asked for, or
     filled by unpickling, while it still shares its keys with others of its class: CartPole's steps
-    take a sixth longer. A dict out of which an item was taken has keys of its own.
+    take a sixth longer. A dict from which the last item was taken has keys of its own; the item is
+    one put there for it, so that at no time an attribute is missing.
     """
     objects, env = [loop.agent, *vars(loop.agent).values()], loop.env
     while env is not None:
@@ -205,9 +206,9 @@ def quicken(loop: Any) -> None:
         env = getattr(env, "__dict__", {}).get("env")
     for each in objects:
         names = getattr(each, "__dict__", None)
-        if type(names) is dict and names:
-            name, value = names.popitem()
-            names[name] = value
+        if type(names) is dict:
+            names[""] = None
+            names.popitem()
 
 
 def drawn(agent: Any) -> dict[str, Any]:
