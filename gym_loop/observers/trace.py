@@ -2,7 +2,6 @@
 
 import logging
 import math
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +30,13 @@ class Trace(Gathering):
     def __init__(self) -> None:
         super().__init__()
         self.files: dict[bool, _File] = {}  # by `episode.training`
-        self.disk = ThreadPoolExecutor(1, "traces")  # a loop would wait for it too long
 
     def begin(self, loop: Any) -> None:
         """Cut the traces back to what has been restored, and go on from there."""
         directory = loop.directory / traces.FOLDER
         files.remove_leftovers(directory)
         for training, count in ((True, loop.episodes), (False, loop.evaluated)):
-            file = _File(directory, "train" if training else "eval", self.disk)
+            file = _File(directory, "train" if training else "eval")
             file.cut(count)
             if loop.parameters.get("trace", True):
                 self.files[training] = file
@@ -66,7 +64,6 @@ class Trace(Gathering):
         self.settle()
         for file in list(self.files.values()):
             self._write(file)
-            file.settle()
         return {}
 
     def close(self, error: BaseException | None) -> None:
@@ -77,7 +74,6 @@ class Trace(Gathering):
             for _, episode in sorted(file.waiting.items()):
                 self._take(file, episode)
         self.state_dict()
-        self.disk.shutdown()
 
     def _take(self, file: "_File", episode: Any) -> None:
         actions, length = episode.actions, len(episode.rewards)
@@ -104,18 +100,18 @@ class _File:
     """The file that is being filled with episodes of one kind.
 
     When it cannot be written, one warning is logged; it is tried again with the next episodes,
-    and given up when it is full.
+    and given up when it is full. All is done in the loop's own thread: another one that writes
+    slows it by a fifth, on two cores.
     """
 
-    def __init__(self, directory: Path, kind: str, disk: ThreadPoolExecutor) -> None:
-        self.directory, self.kind, self.disk = directory, kind, disk
+    def __init__(self, directory: Path, kind: str) -> None:
+        self.directory, self.kind = directory, kind
         self.arrays: dict[str, traces.Array] | None = None  # of the episodes written before
         self.rows: list[traces.Row] = []  # of the others
         self.actions: list[Any] = []
         self.rewards: list[float] = []
         self.weight = 0  # of all of them
         self.due = 0.0  # on the run's clock
-        self.writing: Future[None] | None = None
         self.warned = False
         self.next = 0  # the number of the episode to come
         self.waiting: dict[int, Any] = {}  # episodes by number, of which an earlier one runs
@@ -144,7 +140,7 @@ class _File:
         self._start_another_when_full()
 
     def write(self) -> None:
-        """Begin to replace the file by one with all episodes so far, if there are new ones.
+        """Replace the file by one with all episodes so far, if there are new ones.
 
         Raises:
             ValueError: their actions cannot be kept.
@@ -154,27 +150,17 @@ class _File:
         arrays = traces.gather(self.rows, self.actions, self.rewards)
         if self.arrays is not None:
             arrays = traces.join(self.arrays, arrays)
-        self.settle()
-        self.writing = self.disk.submit(self._replace, arrays)
         self.arrays, self.rows, self.actions, self.rewards = arrays, [], [], []
-        self._start_another_when_full()
-
-    def settle(self) -> None:
-        """Wait until the file is written."""
         try:
-            if self.writing:
-                self.writing.result()
+            self.directory.mkdir(exist_ok=True)
+            name = traces.name(self.kind, int(arrays["episode"][0]))
+            files.write(self.directory / name, traces.pack(arrays))
         except OSError as error:
             if not self.warned:
                 text = files.disk_full(error, self.directory.parent)
                 log.warning("%s; training goes on, and its traces may have gaps", text)
             self.warned = True
-        self.writing = None
-
-    def _replace(self, arrays: dict[str, traces.Array]) -> None:
-        self.directory.mkdir(exist_ok=True)
-        name = traces.name(self.kind, int(arrays["episode"][0]))
-        files.write(self.directory / name, traces.pack(arrays))
+        self._start_another_when_full()
 
     def _start_another_when_full(self) -> None:
         if self.weight >= FULL:
