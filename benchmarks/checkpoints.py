@@ -19,7 +19,7 @@ from gym_loop import launch as launcher
 from gym_loop.agents import RandomAgent
 
 SIZES = {"1 kB": 1 << 10, "10 MB": 10 << 20}
-TURNS, WRITES, STEPS = 7, 10, 250_000
+TURNS, WRITES, STEPS = 7, 10, 120_000
 
 
 class Heavy(RandomAgent):

@@ -12,7 +12,7 @@ from benchmarks.harness import Row, launch, show, skipped, spread, take_turns
 
 STEPS, FIRST = 2_000_000, 100_000
 LONG, SHORT = 100_000, 1_000
-TURNS = 3
+TURNS = 2
 
 # Watches a run from within: memory, clock and sizes of files at each 100,000 steps.
 WATCHER = """

@@ -21,8 +21,8 @@ from gym_loop.envs import make_gym, make_gymnasium
 
 MAKERS = {"gym": make_gym, "gymnasium": make_gymnasium}
 # Environment: steps a turn, our least share of the bare loop's speed, SB3's steps, times its speed.
-ENVS = {"CartPole-v1": (250_000, 0.80, 20_000, 7), "Pendulum-v1": (60_000, 0.97, 8_000, 4)}
-TURNS = 5
+ENVS = {"CartPole-v1": (100_000, 0.80, 10_000, 7), "Pendulum-v1": (20_000, 0.97, 4_000, 4)}
+TURNS = 4
 
 
 class OneByOne(RandomAgent):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.harness import Row, launch, process, show, skipped, spread, take_turns
 
-RUNS, EPISODES, TURNS = 1_000, 1_000, 3
+RUNS, EPISODES, TURNS = 1_000, 1_000, 2
 RIVAL = """
 import json, pathlib
 import numpy

@@ -15,14 +15,14 @@ from gym_loop.loops import DefaultLoop
 from gym_loop.loops.streams import seed_all
 from gym_loop.loops.vector_loop import VectorLoop
 
-GOAL, TURNS = 1.05, 5
+GOAL, TURNS = 1.05, 3
 ROWS: tuple[tuple[str, str, int, int, dict[str, Any]], ...] = (
     # algorithm, environment, how many, steps, parameters
-    ("PPO", "CartPole-v1", 1, 4096, {}),
-    ("PPO", "CartPole-v1", 8, 8192, {"n_steps": 256}),
-    ("A2C", "CartPole-v1", 1, 2000, {}),
-    ("DQN", "CartPole-v1", 1, 4000, {}),
-    ("SAC", "Pendulum-v1", 1, 500, {"buffer_size": 10_000}),
+    ("PPO", "CartPole-v1", 1, 2048, {}),
+    ("PPO", "CartPole-v1", 8, 4096, {"n_steps": 256}),
+    ("A2C", "CartPole-v1", 1, 1000, {}),
+    ("DQN", "CartPole-v1", 1, 3000, {}),
+    ("SAC", "Pendulum-v1", 1, 300, {"buffer_size": 10_000}),
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from benchmarks.harness import Row, launch, process, show, spread, take_turns
 
-TURNS = 9
+TURNS = 5
 SHORT = ("agent=random", "env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=1")
 COMMANDS = {
     "`--help`": ("--help",),

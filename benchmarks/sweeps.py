@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from benchmarks.harness import Cost, Row, launch, show, skipped, spread
 
-CORES, JOBS, TURNS = 2, 64, 3
+CORES, JOBS, TURNS = 2, 64, 2
 OVERRIDES = ("env=pendulum", "loop.max_episodes=1", "loop.eval_episodes=0")
 POOL = "pool"
 LAUNCHERS = {

@@ -17,7 +17,7 @@ from gym_loop.loops import DefaultLoop
 from gym_loop.observers.trace import Trace
 
 MAKERS = {"gym": make_gym, "gymnasium": make_gymnasium}
-EPISODES, TURNS = 5_000, 11
+EPISODES, TURNS = 5_000, 7
 
 
 def play(env: Any, traced: bool, sizes: list[float]) -> Cost:

@@ -26,7 +26,7 @@ from gym_loop.loops.streams import samples
 from gym_loop.loops.vector_loop import VectorLoop
 
 CARTPOLE = "CartPole-v1"
-ENVS, STEPS, TURNS = 64, 2_000, 7
+ENVS, STEPS, TURNS = 64, 2_000, 5
 
 
 def bare_envpool() -> Callable[..., Any]:
