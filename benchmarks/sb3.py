@@ -22,7 +22,7 @@ ROWS: tuple[tuple[str, str, int, int, dict[str, Any]], ...] = (
     ("PPO", "CartPole-v1", 8, 4096, {"n_steps": 256}),
     ("A2C", "CartPole-v1", 1, 1000, {}),
     ("DQN", "CartPole-v1", 1, 3000, {}),
-    ("SAC", "Pendulum-v1", 1, 300, {"buffer_size": 10_000}),
+    ("SAC", "Pendulum-v1", 1, 400, {"buffer_size": 10_000}),
 )
 
 
