@@ -34,7 +34,6 @@ class Checkpoints(Observer):
     def __init__(self) -> None:
         self.best: float | None = None  # mean return of the best evaluation during training
         self.best_name: str | None = None
-        self.better = False  # than any before was the evaluation that has just ended
         self.last_episode, self.last_time = 0, time.monotonic()
         self.began, self.spent = time.monotonic(), 0.0
         self.env_pickles = True
@@ -60,7 +59,7 @@ class Checkpoints(Observer):
         """Keep the best: write a checkpoint when an evaluation during training is better."""
         mean = sum(episode.ret for episode in episodes) / max(len(episodes), 1)
         if episodes and (self.best is None or mean > self.best):
-            self.best, self.best_name, self.better = mean, _name(loop), True
+            self.best, self.best_name = mean, _name(loop)
 
     def end_cycle(self, loop: Any) -> None:
         """Write a checkpoint where one is due."""
@@ -70,7 +69,7 @@ class Checkpoints(Observer):
         due = bool(per_episodes) and loop.episodes - self.last_episode >= per_episodes
         due = due or (per_time is not None and now - self.last_time >= per_time)
         affordable = self.spent <= SHARE * (now - self.began)
-        if (due and affordable) or self.better:
+        if (due and affordable) or self.best_name == _name(loop):
             self.write(loop)
 
     def end_training(self, loop: Any) -> None:
@@ -100,7 +99,6 @@ class Checkpoints(Observer):
         except OSError as error:
             files.remove_leftovers(directory)
             raise Failure(files.disk_full(error, directory)) from error
-        self.better = False
         self.last_episode, self.last_time = loop.episodes, time.monotonic()
         self.spent += self.last_time - began
 

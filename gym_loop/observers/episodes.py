@@ -3,16 +3,16 @@
 import contextlib
 import logging
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, TextIO
 
-from gym_loop.observers import Gathering
+from gym_loop.observers import Observer
 from gym_loop.runs import files
 
 TRAINING = "episode,steps,length,return,terminated,truncated,seed,seconds\n"
 EVALUATION = "episode,at_episode,steps,length,return,terminated,truncated,seed,seconds\n"
 
 
-class Episodes(Gathering):
+class Episodes(Observer):
     """Writes `episodes.csv` of training and `evaluations.csv` of evaluation.
 
     `steps` counts training steps, and `seconds` the run's clock, at the episode's end; `return`
@@ -21,13 +21,11 @@ class Episodes(Gathering):
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.sizes = {"training": 0, "evaluation": 0}
         self.tables: dict[str, _Table] = {}
 
     def begin(self, loop: Any) -> None:
         """Cut the tables back to what has been restored, and go on from there."""
-        self.loop = loop
         self.tables = {
             "training": _Table(loop.directory / "episodes.csv", TRAINING, self.sizes["training"]),
             "evaluation": _Table(
@@ -35,28 +33,19 @@ class Episodes(Gathering):
             ),
         }
 
-    def take(self, episodes: list[Any]) -> None:
-        """Append a row for each episode."""
-        rows: dict[str, list[str]] = {name: [] for name in self.tables}
-        for episode in episodes:
-            tail = (
-                f"{episode.steps},{episode.length},{episode.ret!r},{episode.terminated:d},"
-                f"{episode.truncated:d},{episode.seed},{episode.seconds:.6f}\n"
-            )
-            if episode.training:
-                rows["training"].append(f"{episode.number},{tail}")
-            else:
-                rows["evaluation"].append(f"{episode.index},{self.loop.episodes},{tail}")
-        for name, table in self.tables.items():
-            table.append("".join(rows[name]))
-
-    def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
-        """Append its rows while the count of training episodes is what it was."""
-        self.settle()
+    def end_episode(self, loop: Any, episode: Any) -> None:
+        """Append the episode's row."""
+        tail = (
+            f"{episode.steps},{episode.length},{episode.ret!r},{episode.terminated:d},"
+            f"{episode.truncated:d},{episode.seed},{episode.seconds:.6f}\n"
+        )
+        if episode.training:
+            self.tables["training"].append(f"{episode.number},{tail}")
+        else:
+            self.tables["evaluation"].append(f"{episode.index},{loop.episodes},{tail}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return how long the tables are, in bytes."""
-        self.settle()
         return {name: table.size for name, table in self.tables.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -64,14 +53,13 @@ class Episodes(Gathering):
         self.sizes |= state
 
     def close(self, error: BaseException | None) -> None:
-        """Append what waits, and close the files."""
-        self.settle()
+        """Close the files."""
         for table in self.tables.values():
             table.close()
 
 
 class _Table:
-    """A CSV file that appears with its first row; rows are in the file when `append` returns.
+    """A CSV file that appears with its first row; a row is in the file when `append` returns.
 
     When the file cannot be written, one warning is logged and rows are dropped.
     """
@@ -79,20 +67,19 @@ class _Table:
     def __init__(self, path: Path, header: str, size: int) -> None:
         files.cut(path, size)
         self.path, self.header, self.size = path, header, size
-        self.file: BinaryIO | None = None
+        self.file: TextIO | None = None
         self.broken = False
 
-    def append(self, rows: str) -> None:
-        """Write rows, if there are any."""
-        if self.broken or not rows:
+    def append(self, row: str) -> None:
+        """Write one row."""
+        if self.broken:
             return
         try:
             if self.file is None:
-                self.file = open(self.path, "ab")
-            data = (rows if self.size else self.header + rows).encode("ascii")
-            self.file.write(data)
-            self.file.flush()
-            self.size += len(data)
+                self.file = open(self.path, "a", buffering=1, encoding="ascii", newline="")
+            row = row if self.size else self.header + row
+            self.file.write(row)
+            self.size += len(row)
         except OSError as error:
             self.broken = True
             logging.getLogger(__name__).warning(

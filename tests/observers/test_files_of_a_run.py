@@ -38,6 +38,18 @@ def test_a_row_is_in_the_file_as_soon_as_its_episode_has_ended(start, tmp_path):
     assert len(text.splitlines()) > 1
 
 
+def test_every_row_is_in_the_file_before_the_next_episode_begins(launch, tmp_path):
+    (tmp_path / "looks.py").write_text(
+        "from gym_loop.agents import RandomAgent\n\n\n"
+        "class Looks(RandomAgent):\n"
+        "    def begin_episode(self, number):\n"
+        "        if self.training and number:\n"
+        "            lines = open('run/episodes.csv').read().splitlines()\n"
+        "            assert lines[-1].startswith(f'{number - 1},'), lines[-1]\n"
+    )
+    assert len(rows(launch("agent=looks.py:Looks", *FAST, "loop.max_episodes=30"))) == 30
+
+
 def test_a_kill_loses_no_more_rows_and_events_than_those_of_a_moment(start, tmp_path):
     process = start(
         *("env=cartpole", "loop.max_episodes=null", "loop.trace=false", "hydra.run.dir=run"),
