@@ -36,8 +36,12 @@ def rows() -> Iterator[Row]:
                 parameters={"step_size": 0.01 * (group // 10 + 1)},
             )
         rival = (sys.executable, "-c", RIVAL)
-        for words in (("ls", "runs"), ("report", "runs"), ("report", "runs", "--html", "a.html")):
-            named = " ".join(word for word in words if word[-1:] != "s" or word == "ls")
+        commands = {
+            "ls": ("ls", "runs"),
+            "report": ("report", "runs"),
+            "report --html": ("report", "runs", "--html", "page.html"),
+        }
+        for named, words in commands.items():
             what = f"`{named}` on {RUNS:,} runs of {EPISODES:,} episodes"
             against = "numpy.loadtxt of their tables"
             if words[0] == "report" and importlib.util.find_spec("scipy") is None:

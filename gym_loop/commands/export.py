@@ -200,8 +200,7 @@ def write_npz(target: Path, recordings: Iterable[Recording]) -> int:
                     np.lib.format.write_array_header_1_0(member, header | {"shape": (rows, *shape)})
                     with open(file.name, "rb") as source:
                         shutil.copyfileobj(source, member, 1 << 20)
-        with open(path, "rb") as whole:
-            os.fsync(whole.fileno())
+        files.sync(path)
         path.rename(target)
         files.sync(target.absolute().parent)
     except OSError as error:

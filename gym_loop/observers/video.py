@@ -304,7 +304,7 @@ def _is_being_written(path: Path) -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        pass
+        pass  # gone, or not to be opened: then nobody is at it
     return False
 
 

@@ -353,7 +353,7 @@ def _films(groups: list[dict[str, Any]], folder: Path) -> str:
                     coded = base64.b64encode(data).decode()
                     source = f"data:{MEDIA[file.suffix]};base64,{coded}"
             except OSError:
-                pass
+                pass  # gone since it was found, or not to be read: the page keeps the link
             video = f'<video controls preload="none" src="{source}"></video>'
             if source != link:
                 video = video.replace('"none"', '"metadata"')
