@@ -51,8 +51,8 @@ def launch(argv: list[str], config_name: str = "config", task: Any = None) -> An
     argv = [f"++{word}" if word.startswith("env.kwargs.") else word for word in argv]
     args, task = get_args_parser().parse_args(argv), task or run
     if args.multirun or args.cfg or args.info or args.shell_completion or args.hydra_help:
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach `report` instead of Hydra's printer
-        sys.argv = ["gym-loop", *argv]
+        # Errors are to reach `report`, not Hydra's printer.
+        os.environ["HYDRA_FULL_ERROR"], sys.argv = "1", ["gym-loop", *argv]
         return hydra.main(config_path=str(CONF), config_name=config_name, **VERSION_BASE)(task)()
     with hydra.initialize_config_dir(str(CONF), job_name="gym_loop", **VERSION_BASE):
         more = [f"hydra.searchpath=[{args.config_dir}]"] if args.config_dir else []

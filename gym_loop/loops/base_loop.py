@@ -64,15 +64,14 @@ class BaseLoop(Parametric):
         super().__init__(**parameters)
         self.agent, self.env, self.observers = agent, env, dict[str, Any]()
         self.make_eval_env: Callable[[], Any] = lambda: env
-        self.step_hooks: list[Callable[[], None]] = []
-        self.began = time.perf_counter()
+        self.step_hooks, self.began = list[Callable[[], None]](), time.perf_counter()
+        self.listeners: dict[str, list[Callable[..., None]]] = {}  # by event
 
     @classmethod
     def make_env(cls, factory: Callable[..., Any], parameters: dict[str, Any], mode: str) -> Any:
         """Return the environment for `mode`, "train" or "eval", made by `factory`."""
-        prefix = "eval_" if mode == "eval" else ""
-        frames = any(parameters.get(prefix + name) for name in ("record", "render"))
-        return factory(render_mode="rgb_array") if frames else factory()
+        names = ("eval_record", "eval_render") if mode == "eval" else ("record", "render")
+        return factory(render_mode="rgb_array") if any(map(parameters.get, names)) else factory()
 
     @staticmethod
     def spaces(env: Any) -> tuple[Any, Any]:
@@ -85,9 +84,15 @@ class BaseLoop(Parametric):
         return time.perf_counter() - self.began
 
     def notify(self, event: str, *args: Any) -> None:
-        """Call the method `event` of every observer, in the order of the config."""
-        for observer in self.observers.values():
-            getattr(observer, event)(*args)
+        """Call the method `event` of every observer that listens, in the order of the config.
+
+        Who does is asked once, the first time: most of them do nothing at most events.
+        """
+        if event not in self.listeners:
+            listening = [each for each in self.observers.values() if each.listens(event)]
+            self.listeners[event] = [getattr(observer, event) for observer in listening]
+        for listener in self.listeners[event]:
+            listener(*args)
 
     def close(self) -> None:
         """Close the environments."""

@@ -59,10 +59,9 @@ class DefaultLoop(BaseLoop):
 
     def train(self) -> None:
         """Play training episodes until the run's end, or until `stop` is set."""
-        per_eval = self.parameters["episodes_per_eval"]
         while not (self.stop or self.finished):
             self.play(self.episodes, True)
-            if per_eval and self.episodes % per_eval == 0:
+            if self.episodes % (self.parameters["episodes_per_eval"] or math.inf) == 0:
                 self.evaluate()
             self.notify("end_cycle", self)
         self.notify("end_training", self)

@@ -11,6 +11,10 @@ class Observer:
     observers are called in the order of the config, and `close` in the reverse.
     """
 
+    def listens(self, event: str) -> bool:
+        """Return whether the method `event` does anything; asked before its first call alone."""
+        return getattr(type(self), event) is not getattr(Observer, event)
+
     def open(self, cfg: Any, directory: Path) -> None:
         """Prepare for the run of `cfg` in `directory`: before agent, env and loop are built."""
 
@@ -41,35 +45,3 @@ class Observer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned. Called before `begin`."""
-
-
-class Gathering(Observer):
-    """An observer that hears of episodes a moment later, when they follow each other quickly.
-
-    What is done once in a while is done with cold caches, at a third of its speed; so twenty times
-    a second it is done for all episodes that have ended since. A kill loses no more than these.
-    A subclass writes `take`, and calls `settle` before it tells what it has taken.
-    """
-
-    pause = 0.05  # seconds
-
-    def __init__(self) -> None:
-        self.gathered: list[Any] = []
-        self.due = 0.0  # on the run's clock
-
-    def end_episode(self, loop: Any, episode: Any) -> None:
-        """Keep the episode, and take those that have been kept when it is time to."""
-        self.gathered.append(episode)
-        if episode.seconds >= self.due:
-            self.due = episode.seconds + self.pause
-            self.settle()
-
-    def take(self, episodes: list[Any]) -> None:
-        """Look at episodes that have ended, in this order."""
-        raise NotImplementedError(f"{type(self).__name__} has no take()")
-
-    def settle(self) -> None:
-        """Take the episodes that wait."""
-        if self.gathered:
-            episodes, self.gathered = self.gathered, []
-            self.take(episodes)

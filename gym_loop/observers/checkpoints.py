@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import pickle
 import time
@@ -44,6 +45,9 @@ class Checkpoints(Observer):
 
     def begin(self, loop: Any) -> None:
         """Restore the newest sound checkpoint of the run's directory, if there is one."""
+        self.per_episodes = loop.parameters.get("episodes_per_checkpoint") or math.inf
+        per_time = loop.parameters.get("time_per_checkpoint")
+        self.per_time = math.inf if per_time is None else per_time
         directory = loop.directory / "checkpoints"
         files.remove_leftovers(directory)
         for path in sound(directory):
@@ -63,13 +67,13 @@ class Checkpoints(Observer):
 
     def end_cycle(self, loop: Any) -> None:
         """Write a checkpoint where one is due."""
-        parameters, now = loop.parameters, time.monotonic()
-        per_time = parameters.get("time_per_checkpoint")
-        per_episodes = parameters.get("episodes_per_checkpoint")
-        due = bool(per_episodes) and loop.episodes - self.last_episode >= per_episodes
-        due = due or (per_time is not None and now - self.last_time >= per_time)
+        now = time.monotonic()
+        due = (
+            loop.episodes - self.last_episode >= self.per_episodes
+            or now - self.last_time >= self.per_time
+        )
         affordable = self.spent <= SHARE * (now - self.began)
-        if (due and affordable) or self.best_name == _name(loop):
+        if (due and affordable) or (self.best_name and self.best_name == _name(loop)):
             self.write(loop)
 
     def end_training(self, loop: Any) -> None:

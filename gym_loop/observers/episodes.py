@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from gym_loop.observers import Observer
 from gym_loop.runs import files
@@ -67,7 +67,7 @@ class _Table:
     def __init__(self, path: Path, header: str, size: int) -> None:
         files.cut(path, size)
         self.path, self.header, self.size = path, header, size
-        self.file: TextIO | None = None
+        self.file: BinaryIO | None = None
         self.broken = False
 
     def append(self, row: str) -> None:
@@ -76,10 +76,11 @@ class _Table:
             return
         try:
             if self.file is None:
-                self.file = open(self.path, "a", buffering=1, encoding="ascii", newline="")
-            row = row if self.size else self.header + row
-            self.file.write(row)
-            self.size += len(row)
+                self.file = open(self.path, "ab")
+            data = (row if self.size else self.header + row).encode("ascii")
+            self.file.write(data)
+            self.file.flush()
+            self.size += len(data)
         except OSError as error:
             self.broken = True
             logging.getLogger(__name__).warning(

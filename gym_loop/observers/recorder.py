@@ -24,12 +24,17 @@ class Recorder(Observer):
     """
 
     def __init__(self) -> None:
+        self.asked = False  # for a recording
         self.hooks: list[Any] = []
         self.camera: Camera | None = None
         self.writer: VideoWriter | None = None  # of the episode that is being played
         self.closing: deque[VideoWriter] = deque()  # of earlier ones, oldest first
         self.able = True
         self.warned = False
+
+    def listens(self, event: str) -> bool:
+        """Return whether there is anything to do: of episodes, when they are to be recorded."""
+        return super().listens(event) and (event == "begin" or self.asked)
 
     def begin(self, loop: Any) -> None:
         """Remove what a killed run left, and look for the encoder before anything is played."""
@@ -39,7 +44,8 @@ class Recorder(Observer):
                 from gym_loop.observers.video import remove_leftovers
 
                 remove_leftovers(folder)
-        if loop.parameters.get("record") or loop.parameters.get("eval_record"):
+        self.asked = any(map(loop.parameters.get, ("record", "eval_record")))
+        if self.asked:
             from gym_loop.observers.video import VideoError, encoder
 
             try:

@@ -1,6 +1,7 @@
 """SIGINT, SIGTERM and a time limit: finish the episode, then stop in order."""
 
 import logging
+import math
 import signal
 import threading
 import time
@@ -20,6 +21,7 @@ class Signals(Observer):
         self.previous: dict[signal.Signals, Any] = {}
         self.received = 0
         self.loop: Any = None
+        self.limit = math.inf  # seconds
         self.began = time.monotonic()
 
     def open(self, cfg: Any, directory: Path) -> None:
@@ -29,8 +31,13 @@ class Signals(Observer):
 
     def begin(self, loop: Any) -> None:
         """Stop the loop at once if a signal came while it was built."""
-        self.loop = loop
+        limit = loop.parameters.get("max_time")
+        self.loop, self.limit = loop, math.inf if limit is None else limit
         self._pass_on()
+
+    def listens(self, event: str) -> bool:
+        """Return whether there is anything to do: between episodes, when there is a time limit."""
+        return super().listens(event) and (event != "end_cycle" or self.limit < math.inf)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Remember the signal; the second one interrupts whatever is going on."""
@@ -41,8 +48,7 @@ class Signals(Observer):
 
     def end_cycle(self, loop: Any) -> None:
         """Stop when `max_time` seconds of this launch are over."""
-        limit = loop.parameters.get("max_time")
-        if limit is not None and time.monotonic() - self.began >= limit and not loop.stop:
+        if time.monotonic() - self.began >= self.limit and not loop.stop:
             loop.stop = "max_time"
 
     def close(self, error: BaseException | None) -> None:

@@ -12,22 +12,28 @@ from typing import Any, BinaryIO
 
 from google_crc32c import value as crc32c
 
-from gym_loop.observers import Gathering
+from gym_loop.observers import Observer
 from gym_loop.runs import files
 
 PREFIX = "events.out.tfevents."
+PAUSE = 0.05  # seconds of the run's clock between two writes
 
 
-class TensorBoard(Gathering):
+class TensorBoard(Observer):
     """Writes `train/return`, `train/length`, `agent/<metric>` and `eval/return` over steps.
+
+    Episodes that follow each other quickly are written together: what is done once in a while is
+    done with cold caches, at a third of its speed. What is kept of them until then is small, so
+    that the memory of their steps is free, and warm, for the next one's.
 
     Args:
         append: keep all events that are there, instead of those of the restored checkpoint.
     """
 
     def __init__(self, append: bool = False) -> None:
-        super().__init__()
         self.append = append
+        self.ended: list[tuple[int, float, int, dict[str, float]]] = []  # and not written yet
+        self.due = 0.0  # on the run's clock
         self.files: dict[str, EventFile] = {}
         self.state: dict[str, Any] = {}
 
@@ -40,16 +46,25 @@ class TensorBoard(Gathering):
                 sizes = {p.name: p.stat().st_size for p in folder.glob(f"{PREFIX}*")}
             self.files[name] = EventFile(folder, sizes, loop.steps, purge=not self.append)
 
-    def take(self, episodes: list[Any]) -> None:
-        """Write one event for each training episode."""
+    def end_episode(self, loop: Any, episode: Any) -> None:
+        """Remember a training episode, and write when it is time to."""
+        if episode.training:
+            self.ended.append((episode.steps, episode.ret, episode.length, episode.metrics))
+            if episode.seconds >= self.due:
+                self.due = episode.seconds + PAUSE
+                self.write()
+
+    def write(self) -> None:
+        """Write one event for each training episode that has ended."""
         events = []
-        for episode in episodes:
-            if episode.training:
-                scalars = {"train/return": episode.ret, "train/length": episode.length}
-                for name, value in episode.metrics.items():
-                    scalars[f"agent/{name}"] = value
-                events.append((episode.steps, scalars))
-        self.files["logdir"].add(events)
+        for steps, ret, length, metrics in self.ended:
+            scalars = {"train/return": ret, "train/length": length}
+            for name, value in metrics.items():
+                scalars[f"agent/{name}"] = value
+            events.append((steps, scalars))
+        self.ended.clear()
+        if events:
+            self.files["logdir"].add(events)
 
     def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
         """Write the mean return of an evaluation."""
@@ -59,7 +74,7 @@ class TensorBoard(Gathering):
 
     def state_dict(self) -> dict[str, Any]:
         """Return, for each directory, the size of each event file."""
-        self.settle()
+        self.write()
         return {name: file.state_dict() for name, file in self.files.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -68,7 +83,7 @@ class TensorBoard(Gathering):
 
     def close(self, error: BaseException | None) -> None:
         """Write what is left."""
-        self.settle()
+        self.write()
         for file in self.files.values():
             file.close()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gym_loop.mistake import Failure
-from gym_loop.observers import Gathering
+from gym_loop.observers import Observer
 from gym_loop.runs import files, traces
 
 # When a file is full, in steps: some hundreds of short episodes, and few megabytes in memory.
@@ -18,17 +18,16 @@ SECONDS = 30.0  # of the run's clock after which an episode can be watched at th
 log = logging.getLogger(__name__)
 
 
-class Trace(Gathering):
+class Trace(Observer):
     """Writes `traces/train-000000.npz` and `traces/eval-000000.npz`, see `gym_loop.runs.traces`.
 
-    Episodes are gathered, and written when a file is full, with each checkpoint, now and then, and
+    Episodes are written when a file is full, with each checkpoint, now and then, and
     at the end; until it is full, a file is written again as a whole. So which episodes are in
     which file depends on nothing but the episodes, and on resume the files are cut back to the
     checkpoint by the episodes' numbers. Observations are not stored.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.files: dict[bool, _File] = {}  # by `episode.training`
 
     def begin(self, loop: Any) -> None:
@@ -41,34 +40,31 @@ class Trace(Gathering):
             if loop.parameters.get("trace", True):
                 self.files[training] = file
 
-    def take(self, episodes: list[Any]) -> None:
-        """Take episodes; what takes longer is left for when the file is written.
+    def end_episode(self, loop: Any, episode: Any) -> None:
+        """Take the episode; what takes longer is left for when the file is written.
 
         Lists are joined and not kept: memory that is used again at once is fast, and lists that
         live on are work for the garbage collector.
         """
-        for episode in episodes:
-            if file := self.files.get(episode.training):
-                if episode.index > file.next:  # of those played at once, a later one ended first
-                    file.waiting[episode.index] = episode
-                    continue
-                self._take(file, episode)
-                while file.waiting and file.next in file.waiting:
-                    self._take(file, file.waiting.pop(file.next))
+        if file := self.files.get(episode.training):
+            if episode.index > file.next:  # of those played at once, a later one ended first
+                file.waiting[episode.index] = episode
+                return
+            self._take(file, episode)
+            while file.waiting and file.next in file.waiting:
+                self._take(file, file.waiting.pop(file.next))
 
     def state_dict(self) -> dict[str, Any]:
         """Bring everything before the checkpoint to disk; its counters tell where to cut.
 
         No episode is waiting then: a checkpoint is written where every one that began has ended.
         """
-        self.settle()
         for file in list(self.files.values()):
             self._write(file)
         return {}
 
     def close(self, error: BaseException | None) -> None:
         """Write what is not on disk yet."""
-        self.settle()
         for file in list(self.files.values()):
             file.warned |= error is not None  # of what the run has failed
             for _, episode in sorted(file.waiting.items()):

@@ -25,9 +25,14 @@ class Viewer(Observer):
     """
 
     def __init__(self) -> None:
+        self.asked = False  # for a window
         self.window = Window()
         self.watching = False
         self.closed = False
+
+    def listens(self, event: str) -> bool:
+        """Return whether there is anything to do: of episodes, when they are to be shown."""
+        return super().listens(event) and (event == "begin" or self.asked)
 
     def open(self, cfg: Any, directory: Path) -> None:
         """Look for a display before anything is built.
@@ -47,7 +52,8 @@ class Viewer(Observer):
         Raises:
             Mistake: a window is asked for and there is no display.
         """
-        if _wanted(loop.parameters) and not _draws_itself(loop.env):
+        self.asked = _wanted(loop.parameters)
+        if self.asked and not _draws_itself(loop.env):
             check_display()
 
     def begin_episode(self, loop: Any, episode: Any) -> None:

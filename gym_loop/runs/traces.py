@@ -17,6 +17,7 @@ computes; it is left out where it says nothing more than the array.
 
 import bisect
 import io
+import itertools
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,9 +37,10 @@ Row = tuple[int, int, int, bool, bool]
 
 FOLDER = "traces"
 KINDS = {"train": "training", "eval": "evaluation"}
-PER_EPISODE = ("episode", "seed", "length", "terminated", "truncated")
+COUNTS = ("episode", "seed", "length")
+PER_EPISODE = (*COUNTS, "terminated", "truncated")
 TYPES = "dtype."  # and the name of an action's array
-SAMPLE = 500  # rows that tell whether an array is worth compressing
+SAMPLE = 2048  # bytes that tell whether an array of steps is worth compressing
 COMPRESSION = 1  # level 6 takes four times as long for 10 % fewer bytes
 
 
@@ -73,7 +75,8 @@ def gather(rows: list[Row], actions: list[Any], rewards: list[float]) -> dict[st
     Raises:
         ValueError: actions that no plain array can hold, or with parts that come and go.
     """
-    arrays = dict(zip(PER_EPISODE, np.array(rows, np.int64).T, strict=True))
+    flat = np.fromiter(itertools.chain.from_iterable(rows), np.int64)
+    arrays: dict[str, Array] = dict(zip(PER_EPISODE, flat.reshape(len(rows), -1).T, strict=True))
     for name in ("terminated", "truncated"):
         arrays[name] = arrays[name].astype(np.bool_)
     arrays["reward"] = np.fromiter(rewards, np.float64, len(rewards))
@@ -105,16 +108,18 @@ def pack(arrays: dict[str, Array]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compresslevel=COMPRESSION) as archive:
         for name, array in _narrow(arrays).items():
-            sample = array[:SAMPLE].tobytes()
-            smaller = len(zlib.compress(sample, COMPRESSION)) < 0.9 * len(sample)
-            archive.compression = zipfile.ZIP_DEFLATED if smaller else zipfile.ZIP_STORED
+            archive.compression = zipfile.ZIP_STORED
+            if name not in PER_EPISODE:
+                sample = array[: 1 + SAMPLE * len(array) // array.nbytes].tobytes()
+                if len(zlib.compress(sample, COMPRESSION)) < 0.9 * len(sample):
+                    archive.compression = zipfile.ZIP_DEFLATED
             with archive.open(f"{name}.npy", "w") as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
     return file.getvalue()
 
 
 def load(path: Path, names: Iterable[str] | None = None) -> dict[str, Array]:
-    """Return arrays of the file at `path`, all by default.
+    """Return arrays of the file at `path`, all by default; counts as int64.
 
     Raises:
         Failure: the file is damaged.
@@ -122,7 +127,9 @@ def load(path: Path, names: Iterable[str] | None = None) -> dict[str, Array]:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names or archive.files}
+            arrays = {name: archive[name] for name in names or archive.files}
+            counts = {name: arrays[name].astype(np.int64) for name in COUNTS if name in arrays}
+            return arrays | counts
     except OSError:
         raise
     except Exception as error:  # zipfile's, zlib's and NumPy's own
@@ -276,6 +283,8 @@ def _columns(actions: list[Any], name: str) -> dict[str, Array]:
 def _narrow(arrays: dict[str, Array]) -> dict[str, Array]:
     """Return arrays in the smallest types that lose nothing, and types only where they say more."""
     narrow = {name: array for name, array in arrays.items() if not name.startswith(TYPES)}
+    for name in COUNTS:
+        narrow[name] = _smallest(arrays[name])
     with np.errstate(over="ignore"):
         single = arrays["reward"].astype(np.float32)
     if np.array_equal(single, arrays["reward"], equal_nan=True):
@@ -287,17 +296,18 @@ def _narrow(arrays: dict[str, Array]) -> dict[str, Array]:
         if array.ndim > 1:
             narrow[name] = array.astype(np.result_type(*(t.decode() for t in set(types.tolist()))))
         elif array.dtype.kind == "i":
-            narrow[name] = array.astype(_smallest(int(array.min()), int(array.max())))
+            narrow[name] = _smallest(array)
         usual = _types(narrow[name])
         if not np.array_equal(types.view(np.uint32), usual.view(np.uint32)):  # compares faster
             narrow[TYPES + name] = types
     return narrow
 
 
-def _smallest(low: int, high: int) -> str:
-    """Return the smallest type of integers from `low` to `high`."""
+def _smallest(array: Array) -> Array:
+    """Return integers in the smallest type that holds them all."""
+    low, high = int(array.min()), int(array.max())
     kinds = ("u1", "i1", "u2", "i2", "u4", "i4", "i8")
-    return next(k for k in kinds if np.iinfo(k).min <= low and high <= np.iinfo(k).max)
+    return array.astype(next(k for k in kinds if (i := np.iinfo(k)).min <= low and high <= i.max))
 
 
 def _types(array: Array) -> Array:
