@@ -60,11 +60,11 @@ def export(
         raise Mistake(f"unknown format {target.suffix!r} of {target}; expected {FORMATS}")
     if target.exists():
         raise Mistake(f"{target} exists; delete it or choose another name")
-    if not os.access(target.absolute().parent, os.W_OK | os.X_OK):
-        raise Mistake(
-            f"cannot write {target}: {target.absolute().parent} is not a directory "
-            "that can be written"
-        )
+    above = target.absolute().parent
+    if target.suffix != ".npz":  # a dataset's namespace need not be there yet
+        above = next(path for path in (above, *above.parents) if path.exists())
+    if not os.access(above, os.W_OK | os.X_OK) or not above.is_dir():
+        raise Mistake(f"cannot write {target}: {above} is not a directory that can be written")
     if target.suffix != ".npz":
         check_minari()
 
@@ -253,12 +253,13 @@ def write_minari(
     )
     if whole.is_relative_to(root):
         name = str(whole.relative_to(root))
-        if not re.fullmatch(r"([-\w]+/)*[-\w]+-v\d+", name):
-            raise Mistake(f"{name} cannot be the id of a dataset; expected such as {name}-v0")
+        if not re.fullmatch(r"([-\w][-\w/]*[-\w]/)?[-\w]+-v\d+", name):  # as Minari reads them
+            example = "cartpole/mine" if re.search(r"-v\d+$", name) else name
+            raise Mistake(f"{name} cannot be the id of a dataset; expected such as {example}-v0")
     else:
         name = re.sub(r"[^-\w]|-v\d+$", "", whole.name) + "-v0"
     temporary = whole.with_name(f"{files.TEMPORARY}{os.getpid()}-{whole.name}")
-    temporary.mkdir()
+    temporary.mkdir(parents=True)
     buffers = (
         EpisodeBuffer(
             seed=recording.seed,

@@ -107,7 +107,7 @@ class StableBaselines3Agent(BaseAgent):
     """
 
     algorithm: ClassVar[type[Any]]
-    vectorized = True
+    vectorized = whole_batches = True  # the library's buffers have a row for each environment
     of_many_kinds = frozenset(OTHERWISE)  # parameters of which a default does not tell the type
 
     def __init__(self, observation_space: Any, action_space: Any, **parameters: Any) -> None:

@@ -91,6 +91,11 @@ class VectorLoop(DefaultLoop):
 
     def __init__(self, agent: Any, env: Any, **arguments: Any) -> None:
         check_vectorized(type(agent), agent)
+        if env.delayed and getattr(agent, "whole_batches", False):
+            raise Mistake(
+                f"{type(agent).__name__} wants a row for each environment, and this one leaves out "
+                "those that reset: use env.mode=sync, or any env= option that is not a vector's own"
+            )
         super().__init__(agent, env, **arguments)
         self.whole = True  # whether the last round came to its own end
 

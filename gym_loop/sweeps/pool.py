@@ -62,7 +62,7 @@ class PoolLauncher(SweepLauncher):
                 f"hydra.launcher.n_jobs={n_jobs}; expected at least 1, or null for the number of "
                 f"cores ({cores()})"
             )
-        if timeout is not None and (not isinstance(timeout, int | float) or timeout <= 0):
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
             raise Mistake(f"hydra.launcher.timeout={timeout}; expected seconds above 0, or null")
         self.n_jobs, self.timeout = n_jobs or cores(), timeout
 
@@ -97,18 +97,20 @@ class PoolLauncher(SweepLauncher):
                         table.end(job)
                     job.packed = b""
                 for future in wait(running, REFRESH_SECONDS, FIRST_COMPLETED).done:
-                    table.end(self.settle(running.pop(future), future))
+                    table.end(self.settle(running.pop(future), future, bool(stop.number)))
                 table.show(running.values())
                 stop.enforce()
         reader.close()
         return 128 + stop.number if stop.number else 0
 
-    def settle(self, job: Job, future: "Future[Outcome]") -> Job:
-        """Write down how `job` ended."""
+    def settle(self, job: Job, future: "Future[Outcome]", stopping: bool) -> Job:
+        """Write down how `job` ended; `stopping`: the sweep has been told to."""
         try:
             outcome = future.result()
         except ProcessExpired as error:
             outcome = Outcome("failed", reason=self.why(job, error.exitcode))
+            if stopping and -error.exitcode in (signal.SIGKILL, *HANDLED):
+                outcome = Outcome("stopped", reason="cut off within an episode")
         except TimeoutError:
             outcome = Outcome("failed", reason=over_time(self.timeout))
         except Exception as error:

@@ -98,6 +98,18 @@ def test_minari_reads_the_dataset_back(launch, tmp_path, monkeypatch, library, n
         assert dataset.recover_environment().spec.id == name
 
 
+def test_a_dataset_s_namespace_need_not_be_there(launch, tmp_path, monkeypatch):
+    minari = pytest.importorskip("minari", reason='needs the extra: pip install "gym-loop[minari]"')
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
+    run = launch("env=cartpole", "loop.max_episodes=2")
+    for name in ("cart/pole/mine-v0", "cart/mine-v1"):
+        run_export(run, tmp_path / "datasets" / name)
+        assert minari.load_dataset(name).total_episodes == 2
+    with pytest.raises(Mistake, match="2") as error:
+        run_export(run, tmp_path / "datasets" / "c" / "mine-v0")
+    assert "c/mine-v0 cannot be the id of a dataset" in error.value.message
+
+
 def test_nothing_is_written_when_an_episode_is_not_as_it_was_recorded(launch, tmp_path):
     run = launch(f"env={ENVS}:Random", "loop.max_episodes=2")
     for target in ("a.npz", "dataset"):

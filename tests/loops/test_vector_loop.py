@@ -345,3 +345,19 @@ def test_episodes_that_have_no_seed_of_their_own_say_so(launch):
     assert {seeds[n] for n in seeds if n >= 3} <= {-1} | {
         episode_seed(0, n) for n in seeds if n >= 60
     }
+
+
+def test_an_agent_that_wants_whole_batches_is_told_before_an_environment_leaves_out_rows(
+    cli, tmp_path
+):
+    (tmp_path / "whole.py").write_text(
+        "from gym_loop.agents import RandomAgent\n\n\n"
+        "class Whole(RandomAgent):\n    whole_batches = True\n"
+    )
+    words = ("agent=whole.py:Whole", "loop=vector", "loop.num_envs=2", "loop.max_episodes=2")
+    result = cli(*words, "env=gymnasium_vector:CartPole-v1")
+    assert result.returncode == 2
+    assert "Whole wants a row for each environment" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    result = cli(*words, "env=gymnasium_vector:CartPole-v1", "env.mode=sync")
+    assert result.returncode == 0, result.stderr

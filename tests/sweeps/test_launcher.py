@@ -48,6 +48,7 @@ def test_one_bad_value_names_its_job_and_starts_nothing(asked_for, tmp_path, wor
         ("hydra.launcher.n_jobs=0", "n_jobs=0; expected at least 1"),
         ("hydra.launcher.n_jobs=two", "n_jobs=two; expected at least 1"),
         ("hydra.launcher.timeout=-1", "timeout=-1; expected seconds above 0"),
+        ("hydra.launcher.timeout=nan", "timeout=nan; expected seconds above 0"),
     ],
 )
 def test_a_bad_option_of_the_launcher_is_one_line(asked_for, tmp_path, word, told):

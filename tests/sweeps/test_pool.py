@@ -99,6 +99,20 @@ def test_a_ctrl_c_at_the_terminal_stops_every_job_in_order(start, tmp_path):
     assert "gym-loop resume sweep" in process.stdout.read()
 
 
+def test_a_job_cut_off_in_a_long_episode_was_stopped_and_did_not_fail(start, tmp_path):
+    words = ["agent.fate=hang", "seed=0,1", "hydra.sweep.dir=sweep", "hydra.launcher.n_jobs=2"]
+    process = start("-m", AGENT, *SHORT, *words)
+    tables = [tmp_path / "sweep" / f"seed={seed}" / "episodes.csv" for seed in (0, 1)]
+    wait_until(lambda: all(t.exists() and len(t.read_text().splitlines()) == 3 for t in tables))
+
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(10) == 130
+    said = process.stdout.read()
+    assert said.count("cut off within an episode") == 2
+    assert "0 failed, 2 stopped" in said
+
+
 @pytest.mark.slow
 def test_a_sweep_killed_at_any_moment_comes_to_the_undisturbed_end(sweep, start, tmp_path):
     words = ["seed=range(6)", "agent.pause=0.1", "loop.max_episodes=8"]
