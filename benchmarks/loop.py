@@ -78,13 +78,12 @@ def looped(*overrides: str) -> Cost:
     return costs[0]
 
 
-def collected(id: str, library: str, steps: int) -> Cost:
-    """Have Stable-Baselines3 collect random actions, as before it begins to learn."""
+def collected(id: str, steps: int) -> Cost:
+    """Have Stable-Baselines3 collect random actions in Gymnasium's environment, as it makes it."""
     from stable_baselines3 import DQN, SAC
 
-    env = MAKERS[library](id)
     kind = DQN if id.startswith("CartPole") else SAC
-    model = kind("MlpPolicy", env, learning_starts=10**9, buffer_size=steps, device="cpu", seed=0)
+    model = kind("MlpPolicy", id, learning_starts=10**9, buffer_size=steps, device="cpu", seed=0)
 
     def work() -> int:
         model.learn(steps)
@@ -124,13 +123,11 @@ def rows() -> Iterator[Row]:
                 *(None, spread(pairs.times_as_fast("cpu")), pairs.both("us a step", 1e6)),
             )
             against, goal = "SB3 collecting random actions", f"at least {times} times its steps/s"
-            if library == "gym":  # SB3 wants Gymnasium's spaces
-                continue
             if sb3 is None:
                 yield skipped(what, against, goal, "stable-baselines3 is not installed")
                 continue
             less = (words[0], f"loop.max_steps={steps // 2}")
-            pairs = take_turns(lambda: looped(*less), lambda: collected(id, library, few), 3)
+            pairs = take_turns(lambda: looped(*less), lambda: collected(id, few), 3)
             ratios = pairs.times_as_fast()
             yield Row(
                 *(what, against, goal, spread(ratios), statistics.median(ratios) >= times),
