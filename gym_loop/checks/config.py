@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,6 +20,7 @@ from gym_loop.checks import wording
 from gym_loop.checks.kinds import problem
 from gym_loop.checks.origin import origin
 from gym_loop.mistake import Mistake, nearest
+from gym_loop.runs.claim import task_config
 from gym_loop.runs.reporting import one_line, user_frames
 from gym_loop.sweeps.sources import PASSED, default_parameters, load_class
 
@@ -68,8 +70,8 @@ def check(cfg: DictConfig) -> None:
 
 def check_sections(cfg: DictConfig) -> None:
     """Check the config's top level."""
-    own: Any = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "hydra"])
-    raw: Any = OmegaConf.to_container(own, resolve=False)
+    raw: Any = OmegaConf.to_container(cfg, resolve=False)
+    raw.pop("hydra", None)
     for group in GROUPS:
         section = raw.get(group)
         if not isinstance(section, dict):
@@ -91,7 +93,8 @@ def check_sections(cfg: DictConfig) -> None:
 @functools.cache
 def top_level() -> frozenset[str]:
     """Return the keys that the config has by itself."""
-    own: Any = OmegaConf.to_container(OmegaConf.load(launch.CONF / "config.yaml"))
+    text = (launch.CONF / "config.yaml").read_bytes()
+    own = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     chosen = (name for default in own["defaults"] if isinstance(default, dict) for name in default)
     return frozenset({*own, *chosen} - {"defaults"})
 
@@ -115,9 +118,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
         if node._is_missing():
             example = "CartPole-v1" if key == "env.id" else "..."
             raise Mistake(f"{key} is not given{origin(cfg, key)}; expected {key}={example}")
-    own = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "hydra"])
-    content: dict[str, Any] = OmegaConf.to_container(own, resolve=True)  # type: ignore[assignment]
-    return content
+    return task_config(cfg)
 
 
 def leaves(cfg: DictConfig) -> Iterator[tuple[str, Any]]:

@@ -51,9 +51,11 @@ def claim(cfg: DictConfig) -> None:
 
 def task_config(cfg: DictConfig) -> dict[str, Any]:
     """Return the config without Hydra's own part, resolved, as run.json holds it."""
-    own = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "hydra"])
-    content: dict[str, Any] = OmegaConf.to_container(own, resolve=True)  # type: ignore[assignment]
-    return content
+    own = {str(name): cfg[name] for name in cfg if name != "hydra"}  # `masked_copy` copies deeply
+    return {
+        name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for name, value in own.items()
+    }
 
 
 def is_finished(directory: Path, config: Any) -> bool:
