@@ -21,7 +21,7 @@ from gym_loop.envs import make_gym, make_gymnasium
 
 MAKERS = {"gym": make_gym, "gymnasium": make_gymnasium}
 # Environment: steps a turn, our least share of the bare loop's speed, SB3's steps, times its speed.
-ENVS = {"CartPole-v1": (100_000, 0.80, 10_000, 7), "Pendulum-v1": (20_000, 0.97, 4_000, 4)}
+ENVS = {"CartPole-v1": (300_000, 0.80, 10_000, 7), "Pendulum-v1": (20_000, 0.97, 4_000, 4)}
 TURNS = 4
 
 
@@ -126,7 +126,7 @@ def rows() -> Iterator[Row]:
             if sb3 is None:
                 yield skipped(what, against, goal, "stable-baselines3 is not installed")
                 continue
-            less = (words[0], f"loop.max_steps={steps // 2}")
+            less = (words[0], f"loop.max_steps={steps // 3}")
             pairs = take_turns(lambda: looped(*less), lambda: collected(id, few), 3)
             ratios = pairs.times_as_fast()
             yield Row(
