@@ -49,6 +49,7 @@ class BaseAgent(Parametric):
         rng: the agent's own generator, made from the run's seed.
         training: False while the loop evaluates.
         vectorized: True for an agent whose methods take batches (`loop=vector`).
+            One that says `whole_batches = True`, too, wants a row for each environment in each.
     """
 
     training, vectorized = True, False
