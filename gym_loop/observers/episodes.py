@@ -1,15 +1,22 @@
 """One CSV row for each episode, appended as it ends."""
 
 import contextlib
+import errno
 import logging
+import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from gym_loop.observers import Observer
 from gym_loop.runs import files
 
-TRAINING = "episode,steps,length,return,terminated,truncated,seed,seconds\n"
-EVALUATION = "episode,at_episode,steps,length,return,terminated,truncated,seed,seconds\n"
+# Headers and rows. `%a` gives the shortest digits that are read back as the same float.
+END = b"steps,length,return,terminated,truncated,seed,seconds\n"
+END_ROW = b"%d,%d,%a,%d,%d,%d,%.6f\n"
+TABLES = {
+    "training": ("episodes.csv", b"episode," + END, b"%d," + END_ROW),
+    "evaluation": ("evaluations.csv", b"episode,at_episode," + END, b"%d,%d," + END_ROW),
+}
 
 
 class Episodes(Observer):
@@ -21,28 +28,22 @@ class Episodes(Observer):
     """
 
     def __init__(self) -> None:
-        self.sizes = {"training": 0, "evaluation": 0}
+        self.sizes = dict.fromkeys(TABLES, 0)
         self.tables: dict[str, _Table] = {}
 
     def begin(self, loop: Any) -> None:
         """Cut the tables back to what has been restored, and go on from there."""
-        self.tables = {
-            "training": _Table(loop.directory / "episodes.csv", TRAINING, self.sizes["training"]),
-            "evaluation": _Table(
-                loop.directory / "evaluations.csv", EVALUATION, self.sizes["evaluation"]
-            ),
-        }
+        for name, (file, header, row) in TABLES.items():
+            self.tables[name] = _Table(loop.directory / file, header, row, self.sizes[name])
 
     def end_episode(self, loop: Any, episode: Any) -> None:
         """Append the episode's row."""
-        tail = (
-            f"{episode.steps},{episode.length},{episode.ret!r},{episode.terminated:d},"
-            f"{episode.truncated:d},{episode.seed},{episode.seconds:.6f}\n"
-        )
+        outcome = episode.ret, episode.terminated, episode.truncated
+        end = episode.steps, len(episode.rewards), *outcome, episode.seed, episode.seconds
         if episode.training:
-            self.tables["training"].append(f"{episode.number},{tail}")
+            self.tables["training"].append((episode.number, *end))
         else:
-            self.tables["evaluation"].append(f"{episode.index},{loop.episodes},{tail}")
+            self.tables["evaluation"].append((episode.index, loop.episodes, *end))
 
     def state_dict(self) -> dict[str, Any]:
         """Return how long the tables are, in bytes."""
@@ -64,22 +65,23 @@ class _Table:
     When the file cannot be written, one warning is logged and rows are dropped.
     """
 
-    def __init__(self, path: Path, header: str, size: int) -> None:
+    def __init__(self, path: Path, header: bytes, row: bytes, size: int) -> None:
         files.cut(path, size)
-        self.path, self.header, self.size = path, header, size
-        self.file: BinaryIO | None = None
+        self.path, self.header, self.row, self.size = path, header, row, size
+        self.file: Any = None  # unbuffered
         self.broken = False
 
-    def append(self, row: str) -> None:
+    def append(self, values: tuple[Any, ...]) -> None:
         """Write one row."""
         if self.broken:
             return
+        data = self.row % values
         try:
             if self.file is None:
-                self.file = open(self.path, "ab")
-            data = (row if self.size else self.header + row).encode("ascii")
-            self.file.write(data)
-            self.file.flush()
+                self.file = open(self.path, "ab", buffering=0)
+                data = data if self.size else self.header + data
+            if self.file.write(data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
             self.size += len(data)
         except OSError as error:
             self.broken = True
@@ -90,5 +92,5 @@ class _Table:
     def close(self) -> None:
         """Close the file, if it was ever opened."""
         if self.file:
-            with contextlib.suppress(OSError):  # a row that could not be written was warned of
+            with contextlib.suppress(OSError):
                 self.file.close()

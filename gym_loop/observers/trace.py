@@ -1,7 +1,6 @@
 """What it takes to play any episode again: its reset seed, its actions, its rewards."""
 
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,10 @@ from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
 from gym_loop.runs import files, traces
 
-# When a file is full, in steps: some hundreds of short episodes, and few megabytes in memory.
-FULL = 40_000
+# When a file is full, in steps: hundreds or thousands of episodes, few megabytes in memory.
+FULL = 100_000
 EPISODE = 20  # steps: what an episode counts besides its own
-BIG = 64  # numbers: an action of that many counts as another step
+BIG = 16  # numbers: an action of that many counts as another step
 SECONDS = 30.0  # of the run's clock after which an episode can be watched at the latest
 
 log = logging.getLogger(__name__)
@@ -40,19 +39,37 @@ class Trace(Observer):
             if loop.parameters.get("trace", True):
                 self.files[training] = file
 
+    def listens(self, event: str) -> bool:
+        """Return whether there is anything to do: at an episode's end, when traces are kept."""
+        return super().listens(event) and (event != "end_episode" or bool(self.files))
+
     def end_episode(self, loop: Any, episode: Any) -> None:
         """Take the episode; what takes longer is left for when the file is written.
 
         Lists are joined and not kept: memory that is used again at once is fast, and lists that
         live on are work for the garbage collector.
         """
-        if file := self.files.get(episode.training):
-            if episode.index > file.next:  # of those played at once, a later one ended first
-                file.waiting[episode.index] = episode
-                return
-            self._take(file, episode)
-            while file.waiting and file.next in file.waiting:
-                self._take(file, file.waiting.pop(file.next))
+        file = self.files.get(episode.training)
+        if file is None:
+            return
+        if episode.index > file.next:  # of those played at once, a later one ended first
+            file.waiting[episode.index] = episode
+            return
+        while episode:
+            length = len(episode.rewards)
+            if not file.rows:
+                file.weight = _weight(episode.actions[0])
+            file.rows.append(
+                (episode.index, episode.seed, length, episode.terminated, episode.truncated)
+            )
+            file.actions += episode.actions
+            file.rewards += episode.rewards
+            file.room -= EPISODE + length * file.weight
+            file.next += 1
+            if file.room <= 0 or episode.seconds > file.due:
+                file.due = episode.seconds + SECONDS
+                self._write(file)
+            episode = file.waiting.pop(file.next, None)
 
     def state_dict(self) -> dict[str, Any]:
         """Bring everything before the checkpoint to disk; its counters tell where to cut.
@@ -67,22 +84,11 @@ class Trace(Observer):
         """Write what is not on disk yet."""
         for file in list(self.files.values()):
             file.warned |= error is not None  # of what the run has failed
-            for _, episode in sorted(file.waiting.items()):
-                self._take(file, episode)
+            waiting, file.waiting = sorted(file.waiting.items()), {}
+            for number, episode in waiting:
+                file.next = number
+                self.end_episode(None, episode)
         self.state_dict()
-
-    def _take(self, file: "_File", episode: Any) -> None:
-        actions, length = episode.actions, len(episode.rewards)
-        file.rows.append(
-            (episode.index, episode.seed, length, episode.terminated, episode.truncated)
-        )
-        file.next = episode.index + 1
-        file.actions += actions
-        file.rewards += episode.rewards
-        file.weight += EPISODE + length * (1 + getattr(actions[0], "size", 1) // BIG)
-        if file.weight >= FULL or episode.seconds > file.due:
-            file.due = episode.seconds + SECONDS
-            self._write(file)
 
     def _write(self, file: "_File") -> None:
         try:
@@ -106,7 +112,8 @@ class _File:
         self.rows: list[traces.Row] = []  # of the others
         self.actions: list[Any] = []
         self.rewards: list[float] = []
-        self.weight = 0  # of all of them
+        self.room = FULL  # for more of them
+        self.weight = 1  # of a step
         self.due = 0.0  # on the run's clock
         self.warned = False
         self.next = 0  # the number of the episode to come
@@ -122,7 +129,7 @@ class _File:
             return
         path = known[-1][1]
         try:
-            arrays = traces.unpacked(traces.load(path))
+            arrays = traces.load(path)
         except Failure as error:
             log.warning("%s; its episodes cannot be replayed", error)
             path.unlink()
@@ -131,8 +138,9 @@ class _File:
         lengths = self.arrays["length"]
         if len(lengths) < len(arrays["length"]):
             files.write(path, traces.pack(self.arrays))
-        size = math.prod(self.arrays["action"].shape[1:]) if "action" in arrays else 1
-        self.weight = int((EPISODE + lengths * (1 + size // BIG)).sum())
+        if lengths.size:
+            weight = _weight(self.arrays["action"][0]) if "action" in self.arrays else 1
+            self.room -= int((EPISODE + lengths * weight).sum())
         self._start_another_when_full()
 
     def write(self) -> None:
@@ -159,5 +167,10 @@ class _File:
         self._start_another_when_full()
 
     def _start_another_when_full(self) -> None:
-        if self.weight >= FULL:
-            self.arrays, self.weight = None, 0
+        if self.room <= 0:
+            self.arrays, self.room = None, FULL
+
+
+def _weight(action: Any) -> int:
+    """Return as how many steps one with this action counts."""
+    return int(1 + getattr(action, "size", 1) // BIG)
