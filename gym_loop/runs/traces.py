@@ -300,7 +300,7 @@ def _narrow(arrays: dict[str, Array]) -> dict[str, Array]:
     if arrays["reward"].dtype == np.float64:
         with np.errstate(over="ignore"):
             single = arrays["reward"].astype(np.float32)
-        if np.array_equal(single, arrays["reward"], equal_nan=True):
+        if (single == arrays["reward"]).all():
             narrow["reward"] = single
     for name, array in arrays.items():
         if not _is_action(name):
