@@ -71,7 +71,7 @@ def launch(argv: list[str], config_name: str = "config", task: Any = None) -> An
 def run(cfg: DictConfig, evaluate: bool = False) -> Any:
     """Build what `cfg` names, train (not with `evaluate`), evaluate; return the mean return."""
     directory = Path(HydraConfig.get().runtime.output_dir)
-    observers = {name: instantiate(node) for name, node in cfg.observers.items() if node}
+    observers = {name: made for name, made in instantiate(cfg.observers).items() if made}
     with contextlib.ExitStack() as stack:  # whatever happens, each that was opened is closed
         for observer in observers.values():
             stack.push(lambda _, error, __, close=observer.close: close(error))
@@ -107,10 +107,11 @@ def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
 
 
 def instantiate(node: DictConfig, partial: bool = False) -> Any:
-    """Build what `node` describes: the only call of Hydra's `instantiate`."""
+    """Build what `node`, or each value in it, describes: the only call of Hydra's `instantiate`."""
     content: Any = OmegaConf.to_container(node, resolve=True)
-    content.pop("imports", None)
-    content["_target_"] = locate(content["_target_"])
+    for described in [content] if "_target_" in content else filter(None, content.values()):
+        described.pop("imports", None)
+        described["_target_"] = locate(described["_target_"])
     return hydra.utils.instantiate(content, _partial_=partial, _convert_="all")
 
 

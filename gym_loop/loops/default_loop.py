@@ -95,9 +95,9 @@ class DefaultLoop(BaseLoop):
         if learn and number < self.parameters["random_episodes"]:
             env.action_space.seed(episode.seed)
             act = lambda state, episode_num: env.action_space.sample()  # noqa: E731
-        keep_action, keep_reward = episode.actions.append, episode.rewards.append
-        kind, hooks = env.action_space.shape, self.step_hooks  # None: a tuple, a dict
-        copied = {(): None, None: copy.deepcopy}.get(kind, np.array)
+        actions, rewards, hooks = episode.actions, episode.rewards, self.step_hooks
+        # A space that is a tuple or a dict has no shape.
+        copied = {(): None, None: copy.deepcopy}.get(env.action_space.shape, np.array)
 
         agent.begin_episode(number)
         ob, _ = env.reset(seed=seed)
@@ -105,9 +105,9 @@ class DefaultLoop(BaseLoop):
             hook()
         for _ in range(self.parameters["max_episode_len"]):
             action = act(ob, number)
-            keep_action(copied(action) if copied else action)  # an agent may reuse its array
+            actions.append(copied(action) if copied else action)  # an agent may reuse its array
             next_ob, reward, terminated, truncated, _ = step(action)
-            keep_reward(reward)
+            rewards.append(reward)
             if learn:
                 memorize(ob, action, reward, terminated, next_ob)
                 update(number)

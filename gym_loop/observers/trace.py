@@ -1,5 +1,6 @@
 """What it takes to play any episode again: its reset seed, its actions, its rewards."""
 
+import errno
 import logging
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,12 @@ class Trace(Observer):
         """Bring everything before the checkpoint to disk; its counters tell where to cut.
 
         No episode is waiting then: a checkpoint is written where every one that began has ended.
+
+        Raises:
+            OSError: the disk is full. A checkpoint without its traces would be no exact one.
         """
         for file in list(self.files.values()):
-            self._write(file)
+            self._write(file, errno.ENOSPC, errno.EDQUOT)
         return {}
 
     def close(self, error: BaseException | None) -> None:
@@ -88,22 +92,32 @@ class Trace(Observer):
             for number, episode in waiting:
                 file.next = number
                 self.end_episode(None, episode)
-        self.state_dict()
+            self._write(file)
 
-    def _write(self, file: "_File") -> None:
+    def _write(self, file: "_File", *raised: int) -> None:
+        """Write what there is; log one warning for any error but those with a number of `raised`.
+
+        What could not be written is tried again with the next episodes, until the file is full.
+        """
         try:
             file.write()
         except ValueError as error:
             self.files.clear()
             log.warning("%s cannot be kept: there will be no traces to replay", error)
+        except OSError as error:
+            if error.errno in raised:
+                raise
+            if not file.warned:
+                text = files.disk_full(error, file.directory.parent)
+                log.warning("%s; training goes on, and its traces may have gaps", text)
+            file.warned = True
 
 
 class _File:
     """The file that is being filled with episodes of one kind.
 
-    When it cannot be written, one warning is logged; it is tried again with the next episodes,
-    and given up when it is full. All is done in the loop's own thread: another one that writes
-    slows it by a fifth, on two cores.
+    All is done in the loop's own thread: another one that writes slows it by a fifth, on two
+    cores.
     """
 
     def __init__(self, directory: Path, kind: str) -> None:
@@ -115,7 +129,7 @@ class _File:
         self.room = FULL  # for more of them
         self.weight = 1  # of a step
         self.due = 0.0  # on the run's clock
-        self.warned = False
+        self.warned = self.unwritten = False
         self.next = 0  # the number of the episode to come
         self.waiting: dict[int, Any] = {}  # episodes by number, of which an earlier one runs
 
@@ -148,23 +162,23 @@ class _File:
 
         Raises:
             ValueError: their actions cannot be kept.
+            OSError: the file cannot be written; it is as it was.
         """
-        if not self.rows:
+        if self.rows:
+            arrays = traces.gather(self.rows, self.actions, self.rewards)
+            if self.arrays is not None:
+                arrays = traces.join(self.arrays, arrays)
+            self.arrays, self.rows, self.actions, self.rewards = arrays, [], [], []
+            self.unwritten = True
+        if not self.unwritten or self.arrays is None:
             return
-        arrays = traces.gather(self.rows, self.actions, self.rewards)
-        if self.arrays is not None:
-            arrays = traces.join(self.arrays, arrays)
-        self.arrays, self.rows, self.actions, self.rewards = arrays, [], [], []
         try:
             self.directory.mkdir(exist_ok=True)
-            name = traces.name(self.kind, int(arrays["episode"][0]))
-            files.write(self.directory / name, traces.pack(arrays))
-        except OSError as error:
-            if not self.warned:
-                text = files.disk_full(error, self.directory.parent)
-                log.warning("%s; training goes on, and its traces may have gaps", text)
-            self.warned = True
-        self._start_another_when_full()
+            name = traces.name(self.kind, int(self.arrays["episode"][0]))
+            files.write(self.directory / name, traces.pack(self.arrays))
+            self.unwritten = False
+        finally:
+            self._start_another_when_full()
 
     def _start_another_when_full(self) -> None:
         if self.room <= 0:

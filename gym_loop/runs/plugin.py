@@ -10,3 +10,5 @@ launch.prepare.append(claim)
 launch.report = report
 # What has been imported by now stays. Collecting it, mostly at exit, was a tenth of a short run.
 gc.freeze()
+# Composing and copying configs makes many objects and no garbage; so do most agents.
+gc.set_threshold(20_000)

@@ -173,7 +173,7 @@ def test_an_episode_that_does_not_end_does_not_hold_up_the_check(checked):
 
 def test_the_time_is_estimated_for_the_whole_run(checked):
     _, short = checked("env=cartpole", "loop.max_episodes=10", "loop.eval_episodes=0")
-    _, long = checked("env=cartpole", "loop.max_steps=1000000000", "loop.max_episodes=null")
+    _, long = checked("env=cartpole", "loop.max_steps=1000000000000", "loop.max_episodes=null")
     assert short["time"][1].endswith("steps")
     assert "days" in long["time"][1] or " h " in long["time"][1]
     _, stopped = checked("env=cartpole", "loop.max_episodes=10000000", "loop.max_time=7")
