@@ -42,7 +42,9 @@ LIBRARIES = {
 }
 ENVPOOL = "gym_loop.envs.envpool.make_envpool"
 
-_writable: set[Path] = set()  # directories that have been tried: a sweep asks for each of its jobs
+# What was found right is not looked at again: most of a sweep's jobs have most sections in common.
+_writable: set[Path] = set()  # directories
+_sound: set[tuple[str, str, bool]] = set()  # sections: name, content, whether frames are wanted
 
 
 def check(cfg: DictConfig) -> None:
@@ -70,22 +72,23 @@ def check(cfg: DictConfig) -> None:
 
 def check_sections(cfg: DictConfig) -> None:
     """Check the config's top level."""
-    raw: Any = OmegaConf.to_container(cfg, resolve=False)
-    raw.pop("hydra", None)
     for group in GROUPS:
-        section = raw.get(group)
-        if not isinstance(section, dict):
-            got = "is missing" if group not in raw else f"is {section!r}{origin(cfg, group)}"
+        section: Any = cfg._get_node(group, validate_access=False)
+        if not isinstance(section, DictConfig) or section._is_none() or section._is_missing():
+            got = f"is {section._value()!r}{origin(cfg, group)}" if section else "is missing"
             raise Mistake(f"{group} {got}; expected an option such as {group}={EXAMPLES[group]}")
         if "_target_" not in section:
             raise Mistake(
                 f"{group} has no _target_{origin(cfg, group)}{nearest('_target_', section)}; "
                 f"expected the class to make it of, as in {group}={EXAMPLES[group]}"
             )
-    known, text = top_level(), str(raw)
-    for name in raw:
+    known = top_level() | {"hydra"}
+    for name in cfg:
+        if name in known:
+            continue
         # A key of the user's own is there to be used by others.
-        if name not in known and not re.search(r"\$\{" + re.escape(str(name)) + r"[.}\[]", text):
+        text = str({key: cfg._get_node(key) for key in cfg if key != "hydra"})
+        if not re.search(r"\$\{" + re.escape(str(name)) + r"[.}\[]", text):
             near = nearest(str(name), known, f"; expected one of {', '.join(sorted(known))}")
             raise Mistake(f"no key {str(name)!r}{origin(cfg, str(name))}{near}")
 
@@ -164,6 +167,9 @@ def check_imports(cfg: DictConfig, imports: Any) -> None:
 
 def check_section(cfg: DictConfig, name: str, section: Any) -> None:
     """Check one thing to be made: its class, the keys it is given, their types and ranges."""
+    known_as = name, repr(section), name == "env" and wants_frames(cfg)
+    if known_as in _sound:
+        return
     group = name.partition(".")[0]
     if not isinstance(section, dict) or not isinstance(section.get("_target_"), str):
         target = section.get("_target_", section) if isinstance(section, dict) else section
@@ -194,6 +200,7 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
     check_range(cfg, name, target, {**known, **given})
     if group == "env":
         check_environment(cfg, target, section)
+    _sound.add(known_as)
 
 
 def find(cfg: DictConfig, name: str, target: str) -> Any:
@@ -251,12 +258,12 @@ def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any]) -> 
         return
     from gym_loop import envs
 
-    kwargs, watched = section.get("kwargs"), ("record", "render", "eval_record", "eval_render")
+    kwargs = section.get("kwargs")
     if not isinstance(kwargs, dict | types.NoneType):
         where = origin(cfg, "env.kwargs")
         raise Mistake(f"env.kwargs is {kwargs!r}{where}; expected a mapping: env.kwargs.key=value")
     try:
-        mode = "rgb_array" if any(cfg.loop.get(name) for name in watched) else None
+        mode = "rgb_array" if wants_frames(cfg) else None
         if library:
             envs.check_id(library, section.get("id", ""), kwargs, mode)
         else:
@@ -264,6 +271,11 @@ def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any]) -> 
     except (envs.EnvError, envs.MissingDependencyError) as error:
         key = "env.id" if isinstance(error, envs.EnvError) else "env"
         raise Mistake(f"{error}{origin(cfg, key)}") from None
+
+
+def wants_frames(cfg: DictConfig) -> bool:
+    """Return whether the loop is to render or to record."""
+    return any(map(cfg.loop.get, ("record", "render", "eval_record", "eval_render")))
 
 
 def check_directories(cfg: DictConfig, content: dict[str, Any]) -> None:
