@@ -17,6 +17,8 @@ def one_line_parser() -> argparse.ArgumentParser:
     def refuse(message: str) -> NoReturn:
         flag = message.rpartition(": ")[2].split()[0] if "unrecognized" in message else ""
         near = nearest(flag, known) if flag else ""
+        if flag == "--dry-run":
+            near = "; hydra.launcher.dry_run=true prints the jobs of a sweep and starts nothing"
         raise Mistake(f"{message}{near} (gym-loop --hydra-help shows the flags)")
 
     for action in parser._actions:

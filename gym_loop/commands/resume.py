@@ -26,12 +26,16 @@ def resume(directory: Path, overrides: tuple[str, ...]) -> None:
     for in the first place. Loads a pickle: resume only what you trust.
     """
     from gym_loop import launch
-    from gym_loop.runs import stored
+    from gym_loop.runs import manifest, stored
     from gym_loop.sweeps import resume as sweeps
 
     if sweeps.is_sweep(directory):
         sweeps.resume(directory, list(overrides))
         return
+    if not manifest.read(directory):
+        why = f"no {sweeps.NAME} and no readable {manifest.NAME} in it"
+        why = why if directory.is_dir() else "no such directory"
+        raise Mistake(f"{directory} is not a run, nor a sweep: {why}")
     known = stored.load_run(directory)
     name = stored.compose_with(known["config"], list(overrides))
     with stored.preparations(

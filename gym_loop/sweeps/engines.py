@@ -155,14 +155,12 @@ class Requeued:
 
     def __call__(self, packed: bytes) -> Outcome:
         """Run the job; return what came of it, unless it is requeued."""
-        theirs = {}
-        for number in (signal.SIGUSR1, signal.SIGUSR2):
-            if callable(handler := signal.getsignal(number)):
-                theirs[number] = handler
-                signal.signal(number, self.handle)
+        # submitit handles the one that it has chosen; the other one would kill.
+        theirs = [signal.signal(n, self.handle) for n in (signal.SIGUSR1, signal.SIGUSR2)]
         outcome = work_remotely(packed, self.common)
-        if self.told and outcome.state == "stopped":
-            theirs[signal.Signals(self.told)](self.told, None)  # requeues, and leaves
+        requeue = next(filter(callable, theirs), None)
+        if self.told and outcome.state == "stopped" and requeue:
+            requeue(self.told, None)  # and leaves
         return outcome
 
     def handle(self, number: int, frame: FrameType | None) -> None:
@@ -213,6 +211,8 @@ def settle(job: Job, result: Callable[[], Outcome]) -> Job:
         outcome = result()
     except Exception as error:  # the engine's: the process is gone
         outcome = Outcome("failed", reason=one_line(error))
+        if type(error).__name__ == "TaskCancelledError":  # Ray's, of a job that we took back
+            outcome = Outcome("stopped", reason="before it had started")
     job.state, job.result, job.reason = outcome.state, outcome.result, outcome.reason
     return job
 

@@ -43,6 +43,7 @@ class SweepLauncher(Launcher):
         self.context: HydraContext
         self.targets: set[str] = set()  # of all that jobs build
         self.task: TaskFunction
+        self.unrecorded = ""  # a job of which nobody will know whether it has finished
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -71,6 +72,12 @@ class SweepLauncher(Launcher):
         )
         sweep.config = sources.in_memory.get(str(self.config.hydra.job.config_name))
         jobs = self.check(sweep, job_overrides, initial_job_idx)
+        if self.unrecorded:
+            print(
+                f"note: without observers.manifest {self.unrecorded} leaves no run.json: repeating "
+                "this sweep runs it again",
+                file=sys.stderr,
+            )
         if self.dry_run:
             print(table.listing(jobs.values()))
             raise SystemExit(0)
@@ -133,6 +140,8 @@ class SweepLauncher(Launcher):
         """Find out how far `job` is."""
         job.log = job.directory / f"{config.hydra.job.name}.log"
         job.episodes = OmegaConf.select(config, "loop.max_episodes")
+        if not OmegaConf.select(config, "observers.manifest"):
+            self.unrecorded = self.unrecorded or job.name
         if job.directory.exists():
             claim.is_finished(job.directory, claim.task_config(config))
             if known := manifest.read(job.directory):

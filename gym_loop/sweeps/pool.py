@@ -57,7 +57,7 @@ class PoolLauncher(SweepLauncher):
         self, n_jobs: int | None = None, timeout: float | None = None, dry_run: bool = False
     ) -> None:
         super().__init__(dry_run)
-        if n_jobs is not None and (not isinstance(n_jobs, int) or n_jobs < 1):
+        if n_jobs is not None and (type(n_jobs) is not int or n_jobs < 1):
             raise Mistake(
                 f"hydra.launcher.n_jobs={n_jobs}; expected at least 1, or null for the number of "
                 f"cores ({cores()})"
@@ -91,10 +91,13 @@ class PoolLauncher(SweepLauncher):
                     job = queue.popleft()
                     job.started = time.monotonic()
                     try:
-                        running[start(job.packed, common, reader, self.timeout)] = job
+                        future = start(job.packed, common, reader, self.timeout)
                     except OSError as error:  # no memory or no process to be had
                         job.state, job.reason = "failed", f"cannot be started: {error.strerror}"
                         table.end(job)
+                    else:
+                        [job.pid] = {*processes()} - {other.pid for other in running.values()}
+                        running[future] = job
                     job.packed = b""
                 for future in wait(running, REFRESH_SECONDS, FIRST_COMPLETED).done:
                     table.end(self.settle(running.pop(future), future, bool(stop.number)))
@@ -104,7 +107,11 @@ class PoolLauncher(SweepLauncher):
         return 128 + stop.number if stop.number else 0
 
     def settle(self, job: Job, future: "Future[Outcome]", stopping: bool) -> Job:
-        """Write down how `job` ended; `stopping`: the sweep has been told to."""
+        """Write down how `job` ended; `stopping`: the sweep has been told to.
+
+        What it has started itself and left behind ends here.
+        """
+        end_group(job.pid)
         try:
             outcome = future.result()
         except ProcessExpired as error:
@@ -145,10 +152,21 @@ class Stop:
     def enforce(self) -> None:
         """Kill what should long have stopped."""
         if time.monotonic() >= self.deadline:
-            for process in multiprocessing.active_children():
-                if process.name == PROCESS and process.pid:
-                    with contextlib.suppress(ProcessLookupError, PermissionError):
-                        os.killpg(process.pid, signal.SIGKILL)
+            for pid in processes():
+                end_group(pid)
+
+
+def processes() -> Iterator[int]:
+    """Yield the id of each job's process."""
+    for process in multiprocessing.active_children():
+        if process.name == PROCESS and process.pid:
+            yield process.pid
+
+
+def end_group(pid: int) -> None:
+    """Kill a job's process, and all that it has started, where they are still there."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ from gym_loop.runs.stored import quoted
 from gym_loop.sweeps import directory as sweeps
 from gym_loop.sweeps import sources
 
+NAME = sweeps.NAME  # of the file that makes a directory a sweep
+
 
 def is_sweep(directory: Path) -> bool:
     """Return whether a sweep lies in `directory`."""

@@ -1,5 +1,7 @@
 """How a sweep is doing: one live table on a terminal, a line now and then elsewhere."""
 
+import math
+import shutil
 import sys
 import time
 from collections import Counter
@@ -73,7 +75,7 @@ class Table:
     def status(self) -> str:
         """Return `12 of 64 jobs, 2 failed`."""
         failed = f", {self.counts['failed']} failed" if self.counts["failed"] else ""
-        return f"{self.done} of {self.total} jobs{failed}"
+        return f"{self.done} of {number_of(self.total)}{failed}"
 
     def render(self, running: Collection[Job], now: float) -> Any:
         """Return what the terminal is to show."""
@@ -137,9 +139,19 @@ def summary(directory: Path, jobs: Sequence[Job]) -> str:
     counts = Counter(job.state for job in jobs)
     parts = [f"{counts[state]} {WORDS.get(state, state)}" for state in STATES[:3]]
     parts += [f"{counts[state]} {WORDS.get(state, state)}" for state in STATES[3:] if counts[state]]
-    lines = [f"{directory}: {len(jobs)} jobs: {', '.join(parts)}"]
+    lines = [f"{directory}: {number_of(len(jobs))}: {', '.join(parts)}"]
     told = [job for job in jobs if job.state in ("failed", "stopped")]
-    return "\n".join(lines + columns((j.state, j.name, j.reason, str(j.log)) for j in told))
+    rows = columns((job.state, job.name, job.reason) for job in told)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
+    for job, row in zip(told, rows, strict=True):
+        log = str(job.log)
+        lines += [f"{row}  {log}"] if len(row) + 2 + len(log) <= width else [row, f"  log: {log}"]
+    return "\n".join(lines)
+
+
+def number_of(jobs: int) -> str:
+    """Return `1 job` or `12 jobs`."""
+    return f"{jobs} job" if jobs == 1 else f"{jobs} jobs"
 
 
 def listing(jobs: Iterable[Job]) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 
 from gym_loop.agents import RandomAgent
@@ -33,3 +34,7 @@ class Fated(RandomAgent):
             if fate == "deaf":
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 time.sleep(1000)
+            if fate in ("leaves a child", "dies with a child"):
+                subprocess.Popen(["sleep", "1000"], stdout=subprocess.DEVNULL)
+            if fate == "dies with a child":
+                os.kill(os.getpid(), signal.SIGKILL)

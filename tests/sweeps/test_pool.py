@@ -36,6 +36,21 @@ def test_a_job_that_raises_and_one_that_is_killed_cost_only_themselves(sweep, tm
     assert "Traceback" not in result.stdout + result.stderr
 
 
+def test_what_a_job_has_started_ends_with_it(sweep, tmp_path):
+    result = sweep("agent.fate='leaves a child','dies with a child'")
+
+    assert summary(result) == "2 jobs: 1 done, 0 skipped, 1 failed"
+    assert processes(tmp_path) == []
+
+
+def test_one_is_told_that_jobs_without_a_record_run_again(sweep):
+    result = sweep("seed=1,2", "observers=none")
+
+    assert summary(result) == "2 jobs: 2 done, 0 skipped, 0 failed"
+    [line] = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
+    assert "observers.manifest" in line
+
+
 def test_a_repeated_sweep_continues_what_is_missing_and_touches_nothing_else(sweep, tmp_path):
     sweep("agent.fate=a,kill,raise")
     before = contents(tmp_path / "sweep" / "agent.fate=a")

@@ -61,6 +61,23 @@ def test_the_summary_counts_and_says_why(tmp_path):
     ]
 
 
+def test_a_single_job_is_no_plural():
+    job = Job("seed=1", [], 0, Path("s/seed=1"), state="finished")
+
+    assert summary(Path("s"), [job]) == "s: 1 job: 1 done, 0 skipped, 0 failed"
+
+
+def test_on_a_narrow_terminal_a_log_has_a_line_of_its_own(monkeypatch):
+    job = Job("seed=1", [], 0, Path("s"), state="failed", reason="r" * 70, log=Path("s/1.log"))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert summary(Path("s"), [job]).splitlines()[1:] == [
+        f"failed  seed=1  {'r' * 70}",
+        "  log: s/1.log",
+    ]
+
+
 def test_time_left():
     assert time_left(10, 0, 5) == "?"
     assert time_left(10, 1, 5) == "0:40"
