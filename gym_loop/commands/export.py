@@ -75,7 +75,7 @@ def export(
     kind = "eval" if evaluation else "train"
     traces = Traces(directory, kind)
     everything = episode is None and every is None
-    numbers = select(traces, episode, 1 if everything else every)
+    numbers = playback.playable(traces, select(traces, episode, 1 if everything else every))
     returns = recorded_returns(directory, kind, numbers)
     work = [
         Job(directory, kind, file, chunk, {n: returns[n] for n in chunk if n in returns})

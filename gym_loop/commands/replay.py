@@ -77,13 +77,14 @@ def replay(
         raise Mistake("--caption needs a picture to stand below: --video, --gif or --human")
     target = checked(video, ".mp4", "--video") or checked(gif, ".gif", "--gif")
 
+    from gym_loop.observers.video import remove_leftovers
     from gym_loop.runs import playback, stored
     from gym_loop.runs.traces import KINDS, Traces
 
     stored.load_run(directory)
     kind = "eval" if evaluation else "train"
     traces = Traces(directory, kind)
-    numbers = select(traces, episode, every)
+    numbers = playback.playable(traces, select(traces, episode, every))
     returns = recorded_returns(directory, kind, numbers)
     work: list[Job] = []
     for file, chunk in traces.chunks(numbers, 1 if target or human else CHUNK):
@@ -95,12 +96,18 @@ def replay(
     else:
         done = playback.in_parallel(play, work, min(jobs or playback.cores(), len(work)))
     count, steps, differing = 0, 0, 0
-    for job, results in zip(work, done, strict=False):  # the window may be closed before the end
-        for played in results:
-            count, steps = count + 1, steps + played.length
-            differing += bool(played.difference)
-            if played.difference or len(numbers) <= LISTED:
-                print(describe(kind, played, job.video), flush=True)
+    try:
+        for job, results in zip(
+            work, done, strict=False
+        ):  # the window may be closed before the end
+            for played in results:
+                count, steps = count + 1, steps + played.length
+                differing += bool(played.difference)
+                if played.difference or len(numbers) <= LISTED:
+                    print(describe(kind, played, job.video), flush=True)
+    finally:
+        if target:
+            remove_leftovers(target.parent)
     if count > LISTED:
         print(f"{count} {KINDS[kind]} episodes, {steps} steps: {differing or 'none'} differ")
     if differing:

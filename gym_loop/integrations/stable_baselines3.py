@@ -52,6 +52,11 @@ OTHERWISE = {
         "an integer, or a list such as [1, episode]",
     ),
 }
+# What is at least 1.
+COUNTS = (
+    *("total_timesteps", "n_envs", "torch_threads", "buffer_size", "batch_size", "n_steps"),
+    *("n_epochs", "stats_window_size", "target_update_interval", "policy_delay"),
+)
 # What a fork can change, because nothing has been built from it but what is listed here.
 CHANGEABLE: dict[str, tuple[str, ...]] = {
     "learning_rate": ("lr_schedule",),
@@ -149,9 +154,10 @@ class StableBaselines3Agent(BaseAgent):
             plain = value is None or callable(value) or type(value) in (int, float)
             if not (plain or re.fullmatch(pattern, str(value))):
                 raise ValueError(f"{name} is {value!r}; expected {expected}")
-        for name in ("total_timesteps", "n_envs", "torch_threads"):
-            if parameters[name] is not None and not parameters[name] >= 1:
-                raise ValueError(f"{name} is {parameters[name]}; expected at least 1")
+        for name in COUNTS:
+            value = parameters.get(name)
+            if value is not None and not value >= 1:
+                raise ValueError(f"{name} is {value}; expected at least 1")
         if parameters["tensorboard_log"] is not None:
             raise ValueError(
                 "tensorboard_log is set, but the run writes the agent's metrics to TensorBoard "

@@ -65,6 +65,11 @@ def check_path(path: str | Path) -> Path:
         raise ValueError(f"cannot write {path}: it is a directory")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ValueError(f"cannot write {path}: no permission to write in {folder}")
+    try:  # root has every permission, and cannot write everywhere
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"cannot write {path}: {error.strerror}") from None
     return path
 
 

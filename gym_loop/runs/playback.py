@@ -22,7 +22,7 @@ from gym_loop.envs.vector import NO_SEED, make_single
 from gym_loop.loops.streams import seed_all
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import manifest, reporting, stored
-from gym_loop.runs.traces import Trace
+from gym_loop.runs.traces import Trace, Traces, load
 
 
 def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None) -> Any:
@@ -116,6 +116,25 @@ class Playback:
 
     def _differs(self, step: int, what: str) -> None:
         self.difference = self.difference or f"differs at step {step}: {what}"
+
+
+def playable(traces: Traces, numbers: list[int]) -> list[int]:
+    """Return those of several episodes that can be played alone; print how many are left out."""
+    if len(numbers) == 1:
+        return numbers  # whoever asks for one is to know why it cannot be had
+    wanted, seeded = set(numbers), set[int]()
+    for path, _ in traces.chunks(numbers, sys.maxsize):
+        index = load(path, ("episode", "seed"))
+        seeded.update(index["episode"][index["seed"] != NO_SEED].tolist())
+    left_out = len(wanted - seeded)
+    if left_out == len(wanted):
+        return numbers[:1]
+    if left_out:
+        print(
+            f"left out: {left_out} episodes that the vector environment began itself, without a "
+            "seed of their own"
+        )
+    return [number for number in numbers if number in seeded]
 
 
 def versions(run: Path) -> Iterator[str]:

@@ -251,6 +251,30 @@ def test_what_is_asked_for_wrongly_is_said_in_one_line(launch, tmp_path):
 
 
 @pytest.mark.slow
+def test_of_many_episodes_those_without_a_seed_of_their_own_are_left_out(launch, capsys):
+    agent = "agent=random", "loop=vector", "loop.num_envs=2", "loop.max_episodes=50"
+    run = launch("env=gym_vector", "env.id=CartPole-v1", *agent)
+    capsys.readouterr()
+    run_replay(run, "--every", 1)
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.startswith("left out: ")
+    assert rest[0].startswith("episode 0: ")
+    assert all(line.endswith("as recorded") for line in rest)
+    seedless = [int(row["episode"]) for row in rows(run) if row["seed"] == "-1"]
+    assert first.split()[2] == str(len(seedless))
+    with pytest.raises(Mistake) as mistake:
+        run_replay(run, "--episode", seedless[0])
+    assert "without a seed of its own" in mistake.value.message
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no /proc that refuses files")
+def test_a_place_where_no_file_can_be_made_is_named_before_anything_is_played(launch):
+    run = launch("env=pendulum", "loop.max_episodes=1")
+    with pytest.raises(Mistake) as mistake:
+        run_replay(run, "--video", "/proc/x.mp4")
+    assert "cannot write /proc/x.mp4" in mistake.value.message
+
+
 def test_a_run_that_moved_is_replayed_with_the_modules_of_where_it_ran(cli, tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "mine.py").write_text(

@@ -572,6 +572,7 @@ def test_what_cannot_be_built_is_one_line(kind, parameters, message):
         ({"ent_coef": "automatic"}, "ent_coef is 'automatic'; expected a number, auto, or"),
         ({"train_freq": [1, "steps"]}, "train_freq is .*; expected an integer, or a list such"),
         ({"torch_threads": -1}, "torch_threads is -1; expected at least 1"),
+        ({"buffer_size": -1}, "buffer_size is -1; expected at least 1"),
     ],
 )
 def test_a_parameter_that_makes_no_sense_is_refused(parameters, message):
