@@ -58,7 +58,7 @@ def launch(argv: list[str], config_name: str = "config", task: Any = None) -> An
         more = [f"hydra.searchpath=[{args.config_dir}]"] if args.config_dir else []
         cfg = hydra.compose(args.config_name or config_name, args.overrides + more, True)
         cfg.hydra.mode = RunMode.RUN
-        HydraConfig.instance().set_config(cfg)
+        HydraConfig.instance().cfg = cfg  # type: ignore[assignment]  # `set_config` copies it
         for preparation in prepare:
             preparation(cfg)
         context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks(cfg))

@@ -1,13 +1,15 @@
-"""Hangs the run directory, and what is said of exceptions, on the launcher."""
+"""Hangs the run directory, a quicker `run_job`, and what is said of exceptions, on the launcher."""
 
 import gc
 
 from gym_loop import launch
 from gym_loop.runs.claim import claim
+from gym_loop.runs.hydra_job import run_job
 from gym_loop.runs.reporting import report
 
 launch.prepare.append(claim)
 launch.report = report
+launch.run_job = run_job  # type: ignore[attr-defined]
 # What has been imported by now stays. Collecting it, mostly at exit, was a tenth of a short run.
 gc.freeze()
 # Composing and copying configs makes many objects and no garbage; so do most agents.

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from hydra import version
-from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, setup_globals
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gym_loop import launch
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import manifest, reporting
+from gym_loop.runs.hydra_job import run_job
 
 GRACE = 3.0  # seconds from the request to stop until the process is killed
 PATIENCE = GRACE + 3.0  # seconds to wait for a killed launch's job to leave the directory
