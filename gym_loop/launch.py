@@ -112,7 +112,7 @@ def instantiate(node: DictConfig, partial: bool = False) -> Any:
     for described in [content] if "_target_" in content else filter(None, content.values()):
         described.pop("imports", None)
         described["_target_"] = locate(described["_target_"])
-    return hydra.utils.instantiate(content, _partial_=partial, _convert_="all")
+    return hydra.utils.instantiate({**content, "_partial_": partial, "_convert_": "all"})
 
 
 for plugin in sorted(PACKAGE.glob("*/plugin.py")):

@@ -2,10 +2,10 @@
 
 import os
 import pickle
-import textwrap
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import (
@@ -17,7 +17,8 @@ from hydra.core.utils import (
     env_override,
 )
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
+from omegaconf._utils import get_omega_conf_dumper
 
 
 def run_job(
@@ -75,10 +76,18 @@ def run_job(
 def save(config: DictConfig, for_task: DictConfig, directory: Path) -> None:
     """Write the config for people to read: the task's part, Hydra's, and the overrides."""
     directory.mkdir(parents=True, exist_ok=True)
-    hydras = textwrap.indent(OmegaConf.to_yaml(config.hydra), "  ")
-    for name, text in {
-        "config": OmegaConf.to_yaml(for_task),
-        "hydra": f"hydra:\n{hydras}",
-        "overrides": OmegaConf.to_yaml(config.hydra.overrides.task),
+    # Strings that look like numbers are quoted as OmegaConf does it; the emitter is the one in C.
+    own = {"yaml_representers": get_omega_conf_dumper().yaml_representers}
+    dumper = type("Dumper", (getattr(yaml, "CDumper", yaml.Dumper),), own)
+    for name, content in {
+        "config": plain(for_task),
+        "hydra": {"hydra": plain(config.hydra)},
+        "overrides": plain(config.hydra.overrides.task),
     }.items():
-        (directory / f"{name}.yaml").write_text(text, "utf-8")
+        with open(directory / f"{name}.yaml", "w", encoding="utf-8") as file:
+            yaml.dump(content, file, dumper, allow_unicode=True, sort_keys=False)
+
+
+def plain(config: DictConfig | ListConfig) -> Any:
+    """Return a config as plain values, nothing resolved."""
+    return OmegaConf.to_container(config, resolve=False, enum_to_str=True)
