@@ -116,7 +116,7 @@ def rows() -> Iterator[Row]:
                 *(spread(pairs.times_as_fast("cpu")), pairs.both("us a step", 1e6)),
             )
             alike = (*words, "agent=benchmarks.loop:OneByOne")
-            pairs = take_turns(lambda: looped(*alike), lambda: bare(env, steps, True), TURNS)
+            pairs = take_turns(lambda: looped(*alike), lambda: bare(env, steps, True), 2)
             rival = "bare loop that seeds each reset"
             yield Row(
                 *(f"{what}, samples one by one", rival, "", spread(pairs.times_as_fast())),
@@ -126,8 +126,7 @@ def rows() -> Iterator[Row]:
             if sb3 is None:
                 yield skipped(what, against, goal, "stable-baselines3 is not installed")
                 continue
-            less = (words[0], f"loop.max_steps={steps // 3}")
-            pairs = take_turns(lambda: looped(*less), lambda: collected(id, few), 3)
+            pairs = take_turns(lambda: looped(*words), lambda: collected(id, few), 3)
             ratios = pairs.times_as_fast()
             yield Row(
                 *(what, against, goal, spread(ratios), statistics.median(ratios) >= times),

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,9 @@ from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
 from gym_loop.runs import files, traces
 
-# When a file is full, in steps: hundreds or thousands of episodes, few megabytes in memory.
-FULL = 100_000
-EPISODE = 20  # steps: what an episode counts besides its own
-BIG = 16  # numbers: an action of that many counts as another step
+FULL = 150_000  # steps in a file: hundreds or thousands of episodes, few megabytes in memory
+ARRAY = 4  # steps: what one counts whose action is an array, which takes more memory
+BIG = 16  # numbers: an array of that many counts as another step
 SECONDS = 30.0  # of the run's clock after which an episode can be watched at the latest
 
 log = logging.getLogger(__name__)
@@ -28,21 +28,24 @@ class Trace(Observer):
     """
 
     def __init__(self) -> None:
-        self.files: dict[bool, _File] = {}  # by `episode.training`
+        self.training: _File | None = None
+        self.evaluation: _File | None = None
 
     def begin(self, loop: Any) -> None:
         """Cut the traces back to what has been restored, and go on from there."""
         directory = loop.directory / traces.FOLDER
         files.remove_leftovers(directory)
-        for training, count in ((True, loop.episodes), (False, loop.evaluated)):
-            file = _File(directory, "train" if training else "eval")
-            file.cut(count)
-            if loop.parameters.get("trace", True):
-                self.files[training] = file
+        shape = getattr(loop.spaces(loop.env)[1], "shape", None)
+        full = FULL // (ARRAY + math.prod(shape) // BIG) if shape else FULL
+        training, evaluation = _File(directory, "train", full), _File(directory, "eval", full)
+        training.cut(loop.episodes)
+        evaluation.cut(loop.evaluated)
+        if loop.parameters.get("trace", True):
+            self.training, self.evaluation = training, evaluation
 
     def listens(self, event: str) -> bool:
         """Return whether there is anything to do: at an episode's end, when traces are kept."""
-        return super().listens(event) and (event != "end_episode" or bool(self.files))
+        return super().listens(event) and (event != "end_episode" or self.training is not None)
 
     def end_episode(self, loop: Any, episode: Any) -> None:
         """Take the episode; what takes longer is left for when the file is written.
@@ -50,27 +53,24 @@ class Trace(Observer):
         Lists are joined and not kept: memory that is used again at once is fast, and lists that
         live on are work for the garbage collector.
         """
-        file = self.files.get(episode.training)
+        file = self.training if episode.training else self.evaluation
         if file is None:
             return
-        if episode.index > file.next:  # of those played at once, a later one ended first
+        if episode.index != file.next:  # of those played at once, a later one ended first
             file.waiting[episode.index] = episode
             return
         while episode:
             length = len(episode.rewards)
-            if not file.rows:
-                file.weight = _weight(episode.actions[0])
             file.rows.append(
                 (episode.index, episode.seed, length, episode.terminated, episode.truncated)
             )
             file.actions += episode.actions
             file.rewards += episode.rewards
-            file.room -= EPISODE + length * file.weight
             file.next += 1
-            if file.room <= 0 or episode.seconds > file.due:
+            if len(file.rewards) >= file.room or episode.seconds > file.due:
                 file.due = episode.seconds + SECONDS
                 self._write(file)
-            episode = file.waiting.pop(file.next, None)
+            episode = file.waiting and file.waiting.pop(file.next, None)
 
     def state_dict(self) -> dict[str, Any]:
         """Bring everything before the checkpoint to disk; its counters tell where to cut.
@@ -80,13 +80,13 @@ class Trace(Observer):
         Raises:
             OSError: the disk is full. A checkpoint without its traces would be no exact one.
         """
-        for file in list(self.files.values()):
+        for file in filter(None, (self.training, self.evaluation)):
             self._write(file, errno.ENOSPC, errno.EDQUOT)
         return {}
 
     def close(self, error: BaseException | None) -> None:
         """Write what is not on disk yet."""
-        for file in list(self.files.values()):
+        for file in filter(None, (self.training, self.evaluation)):
             file.warned |= error is not None  # of what the run has failed
             waiting, file.waiting = sorted(file.waiting.items()), {}
             for number, episode in waiting:
@@ -102,7 +102,7 @@ class Trace(Observer):
         try:
             file.write()
         except ValueError as error:
-            self.files.clear()
+            self.training = self.evaluation = None
             log.warning("%s cannot be kept: there will be no traces to replay", error)
         except OSError as error:
             if error.errno in raised:
@@ -120,14 +120,13 @@ class _File:
     cores.
     """
 
-    def __init__(self, directory: Path, kind: str) -> None:
-        self.directory, self.kind = directory, kind
+    def __init__(self, directory: Path, kind: str, full: int) -> None:
+        self.directory, self.kind, self.full = directory, kind, full
         self.arrays: dict[str, traces.Array] | None = None  # of the episodes written before
         self.rows: list[traces.Row] = []  # of the others
         self.actions: list[Any] = []
         self.rewards: list[float] = []
-        self.room = FULL  # for more of them
-        self.weight = 1  # of a step
+        self.room = full  # for so many of their steps
         self.due = 0.0  # on the run's clock
         self.warned = self.unwritten = False
         self.next = 0  # the number of the episode to come
@@ -152,9 +151,7 @@ class _File:
         lengths = self.arrays["length"]
         if len(lengths) < len(arrays["length"]):
             files.write(path, traces.pack(self.arrays))
-        if lengths.size:
-            weight = _weight(self.arrays["action"][0]) if "action" in self.arrays else 1
-            self.room -= int((EPISODE + lengths * weight).sum())
+        self.room -= int(lengths.sum())
         self._start_another_when_full()
 
     def write(self) -> None:
@@ -168,6 +165,7 @@ class _File:
             arrays = traces.gather(self.rows, self.actions, self.rewards)
             if self.arrays is not None:
                 arrays = traces.join(self.arrays, arrays)
+            self.room -= len(self.rewards)
             self.arrays, self.rows, self.actions, self.rewards = arrays, [], [], []
             self.unwritten = True
         if not self.unwritten or self.arrays is None:
@@ -182,9 +180,4 @@ class _File:
 
     def _start_another_when_full(self) -> None:
         if self.room <= 0:
-            self.arrays, self.room = None, FULL
-
-
-def _weight(action: Any) -> int:
-    """Return as how many steps one with this action counts."""
-    return int(1 + getattr(action, "size", 1) // BIG)
+            self.arrays, self.room = None, self.full

@@ -282,6 +282,8 @@ def _columns(actions: list[Any], name: str) -> dict[str, Array]:
         raise ValueError(f"actions of type {type(first).__name__}")
     if array.ndim == 1:
         array = array.astype(np.float64) if array.dtype.kind == "f" else _smallest(array)
+        if array.dtype.kind != "f" and type(sum(actions)) is int:  # one of NumPy's would show
+            return {name: array}
         kinds = set(map(type, actions))
         if kinds <= {int, bool, float}:
             return {name: array}
