@@ -1,8 +1,8 @@
 """What a checkpoint costs beyond the agent's own bytes; what it and traces cost a loop.
 
-The loop plays for some seconds: of a run of half a second, the first and the last checkpoint, which
-no budget holds back, are two percent. The rival of a checkpoint writes the agent as it saves itself into one file, then fsync and rename:
-the least that a durable save can be.
+The rival of a checkpoint writes the agent as it saves itself into one file, then fsync and rename:
+the least that a durable save can be. The loop plays for some seconds: of a run of half a second,
+the first and the last checkpoint, which no budget holds back, are two percent.
 """
 
 import os

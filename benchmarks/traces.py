@@ -22,7 +22,7 @@ EPISODES, BLOCKS, TURNS = 400, 25, 5
 
 
 def play(env: Any, folder: Path, sizes: list[float]) -> tuple[Cost, Cost]:
-    """Return what a step costs with traces and without; append the bytes that traces of one take."""
+    """Return what a step costs with traces and without; append the bytes of a step's traces."""
     loops, costs = [], []
     for traced in (True, False):
         agent = RandomAgent(env.observation_space, env.action_space)
