@@ -16,6 +16,7 @@ from gym_loop.observers import Observer
 from gym_loop.runs import files
 
 PREFIX = "events.out.tfevents."
+pack = struct.Struct("<I").pack
 PAUSE = 0.05  # seconds of the run's clock between two writes
 
 
@@ -32,7 +33,9 @@ class TensorBoard(Observer):
 
     def __init__(self, append: bool = False) -> None:
         self.append = append
-        self.ended: list[tuple[int, float, int, dict[str, float]]] = []  # and not written yet
+        self.names: list[str] | None = None  # of the agent's metrics, as `ended` has them
+        self.tags: tuple[str, ...] = ()
+        self.ended: list[tuple[int, tuple[float, ...]]] = []  # steps and values, not written yet
         self.due = 0.0  # on the run's clock
         self.files: dict[str, EventFile] = {}
         self.state: dict[str, Any] = {}
@@ -49,28 +52,28 @@ class TensorBoard(Observer):
     def end_episode(self, loop: Any, episode: Any) -> None:
         """Remember a training episode, and write when it is time to."""
         if episode.training:
-            self.ended.append((episode.steps, episode.ret, episode.length, episode.metrics))
+            metrics = episode.metrics
+            if self.names is None or [*metrics] != self.names:
+                self.write()
+                self.names = [*metrics]
+                self.tags = ("train/return", "train/length", *(f"agent/{n}" for n in metrics))
+            values = episode.ret, len(episode.rewards), *metrics.values()
+            self.ended.append((episode.steps, values))
             if episode.seconds >= self.due:
                 self.due = episode.seconds + PAUSE
                 self.write()
 
     def write(self) -> None:
         """Write one event for each training episode that has ended."""
-        events = []
-        for steps, ret, length, metrics in self.ended:
-            scalars = {"train/return": ret, "train/length": length}
-            for name, value in metrics.items():
-                scalars[f"agent/{name}"] = value
-            events.append((steps, scalars))
-        self.ended.clear()
-        if events:
-            self.files["logdir"].add(events)
+        if self.ended:
+            self.files["logdir"].add(self.tags, self.ended)
+            self.ended.clear()
 
     def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
         """Write the mean return of an evaluation."""
         if episodes:
             mean = sum(episode.ret for episode in episodes) / len(episodes)
-            self.files["eval_logdir"].add([(loop.steps, {"eval/return": mean})])
+            self.files["eval_logdir"].add(("eval/return",), [(loop.steps, (mean,))])
 
     def state_dict(self) -> dict[str, Any]:
         """Return, for each directory, the size of each event file."""
@@ -104,23 +107,23 @@ class EventFile:
             files.cut(path, size) if size else path.unlink()
         self.file: BinaryIO | None = None
         self.event: Any = None
-        self.values: dict[str, Any] = {}
+        self.tags: tuple[str, ...] = ()
+        self.scalars: list[Any] = []  # of the event, one for each tag
         self.broken = False
 
-    def add(self, events: list[tuple[int, dict[str, float]]]) -> None:
-        """Append events, each of which holds all its scalars at a step."""
+    def add(self, tags: tuple[str, ...], events: list[tuple[int, tuple[float, ...]]]) -> None:
+        """Append events: each of a step, and a value for each of `tags`."""
         now = time.time()
-        if self.broken or not events or (self.file is None and not self._start(now)):
+        if self.broken or (self.file is None and not self._start(now)):
             return
         event, records = self.event, []
         event.wall_time = now
-        for step, scalars in events:
-            event.step = step
-            if scalars.keys() != self.values.keys():
-                event.summary.Clear()
-                self.values = {tag: event.summary.value.add(tag=tag) for tag in scalars}
-            for tag, value in scalars.items():
-                self.values[tag].simple_value = value
+        if tags != self.tags:
+            event.summary.Clear()
+            self.tags, self.scalars = tags, [event.summary.value.add(tag=tag) for tag in tags]
+        for event.step, values in events:
+            for scalar, value in zip(self.scalars, values, strict=True):
+                scalar.simple_value = value
             records.append(framed(event.SerializeToString()))
         self._write(b"".join(records))
 
@@ -184,4 +187,4 @@ def _head(size: int) -> bytes:
 
 def _masked(data: bytes) -> bytes:
     crc = crc32c(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+    return pack(((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

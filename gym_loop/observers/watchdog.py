@@ -11,6 +11,7 @@ from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
 
 SAMPLE = 64  # actions of an episode that are looked at
+NUMBERS = (int, float, np.generic)
 PAUSE = 1.0  # seconds between two looks at the actions of an episode
 
 log = logging.getLogger(__name__)
@@ -94,14 +95,14 @@ class Watchdog(Observer):
         """Count the episodes in a row in which every step's action was the same."""
         actions = episode.actions
         first, last = actions[0], actions[-1]
-        if isinstance(first, np.ndarray):
-            same = first.tobytes() == last.tobytes() and bool(np.all(np.array(actions) == first))
-            first = first.tolist()
-        elif not isinstance(first, int | float | np.generic):  # of a tuple, a dict, a text
-            same = all(repr(action) == repr(first) for action in reversed(actions))
-        else:  # a few comparisons tell most episodes apart
+        if isinstance(first, NUMBERS):  # a few comparisons tell most episodes apart
             same = first == last and first == actions[len(actions) // 2]
             same = bool(same) and actions.count(first) == len(actions)
+        elif isinstance(first, np.ndarray):
+            same = first.tobytes() == last.tobytes() and bool(np.all(np.array(actions) == first))
+            first = first.tolist()
+        else:  # a tuple, a dict, a text
+            same = all(repr(action) == repr(first) for action in reversed(actions))
         if not same or getattr(getattr(episode.env, "action_space", None), "n", None) == 1:
             self.streak = 0
             return

@@ -96,6 +96,20 @@ def test_tensorboards_own_reader_takes_the_events(launch):
     assert len(accumulator.Scalars("train/return")) == 5
 
 
+def test_metrics_may_come_in_any_order_and_come_and_go(launch, tmp_path):
+    (tmp_path / "moody.py").write_text(
+        "from gym_loop.agents import RandomAgent\n"
+        "class Moody(RandomAgent):\n"
+        "    def metrics(self, n):\n"
+        "        return [{'a': 1, 'b': 2}, {'b': 2, 'a': 1}, {}, {'b': 2}][n % 4]\n"
+    )
+    run = launch(f"agent={tmp_path}/moody.py:Moody", *FAST, "loop.max_episodes=8")
+    points = read_events(run / "logs")
+    assert [value for _, value in points["agent/a"]] == [1.0] * 4
+    assert [value for _, value in points["agent/b"]] == [2.0] * 6
+    assert len(points["train/return"]) == 8
+
+
 @pytest.mark.parametrize(
     ("parameter", "default"), [("logdir", "logs"), ("eval_logdir", "eval_logs")]
 )
