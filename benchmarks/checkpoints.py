@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Cost, Row, show, spread, take_turns, timed
-from benchmarks.loop import looped, silent
+from benchmarks.harness import Cost, Row, show, side_by_side, spread, take_turns, timed, turns_of
+from benchmarks.loop import Run, silent
 from gym_loop import launch as launcher
 from gym_loop.agents import RandomAgent
 
 SIZES = {"1 kB": 1 << 10, "10 MB": 10 << 20}
-TURNS, WRITES, STEPS = 5, 10, 400_000
+TURNS, WRITES, STEPS, BLOCKS = 5, 10, 10_000, 40
 
 
 class Heavy(RandomAgent):
@@ -51,9 +51,7 @@ def rows() -> Iterator[Row]:
             *("less than 5 ms more", spread(extra, ".1f", " ms"), statistics.median(extra) < 5),
             *(spread(by_cpu, ".1f", " ms"), found[0].both("ms", 1e3)),
         )
-    base = ("env=cartpole", f"loop.max_steps={STEPS}")
-    without = ("loop.trace=false", "observers.checkpoints=null")
-    pairs = take_turns(lambda: looped(*base), lambda: looped(*base, *without), TURNS)
+    pairs = turns_of(with_and_without, TURNS)
     extra = [100 * (ratio - 1) for ratio in pairs.times_the_cost()]
     by_cpu = [100 * (ratio - 1) for ratio in pairs.times_the_cost("cpu")]
     yield Row(
@@ -61,6 +59,16 @@ def rows() -> Iterator[Row]:
         *(spread(extra, ".1f", " %"), statistics.median(extra) <= 3),
         *(spread(by_cpu, ".1f", " %"), pairs.both("us a step", 1e6)),
     )
+
+
+def with_and_without() -> list[Cost]:
+    """Return what a step costs with checkpoints and traces, and without them."""
+    without = ("loop.trace=false", "observers.checkpoints=null")
+    sides = [Run(STEPS, BLOCKS, "env=cartpole", *words) for words in ((), without)]
+    costs = side_by_side(BLOCKS, *sides)
+    for side in sides:
+        side.close()
+    return costs
 
 
 def measure(cfg: Any, folder: Path) -> Any:

@@ -94,6 +94,34 @@ def take_turns(ours: Callable[[], Cost], rival: Callable[[], Cost], turns: int) 
     return pairs
 
 
+def side_by_side(blocks: int, *sides: Callable[[], float]) -> list[Cost]:
+    """Return what a unit of each side's work costs, the sides taking turns `blocks` times.
+
+    A call of a side does a block of its work, best of a twentieth of a second, and returns how many
+    units that was. What else the machine does for longer reaches all sides alike.
+    """
+    totals, units = [Cost(0.0, 0.0) for _ in sides], [0.0 for _ in sides]
+    for _ in range(blocks):
+        for i, side in enumerate(sides):
+            wall, cpu = time.perf_counter(), time.process_time()
+            units[i] += side()
+            totals[i].wall += time.perf_counter() - wall
+            totals[i].cpu += time.process_time() - cpu
+    return [Cost(t.wall / n, t.cpu / n) for t, n in zip(totals, units, strict=True)]
+
+
+def turns_of(both: Callable[[], Sequence[Cost]], turns: int) -> Pairs:
+    """Return what two sides cost in each of `turns`, after one that warms up."""
+    pairs = Pairs([], [])
+    for turn in range(turns + 1):
+        gc.collect()
+        ours, rival = both()
+        if turn:
+            pairs.ours.append(ours)
+            pairs.rival.append(rival)
+    return pairs
+
+
 def timed(work: Callable[[], float]) -> Cost:
     """Return what one unit of `work` cost; it returns how many units it did."""
     wall, cpu = time.perf_counter(), time.process_time()

@@ -3,6 +3,7 @@
 The bare loop does `sample`, `step` and an unseeded `reset`. Ours seeds every reset, so that any
 episode can be played again, and its random agent draws many samples at once; the second row of each
 environment has neither difference. Of ours `train()` is measured, the last checkpoint included.
+The sides take turns within one run of ours, many times a second.
 """
 
 import contextlib
@@ -10,19 +11,20 @@ import importlib.util
 import os
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Cost, Row, show, skipped, spread, take_turns, timed
+from benchmarks.harness import Cost, Row, show, side_by_side, skipped, spread, turns_of
 from gym_loop import launch as launcher
 from gym_loop.agents import RandomAgent
 from gym_loop.envs import make_gym, make_gymnasium
 
 MAKERS = {"gym": make_gym, "gymnasium": make_gymnasium}
-# Environment: steps a turn, our least share of the bare loop's speed, SB3's steps, times its speed.
-ENVS = {"CartPole-v1": (300_000, 0.80, 10_000, 7), "Pendulum-v1": (20_000, 0.97, 4_000, 4)}
-TURNS = 4
+# Environment: steps a block, our least share of the bare loop's speed, SB3's steps a block, times
+# its speed.
+ENVS = {"CartPole-v1": (10_000, 0.80, 1_500, 7), "Pendulum-v1": (2_000, 0.97, 500, 4)}
+BLOCKS, TURNS = 20, 3
 
 
 class OneByOne(RandomAgent):
@@ -33,8 +35,58 @@ class OneByOne(RandomAgent):
         return self.action_space.sample()
 
 
-def bare(env: Any, steps: int, seeded: bool = False) -> Cost:
-    """Play episodes until `steps`, as one would without us; `seeded`: with a seed for each."""
+class Run:
+    """A run as a launch makes it, everything on unless `overrides` say otherwise.
+
+    A call plays a block of steps; the one that completes `blocks` of them ends the training.
+    """
+
+    def __init__(self, steps: int, blocks: int, *overrides: str) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.steps, self.left = steps, blocks
+        words = ("loop.max_episodes=null", f"hydra.run.dir={self.folder.name}/run")
+        with silent():
+            launcher.launch([*overrides, *words], task=self.begin)
+
+    def begin(self, cfg: Any) -> None:
+        """Do what a launch does before it trains."""
+        directory = Path(launcher.HydraConfig.get().runtime.output_dir)
+        made = launcher.instantiate(cfg.observers)
+        self.observers = {name: observer for name, observer in made.items() if observer}
+        for observer in self.observers.values():
+            observer.open(cfg, directory)
+        self.loop = launcher.build(cfg, directory, self.observers)
+        self.loop.notify("begin", self.loop)
+        self.loop.notify("end_cycle", self.loop)  # who listens is asked before anything is timed
+
+    def __call__(self) -> int:
+        """Play on; return how many steps that were."""
+        loop, before = self.loop, self.loop.steps
+        loop.parameters["max_steps"] = before + self.steps
+        self.left -= 1
+        loop.listeners["end_training"] = []
+        if not self.left:
+            del loop.listeners["end_training"]
+        loop.train()
+        return int(loop.steps - before)
+
+    def close(self) -> None:
+        """Leave the run."""
+        self.loop.close()
+        with silent():
+            for observer in reversed(self.observers.values()):
+                observer.close(None)
+        self.folder.cleanup()
+
+
+def against(rival: Callable[[], int], steps: int, *overrides: str) -> Sequence[Cost]:
+    """Return what a step of a run costs, and one of the rival's."""
+    with contextlib.closing(Run(steps, BLOCKS, *overrides)) as ours:
+        return side_by_side(BLOCKS, ours, rival)
+
+
+def bare(env: Any, steps: int, seeded: bool = False) -> Callable[[], int]:
+    """Return what plays episodes until `steps`, without us; `seeded`: with a seed for each."""
 
     def work() -> int:
         sample, step, done = env.action_space.sample, env.step, 0
@@ -47,49 +99,21 @@ def bare(env: Any, steps: int, seeded: bool = False) -> Cost:
                 ended = terminated or truncated
         return done
 
-    return timed(work)
+    return work
 
 
-def looped(*overrides: str) -> Cost:
-    """Train as a launch does, everything on unless `overrides` say otherwise."""
-    costs = []
-
-    def task(cfg: Any) -> None:
-        directory = Path(launcher.HydraConfig.get().runtime.output_dir)
-        nodes = cfg.observers.items()
-        observers = {name: launcher.instantiate(node) for name, node in nodes if node}
-        for observer in observers.values():
-            observer.open(cfg, directory)
-        loop = launcher.build(cfg, directory, observers)
-        loop.notify("begin", loop)
-
-        def work() -> int:
-            loop.train()
-            return int(loop.steps)
-
-        costs.append(timed(work))
-        loop.close()
-        for observer in reversed(observers.values()):
-            observer.close(None)
-
-    with tempfile.TemporaryDirectory() as folder, silent():
-        words = ("loop.max_episodes=null", f"hydra.run.dir={folder}/run")
-        launcher.launch([*overrides, *words], task=task)
-    return costs[0]
-
-
-def collected(id: str, steps: int) -> Cost:
-    """Have Stable-Baselines3 collect random actions in Gymnasium's environment, as it makes it."""
+def collecting(id: str, steps: int) -> Callable[[], int]:
+    """Return what has Stable-Baselines3 collect random actions in the environment it makes."""
     from stable_baselines3 import DQN, SAC
 
     kind = DQN if id.startswith("CartPole") else SAC
-    model = kind("MlpPolicy", id, learning_starts=10**9, buffer_size=steps, device="cpu", seed=0)
+    model = kind("MlpPolicy", id, learning_starts=10**9, buffer_size=100_000, device="cpu", seed=0)
 
     def work() -> int:
-        model.learn(steps)
+        model.learn(steps, reset_num_timesteps=False)
         return steps
 
-    return timed(work)
+    return work
 
 
 @contextlib.contextmanager
@@ -108,30 +132,28 @@ def rows() -> Iterator[Row]:
             if importlib.util.find_spec(library) is None:
                 yield skipped(what, "bare loop", goal, f"{library} is not installed")
                 continue
-            env, words = make(id), (f"env={library}:{id}", f"loop.max_steps={steps}")
-            pairs = take_turns(lambda: looped(*words), lambda: bare(env, steps), TURNS)
-            ratios = pairs.times_as_fast()
-            yield Row(
-                *(what, "bare loop", goal, spread(ratios), statistics.median(ratios) >= share),
-                *(spread(pairs.times_as_fast("cpu")), pairs.both("us a step", 1e6)),
+            env, word = make(id), f"env={library}:{id}"
+            yield compared(what, "bare loop", goal, bare(env, steps), steps, share, word)
+            yield compared(
+                *(f"{what}, samples one by one", "bare loop that seeds each reset", ""),
+                *(bare(env, steps, True), steps, None, word, "agent=benchmarks.loop:OneByOne"),
             )
-            alike = (*words, "agent=benchmarks.loop:OneByOne")
-            pairs = take_turns(lambda: looped(*alike), lambda: bare(env, steps, True), 2)
-            rival = "bare loop that seeds each reset"
-            yield Row(
-                *(f"{what}, samples one by one", rival, "", spread(pairs.times_as_fast())),
-                *(None, spread(pairs.times_as_fast("cpu")), pairs.both("us a step", 1e6)),
-            )
-            against, goal = "SB3 collecting random actions", f"at least {times} times its steps/s"
+            rival, goal = "SB3 collecting random actions", f"at least {times} times its steps/s"
             if sb3 is None:
-                yield skipped(what, against, goal, "stable-baselines3 is not installed")
+                yield skipped(what, rival, goal, "stable-baselines3 is not installed")
                 continue
-            pairs = take_turns(lambda: looped(*words), lambda: collected(id, few), 3)
-            ratios = pairs.times_as_fast()
-            yield Row(
-                *(what, against, goal, spread(ratios), statistics.median(ratios) >= times),
-                *(spread(pairs.times_as_fast("cpu")), pairs.both("us a step", 1e6)),
-            )
+            yield compared(what, rival, goal, collecting(id, few), steps, times, word)
+
+
+def compared(
+    what: str, rival: str, goal: str, work: Any, steps: int, least: float | None, *words: str
+) -> Row:
+    """Return the row of a run with `words` beside a rival's `work`."""
+    pairs = turns_of(lambda: against(work, steps, *words), TURNS)
+    ratios = pairs.times_as_fast()
+    met = None if least is None else statistics.median(ratios) >= least
+    by_cpu = spread(pairs.times_as_fast("cpu"))
+    return Row(what, rival, goal, spread(ratios), met, by_cpu, pairs.both("us a step", 1e6))
 
 
 if __name__ == "__main__":

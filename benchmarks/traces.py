@@ -4,14 +4,15 @@ The two sides take turns every few hundred episodes, a twentieth of a second, fo
 files hold: so that what else the machine does reaches both alike, and writing files is in it.
 """
 
+import functools
 import importlib.util
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Cost, Pairs, Row, show, skipped, spread, timed
+from benchmarks.harness import Cost, Row, show, side_by_side, skipped, spread, turns_of
 from gym_loop.agents import RandomAgent
 from gym_loop.envs import make_gym, make_gymnasium
 from gym_loop.loops import DefaultLoop
@@ -21,36 +22,35 @@ MAKERS = {"gym": make_gym, "gymnasium": make_gymnasium}
 EPISODES, BLOCKS, TURNS = 400, 25, 5
 
 
-def play(env: Any, folder: Path, sizes: list[float]) -> tuple[Cost, Cost]:
+def play(env: Any, sizes: list[float]) -> Sequence[Cost]:
     """Return what a step costs with traces and without; append the bytes of a step's traces."""
-    loops, costs = [], []
-    for traced in (True, False):
-        agent = RandomAgent(env.observation_space, env.action_space)
-        agent.action_space.seed(0)
-        loop = DefaultLoop(agent, env, max_episodes=EPISODES)
-        loop.directory, loop.observers = folder, {"trace": Trace()} if traced else {}
-        loop.notify("begin", loop)
-        loops.append(loop)
-        costs.append(Cost(0.0, 0.0))
-    for block in range(BLOCKS):
-        for loop, cost in zip(loops, costs, strict=True):
-            loop.parameters["max_episodes"] = (block + 1) * EPISODES
+    with tempfile.TemporaryDirectory() as folder:
+        loops = [make_loop(env, Path(folder), traced) for traced in (True, False)]
+        costs = side_by_side(BLOCKS, *(functools.partial(block, loop) for loop in loops))
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*.npz"))
+        sizes.append(size / loops[0].steps)
+    return costs
 
-            def work(loop: Any = loop) -> int:
-                loop.train()
-                if block == BLOCKS - 1:
-                    for observer in loop.observers.values():
-                        observer.close(None)
-                return 1
 
-            more = timed(work)
-            cost.wall, cost.cpu = cost.wall + more.wall, cost.cpu + more.cpu
-    sizes.append(sum(file.stat().st_size for file in folder.rglob("*.npz")) / loops[0].steps)
-    with_traces, without = (
-        Cost(cost.wall / loop.steps, cost.cpu / loop.steps)
-        for loop, cost in zip(loops, costs, strict=True)
-    )
-    return with_traces, without
+def make_loop(env: Any, folder: Path, traced: bool) -> DefaultLoop:
+    """Return a loop that only traces watch, or nobody."""
+    agent = RandomAgent(env.observation_space, env.action_space)
+    agent.action_space.seed(0)
+    loop = DefaultLoop(agent, env)
+    loop.directory, loop.observers = folder, {"trace": Trace()} if traced else {}
+    loop.notify("begin", loop)
+    return loop
+
+
+def block(loop: DefaultLoop) -> int:
+    """Play on; write the last file with the last block. Return how many steps that were."""
+    before = loop.steps
+    loop.parameters["max_episodes"] = loop.episodes + EPISODES
+    loop.train()
+    if loop.episodes == EPISODES * BLOCKS:
+        for observer in loop.observers.values():
+            observer.close(None)
+    return loop.steps - before
 
 
 def rows() -> Iterator[Row]:
@@ -61,13 +61,8 @@ def rows() -> Iterator[Row]:
         if importlib.util.find_spec(library) is None:
             yield skipped(what, rival, "at most 2 % more", f"{library} is not installed")
             continue
-        env, pairs = make("CartPole-v1"), Pairs([], [])
-        for turn in range(TURNS + 1):
-            with tempfile.TemporaryDirectory() as folder:
-                both = play(env, Path(folder), sizes)
-            if turn:
-                pairs.ours.append(both[0])
-                pairs.rival.append(both[1])
+        env = make("CartPole-v1")
+        pairs = turns_of(functools.partial(play, env, sizes), TURNS)
         extra = [100 * (ratio - 1) for ratio in pairs.times_the_cost()]
         by_cpu = [100 * (ratio - 1) for ratio in pairs.times_the_cost("cpu")]
         yield Row(
