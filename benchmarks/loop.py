@@ -11,6 +11,7 @@ import importlib.util
 import os
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,18 +58,27 @@ class Run:
             observer.open(cfg, directory)
         self.loop = launcher.build(cfg, directory, self.observers)
         self.loop.notify("begin", self.loop)
-        self.loop.notify("end_cycle", self.loop)  # who listens is asked before anything is timed
+        self.paused = time.perf_counter()
 
     def __call__(self) -> int:
         """Play on; return how many steps that were."""
         loop, before = self.loop, self.loop.steps
+        self.leave_out(time.perf_counter() - self.paused)
         loop.parameters["max_steps"] = before + self.steps
         self.left -= 1
         loop.listeners["end_training"] = []
         if not self.left:
             del loop.listeners["end_training"]
         loop.train()
+        self.paused = time.perf_counter()
         return int(loop.steps - before)
+
+    def leave_out(self, seconds: float) -> None:
+        """Let the run's clocks not count a pause: checkpoints may take a share of its time."""
+        self.loop.began += seconds
+        if checkpoints := self.observers.get("checkpoints"):
+            checkpoints.began += seconds
+            checkpoints.last_time += seconds
 
     def close(self) -> None:
         """Leave the run."""
