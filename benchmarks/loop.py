@@ -22,10 +22,10 @@ from gym_loop.agents import RandomAgent
 from gym_loop.envs import make_gym, make_gymnasium
 
 MAKERS = {"gym": make_gym, "gymnasium": make_gymnasium}
-# Environment: steps a block, our least share of the bare loop's speed, SB3's steps a block, times
-# its speed.
-ENVS = {"CartPole-v1": (10_000, 0.80, 1_500, 7), "Pendulum-v1": (2_000, 0.97, 500, 4)}
-BLOCKS, TURNS = 20, 3
+# Environment: blocks, steps in each, our least share of the bare loop's speed, SB3's steps in each
+# block, times its speed. A run takes some seconds: its start and its end are seen, as they are.
+ENVS = {"CartPole-v1": (40, 10_000, 0.80, 1_500, 7), "Pendulum-v1": (15, 2_000, 0.97, 500, 4)}
+TURNS = 2
 
 
 class OneByOne(RandomAgent):
@@ -89,10 +89,10 @@ class Run:
         self.folder.cleanup()
 
 
-def against(rival: Callable[[], int], steps: int, *overrides: str) -> Sequence[Cost]:
+def against(rival: Callable[[], int], blocks: int, steps: int, *words: str) -> Sequence[Cost]:
     """Return what a step of a run costs, and one of the rival's."""
-    with contextlib.closing(Run(steps, BLOCKS, *overrides)) as ours:
-        return side_by_side(BLOCKS, ours, rival)
+    with contextlib.closing(Run(steps, blocks, *words)) as ours:
+        return side_by_side(blocks, ours, rival)
 
 
 def bare(env: Any, steps: int, seeded: bool = False) -> Callable[[], int]:
@@ -136,30 +136,36 @@ def silent() -> Iterator[None]:
 def rows() -> Iterator[Row]:
     """Yield a row for each environment, library and rival."""
     sb3 = importlib.util.find_spec("stable_baselines3")
-    for id, (steps, share, few, times) in ENVS.items():
+    for id, (blocks, steps, share, few, times) in ENVS.items():
         for library, make in MAKERS.items():
             what, goal = f"loop, everything on, {library} {id}", f"at least {share} of its steps/s"
             if importlib.util.find_spec(library) is None:
                 yield skipped(what, "bare loop", goal, f"{library} is not installed")
                 continue
-            env, word = make(id), f"env={library}:{id}"
-            yield compared(what, "bare loop", goal, bare(env, steps), steps, share, word)
+            env, length, word = make(id), (blocks, steps), f"env={library}:{id}"
+            yield compared(what, "bare loop", goal, bare(env, steps), length, share, word)
             yield compared(
                 *(f"{what}, samples one by one", "bare loop that seeds each reset", ""),
-                *(bare(env, steps, True), steps, None, word, "agent=benchmarks.loop:OneByOne"),
+                *(bare(env, steps, True), length, None, word, "agent=benchmarks.loop:OneByOne"),
             )
             rival, goal = "SB3 collecting random actions", f"at least {times} times its steps/s"
             if sb3 is None:
                 yield skipped(what, rival, goal, "stable-baselines3 is not installed")
                 continue
-            yield compared(what, rival, goal, collecting(id, few), steps, times, word)
+            yield compared(what, rival, goal, collecting(id, few), length, times, word)
 
 
 def compared(
-    what: str, rival: str, goal: str, work: Any, steps: int, least: float | None, *words: str
+    what: str,
+    rival: str,
+    goal: str,
+    work: Callable[[], int],
+    length: tuple[int, int],
+    least: float | None,
+    *words: str,
 ) -> Row:
     """Return the row of a run with `words` beside a rival's `work`."""
-    pairs = turns_of(lambda: against(work, steps, *words), TURNS)
+    pairs = turns_of(lambda: against(work, *length, *words), TURNS)
     ratios = pairs.times_as_fast()
     met = None if least is None else statistics.median(ratios) >= least
     by_cpu = spread(pairs.times_as_fast("cpu"))

@@ -53,8 +53,8 @@ class DefaultLoop(BaseLoop):
         """Raise ValueError for a count or a time that makes no sense."""
         for name in DefaultLoop.get_default_parameters():  # a subclass checks its own
             least = 0 if name in ("random_episodes", "eval_episodes") or "time" in name else 1
-            value: Any = parameters.get(name)
-            if type(value) in (int, float) and not value >= least:  # NaN is not either
+            # NaN is not at least anything.
+            if type(value := parameters.get(name, 1)) in (int, float) and not value >= least:
                 raise ValueError(f"{name} is {value}; expected at least {least}")
 
     def train(self) -> None:
@@ -69,8 +69,8 @@ class DefaultLoop(BaseLoop):
     @property
     def finished(self) -> bool:
         """Whether the number of episodes or steps that was asked for has been played."""
-        limits = {"max_episodes": self.episodes, "max_steps": self.steps}
-        return any(n >= (self.parameters[name] or math.inf) for name, n in limits.items())
+        episodes, steps = self.parameters["max_episodes"], self.parameters["max_steps"]
+        return self.episodes >= (episodes or math.inf) or self.steps >= (steps or math.inf)
 
     def evaluate(self) -> list[Episode]:
         """Play `eval_episodes` episodes without `memorize` and `update`, and return them.
