@@ -97,9 +97,8 @@ def replay(
         done = playback.in_parallel(play, work, min(jobs or playback.cores(), len(work)))
     count, steps, differing = 0, 0, 0
     try:
-        for job, results in zip(
-            work, done, strict=False
-        ):  # the window may be closed before the end
+        # A window may be closed before the end.
+        for job, results in zip(work, done, strict=False):
             for played in results:
                 count, steps = count + 1, steps + played.length
                 differing += bool(played.difference)

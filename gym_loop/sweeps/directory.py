@@ -41,7 +41,7 @@ class Job:
     log: Path = Path()  # with all that the job logs and prints
     packed: bytes = b""  # the checked config, for the process that runs it
     started: float = 0.0  # of `time.monotonic`
-    pid: int = 0  # of its process, where this machine runs it; the leader of a group of its own
+    pid: int = 0  # of its process on this machine, the leader of a group of its own; 0: not known
 
 
 @dataclass

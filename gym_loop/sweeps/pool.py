@@ -89,15 +89,16 @@ class PoolLauncher(SweepLauncher):
             while running or (queue and not stop.number):
                 while queue and len(running) < self.n_jobs and not stop.number:
                     job = queue.popleft()
-                    job.started = time.monotonic()
+                    job.started, before = time.monotonic(), {*processes()}
                     try:
                         future = start(job.packed, common, reader, self.timeout)
                     except OSError as error:  # no memory or no process to be had
                         job.state, job.reason = "failed", f"cannot be started: {error.strerror}"
                         table.end(job)
                     else:
-                        [job.pid] = {*processes()} - {other.pid for other in running.values()}
                         running[future] = job
+                        # None is new where it died at once.
+                        job.pid = next(iter({*processes()} - before), 0)
                     job.packed = b""
                 for future in wait(running, REFRESH_SECONDS, FIRST_COMPLETED).done:
                     table.end(self.settle(running.pop(future), future, bool(stop.number)))
@@ -165,8 +166,9 @@ def processes() -> Iterator[int]:
 
 def end_group(pid: int) -> None:
     """Kill a job's process, and all that it has started, where they are still there."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+    if pid:  # 0 would be our own group
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
