@@ -53,7 +53,7 @@ class Run:
         """Do what a launch does before it trains."""
         directory = Path(launcher.HydraConfig.get().runtime.output_dir)
         made = launcher.instantiate(cfg.observers)
-        self.observers = {name: observer for name, observer in made.items() if observer}
+        self.observers = {name: each for name, each in made.items() if each is not None}
         for observer in self.observers.values():
             observer.open(cfg, directory)
         self.loop = launcher.build(cfg, directory, self.observers)

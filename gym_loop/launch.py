@@ -71,7 +71,7 @@ def launch(argv: list[str], config_name: str = "config", task: Any = None) -> An
 def run(cfg: DictConfig, evaluate: bool = False) -> Any:
     """Build what `cfg` names, train (not with `evaluate`), evaluate; return the mean return."""
     directory = Path(HydraConfig.get().runtime.output_dir)
-    observers = {name: made for name, made in instantiate(cfg.observers).items() if made}
+    observers = {name: o for name, o in instantiate(cfg.observers).items() if o is not None}
     with contextlib.ExitStack() as stack:  # whatever happens, each that was opened is closed
         for observer in observers.values():
             stack.push(lambda _, error, __, close=observer.close: close(error))

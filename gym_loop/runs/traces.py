@@ -80,7 +80,8 @@ def gather(rows: list[Row], actions: list[Any], rewards: list[float]) -> dict[st
     arrays: dict[str, Array] = dict(zip(PER_EPISODE, flat.reshape(len(rows), -1).T, strict=True))
     for name in ("terminated", "truncated"):
         arrays[name] = arrays[name].astype(np.bool_)
-    if rewards.count(rewards[0]) == len(rewards):  # often, and told ten times faster
+    # Often all are the same, which is told ten times faster; but 0.0 equals -0.0.
+    if rewards[0] and rewards.count(rewards[0]) == len(rewards):
         arrays["reward"] = np.full(len(rewards), rewards[0], np.float64)
     else:
         arrays["reward"] = np.fromiter(rewards, np.float64, len(rewards))

@@ -67,9 +67,17 @@ def test_episodes_written_in_two_parts_are_the_file_that_they_are_in_one(episode
         assert traces.pack(first) == traces.pack(gather(episodes[:place]))
 
 
-def test_rewards_are_kept_to_the_last_bit():
-    rewards = [0.1, -0.0, np.float32(0.1), float("nan"), float("inf"), 3, 1e300]
-    arrays = traces.gather([(0, 0, 7, False, True)], [0] * 7, rewards)
+@pytest.mark.parametrize(
+    "rewards",
+    [
+        [0.1, -0.0, np.float32(0.1), float("nan"), float("inf"), 3, 1e300],
+        [0.0, -0.0, 0.0],
+        [0.1, 0.1],
+    ],
+)
+def test_rewards_are_kept_to_the_last_bit(rewards):
+    count = len(rewards)
+    arrays = traces.gather([(0, 0, count, False, True)], [0] * count, rewards)
     (trace,) = traces.episodes(arrays, [0])
     assert trace.rewards.tobytes() == np.array(rewards, np.float64).tobytes()
     assert (trace.terminated, trace.truncated) == (False, True)

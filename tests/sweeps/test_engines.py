@@ -11,7 +11,8 @@ from tests.sweeps.conftest import AGENT, SHORT, states, wait_until
 
 
 @pytest.mark.slow
-def test_a_preempted_job_is_requeued_and_ends_as_an_undisturbed_one(start, sweep, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_a_preempted_job_is_requeued_and_ends_as_an_undisturbed_one(start, sweep, tmp_path, number):
     pytest.importorskip("submitit", reason='needs the extra: pip install "gym-loop[slurm]"')
     words = ["seed=0,1", "loop.max_episodes=20"]
     slurm = ["hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.sweep.dir=preempted"]
@@ -19,7 +20,7 @@ def test_a_preempted_job_is_requeued_and_ends_as_an_undisturbed_one(start, sweep
     job = tmp_path / "preempted" / "seed=0"
     wait_until((job / "episodes.csv").exists)
 
-    os.kill(json.loads((job / "run.json").read_text())["pid"], signal.SIGUSR2)
+    os.kill(json.loads((job / "run.json").read_text())["pid"], number)
 
     out, _ = process.communicate()
     assert process.returncode == 0, out

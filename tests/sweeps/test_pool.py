@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from gym_loop.sweeps.directory import Job
+from gym_loop.sweeps.pool import end_group
 from tests.conftest import rows
 from tests.sweeps.conftest import AGENT, SHORT, processes, states, summary, wait_until
 
@@ -41,6 +43,10 @@ def test_what_a_job_has_started_ends_with_it(sweep, tmp_path):
 
     assert summary(result) == "2 jobs: 1 done, 0 skipped, 1 failed"
     assert processes(tmp_path) == []
+
+
+def test_a_job_whose_process_is_not_known_ends_nobody():
+    end_group(Job("seed=1", [], 0, Path("seed=1")).pid)  # this process's own group is number 0
 
 
 def test_one_is_told_that_jobs_without_a_record_run_again(sweep):
