@@ -1,6 +1,7 @@
 """Hangs the run directory, a quicker `run_job`, and what is said of exceptions, on the launcher."""
 
 import gc
+import warnings
 
 from gym_loop import launch
 from gym_loop.runs.claim import claim
@@ -10,6 +11,9 @@ from gym_loop.runs.reporting import report
 launch.prepare.append(claim)
 launch.report = report
 launch.run_job = run_job  # type: ignore[attr-defined]
+# That a config names what is built is what a launcher is for. Hydra 1.4 refuses the worst of it
+# either way.
+warnings.filterwarnings("ignore", r"hydra\.utils\.instantiate\(\) resolved", UserWarning)
 # What has been imported by now stays. Collecting it, mostly at exit, was a tenth of a short run.
 gc.freeze()
 # Composing and copying configs makes many objects and no garbage; so do most agents.

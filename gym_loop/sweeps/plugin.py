@@ -5,6 +5,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
@@ -47,6 +48,26 @@ def register(*plugins: Any) -> None:
         known.register(plugin)
 
 
+def whole_options(create: Any) -> Any:
+    """Return what reads a defaults list so that an override's option may lie in a folder.
+
+    Hydra 1.4 takes `override /agent: sb3/ppo` for one of a group agent/sb3, and finds none.
+    """
+
+    def read(repository: ConfigRepository, *args: Any, **kwargs: Any) -> Any:
+        defaults = create(repository, *args, **kwargs)
+        for default in defaults:
+            if getattr(default, "normalized_shorthand", False) and default.override:
+                option = f"{default.group}/{default.value}"
+                default.value = option.removeprefix(f"{default.original_group}/")
+                default.group, default.normalized_shorthand = default.original_group, False
+        return defaults
+
+    return read
+
+
+repository: Any = ConfigRepository
+repository._create_defaults_list = whole_options(repository._create_defaults_list)
 register(
     SearchPath,
     Options,
