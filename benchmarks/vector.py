@@ -4,19 +4,20 @@ Transitions are compared; a reset that takes the place of a step is none. The lo
 random agent; with one whose `memorize` and `update` are called; with what watches by default.
 """
 
+import contextlib
 import functools
 import itertools
 import statistics
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
 
-from benchmarks.harness import Cost, Row, show, skipped, spread, take_turns, timed
+from benchmarks.harness import Cost, Row, show, side_by_side, skipped, spread, turns_of
 from gym_loop.agents import RandomAgent
 from gym_loop.envs import MissingDependencyError, make_gym
 from gym_loop.envs.envpool import make_envpool
@@ -26,7 +27,7 @@ from gym_loop.loops.streams import samples
 from gym_loop.loops.vector_loop import VectorLoop
 
 CARTPOLE = "CartPole-v1"
-ENVS, STEPS, TURNS = 64, 2_000, 5
+ENVS, TURNS, BLOCKS = 64, 3, 15
 
 
 def bare_envpool() -> Callable[..., Any]:
@@ -66,16 +67,18 @@ def bare_copies() -> Callable[..., Any]:
     return step
 
 
-# What it is, the rival's step, what the loop is given, our least share of its transitions.
+# What it is, the rival's step, what the loop is given, our least share of its transitions, steps of
+# all environments in a block: a tenth of a second, in which episodes are cut once.
 ENVIRONMENTS = (
-    ("EnvPool", bare_envpool, functools.partial(make_envpool, CARTPOLE), 0.9),
+    ("EnvPool", bare_envpool, functools.partial(make_envpool, CARTPOLE), 0.9, 1_000),
     (
         "Gymnasium's vector entry point",
         bare_gymnasium,
         functools.partial(make_gymnasium_vector, CARTPOLE, mode="vector_entry_point"),
         0.9,
+        1_000,
     ),
-    ("copies of gym's", bare_copies, functools.partial(make_gym, CARTPOLE), None),
+    ("copies of gym's", bare_copies, functools.partial(make_gym, CARTPOLE), None, 250),
 )
 
 
@@ -85,39 +88,51 @@ class Forgetful(RandomAgent):
     learns = True
 
 
-def bare(space: Any, step: Callable[..., Any]) -> Cost:
-    """Return what a transition of the rival costs, its actions sampled from `space`."""
-    ends = []
+def bare(space: Any, step: Callable[..., Any], steps: int) -> Callable[[], int]:
+    """Return what steps the rival, its actions sampled from `space`, and counts transitions."""
 
-    def work() -> int:
-        for _ in range(STEPS):
-            ends.append(step(samples(space, ENVS))[2:4])
-        return STEPS * ENVS - sum(int((a | b).sum()) for a, b in ends)
+    def block() -> int:
+        ends = [step(samples(space, ENVS))[2:4] for _ in range(steps)]
+        return steps * ENVS - sum(int((a | b).sum()) for a, b in ends)
 
-    return timed(work)
+    return block
 
 
-def looped(env: Any, kind: type[RandomAgent], watched: bool = False) -> Cost:
-    """Return what a transition costs in training by VectorLoop."""
-    observers = default_observers() if watched else {}
-    config = {"env": {}, "agent": {}, "loop": VectorLoop.get_default_parameters(), "seed": 0}
-    with tempfile.TemporaryDirectory() as folder:
-        for observer in observers.values():
-            observer.open(OmegaConf.create(config), Path(folder))
+class Training:
+    """Training by VectorLoop; a call goes on for `steps` steps of all environments."""
+
+    def __init__(self, env: Any, kind: type[RandomAgent], watched: bool, steps: int) -> None:
+        self.observers = default_observers() if watched else {}
+        config = {"env": {}, "agent": {}, "loop": VectorLoop.get_default_parameters(), "seed": 0}
+        self.folder = tempfile.TemporaryDirectory()
+        for observer in self.observers.values():
+            observer.open(OmegaConf.create(config), Path(self.folder.name))
         agent = kind(observation_space=env.observation_space, action_space=env.action_space)
-        limits = {"max_steps": STEPS * ENVS, "max_episodes": None}
-        loop = VectorLoop(agent, env, num_envs=ENVS, **limits)
-        loop.observers, loop.directory = observers, Path(folder)
-        loop.notify("begin", loop)
+        self.loop = VectorLoop(agent, env, num_envs=ENVS, max_episodes=None)
+        self.loop.observers, self.loop.directory = self.observers, Path(self.folder.name)
+        self.loop.notify("begin", self.loop)
+        self.steps = steps * ENVS
 
-        def work() -> int:
-            loop.train()
-            return int(loop.steps)
+    def __call__(self) -> int:
+        """Return how many transitions there were."""
+        before = self.loop.steps
+        self.loop.parameters["max_steps"] = before + self.steps
+        self.loop.train()
+        return int(self.loop.steps - before)
 
-        cost = timed(work)
-        for observer in reversed(observers.values()):
+    def close(self) -> None:
+        """Close what watches."""
+        for observer in reversed(self.observers.values()):
             observer.close(KeyboardInterrupt())  # nothing to sum up
-    return cost
+        self.folder.cleanup()
+
+
+def both(
+    env: Any, kind: type[RandomAgent], watched: bool, steps: int, rival: Callable[..., Any]
+) -> Sequence[Cost]:
+    """Return what a transition costs us, and what it costs bare."""
+    with contextlib.closing(Training(env, kind, watched, steps)) as ours:
+        return side_by_side(BLOCKS, ours, bare(env.action_space, rival, steps))
 
 
 def default_observers() -> dict[str, Any]:
@@ -129,7 +144,7 @@ def default_observers() -> dict[str, Any]:
 
 def rows() -> Iterator[Row]:
     """Yield rows for each environment: the random agent, one that is told, all that watches."""
-    for name, make_step, factory, share in ENVIRONMENTS:
+    for name, make_step, factory, share, steps in ENVIRONMENTS:
         what, rival = f"`loop=vector`, {name} {CARTPOLE}, {ENVS} of them", "stepped bare"
         goal = f"at least {share} of its transitions/s" if share else ""
         try:
@@ -138,12 +153,13 @@ def rows() -> Iterator[Row]:
             yield skipped(what, rival, goal, str(error))
             continue
         step = make_step()
-        for more, ours, wanted in (
-            ("", lambda: looped(env, RandomAgent), share),
-            (", `memorize` called", lambda: looped(env, Forgetful), None),
-            (", everything on", lambda: looped(env, RandomAgent, True), None),
+        for more, kind, watched, wanted in (
+            ("", RandomAgent, False, share),
+            (", `memorize` called", Forgetful, False, None),
+            (", everything on", RandomAgent, True, None),
         ):
-            pairs = take_turns(ours, lambda: bare(env.action_space, step), TURNS)
+            turn = functools.partial(both, env, kind, watched, steps, step)
+            pairs = turns_of(turn, TURNS)
             ratios = pairs.times_as_fast()
             yield Row(
                 *(what + more, rival, goal if wanted else "", spread(ratios)),

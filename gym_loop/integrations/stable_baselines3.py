@@ -222,8 +222,8 @@ class StableBaselines3Agent(BaseAgent):
         """
         logger, model = self.model.logger, self.model
         for name, key in (("rollout/ep_rew_mean", "r"), ("rollout/ep_len_mean", "l")):
-            if model.ep_info_buffer:
-                logger.record(name, float(np.mean([info[key] for info in model.ep_info_buffer])))
+            if finished := model.ep_info_buffer:
+                logger.record(name, sum([info[key] for info in finished]) / len(finished))
         if model.verbose:
             values, excluded = logger.name_to_value, logger.name_to_excluded
             HumanOutputFormat(sys.stdout).write(values, excluded, model.num_timesteps)
@@ -318,8 +318,11 @@ class StableBaselines3Agent(BaseAgent):
         """
         raise NotImplementedError
 
-    def _store(self, rewards: Any, terminated: Any, truncated: Any, next_observation: Any) -> None:
-        """Store a batch of transitions, and train where that is due."""
+    def _store(self, rewards: Any, done: Any, truncated: Any, next_observation: Any) -> None:
+        """Store a batch of transitions, and train where that is due; all arrays have a row each.
+
+        `truncated` are those among `done`, the ended, that a time limit ended.
+        """
         raise NotImplementedError
 
     def _settle(self) -> None:
@@ -328,17 +331,19 @@ class StableBaselines3Agent(BaseAgent):
             return
         rewards, terminated, next_observation = self._result
         truncated = self._cut & ~terminated
+        done = terminated | truncated
         self._returns += rewards
         self._lengths += 1
-        for row in np.flatnonzero(terminated | truncated):
+        for row in done.nonzero()[0]:
             info = {"r": float(self._returns[row]), "l": int(self._lengths[row])}
             self.model.ep_info_buffer.append(info)
             self._returns[row] = self._lengths[row] = 0
         if self._choice is not None:
             self.model.num_timesteps += len(rewards)
-            self._store(rewards, terminated, truncated, next_observation)
+            self._store(rewards, done, truncated, next_observation)
         self._choice = self._result = None
-        self._ended, self._cut = np.zeros_like(self._ended), np.zeros_like(self._cut)
+        self._ended.fill(False)
+        self._cut.fill(False)
 
 
 class OnPolicyAgent(StableBaselines3Agent):
@@ -368,19 +373,19 @@ class OnPolicyAgent(StableBaselines3Agent):
     def _adopt(self, action: Any) -> Any:
         return None
 
-    def _store(self, rewards: Any, terminated: Any, truncated: Any, next_observation: Any) -> None:
+    def _store(self, rewards: Any, done: Any, truncated: Any, next_observation: Any) -> None:
         model, buffer, policy = self.model, self.model.rollout_buffer, self.model.policy
         actions, values, log_probs = self._choice
         if isinstance(self.action_space, spaces.Discrete):
             actions = actions.reshape(-1, 1)
-        for row in np.flatnonzero(truncated):
+        for row in truncated.nonzero()[0]:
             # A time limit is no end: what would have come is worth what the critic says.
             last, _ = policy.obs_to_tensor(_pick(next_observation, row))
             with torch.no_grad():
                 rewards[row] += model.gamma * policy.predict_values(last)[0]
         starts = model._last_episode_starts
         buffer.add(self._observation, actions, rewards, starts, values, log_probs)
-        model._last_episode_starts = done = terminated | truncated
+        model._last_episode_starts = done
         if buffer.full:
             with torch.no_grad():
                 values = policy.predict_values(obs_as_tensor(next_observation, model.device))
@@ -420,9 +425,9 @@ class OffPolicyAgent(StableBaselines3Agent):
             else action
         )
 
-    def _store(self, rewards: Any, terminated: Any, truncated: Any, next_observation: Any) -> None:
-        model, done = self.model, terminated | truncated
-        infos = [{"TimeLimit.truncated": bool(cut)} for cut in truncated]
+    def _store(self, rewards: Any, done: Any, truncated: Any, next_observation: Any) -> None:
+        model = self.model
+        infos = [{"TimeLimit.truncated": cut} for cut in truncated.tolist()]
         model.replay_buffer.add(
             self._observation, next_observation, self._choice, rewards, done, infos
         )
@@ -430,7 +435,7 @@ class OffPolicyAgent(StableBaselines3Agent):
             model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
         model._on_step()
         self._steps += 1
-        for row in np.flatnonzero(done):
+        for row in done.nonzero()[0]:
             self._episodes += 1
             model._episode_num += 1
             if model.action_noise is not None:
