@@ -1,7 +1,7 @@
 """`loop=vector` against the same vector environment stepped bare, both with random actions.
 
-Transitions are compared; a reset that takes the place of a step is none. The loop runs with the
-random agent; with one whose `memorize` and `update` are called; with what watches by default.
+Transitions are compared; a reset that takes the place of a step is none. The loop runs with nothing
+that watches, and with all that does by default.
 """
 
 import contextlib
@@ -82,12 +82,6 @@ ENVIRONMENTS = (
 )
 
 
-class Forgetful(RandomAgent):
-    """A random agent whose `memorize` and `update` are called, and do nothing."""
-
-    learns = True
-
-
 def bare(space: Any, step: Callable[..., Any], steps: int) -> Callable[[], int]:
     """Return what steps the rival, its actions sampled from `space`, and counts transitions."""
 
@@ -101,13 +95,13 @@ def bare(space: Any, step: Callable[..., Any], steps: int) -> Callable[[], int]:
 class Training:
     """Training by VectorLoop; a call goes on for `steps` steps of all environments."""
 
-    def __init__(self, env: Any, kind: type[RandomAgent], watched: bool, steps: int) -> None:
+    def __init__(self, env: Any, watched: bool, steps: int) -> None:
         self.observers = default_observers() if watched else {}
         config = {"env": {}, "agent": {}, "loop": VectorLoop.get_default_parameters(), "seed": 0}
         self.folder = tempfile.TemporaryDirectory()
         for observer in self.observers.values():
             observer.open(OmegaConf.create(config), Path(self.folder.name))
-        agent = kind(observation_space=env.observation_space, action_space=env.action_space)
+        agent = RandomAgent(observation_space=env.observation_space, action_space=env.action_space)
         self.loop = VectorLoop(agent, env, num_envs=ENVS, max_episodes=None)
         self.loop.observers, self.loop.directory = self.observers, Path(self.folder.name)
         self.loop.notify("begin", self.loop)
@@ -127,11 +121,9 @@ class Training:
         self.folder.cleanup()
 
 
-def both(
-    env: Any, kind: type[RandomAgent], watched: bool, steps: int, rival: Callable[..., Any]
-) -> Sequence[Cost]:
+def both(env: Any, watched: bool, steps: int, rival: Callable[..., Any]) -> Sequence[Cost]:
     """Return what a transition costs us, and what it costs bare."""
-    with contextlib.closing(Training(env, kind, watched, steps)) as ours:
+    with contextlib.closing(Training(env, watched, steps)) as ours:
         return side_by_side(BLOCKS, ours, bare(env.action_space, rival, steps))
 
 
@@ -143,7 +135,7 @@ def default_observers() -> dict[str, Any]:
 
 
 def rows() -> Iterator[Row]:
-    """Yield rows for each environment: the random agent, one that is told, all that watches."""
+    """Yield rows for each environment: the loop alone, and with all that watches."""
     for name, make_step, factory, share, steps in ENVIRONMENTS:
         what, rival = f"`loop=vector`, {name} {CARTPOLE}, {ENVS} of them", "stepped bare"
         goal = f"at least {share} of its transitions/s" if share else ""
@@ -153,12 +145,8 @@ def rows() -> Iterator[Row]:
             yield skipped(what, rival, goal, str(error))
             continue
         step = make_step()
-        for more, kind, watched, wanted in (
-            ("", RandomAgent, False, share),
-            (", `memorize` called", Forgetful, False, None),
-            (", everything on", RandomAgent, True, None),
-        ):
-            turn = functools.partial(both, env, kind, watched, steps, step)
+        for more, watched, wanted in (("", False, share), (", everything on", True, None)):
+            turn = functools.partial(both, env, watched, steps, step)
             pairs = turns_of(turn, TURNS)
             ratios = pairs.times_as_fast()
             yield Row(
