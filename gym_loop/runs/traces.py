@@ -82,7 +82,8 @@ def gather(rows: list[Row], actions: list[Any], rewards: list[float]) -> dict[st
         arrays[name] = arrays[name].astype(np.bool_)
     # Often all are the same, which is told ten times faster; but 0.0 equals -0.0.
     if rewards[0] and rewards.count(rewards[0]) == len(rewards):
-        arrays["reward"] = np.full(len(rewards), rewards[0], np.float64)
+        one = _single(np.array(rewards[:1], np.float64))
+        arrays["reward"] = np.full(len(rewards), one[0], one.dtype)
     else:
         arrays["reward"] = np.fromiter(rewards, np.float64, len(rewards))
     return _narrow(arrays | _columns(actions, "action"))
@@ -120,14 +121,18 @@ def pack(arrays: dict[str, Array]) -> bytes:
     """Return the content of a file, in the smallest types that lose nothing."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compresslevel=COMPRESSION) as archive:
-        for name, array in _narrow(arrays).items():
+        for name, given in _narrow(arrays).items():
+            array = np.ascontiguousarray(given)
             archive.compression = zipfile.ZIP_STORED
             if name not in PER_EPISODE:
                 sample = array[: 1 + SAMPLE * len(array) // array.nbytes].tobytes()
                 if len(zlib.compress(sample, COMPRESSION)) < WORTH * len(sample):
                     archive.compression = zipfile.ZIP_DEFLATED
             with archive.open(f"{name}.npy", "w") as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+                # As `write_array` does, but without a copy.
+                header = np.lib.format.header_data_from_array_1_0(array)
+                np.lib.format.write_array_header_1_0(member, header)
+                member.write(array.data)
     return file.getvalue()
 
 
@@ -301,10 +306,7 @@ def _narrow(arrays: dict[str, Array]) -> dict[str, Array]:
     for name in COUNTS:
         narrow[name] = _smallest(arrays[name])
     if arrays["reward"].dtype == np.float64:
-        with np.errstate(over="ignore"):
-            single = arrays["reward"].astype(np.float32)
-        if (single == arrays["reward"]).all():
-            narrow["reward"] = single
+        narrow["reward"] = _single(arrays["reward"])
     for name, array in arrays.items():
         if not _is_action(name):
             continue
@@ -320,11 +322,19 @@ def _narrow(arrays: dict[str, Array]) -> dict[str, Array]:
     return narrow
 
 
+def _single(array: Array) -> Array:
+    """Return real numbers in single precision, where that loses nothing."""
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32)
+    return single if (single == array).all() else array
+
+
 def _smallest(array: Array) -> Array:
     """Return integers in the smallest type that holds them all."""
     low, high = int(array.min()), int(array.max())
     kinds = ("u1", "i1", "u2", "i2", "u4", "i4", "i8")
-    return array.astype(next(k for k in kinds if (i := np.iinfo(k)).min <= low and high <= i.max))
+    fits = next(k for k in kinds if (i := np.iinfo(k)).min <= low and high <= i.max)
+    return array.astype(fits, copy=False)
 
 
 def _types(array: Array) -> Array:
