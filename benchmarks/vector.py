@@ -27,7 +27,7 @@ from gym_loop.loops.streams import samples
 from gym_loop.loops.vector_loop import VectorLoop
 
 CARTPOLE = "CartPole-v1"
-ENVS, TURNS, BLOCKS = 64, 3, 15
+ENVS, TURNS, BLOCKS = 64, 2, 15
 
 
 def bare_envpool() -> Callable[..., Any]:

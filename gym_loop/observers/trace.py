@@ -61,9 +61,8 @@ class Trace(Observer):
             return
         while episode:
             length = len(episode.rewards)
-            file.rows.append(
-                (episode.index, episode.seed, length, episode.terminated, episode.truncated)
-            )
+            row = episode.index, episode.seed, length, episode.terminated, episode.truncated
+            file.rows += row
             file.actions += episode.actions
             file.rewards += episode.rewards
             file.next += 1
@@ -123,7 +122,7 @@ class _File:
     def __init__(self, directory: Path, kind: str, full: int) -> None:
         self.directory, self.kind, self.full = directory, kind, full
         self.arrays: dict[str, traces.Array] | None = None  # of the episodes written before
-        self.rows: list[traces.Row] = []  # of the others
+        self.rows: list[int] = []  # of the others; see `traces.gather`
         self.actions: list[Any] = []
         self.rewards: list[float] = []
         self.room = full  # for so many of their steps

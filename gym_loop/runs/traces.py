@@ -17,7 +17,6 @@ computes; it is left out where it says nothing more than the array.
 
 import bisect
 import io
-import itertools
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,9 +30,6 @@ import numpy.typing as npt
 from gym_loop.mistake import Failure, Mistake
 
 Array = npt.NDArray[Any]
-
-# An episode's number, seed, length, and whether it was terminated and truncated.
-Row = tuple[int, int, int, bool, bool]
 
 FOLDER = "traces"
 KINDS = {"train": "training", "eval": "evaluation"}
@@ -70,14 +66,19 @@ class Trace:
         return self.actions[name][step]
 
 
-def gather(rows: list[Row], actions: list[Any], rewards: list[float]) -> dict[str, Array]:
-    """Return the arrays of a file: a row for each episode, then the steps of all of them.
+def gather(rows: list[int], actions: list[Any], rewards: list[float]) -> dict[str, Array]:
+    """Return the arrays of a file.
+
+    Args:
+        rows: the numbers of `PER_EPISODE`, one episode's after the other's.
+        actions: of all their steps.
+        rewards: likewise.
 
     Raises:
         ValueError: actions that no plain array can hold, or with parts that come and go.
     """
-    flat = np.fromiter(itertools.chain.from_iterable(rows), np.int64)
-    arrays: dict[str, Array] = dict(zip(PER_EPISODE, flat.reshape(len(rows), -1).T, strict=True))
+    table = np.fromiter(rows, np.int64, len(rows)).reshape(-1, len(PER_EPISODE))
+    arrays: dict[str, Array] = dict(zip(PER_EPISODE, table.T, strict=True))
     for name in ("terminated", "truncated"):
         arrays[name] = arrays[name].astype(np.bool_)
     # Often all are the same, which is told ten times faster; but 0.0 equals -0.0.

@@ -9,8 +9,12 @@ from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import traces
 
 
+def rows_of(numbered):
+    return [value for n, e in numbered for value in (n, 7 * n, len(e), True, False)]
+
+
 def gather(episodes, first=0):
-    rows = [(first + n, 7 * n, len(e), True, False) for n, e in enumerate(episodes)]
+    rows = rows_of(enumerate(episodes, first))
     actions = [action for episode in episodes for action in episode]
     return traces.gather(rows, actions, [0.1 * n for n in range(len(actions))])
 
@@ -59,7 +63,7 @@ def test_episodes_written_in_two_parts_are_the_file_that_they_are_in_one(episode
     first = traces.head(whole, place)
     if place:
         steps = sum(map(len, episodes[:place]))
-        rows = [(n, 7 * n, len(e), True, False) for n, e in enumerate(episodes)][place:]
+        rows = rows_of([*enumerate(episodes)][place:])
         actions = [action for episode in episodes for action in episode][steps:]
         rewards = [0.1 * n for n in range(steps + len(actions))][steps:]
         second = traces.gather(rows, actions, rewards)
@@ -77,7 +81,7 @@ def test_episodes_written_in_two_parts_are_the_file_that_they_are_in_one(episode
 )
 def test_rewards_are_kept_to_the_last_bit(rewards):
     count = len(rewards)
-    arrays = traces.gather([(0, 0, count, False, True)], [0] * count, rewards)
+    arrays = traces.gather([0, 0, count, False, True], [0] * count, rewards)
     (trace,) = traces.episodes(arrays, [0])
     assert trace.rewards.tobytes() == np.array(rewards, np.float64).tobytes()
     assert (trace.terminated, trace.truncated) == (False, True)
