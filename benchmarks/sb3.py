@@ -40,7 +40,7 @@ def ours(kind: Any, id: str, count: int, steps: int, parameters: dict[str, Any])
     if count > 1:
         loop, limits = VectorLoop, limits | {"num_envs": count}
         parameters = parameters | {"n_envs": count}
-    factory = functools.partial(make_gymnasium, id, **limit(id))
+    factory = functools.partial(make_gymnasium, id, kwargs=limit(id))
     env = loop.make_env(factory, {**loop.get_default_parameters(), **limits}, "train")
     seed_all(0)
     spaces = env.observation_space, env.action_space
