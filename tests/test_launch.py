@@ -136,20 +136,23 @@ def test_the_users_conf_is_composed_with_ours(launch, tmp_path):
     assert json.loads((directory / "run.json").read_text())["config"]["agent"]["lr"] == 0.25
 
 
-def test_a_users_preset_overrides_with_an_option_in_a_folder(launch, tmp_path):
+def test_a_users_config_and_preset_choose_an_option_in_a_folder(launch, tmp_path):
     for name, content in {
         "agent/mine/fast.yaml": "_target_: gym_loop.agents.RandomAgent\n",
         "experiment/quick.yaml": "# @package _global_\n"
         "defaults:\n  - override /agent: mine/fast\n  - override /env: cartpole\n"
         "loop: {max_episodes: 2, eval_episodes: 1}\n",
+        "whole.yaml": "defaults: [{agent: mine/fast}, {env: cartpole}, {loop: default},"
+        " {observers: default}, _self_]\nseed: 0\nloop: {max_episodes: 2, eval_episodes: 1}\n",
     }.items():
         (tmp_path / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "conf" / name).write_text(content)
     preset = launch("+experiment=quick")
     run = json.loads((preset / "run.json").read_text())
     assert (len(rows(preset)), run["config"]["env"]["id"]) == (2, "CartPole-v1")
-    other = launch("+experiment=quick", "agent=random", directory="other")
-    assert rows(other) == rows(preset)
+    for i, words in enumerate([("+experiment=quick",), ("--config-name", "whole")]):
+        for j, other in enumerate([(), ("agent=random",)]):
+            assert rows(launch(*words, *other, directory=f"{i}{j}")) == rows(preset)
 
 
 def test_fifty_launches_in_one_second_make_fifty_directories(tmp_path, monkeypatch):

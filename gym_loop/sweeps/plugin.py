@@ -49,15 +49,15 @@ def register(*plugins: Any) -> None:
 
 
 def whole_options(create: Any) -> Any:
-    """Return what reads a defaults list so that an override's option may lie in a folder.
+    """Return what reads a defaults list so that an option may lie in a folder.
 
-    Hydra 1.4 takes `override /agent: sb3/ppo` for one of a group agent/sb3, and finds none.
+    Hydra 1.4 takes `agent: sb3/ppo` to be of a group agent/sb3, where nothing else chooses.
     """
 
     def read(repository: ConfigRepository, *args: Any, **kwargs: Any) -> Any:
         defaults = create(repository, *args, **kwargs)
         for default in defaults:
-            if getattr(default, "normalized_shorthand", False) and default.override:
+            if getattr(default, "normalized_shorthand", False):
                 option = f"{default.group}/{default.value}"
                 default.value = option.removeprefix(f"{default.original_group}/")
                 default.group, default.normalized_shorthand = default.original_group, False
