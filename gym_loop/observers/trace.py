@@ -13,6 +13,7 @@ from gym_loop.runs import files, traces
 FULL = 150_000  # steps in a file: hundreds or thousands of episodes, few megabytes in memory
 ARRAY = 4  # steps: what one counts whose action is an array, which takes more memory
 BIG = 16  # numbers: an array of that many counts as another step
+ALIKE = (1, -1)  # rewards that may be all there is; what equals one is the same in every type
 SECONDS = 30.0  # of the run's clock after which an episode can be watched at the latest
 
 log = logging.getLogger(__name__)
@@ -60,13 +61,16 @@ class Trace(Observer):
             file.waiting[episode.index] = episode
             return
         while episode:
-            length = len(episode.rewards)
+            rewards = episode.rewards
+            length = len(rewards)
             row = episode.index, episode.seed, length, episode.terminated, episode.truncated
             file.rows += row
             file.actions += episode.actions
-            file.rewards += episode.rewards
+            if file.rewards or rewards.count(file.reward) != length:
+                file.take(rewards)
+            file.steps += length
             file.next += 1
-            if len(file.rewards) >= file.room or episode.seconds > file.due:
+            if file.steps >= file.room or episode.seconds > file.due:
                 file.due = episode.seconds + SECONDS
                 self._write(file)
             episode = file.waiting and file.waiting.pop(file.next, None)
@@ -124,7 +128,9 @@ class _File:
         self.arrays: dict[str, traces.Array] | None = None  # of the episodes written before
         self.rows: list[int] = []  # of the others; see `traces.gather`
         self.actions: list[Any] = []
-        self.rewards: list[float] = []
+        self.rewards: list[float] = []  # empty as long as every one has been `reward`
+        self.reward = math.nan
+        self.steps = 0
         self.room = full  # for so many of their steps
         self.due = 0.0  # on the run's clock
         self.warned = self.unwritten = False
@@ -153,6 +159,16 @@ class _File:
         self.room -= int(lengths.sum())
         self._start_another_when_full()
 
+    def take(self, rewards: list[float]) -> None:
+        """Take an episode's rewards, which are not all the `reward` of those before."""
+        first = rewards[0]
+        if not self.steps and first in ALIKE and rewards.count(first) == len(rewards):
+            self.reward = first
+            return
+        if not self.rewards:
+            self.rewards = [self.reward] * self.steps
+        self.rewards += rewards
+
     def write(self) -> None:
         """Replace the file by one with all episodes so far, if there are new ones.
 
@@ -161,12 +177,13 @@ class _File:
             OSError: the file cannot be written; it is as it was.
         """
         if self.rows:
-            arrays = traces.gather(self.rows, self.actions, self.rewards)
+            rewards = self.rewards or traces.alike(self.reward, self.steps)
+            arrays = traces.gather(self.rows, self.actions, rewards)
             if self.arrays is not None:
                 arrays = traces.join(self.arrays, arrays)
-            self.room -= len(self.rewards)
+            self.room -= self.steps
             self.arrays, self.rows, self.actions, self.rewards = arrays, [], [], []
-            self.unwritten = True
+            self.steps, self.unwritten = 0, True
         if not self.unwritten or self.arrays is None:
             return
         try:

@@ -19,7 +19,7 @@ import bisect
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,9 @@ class Trace:
         return self.actions[name][step]
 
 
-def gather(rows: list[int], actions: list[Any], rewards: list[float]) -> dict[str, Array]:
+def gather(
+    rows: list[int], actions: list[Any], rewards: Sequence[float] | Array
+) -> dict[str, Array]:
     """Return the arrays of a file.
 
     Args:
@@ -81,13 +83,14 @@ def gather(rows: list[int], actions: list[Any], rewards: list[float]) -> dict[st
     arrays: dict[str, Array] = dict(zip(PER_EPISODE, table.T, strict=True))
     for name in ("terminated", "truncated"):
         arrays[name] = arrays[name].astype(np.bool_)
-    # Often all are the same, which is told ten times faster; but 0.0 equals -0.0.
-    if rewards[0] and rewards.count(rewards[0]) == len(rewards):
-        one = _single(np.array(rewards[:1], np.float64))
-        arrays["reward"] = np.full(len(rewards), one[0], one.dtype)
-    else:
-        arrays["reward"] = np.fromiter(rewards, np.float64, len(rewards))
-    return _narrow(arrays | _columns(actions, "action"))
+    if not isinstance(rewards, np.ndarray):
+        rewards = np.fromiter(rewards, np.float64, len(rewards))
+    return _narrow(arrays | {"reward": rewards} | _columns(actions, "action"))
+
+
+def alike(reward: float, steps: int) -> Array:
+    """Return the rewards of steps that all gave the same one."""
+    return np.repeat(_single(np.array([reward], np.float64)), steps)
 
 
 def join(first: dict[str, Array], second: dict[str, Array]) -> dict[str, Array]:

@@ -201,6 +201,23 @@ def test_a_checkpoint_leaves_the_attributes_of_agent_and_environment_as_they_wer
         assert all(attributes[name] is value for name, value in items)
 
 
+def test_names_of_attributes_are_interned_again_after_a_resume(tmp_path):
+    """One that is not is compared letter by letter, each time."""
+    from gym_loop.agents import RandomAgent
+    from gym_loop.envs import make_gym
+    from gym_loop.loops import DefaultLoop
+    from gym_loop.observers.checkpoints import quicken
+
+    env = make_gym("CartPole-v1")
+    loop = DefaultLoop(RandomAgent(env.observation_space, env.action_space), env)
+    loop.agent.save(tmp_path)
+    names = list(vars(loop.agent))
+    loop.agent.load(tmp_path)
+    quicken(loop)
+    assert list(vars(loop.agent)) == names
+    assert all(sys.intern(name) is name for name in vars(loop.agent))
+
+
 def test_checkpoints_kept_are_the_newest_the_best_and_the_final_one(launch):
     words = ("env=cartpole", "loop.time_per_checkpoint=0", "loop.episodes_per_eval=2")
     directory = launch(*words, "loop.max_episodes=30", "loop.keep_checkpoints=3")

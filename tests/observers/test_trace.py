@@ -65,6 +65,37 @@ def test_a_step_of_cartpole_takes_less_than_ten_bytes(launch):
     assert sum(map(len, files_of(run).values())) < 3 * steps
 
 
+@pytest.mark.parametrize(
+    "rewards",
+    [
+        [[1.0, 1.0], [1.0], [1.0, 1.0]],
+        [[-1.0], [-1.0], [-1.0, -2.0]],
+        [[1.0], [0.5, 0.5], [1.0, 1.0]],
+        [[1], [np.float32(1.0)], [True]],
+        [[0.1, np.float32(0.1)], [0.1], [np.float32(0.1)]],
+        [[0.0], [-0.0], [0.0, -0.0]],
+        [[np.nan, np.nan], [np.nan]],
+    ],
+)
+@pytest.mark.parametrize("full", [1, 3, 100])
+def test_rewards_alike_for_a_while_are_kept_to_the_last_bit(tmp_path, monkeypatch, rewards, full):
+    class Given(Counter):
+        def reset(self, *, seed=None, options=None):
+            self.length = lengths.pop(0)
+            return super().reset(seed=seed)
+
+        def reward(self, action):
+            return given.pop(0)
+
+    lengths = [len(episode) for episode in rewards]
+    given = [reward for episode in rewards for reward in episode]
+    expected = np.array(given, np.float64)
+    monkeypatch.setattr(observer, "FULL", full)
+    play(tmp_path, Given(), max_episodes=len(rewards))
+    kept = np.concatenate([trace.rewards for trace in read_all(tmp_path)])
+    assert kept.tobytes() == expected.tobytes()
+
+
 def test_no_trace_is_kept_when_none_is_wanted(launch):
     assert not (launch("loop.trace=false", "loop.max_episodes=2") / "traces").exists()
 
