@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Cost, Row, show, side_by_side, spread, take_turns, timed, turns_of
-from benchmarks.loop import Run, silent
+from benchmarks.loop import silent, with_and_without
 from gym_loop import launch as launcher
 from gym_loop.agents import RandomAgent
 
 SIZES = {"1 kB": 1 << 10, "10 MB": 10 << 20}
-TURNS, WRITES, STEPS, BLOCKS = 3, 10, 10_000, 40
+TURNS, WRITES, STEPS, BLOCKS = 6, 10, 5_000, 80
 
 
 class Heavy(RandomAgent):
@@ -51,7 +51,7 @@ def rows() -> Iterator[Row]:
             *("less than 5 ms more", spread(extra, ".1f", " ms"), statistics.median(extra) < 5),
             *(spread(by_cpu, ".1f", " ms"), found[0].both("ms", 1e3)),
         )
-    pairs = turns_of(with_and_without, TURNS)
+    pairs = turns_of(play, TURNS)
     extra = [100 * (ratio - 1) for ratio in pairs.times_the_cost()]
     by_cpu = [100 * (ratio - 1) for ratio in pairs.times_the_cost("cpu")]
     yield Row(
@@ -61,14 +61,11 @@ def rows() -> Iterator[Row]:
     )
 
 
-def with_and_without() -> list[Cost]:
+def play() -> list[Cost]:
     """Return what a step costs with checkpoints and traces, and without them."""
     without = ("loop.trace=false", "observers.checkpoints=null")
-    sides = [Run(STEPS, BLOCKS, "env=cartpole", *words) for words in ((), without)]
-    costs = side_by_side(BLOCKS, *sides)
-    for side in sides:
-        side.close()
-    return costs
+    with with_and_without(STEPS, BLOCKS, ("env=cartpole",), without) as sides:
+        return side_by_side(BLOCKS, *sides)
 
 
 def measure(cfg: Any, folder: Path) -> Any:

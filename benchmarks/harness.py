@@ -2,6 +2,7 @@
 
 import gc
 import importlib.metadata
+import multiprocessing
 import os
 import platform
 import statistics
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("gym", "gymnasium", "numpy", "hydra-core", "stable-baselines3", "torch")
@@ -94,7 +96,49 @@ def take_turns(ours: Callable[[], Cost], rival: Callable[[], Cost], turns: int) 
     return pairs
 
 
-def side_by_side(blocks: int, *sides: Callable[[], float]) -> list[Cost]:
+class Apart:
+    """A side in a process of its own, as it is for whoever runs it.
+
+    In one process the sides would be in each other's way: CPython adapts its code to the objects
+    that it sees, and those of a run that has been pickled are laid out in another way.
+    """
+
+    def __init__(self, make: Callable[[], Callable[[], float]]) -> None:
+        """Start the process, in which `make` makes the side."""
+        context = multiprocessing.get_context("fork")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(make, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.pipe.recv()
+
+    def block(self) -> tuple[float, float, float]:
+        """Do a block; return units, seconds on the wall and of the processor."""
+        self.pipe.send(True)
+        units, wall, cpu = self.pipe.recv()
+        return units, wall, cpu
+
+    def close(self) -> None:
+        """End the process."""
+        self.pipe.send(False)
+        self.process.join()
+
+
+def _serve(make: Callable[[], Callable[[], float]], pipe: Any) -> None:
+    side = make()
+    pipe.send(None)
+    while pipe.recv():
+        pipe.send(_block(side))
+    getattr(side, "close", lambda: None)()
+
+
+def _block(side: Callable[[], float]) -> tuple[float, float, float]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    units = side()
+    return units, time.perf_counter() - wall, time.process_time() - cpu
+
+
+def side_by_side(blocks: int, *sides: Callable[[], float] | Apart) -> list[Cost]:
     """Return what a unit of each side's work costs, the sides taking turns `blocks` times.
 
     A call of a side does a block of its work, best of a twentieth of a second, and returns how many
@@ -103,11 +147,20 @@ def side_by_side(blocks: int, *sides: Callable[[], float]) -> list[Cost]:
     totals, units = [Cost(0.0, 0.0) for _ in sides], [0.0 for _ in sides]
     for _ in range(blocks):
         for i, side in enumerate(sides):
-            wall, cpu = time.perf_counter(), time.process_time()
-            units[i] += side()
-            totals[i].wall += time.perf_counter() - wall
-            totals[i].cpu += time.process_time() - cpu
+            done, wall, cpu = side.block() if isinstance(side, Apart) else _block(side)
+            units[i] += done
+            totals[i].wall += wall
+            totals[i].cpu += cpu
     return [Cost(t.wall / n, t.cpu / n) for t, n in zip(totals, units, strict=True)]
+
+
+def apart(blocks: int, *makers: Callable[[], Callable[[], float]]) -> list[Cost]:
+    """Return the same of sides that are made and played each in a process of its own."""
+    sides = [Apart(make) for make in makers]
+    costs = side_by_side(blocks, *sides)
+    for side in sides:
+        side.close()
+    return costs
 
 
 def turns_of(both: Callable[[], Sequence[Cost]], turns: int) -> Pairs:

@@ -3,10 +3,11 @@
 The bare loop does `sample`, `step` and an unseeded `reset`. Ours seeds every reset, so that any
 episode can be played again, and its random agent draws many samples at once; the second row of each
 environment has neither difference. Of ours `train()` is measured, the last checkpoint included.
-The sides take turns within one run of ours, many times a second.
+The sides, each a process of its own, take turns within one run of ours, many times a second.
 """
 
 import contextlib
+import functools
 import importlib.util
 import os
 import statistics
@@ -16,10 +17,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Cost, Row, show, side_by_side, skipped, spread, turns_of
+from benchmarks.harness import Row, apart, show, skipped, spread, turns_of
 from gym_loop import launch as launcher
 from gym_loop.agents import RandomAgent
 from gym_loop.envs import make_gym, make_gymnasium
+
+Side = Callable[[], int]
 
 MAKERS = {"gym": make_gym, "gymnasium": make_gymnasium}
 # Environment: blocks, steps in each, our least share of the bare loop's speed, SB3's steps in each
@@ -39,7 +42,8 @@ class OneByOne(RandomAgent):
 class Run:
     """A run as a launch makes it, everything on unless `overrides` say otherwise.
 
-    A call plays a block of steps; the one that completes `blocks` of them ends the training.
+    A call plays a block of steps; the one that completes `blocks` of them ends the training, after
+    which nothing is left to be written.
     """
 
     def __init__(self, steps: int, blocks: int, *overrides: str) -> None:
@@ -70,6 +74,8 @@ class Run:
         if not self.left:
             del loop.listeners["end_training"]
         loop.train()
+        if not self.left:
+            self.observers["trace"].close(None)
         self.paused = time.perf_counter()
         return int(loop.steps - before)
 
@@ -89,14 +95,23 @@ class Run:
         self.folder.cleanup()
 
 
-def against(rival: Callable[[], int], blocks: int, steps: int, *words: str) -> Sequence[Cost]:
-    """Return what a step of a run costs, and one of the rival's."""
-    with contextlib.closing(Run(steps, blocks, *words)) as ours:
-        return side_by_side(blocks, ours, rival)
+@contextlib.contextmanager
+def with_and_without(
+    steps: int, blocks: int, words: Sequence[str], without: Sequence[str]
+) -> Iterator[tuple[Run, Run]]:
+    """Give a run of `words`, and one that is `without` something, around one agent and environment.
+
+    Where these lie in memory makes 3 % of the speed, and how they lie, once pickled, another one.
+    """
+    runs = (contextlib.closing(Run(steps, blocks, *words, *more)) for more in ((), without))
+    with next(runs) as ours, next(runs) as rival:
+        rival.loop.agent, rival.loop.env = ours.loop.agent, ours.loop.env
+        yield ours, rival
 
 
-def bare(env: Any, steps: int, seeded: bool = False) -> Callable[[], int]:
+def bare(make: Callable[[str], Any], id: str, steps: int, seeded: bool = False) -> Side:
     """Return what plays episodes until `steps`, without us; `seeded`: with a seed for each."""
+    env = make(id)
 
     def work() -> int:
         sample, step, done = env.action_space.sample, env.step, 0
@@ -112,7 +127,7 @@ def bare(env: Any, steps: int, seeded: bool = False) -> Callable[[], int]:
     return work
 
 
-def collecting(id: str, steps: int) -> Callable[[], int]:
+def collecting(id: str, steps: int) -> Side:
     """Return what has Stable-Baselines3 collect random actions in the environment it makes."""
     from stable_baselines3 import DQN, SAC
 
@@ -142,30 +157,34 @@ def rows() -> Iterator[Row]:
             if importlib.util.find_spec(library) is None:
                 yield skipped(what, "bare loop", goal, f"{library} is not installed")
                 continue
-            env, length, word = make(id), (blocks, steps), f"env={library}:{id}"
-            yield compared(what, "bare loop", goal, bare(env, steps), length, share, word)
+            length, word = (blocks, steps), f"env={library}:{id}"
+            loops = [functools.partial(bare, make, id, steps, seeded) for seeded in (False, True)]
+            yield compared(what, "bare loop", goal, loops[0], length, share, word)
             yield compared(
                 *(f"{what}, samples one by one", "bare loop that seeds each reset", ""),
-                *(bare(env, steps, True), length, None, word, "agent=benchmarks.loop:OneByOne"),
+                *(loops[1], length, None, word, "agent=benchmarks.loop:OneByOne"),
             )
             rival, goal = "SB3 collecting random actions", f"at least {times} times its steps/s"
             if sb3 is None:
                 yield skipped(what, rival, goal, "stable-baselines3 is not installed")
                 continue
-            yield compared(what, rival, goal, collecting(id, few), length, times, word)
+            theirs = functools.partial(collecting, id, few)
+            yield compared(what, rival, goal, theirs, length, times, word)
 
 
 def compared(
     what: str,
     rival: str,
     goal: str,
-    work: Callable[[], int],
+    make: Callable[[], Side],
     length: tuple[int, int],
     least: float | None,
     *words: str,
 ) -> Row:
-    """Return the row of a run with `words` beside a rival's `work`."""
-    pairs = turns_of(lambda: against(work, *length, *words), TURNS)
+    """Return the row of a run with `words` beside the rival that `make` makes."""
+    blocks, steps = length
+    ours = functools.partial(Run, steps, blocks, *words)
+    pairs = turns_of(lambda: apart(blocks, ours, make), TURNS)
     ratios = pairs.times_as_fast()
     met = None if least is None else statistics.median(ratios) >= least
     by_cpu = spread(pairs.times_as_fast("cpu"))

@@ -18,6 +18,8 @@ import click
 from gym_loop.commands import run_click
 from gym_loop.mistake import Failure, Mistake
 
+SECONDS = 0.05  # from one checkpoint of the killed run to the next
+
 
 @click.command("verify-resume")
 @click.option(
@@ -59,6 +61,9 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
     if code := process.wait():
         raise Failure(f"the untouched run ended with exit code {code}; nothing to compare")
     rows = count_rows(untouched)
+    config = json.loads((untouched / manifest.NAME).read_text())["config"]
+    if config["loop"].get("time_per_checkpoint", 0) is None:  # a quick run is to have several
+        overrides = [*overrides, f"loop.time_per_checkpoint={SECONDS}"]
     print(f"untouched: {rows} episodes")
     moments = sorted(rng.randint(0, max(rows - 1, 0)) for _ in range(kills))
     for moment in moments:
@@ -77,7 +82,6 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
             break
     if (manifest.read(killed) or {}).get("state") != "finished" and start(overrides, killed).wait():
         raise Failure(f"the killed run could not be continued: see {killed / 'gym_loop.log'}")
-    config = json.loads((untouched / manifest.NAME).read_text())["config"]
     importlib.import_module("gym_loop.envs")  # keeps gym quiet when a space is unpickled
     launch.locate(config["agent"]["_target_"])  # what its checkpoint needs to be unpickled
     found = list(compare.differences(untouched, killed))

@@ -23,6 +23,7 @@ from gym_loop.runs import files, manifest
 COUNTERS = ("episodes", "steps", "evaluated")
 SHARED_KEYS_ARE_SLOW = (3, 11), (3, 12)  # see `quicken`
 SHARE = 0.02  # of a run's time: above it, a checkpoint that is due waits
+PAUSE = 1.0  # seconds that one takes the share of at least: disks are shared, too
 
 log = logging.getLogger(__name__)
 
@@ -31,15 +32,16 @@ class Checkpoints(Observer):
     """Writes `checkpoints/episode-000010/` and restores the newest sound one.
 
     A checkpoint is due every `episodes_per_checkpoint` episodes or `time_per_checkpoint` seconds.
-    One that is due waits while checkpoints have taken more than 2 % of this launch's time. The
-    first, the last, the one on a stop, and the best by evaluation do not wait.
+    One that is due waits while checkpoints have taken more than 2 % of this launch's time, and,
+    unless `time_per_checkpoint` asks for more, for there to be one a second. The first, the last,
+    the one on a stop, and the best by evaluation do not wait.
     """
 
     def __init__(self) -> None:
         self.best: float | None = None  # mean return of the best evaluation during training
         self.best_name: str | None = None
         self.last_episode, self.last_time = 0, time.monotonic()
-        self.began, self.spent = time.monotonic(), 0.0
+        self.began, self.spent, self.per_time = time.monotonic(), 0.0, math.inf
         self.env_pickles = True
 
     def open(self, cfg: Any, directory: Path) -> None:
@@ -107,7 +109,7 @@ class Checkpoints(Observer):
             files.remove_leftovers(directory)
             raise Failure(files.disk_full(error, directory)) from error
         self.last_episode, self.last_time = loop.episodes, time.monotonic()
-        self.spent += self.last_time - began
+        self.spent += max(self.last_time - began, SHARE * min(PAUSE, self.per_time))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best evaluation so far."""

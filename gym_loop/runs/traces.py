@@ -89,8 +89,8 @@ def gather(
 
 
 def alike(reward: float, steps: int) -> Array:
-    """Return the rewards of steps that all gave the same one."""
-    return np.repeat(_single(np.array([reward], np.float64)), steps)
+    """Return the rewards of steps that all gave the same one, which is 1 or -1."""
+    return np.full(steps, reward, np.float16)
 
 
 def join(first: dict[str, Array], second: dict[str, Array]) -> dict[str, Array]:

@@ -19,6 +19,7 @@ from tests.conftest import AGENTS, rows
 
 LEARNER = (f"agent={AGENTS}:Learner", "env=pendulum", "loop.episodes_per_eval=9")
 PLAIN = (f"agent={AGENTS}:Plain", "env=cartpole")
+OFTEN = ("loop.time_per_checkpoint=0.05",)
 RANDOM = ("agent=random", "env=gymnasium:CartPole-v1")
 
 
@@ -48,7 +49,7 @@ def kill_after(process, directory, episodes):
     ids=["learner", "plain", "random"],
 )
 def test_three_kills_within_a_run_leave_no_trace(launch, start, cli, tmp_path, words, episodes):
-    words = (*words, f"loop.max_episodes={episodes}", "loop.eval_episodes=2")
+    words = (*words, f"loop.max_episodes={episodes}", "loop.eval_episodes=2", *OFTEN)
     untouched = launch(*words, directory="untouched")
     rng = np.random.default_rng(episodes)
     killed = 0
@@ -65,7 +66,7 @@ def test_three_kills_within_a_run_leave_no_trace(launch, start, cli, tmp_path, w
 def test_ten_single_kills_at_random_moments_leave_no_trace(
     launch, start, cli, tmp_path, words, episodes
 ):
-    words = (*words, f"loop.max_episodes={episodes}", "loop.eval_episodes=2")
+    words = (*words, f"loop.max_episodes={episodes}", "loop.eval_episodes=2", *OFTEN)
     untouched = launch(*words, directory="untouched")
     for number, moment in enumerate(np.random.default_rng(1).integers(0, episodes - 1, size=10)):
         directory = tmp_path / f"killed{number}"
@@ -79,6 +80,19 @@ def test_which_checkpoints_were_written_changes_nothing(launch):
     every = launch(*words, "loop.time_per_checkpoint=0", directory="every")
     none = launch(*words, "loop.episodes_per_checkpoint=null", directory="none")
     assert differences(every, none) == []
+
+
+def test_there_is_at_most_one_checkpoint_a_second(launch, monkeypatch):
+    moments, write = [], checkpoints.Checkpoints.write
+
+    def counted(self, loop):
+        moments.append(time.monotonic() - self.began)
+        write(self, loop)
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "write", counted)
+    launch("env=cartpole", "loop.max_episodes=12000", "loop.eval_episodes=0")
+    *due, _ = moments
+    assert all(number <= moment for number, moment in enumerate(due))
 
 
 def test_a_finished_run_goes_on_to_what_more_would_have_given(launch, cli):
