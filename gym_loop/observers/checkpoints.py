@@ -7,12 +7,12 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from google_crc32c import value as crc32c
+import google_crc32c
 from omegaconf import OmegaConf
 
 from gym_loop.loops import streams
@@ -23,6 +23,7 @@ from gym_loop.runs import files, manifest
 COUNTERS = ("episodes", "steps", "evaluated")
 SHARED_KEYS_ARE_SLOW = (3, 11), (3, 12)  # see `quicken`
 SHARE = 0.02  # of a run's time: above it, a checkpoint that is due waits
+CHUNK = 1 << 18  # bytes of a file that are read at once
 PAUSE = 1.0  # seconds that one takes the share of at least: disks are shared, too
 
 log = logging.getLogger(__name__)
@@ -136,9 +137,9 @@ class Checkpoints(Observer):
         (temporary / "loop.pkl").write_bytes(pickle.dumps(rest, protocol=5))
         quicken(loop)
         written = sorted(file for file in temporary.rglob("*") if file.is_file())
-        sums = {str(file.relative_to(temporary)): _checksum(file.read_bytes()) for file in written}
+        sums = {str(file.relative_to(temporary)): _checksum_of(file) for file in written}
         state = json.dumps({"files": sums, **state_dict(loop)}, indent=1)
-        (temporary / "state.json").write_text(f"{_checksum(state.encode())}\n{state}\n")
+        (temporary / "state.json").write_text(f"{_checksum([state.encode()])}\n{state}\n")
         files.sync(temporary, *temporary.rglob("*"))
         temporary.rename(path)
         files.sync(path.parent)
@@ -297,10 +298,10 @@ def load_state(path: Path) -> dict[str, Any] | None:
     """Return the counters in the checkpoint at `path`, or None when a checksum is wrong."""
     try:
         checksum, _, text = (path / "state.json").read_text().partition("\n")
-        if _checksum(text.rstrip("\n").encode()) != checksum:
+        if _checksum([text.rstrip("\n").encode()]) != checksum:
             return None
         state: dict[str, Any] = json.loads(text)
-        right = all(_checksum((path / f).read_bytes()) == s for f, s in state["files"].items())
+        right = all(_checksum_of(path / f) == s for f, s in state["files"].items())
         return state if right else None
     except (OSError, ValueError):
         return None
@@ -320,8 +321,18 @@ def _names(directory: Path) -> list[str]:
     return [path.name for path in sorted(directory.glob("episode-*"), key=episode, reverse=True)]
 
 
-def _checksum(data: bytes) -> str:
-    return f"{crc32c(data):08x}"  # of accidents, not of malice; SHA-256 takes 20 times as long
+def _checksum(parts: Iterable[bytes]) -> str:
+    """Return the checksum of accidents, not of malice: SHA-256 takes 20 times as long."""
+    checksum = 0
+    for part in parts:
+        checksum = google_crc32c.extend(checksum, part)
+    return f"{checksum:08x}"
+
+
+def _checksum_of(path: Path) -> str:
+    """Return a file's checksum; it may be larger than what is left of the memory."""
+    with open(path, "rb", buffering=0) as file:
+        return _checksum(iter(lambda: file.read(CHUNK), b""))
 
 
 def _point(link: Path, name: str) -> None:
