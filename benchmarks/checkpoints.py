@@ -20,7 +20,7 @@ from gym_loop import launch as launcher
 from gym_loop.agents import RandomAgent
 
 SIZES = {"1 kB": 1 << 10, "10 MB": 10 << 20}
-TURNS, WRITES, STEPS, BLOCKS = 5, 10, 5_000, 80
+TURNS, WRITES, STEPS, BLOCKS = 3, 10, 5_000, 160
 
 
 class Heavy(RandomAgent):

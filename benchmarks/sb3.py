@@ -18,7 +18,7 @@ from gym_loop.loops.vector_loop import VectorLoop
 
 Block = Callable[[], int]
 
-GOAL, TURNS, BLOCKS = 1.05, 2, 10
+GOAL, TURNS, BLOCKS = 1.05, 2, 8
 ROWS: tuple[tuple[str, str, int, int, dict[str, Any]], ...] = (
     # algorithm, environment, how many, steps in a block, parameters
     ("PPO", "CartPole-v1", 1, 512, {"n_steps": 256}),
