@@ -1,6 +1,7 @@
 """How tests run the program: as a user's process, or within this one where that is enough."""
 
 import csv
+import logging
 import os
 import signal
 import subprocess
@@ -19,6 +20,16 @@ AGENTS = Path(__file__).parent / "sample_agents.py"
 # A shell starts what runs in its background with SIGINT ignored, and so would be every process
 # that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was():
+    """Take away the handlers of a run in this process: they write to what the test had captured."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture
