@@ -10,9 +10,11 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
+from omegaconf import _utils
 
 from gym_loop import launch
 from gym_loop.sweeps.locate import locate
+from gym_loop.sweeps.quick_yaml import get_yaml_loader
 from gym_loop.sweeps.sources import Options, SearchPath
 
 PACKAGE = "hydra_plugins.gym_loop"
@@ -77,3 +79,4 @@ register(
     later(Launcher, "gym_loop.sweeps.engines:SlurmLauncher"),
 )
 launch.locate = locate
+_utils.get_yaml_loader = get_yaml_loader
