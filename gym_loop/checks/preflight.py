@@ -317,24 +317,17 @@ class Watch(Observer):
     def __init__(self) -> None:
         self.first: Any = None
         self.episodes, self.steps, self.seconds = 0, 0, 0.0
-        self.calls = 0
 
     def start(self, loop: Any) -> None:
         """Start the clock."""
         self.loop, self.began = loop, time.monotonic()
-        loop.step_hooks.append(self.hook)
-
-    def hook(self) -> None:
-        """End the try within an episode that takes too long; called after each step."""
-        self.calls += 1
-        if self.calls % 64 == 0 and time.monotonic() - self.began > TRY + LOOK:
-            raise _EnoughError
 
     def begin_episode(self, loop: Any, episode: Any) -> None:
         """Keep the first episode that has a reset seed of its own."""
         if self.first is None and episode.seed >= 0:
             self.first = episode
         self.playing = episode
+        episode.env = _Hurried(episode.env, self.began + TRY + LOOK)
 
     def end_episode(self, loop: Any, episode: Any) -> None:
         """End the try when it is time."""
@@ -348,6 +341,22 @@ class Watch(Observer):
         playing = getattr(self, "playing", None)
         if playing is not None and not (playing.terminated or playing.truncated):
             self.episodes, self.steps = self.episodes + 1, self.steps + len(playing.rewards)
+
+
+class _Hurried:
+    """An episode's environment, whose steps end the try when it takes too long."""
+
+    def __init__(self, env: Any, latest: float) -> None:
+        self.env, self.latest, self.steps = env, latest, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.env, name)
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        if self.steps % 64 == 0 and time.monotonic() > self.latest:
+            raise _EnoughError
+        return self.env.step(action)
 
 
 class _Remarks(logging.Handler):

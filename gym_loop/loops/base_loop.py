@@ -15,6 +15,7 @@ class Episode:
 
     `steps` is the run's count of training steps, at the episode's start and then at its end.
     `index` counts the evaluation episodes of a run; for training episodes it is the `number`.
+    An observer may wrap `env` when it hears of the episode's beginning, to see every step.
     """
 
     number: int
@@ -50,7 +51,6 @@ class BaseLoop(Parametric):
         result: mean return of the final evaluation.
         stop: why training should end at the next episode boundary, if it should.
         exit_code: of the process, if it was told to stop.
-        step_hooks: called after `reset` and after every `step` of the episode that is played.
     """
 
     train: Callable[[], None]  # plays training episodes until the run's end, or `stop` is set
@@ -64,8 +64,8 @@ class BaseLoop(Parametric):
         super().__init__(**parameters)
         self.agent, self.env, self.observers = agent, env, dict[str, Any]()
         self.make_eval_env: Callable[[], Any] = lambda: env
-        self.step_hooks, self.began = list[Callable[[], None]](), time.perf_counter()
         self.listeners: dict[str, list[Callable[..., None]]] = {}  # by event
+        self.began = time.perf_counter()
 
     @classmethod
     def make_env(cls, factory: Callable[..., Any], parameters: dict[str, Any], mode: str) -> Any:

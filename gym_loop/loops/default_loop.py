@@ -91,18 +91,16 @@ class DefaultLoop(BaseLoop):
         seed = episode_seed(self.seed, number, "train" if learn else "eval")
         episode = Episode(number, seed, env, learn, self.steps, number if learn else self.evaluated)
         self.notify("begin_episode", self, episode)
-        act, memorize, update, step = agent.act, agent.memorize, agent.update, env.step
+        act, memorize, update, step = agent.act, agent.memorize, agent.update, episode.env.step
         if learn and number < self.parameters["random_episodes"]:
             env.action_space.seed(episode.seed)
             act = lambda state, episode_num: env.action_space.sample()  # noqa: E731
-        actions, rewards, hooks = episode.actions, episode.rewards, self.step_hooks
+        actions, rewards = episode.actions, episode.rewards
         # A space that is a tuple or a dict has no shape.
         copied = {(): None, None: copy.deepcopy}.get(env.action_space.shape, np.array)
 
         agent.begin_episode(number)
-        ob, _ = env.reset(seed=seed)
-        for hook in hooks:
-            hook()
+        ob, _ = episode.env.reset(seed=seed)
         for _ in range(self.parameters["max_episode_len"]):
             action = act(ob, number)
             actions.append(copied(action) if copied else action)  # an agent may reuse its array
@@ -111,8 +109,6 @@ class DefaultLoop(BaseLoop):
             if learn:
                 memorize(ob, action, reward, terminated, next_ob)
                 update(number)
-            for hook in hooks:
-                hook()
             if terminated or truncated:
                 break
             ob = next_ob

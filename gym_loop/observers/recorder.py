@@ -25,7 +25,6 @@ class Recorder(Observer):
 
     def __init__(self) -> None:
         self.asked = False  # for a recording
-        self.hooks: list[Any] = []
         self.camera: Camera | None = None
         self.writer: VideoWriter | None = None  # of the episode that is being played
         self.closing: deque[VideoWriter] = deque()  # of earlier ones, oldest first
@@ -72,13 +71,11 @@ class Recorder(Observer):
         except (OSError, ValueError) as error:
             self._warn(VideoError(str(error)))
             return
-        self.hooks = loop.step_hooks
-        self.camera = Camera.watch(self.hooks, episode.env, self._receive)
+        self.camera = Camera.watch(episode, self._receive)
 
     def end_episode(self, loop: Any, episode: Any) -> None:
         """Let the encoder finish beside the next episodes."""
-        if self.camera:
-            self._unwatch()
+        self._unwatch()
         if self.writer:
             self.writer.finish()
             self.closing.append(self.writer)
@@ -86,8 +83,7 @@ class Recorder(Observer):
 
     def close(self, error: BaseException | None) -> None:
         """Wait for the encoders; an episode that was not played to its end leaves no video."""
-        if self.camera:
-            self._unwatch()
+        self._unwatch()
         if self.writer:
             self.writer.abort()
             self.writer = None
@@ -97,22 +93,20 @@ class Recorder(Observer):
         from gym_loop.observers.video import VideoError
 
         assert self.writer is not None
-        assert self.camera is not None
         try:
             if isinstance(frame, VideoError):
                 raise frame
             self.writer.write(frame)
         except VideoError as error:
             self._warn(error)
-            self.camera.receivers.remove(self._receive)
+            self._unwatch()
             self.writer.abort()
             self.writer = None
 
     def _unwatch(self) -> None:
-        from gym_loop.observers.video import Camera
-
-        Camera.unwatch(self.hooks, self._receive)
-        self.camera = None
+        if self.camera:
+            self.camera.unwatch(self._receive)
+            self.camera = None
 
     def _settle(self, most: int) -> None:
         """Forget encoders that are done, and wait for the oldest until at most `most` are not."""

@@ -362,13 +362,28 @@ Receiver = Callable[[Frame | VideoError], None]
 
 
 class Camera:
-    """A step hook of a loop: one `env.render()` a step for all who want the episode's frames."""
+    """An episode's environment, one `render()` a step for all who want the frames."""
 
     def __init__(self, env: Any) -> None:
         self.env = env
         self.receivers: list[Receiver] = []
 
-    def __call__(self) -> None:
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.env, name)
+
+    def reset(self, **arguments: Any) -> Any:
+        """Reset the environment, and show it."""
+        result = self.env.reset(**arguments)
+        self.show()
+        return result
+
+    def step(self, action: Any) -> Any:
+        """Step the environment, and show it."""
+        result = self.env.step(action)
+        self.show()
+        return result
+
+    def show(self) -> None:
         """Hand the current frame to every receiver; a receiver may take itself off the list."""
         if not self.receivers:
             return
@@ -381,23 +396,18 @@ class Camera:
             receive(frame)
 
     @classmethod
-    def watch(cls, hooks: list[Any], env: Any, receive: Receiver) -> "Camera":
-        """Have `receive` called with each frame of `env`, by the camera in `hooks` or a new one."""
-        camera = next((h for h in hooks if isinstance(h, cls) and h.env is env), None)
-        if camera is None:
-            camera = cls(env)
-            hooks.append(camera)
+    def watch(cls, episode: Any, receive: Receiver) -> "Camera":
+        """Have `receive` called with each frame of an episode, by its camera or a new one."""
+        if not isinstance(episode.env, cls):
+            episode.env = cls(episode.env)
+        camera: Camera = episode.env
         camera.receivers.append(receive)
         return camera
 
-    @classmethod
-    def unwatch(cls, hooks: list[Any], receive: Receiver) -> None:
-        """Undo `watch`; a camera that nobody watches goes."""
-        for camera in [hook for hook in hooks if isinstance(hook, cls)]:
-            if receive in camera.receivers:
-                camera.receivers.remove(receive)
-            if not camera.receivers:
-                hooks.remove(camera)
+    def unwatch(self, receive: Receiver) -> None:
+        """Undo `watch`."""
+        if receive in self.receivers:
+            self.receivers.remove(receive)
 
 
 NARROW = 120  # pixels: below it, each part of a caption has a line of its own

@@ -10,7 +10,7 @@ from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
 
 if TYPE_CHECKING:
-    from gym_loop.observers.video import Frame, VideoError
+    from gym_loop.observers.video import Camera, Frame, VideoError
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Viewer(Observer):
     def __init__(self) -> None:
         self.asked = False  # for a window
         self.window = Window()
-        self.watching = False
+        self.camera: Camera | None = None
         self.closed = False
 
     def listens(self, event: str) -> bool:
@@ -66,16 +66,13 @@ class Viewer(Observer):
         what = "episode" if episode.training else "evaluation episode"
         self.window.title = f"{env_name(episode.env)}, {what} {episode.index}"
         self.window.fps = frames_per_second(episode.env)
-        self.camera = Camera.watch(loop.step_hooks, episode.env, self._receive)
-        self.watching = True
+        self.camera = Camera.watch(episode, self._receive)
 
     def end_episode(self, loop: Any, episode: Any) -> None:
         """Look away; the window stays."""
-        if self.watching:
-            from gym_loop.observers.video import Camera
-
-            Camera.unwatch(loop.step_hooks, self._receive)
-            self.watching = False
+        if self.camera:
+            self.camera.unwatch(self._receive)
+            self.camera = None
 
     def close(self, error: BaseException | None) -> None:
         """Close the window."""
@@ -93,7 +90,8 @@ class Viewer(Observer):
         except VideoError as error:
             log.warning("%s; training goes on without a window", error)
         self.closed = True
-        self.camera.receivers.remove(self._receive)
+        if self.camera:
+            self.camera.unwatch(self._receive)
         self.window.close()
 
 

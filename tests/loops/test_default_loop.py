@@ -204,12 +204,31 @@ def test_stop_ends_training_at_the_next_episode_boundary():
     assert loop.episodes == 1
 
 
-def test_step_hooks_are_called_after_reset_and_after_every_step():
-    loop, diary = make(max_episodes=1)
-    frames = []
-    loop.step_hooks.append(lambda: frames.append(1))
+def test_an_observer_that_wraps_an_episodes_environment_sees_its_reset_and_every_step():
+    calls = []
+
+    class Watched:
+        def __init__(self, env):
+            self.env = env
+
+        def reset(self, **arguments):
+            calls.append("reset")
+            return self.env.reset(**arguments)
+
+        def step(self, action):
+            calls.append("step")
+            return self.env.step(action)
+
+    class Wrapping(Diary):
+        def begin_episode(self, loop, episode):
+            super().begin_episode(loop, episode)
+            if episode.number == 1:
+                episode.env = Watched(episode.env)
+
+    loop, _ = make(max_episodes=3)
+    loop.observers = {"diary": (diary := Wrapping())}
     loop.train()
-    assert len(frames) == 1 + diary.episodes[0].length
+    assert calls == ["reset"] + ["step"] * diary.episodes[1].length
 
 
 @pytest.mark.parametrize(
