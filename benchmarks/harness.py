@@ -163,16 +163,18 @@ def apart(blocks: int, *makers: Callable[[], Callable[[], float]]) -> list[Cost]
     return costs
 
 
-def turns_of(both: Callable[[], Sequence[Cost]], turns: int) -> Pairs:
-    """Return what two sides cost in each of `turns`, after one that warms up."""
-    pairs = Pairs([], [])
-    for turn in range(turns + 1):
+def every_turn(sides: Callable[[], Sequence[Cost]], turns: int) -> list[Sequence[Cost]]:
+    """Return what the sides cost in each of `turns`, after one that warms up."""
+    measured = []
+    for _ in range(turns + 1):
         gc.collect()
-        ours, rival = both()
-        if turn:
-            pairs.ours.append(ours)
-            pairs.rival.append(rival)
-    return pairs
+        measured.append(sides())
+    return measured[1:]
+
+
+def turns_of(both: Callable[[], Sequence[Cost]], turns: int) -> Pairs:
+    """Return the same of two sides."""
+    return Pairs(*map(list, zip(*every_turn(both, turns), strict=True)))
 
 
 def timed(work: Callable[[], float]) -> Cost:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Row, apart, show, skipped, spread, turns_of
+from benchmarks.harness import Cost, Pairs, Row, apart, every_turn, show, skipped, spread
 from gym_loop import launch as launcher
 from gym_loop.agents import RandomAgent
 from gym_loop.envs import make_gym, make_gymnasium
@@ -149,7 +149,7 @@ def silent() -> Iterator[None]:
 
 
 def rows() -> Iterator[Row]:
-    """Yield a row for each environment, library and rival."""
+    """Yield the rows for each environment and library."""
     sb3 = importlib.util.find_spec("stable_baselines3")
     for id, (blocks, steps, share, few, times) in ENVS.items():
         for library, make in MAKERS.items():
@@ -157,34 +157,42 @@ def rows() -> Iterator[Row]:
             if importlib.util.find_spec(library) is None:
                 yield skipped(what, "bare loop", goal, f"{library} is not installed")
                 continue
-            length, word = (blocks, steps), f"env={library}:{id}"
-            loops = [functools.partial(bare, make, id, steps, seeded) for seeded in (False, True)]
-            yield compared(what, "bare loop", goal, loops[0], length, share, word)
+            ours = functools.partial(Run, steps, blocks, f"env={library}:{id}")
+            plain, seeding = (
+                functools.partial(bare, make, id, steps, seeded) for seeded in (False, True)
+            )
+            sides = [ours, plain, *([functools.partial(collecting, id, few)] if sb3 else [])]
+            loop, limit, *collected = measured(blocks, *sides)
+            yield compared(what, "bare loop", goal, loop, limit, share)
+            one_by_one = functools.partial(ours, "agent=benchmarks.loop:OneByOne")
             yield compared(
                 *(f"{what}, samples one by one", "bare loop that seeds each reset", ""),
-                *(loops[1], length, None, word, "agent=benchmarks.loop:OneByOne"),
+                *measured(blocks, one_by_one, seeding),
             )
             rival, goal = "SB3 collecting random actions", f"at least {times} times its steps/s"
-            if sb3 is None:
+            if not collected:
                 yield skipped(what, rival, goal, "stable-baselines3 is not installed")
                 continue
-            theirs = functools.partial(collecting, id, few)
-            yield compared(what, rival, goal, theirs, length, times, word)
+            yield compared(what, rival, goal, loop, collected[0], times)
+            yield compared(f"bare loop, {library} {id}", rival, "", limit, collected[0])
+
+
+def measured(blocks: int, *sides: Callable[[], Side]) -> list[list[Cost]]:
+    """Return what each side costs, turn by turn."""
+    turns = every_turn(lambda: apart(blocks, *sides), TURNS)
+    return [list(side) for side in zip(*turns, strict=True)]
 
 
 def compared(
     what: str,
     rival: str,
     goal: str,
-    make: Callable[[], Side],
-    length: tuple[int, int],
-    least: float | None,
-    *words: str,
+    ours: list[Cost],
+    theirs: list[Cost],
+    least: float | None = None,
 ) -> Row:
-    """Return the row of a run with `words` beside the rival that `make` makes."""
-    blocks, steps = length
-    ours = functools.partial(Run, steps, blocks, *words)
-    pairs = turns_of(lambda: apart(blocks, ours, make), TURNS)
+    """Return the row of two sides that took turns."""
+    pairs = Pairs(ours, theirs)
     ratios = pairs.times_as_fast()
     met = None if least is None else statistics.median(ratios) >= least
     by_cpu = spread(pairs.times_as_fast("cpu"))
