@@ -83,8 +83,8 @@ class Run:
         """Let the run's clocks not count a pause: checkpoints may take a share of its time."""
         self.loop.began += seconds
         if checkpoints := self.observers.get("checkpoints"):
-            checkpoints.began += seconds
-            checkpoints.last_time += seconds
+            checkpoints.affordable += seconds
+            checkpoints.next_time += seconds
 
     def close(self) -> None:
         """Leave the run."""

@@ -24,7 +24,7 @@ COUNTERS = ("episodes", "steps", "evaluated")
 SHARED_KEYS_ARE_SLOW = (3, 11), (3, 12)  # see `quicken`
 SHARE = 0.02  # of a run's time: above it, a checkpoint that is due waits
 CHUNK = 1 << 18  # bytes of a file that are read at once
-PAUSE = 1.0  # seconds that one takes the share of at least: disks are shared, too
+PAUSE = 2.0  # seconds from one to the next at least: disks are shared, too
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +34,16 @@ class Checkpoints(Observer):
 
     A checkpoint is due every `episodes_per_checkpoint` episodes or `time_per_checkpoint` seconds.
     One that is due waits while checkpoints have taken more than 2 % of this launch's time, and,
-    unless `time_per_checkpoint` asks for more, for there to be one a second. The first, the last,
-    the one on a stop, and the best by evaluation do not wait.
+    unless `time_per_checkpoint` asks for more, for there to be one in two seconds. The first, the
+    last, the one on a stop, and the best by evaluation do not wait.
     """
 
     def __init__(self) -> None:
         self.best: float | None = None  # mean return of the best evaluation during training
         self.best_name: str | None = None
-        self.last_episode, self.last_time = 0, time.monotonic()
-        self.began, self.spent, self.per_time = time.monotonic(), 0.0, math.inf
+        self.best_episode: int | None = None  # after which that was, in this launch
+        self.per_episodes = self.per_time = math.inf
+        self.affordable = time.monotonic()  # when one that is due need not wait
         self.env_pickles = True
 
     def open(self, cfg: Any, directory: Path) -> None:
@@ -63,23 +64,20 @@ class Checkpoints(Observer):
             restore(loop, path, self.made_from)
             log.info("continuing from episode %d (%s)", loop.episodes, path)
             break
-        self.last_episode = loop.episodes
+        self._schedule(loop)
 
     def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
         """Keep the best: write a checkpoint when an evaluation during training is better."""
         mean = sum(episode.ret for episode in episodes) / max(len(episodes), 1)
         if episodes and (self.best is None or mean > self.best):
-            self.best, self.best_name = mean, _name(loop)
+            self.best, self.best_name, self.best_episode = mean, _name(loop), loop.episodes
 
     def end_cycle(self, loop: Any) -> None:
         """Write a checkpoint where one is due."""
         now = time.monotonic()
-        due = (
-            loop.episodes - self.last_episode >= self.per_episodes
-            or now - self.last_time >= self.per_time
-        )
-        affordable = self.spent <= SHARE * (now - self.began)
-        if (due and affordable) or (self.best_name and self.best_name == _name(loop)):
+        if loop.episodes == self.best_episode or (
+            now >= self.affordable and (loop.episodes >= self.next_episode or now >= self.next_time)
+        ):
             self.write(loop)
 
     def end_training(self, loop: Any) -> None:
@@ -103,14 +101,20 @@ class Checkpoints(Observer):
             _point(directory / "latest", path.name)
             if self.best_name and (directory / self.best_name).exists():
                 _point(directory / "best", self.best_name)
-            keep = {path.name, self.best_name, *_names(directory)[: self._keep(loop)]}
-            for name in set(_names(directory)) - keep:
+            names = _names(directory)
+            keep = {path.name, self.best_name, *names[: self._keep(loop)]}
+            for name in set(names) - keep:
                 files.remove(directory / name)
         except OSError as error:
             files.remove_leftovers(directory)
             raise Failure(files.disk_full(error, directory)) from error
-        self.last_episode, self.last_time = loop.episodes, time.monotonic()
-        self.spent += max(self.last_time - began, SHARE * min(PAUSE, self.per_time))
+        took = time.monotonic() - began
+        self.affordable += max(took / SHARE, min(PAUSE, self.per_time))
+        self._schedule(loop)
+
+    def _schedule(self, loop: Any) -> None:
+        self.next_episode = loop.episodes + self.per_episodes
+        self.next_time = time.monotonic() + self.per_time
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best evaluation so far."""
@@ -136,11 +140,11 @@ class Checkpoints(Observer):
         }
         (temporary / "loop.pkl").write_bytes(pickle.dumps(rest, protocol=5))
         quicken(loop)
-        written = sorted(file for file in temporary.rglob("*") if file.is_file())
-        sums = {str(file.relative_to(temporary)): _checksum_of(file) for file in written}
+        written = sorted(temporary.rglob("*"))
+        sums = {str(p.relative_to(temporary)): _checksum_of(p) for p in written if p.is_file()}
         state = json.dumps({"files": sums, **state_dict(loop)}, indent=1)
         (temporary / "state.json").write_text(f"{_checksum([state.encode()])}\n{state}\n")
-        files.sync(temporary, *temporary.rglob("*"))
+        files.sync(*written, temporary / "state.json", temporary)
         temporary.rename(path)
         files.sync(path.parent)
 

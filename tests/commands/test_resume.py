@@ -82,17 +82,17 @@ def test_which_checkpoints_were_written_changes_nothing(launch):
     assert differences(every, none) == []
 
 
-def test_there_is_at_most_one_checkpoint_a_second(launch, monkeypatch):
-    moments, write = [], checkpoints.Checkpoints.write
+def test_there_is_at_most_one_checkpoint_in_two_seconds(launch, monkeypatch):
+    moments, write, began = [], checkpoints.Checkpoints.write, time.monotonic()
 
     def counted(self, loop):
-        moments.append(time.monotonic() - self.began)
+        moments.append(time.monotonic() - began)
         write(self, loop)
 
     monkeypatch.setattr(checkpoints.Checkpoints, "write", counted)
     launch("env=cartpole", "loop.max_episodes=12000", "loop.eval_episodes=0")
     *due, _ = moments
-    assert all(number <= moment for number, moment in enumerate(due))
+    assert all(2 * number <= moment for number, moment in enumerate(due))
 
 
 def test_a_finished_run_goes_on_to_what_more_would_have_given(launch, cli):
