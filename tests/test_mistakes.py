@@ -450,7 +450,7 @@ FAULTS = [
     row("agent=agents.py:ReturnsNone env=cartpole", "returned None", "Discrete(2)"),
     row("agent=agents.py:ReturnsNone env=taxi", "returned None", "Discrete(6)"),
     row(
-        "agent=agents.py:OutOfSpace env=cartpole", "returned 7 in episode 0, step 0", "Discrete(2)"
+        "agent=agents.py:OutOfSpace env=cartpole", "returned 7 in episode 0, step 1", "Discrete(2)"
     ),
 ]
 TRACEBACKS = [

@@ -161,8 +161,8 @@ class Trial:
             result = one.step(action)
             if len(result) != 5:
                 raise Wrong(OLD_STEP)
-            compare_values(f"step {steps}", result[:4], other.step(action)[:4])
             steps += 1
+            compare_values(f"step {steps}", result[:4], other.step(action)[:4])
             if result[2] or result[3]:
                 seed += 1
                 compare_values("reset()", one.reset(seed=seed), other.reset(seed=seed))
@@ -239,8 +239,8 @@ class Trial:
         env.reset(seed=episode.seed)
         until, steps = time.monotonic() + LOOK, 0
         for action, reward in zip(episode.actions, episode.rewards, strict=False):
-            compare_values(f"step {steps}: reward", reward, env.step(action)[1])
             steps += 1
+            compare_values(f"step {steps}: reward", reward, env.step(action)[1])
             if time.monotonic() > until:
                 break
         env.close()

@@ -58,7 +58,7 @@ def bad_action(error: BaseException, playing: dict[str, Any]) -> str | None:
     returned = "None" if action is None else f"{action!r:.60}"
     return (
         f"act() of {type(agent).__name__} returned {returned} in episode {episode.number}, step "
-        f"{len(episode.rewards)}; expected an element of {space}{reason}"
+        f"{len(episode.actions)}; expected an element of {space}{reason}"
     )
 
 

@@ -91,7 +91,7 @@ class Playback:
             observation, _ = env.reset(seed=trace.seed)
         yield 0, observation, 0.0
         for step, recorded in enumerate(trace.rewards.tolist()):
-            with _naming(f"step {step}"):
+            with _naming(f"step {step + 1}"):
                 action = trace.action(step, space)
                 observation, reward, terminated, truncated, _ = env.step(action)
             rewards.append(float(reward))
@@ -115,7 +115,7 @@ class Playback:
             self._differs(last, f"the return is {self.ret!r}, recorded is {self.recorded!r}")
 
     def _differs(self, step: int, what: str) -> None:
-        self.difference = self.difference or f"differs at step {step}: {what}"
+        self.difference = self.difference or f"differs at step {step + 1}: {what}"
 
 
 def playable(traces: Traces, numbers: list[int]) -> list[int]:

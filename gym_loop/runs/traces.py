@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gym_loop.mistake import Failure, Mistake
+from gym_loop.runs import manifest
 
 Array = npt.NDArray[Any]
 
@@ -221,7 +222,7 @@ class Traces:
         self.files = files(run / FOLDER, kind)
         if not self.files:
             other = next(k for k in KINDS if k != kind)
-            advice = "was it run with loop.trace=false?"
+            advice = _until_resumed(run) or "was it run with loop.trace=false?"
             if files(run / FOLDER, other):
                 advice = f"it has traces of {KINDS[other]} episodes" + (
                     ": --eval" if other == "eval" else ": leave out --eval"
@@ -256,9 +257,11 @@ class Traces:
             left = steps
             for number in mine:
                 if number not in lengths:
+                    known = self.episodes()
+                    later = _until_resumed(self.run) if number > known[-1] else ""
                     raise Mistake(
                         f"{self.run} has no {KINDS[self.kind]} episode {number}; expected one of "
-                        f"{_ranges(self.episodes())}"
+                        f"{_ranges(known)}" + (later and f"; {later}")
                     )
                 left -= lengths[number]
                 if chunk and left < 0:
@@ -266,6 +269,15 @@ class Traces:
                     chunk, left = [], steps - lengths[number]
                 chunk.append(number)
             yield path, chunk
+
+
+def _until_resumed(run: Path) -> str:
+    """Return why a run may not have kept its last episodes yet, or nothing."""
+    if (manifest.read(run) or {}).get("state") != "running":
+        return ""
+    if manifest.is_locked(run):
+        return "later ones are kept with its next checkpoint"
+    return f"it was cut off, and gym-loop resume {run} plays later ones again"
 
 
 def _columns(actions: list[Any], name: str) -> dict[str, Array]:

@@ -123,7 +123,7 @@ def test_an_environment_that_is_not_deterministic_gets_a_cross(checked):
     code, found = checked("env=users.py:Noisy")
     assert code == 1
     assert found["determinism"][0] is False
-    assert "step 0" in found["determinism"][1]
+    assert "step 1" in found["determinism"][1]
     assert found["replay"][0] is False
 
 

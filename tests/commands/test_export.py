@@ -115,7 +115,7 @@ def test_nothing_is_written_when_an_episode_is_not_as_it_was_recorded(launch, tm
     for target in ("a.npz", "dataset"):
         if target == "dataset":
             pytest.importorskip("minari", reason='needs the extra: pip install "gym-loop[minari]"')
-        with pytest.raises(Failure, match="nothing written: episode 0 differs at step 7"):
+        with pytest.raises(Failure, match="nothing written: episode 0 differs at step 8"):
             run_export(run, tmp_path / target)
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 

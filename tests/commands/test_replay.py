@@ -82,6 +82,23 @@ def test_a_killed_and_resumed_run_with_a_learning_agent_replays(start, cli, tmp_
     assert done.stdout.strip() == "40 training episodes, 8000 steps: none differ"
 
 
+def test_episodes_that_a_killed_run_has_not_kept_are_there_once_it_is_resumed(start, cli, tmp_path):
+    process = start("env=cartpole", "loop.max_episodes=null", "hydra.run.dir=run")
+    table = tmp_path / "run" / "episodes.csv"
+    while not (table.exists() and table.read_bytes().count(b"\n") > 100):
+        assert process.poll() is None
+        time.sleep(0.002)
+    running = cli("replay", "run", "--episode", 10**9)
+    process.kill()
+    process.wait()
+    killed = cli("replay", "run", "--episode", 10**9)
+    assert (running.returncode, killed.returncode) == (2, 2)
+    assert "later ones are kept with its next checkpoint" in running.stderr
+    assert "it was cut off, and gym-loop resume run plays later ones again" in killed.stderr
+    assert cli("resume", "run", "loop.max_episodes=200", "loop.eval_episodes=0").returncode == 0
+    assert cli("replay", "run", "--episode", 150).returncode == 0
+
+
 def test_actions_reach_the_environment_in_the_types_they_had(launch, capsys):
     for env in ("Wide", "Pair"):
         run = launch(f"env={ENVS}:{env}", "loop.max_episodes=3", directory=env)
@@ -94,7 +111,7 @@ def test_a_wandering_environment_is_caught_at_the_step_where_it_wanders(launch, 
     done = cli("replay", run, "--episode", "1")
     assert done.returncode == 1
     assert "episode 1: 10 steps" in done.stdout
-    assert "differs at step 7: the reward is" in done.stdout
+    assert "differs at step 8: the reward is" in done.stdout
     then, now = done.stdout.splitlines()[-2:]
     assert then.startswith("  then: python 3.")
     assert now == then.replace("then:", "now: ")
@@ -107,8 +124,8 @@ def test_a_wandering_environment_is_caught_at_the_step_where_it_wanders(launch, 
 @pytest.mark.parametrize(
     ("end", "said"),
     [
-        (4, "differs at step 3: the episode is terminated, the recorded one went on"),
-        (9, "differs at step 5: the episode goes on, the recorded one was terminated"),
+        (4, "differs at step 4: the episode is terminated, the recorded one went on"),
+        (9, "differs at step 6: the episode goes on, the recorded one was terminated"),
     ],
 )
 def test_an_episode_that_ends_elsewhere_is_caught(launch, capsys, monkeypatch, tmp_path, end, said):
