@@ -164,12 +164,12 @@ def apart(blocks: int, *makers: Callable[[], Callable[[], float]]) -> list[Cost]
 
 
 def every_turn(sides: Callable[[], Sequence[Cost]], turns: int) -> list[Sequence[Cost]]:
-    """Return what the sides cost in each of `turns`, after one that warms up."""
+    """Return what the sides cost in each of `turns`; a turn is long enough to need no warming up."""
     measured = []
-    for _ in range(turns + 1):
+    for _ in range(turns):
         gc.collect()
         measured.append(sides())
-    return measured[1:]
+    return measured
 
 
 def turns_of(both: Callable[[], Sequence[Cost]], turns: int) -> Pairs:

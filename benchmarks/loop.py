@@ -28,7 +28,7 @@ MAKERS = {"gym": make_gym, "gymnasium": make_gymnasium}
 # Environment: blocks, steps in each, our least share of the bare loop's speed, SB3's steps in each
 # block, times its speed. A run takes some seconds: its start and its end are seen, as they are.
 ENVS = {"CartPole-v1": (32, 10_000, 0.80, 1_500, 7), "Pendulum-v1": (10, 2_000, 0.97, 500, 4)}
-TURNS = 2
+TURNS = 3
 
 
 class OneByOne(RandomAgent):
