@@ -20,7 +20,8 @@ from gym_loop import launch as launcher
 from gym_loop.agents import RandomAgent
 
 SIZES = {"1 kB": 1 << 10, "10 MB": 10 << 20}
-TURNS, WRITES, STEPS, BLOCKS = 3, 10, 5_000, 160
+TURNS, STEPS, BLOCKS = 3, 5_000, 160
+WRITES = 30
 
 
 class Heavy(RandomAgent):
@@ -75,24 +76,19 @@ def measure(cfg: Any, folder: Path) -> Any:
     loop = launcher.build(cfg, folder, observers)
     loop.notify("begin", loop)
 
-    def checkpoints() -> int:
-        for _ in range(WRITES):
-            loop.episodes += 1
-            observers["checkpoints"].write(loop)
-        return WRITES
+    def checkpoint() -> int:
+        loop.episodes += 1
+        observers["checkpoints"].write(loop)
+        return 1
 
     def agent_alone() -> int:
-        for _ in range(WRITES):
-            loop.agent.save(folder)
-            with open(folder / "agent.pkl", "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(folder / "agent.pkl", folder / "saved.pkl")
-        return WRITES
+        loop.agent.save(folder)
+        with open(folder / "agent.pkl", "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(folder / "agent.pkl", folder / "saved.pkl")
+        return 1
 
-    def cost(work: Any) -> Cost:
-        return timed(work)
-
-    return take_turns(lambda: cost(checkpoints), lambda: cost(agent_alone), TURNS)
+    return take_turns(lambda: timed(checkpoint), lambda: timed(agent_alone), WRITES)
 
 
 if __name__ == "__main__":

@@ -164,7 +164,7 @@ def apart(blocks: int, *makers: Callable[[], Callable[[], float]]) -> list[Cost]
 
 
 def every_turn(sides: Callable[[], Sequence[Cost]], turns: int) -> list[Sequence[Cost]]:
-    """Return what the sides cost in each of `turns`; a turn is long enough to need no warming up."""
+    """Return what the sides cost in each of `turns`, long enough to need no warming up."""
     measured = []
     for _ in range(turns):
         gc.collect()

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import Row, launch, show, skipped, spread, take_turns
+from benchmarks.harness import Apart, Cost, Pairs, Row, launch, show, skipped, spread, take_turns
+from benchmarks.loop import Run
 
 STEPS, FIRST = 2_000_000, 100_000
 LONG, SHORT = 100_000, 1_000
 TURNS = 2
 
-# Watches a run from within: memory, clock and sizes of files at each 100,000 steps.
+# Watches a run from within: memory and sizes of files at each 100,000 steps.
 WATCHER = """
-import json, os, time
+import json, os
 from gym_loop.observers import Observer
 
 class Watcher(Observer):
@@ -31,8 +32,8 @@ class Watcher(Observer):
             self.note(loop, table, events)
     def note(self, loop, table, events):
         pages = int(open("/proc/self/statm").read().split()[1])
-        self.rows.append([loop.steps, loop.seconds, pages * os.sysconf("SC_PAGESIZE"),
-                          table, events, loop.episodes, time.process_time()])
+        memory = pages * os.sysconf("SC_PAGESIZE")
+        self.rows.append([loop.steps, memory, table, events, loop.episodes])
     def close(self, error):
         open("watched.json", "w").write(json.dumps(self.rows))
 """
@@ -42,6 +43,7 @@ def rows() -> Iterator[Row]:
     """Yield rows about one run of many steps, then about one of many episodes."""
     with tempfile.TemporaryDirectory() as folder:
         yield from steps(folder)
+    yield speed()
     with tempfile.TemporaryDirectory() as folder:
         yield from episodes(folder)
 
@@ -58,22 +60,13 @@ def steps(folder: str) -> Iterator[Row]:
     launch(*words, watched, "hydra.run.dir=run", "loop.eval_episodes=1", cwd=folder)
     table = np.array(json.loads(Path(folder, "watched.json").read_text()))
     what, against = f"CartPole, {STEPS:,} steps in one run", f"its own first {FIRST:,}"
-    growth = (table[-1, 2] - table[1, 2]) / 1e6
-    both = f"{table[-1, 2] / 1e6:.0f} and {table[1, 2] / 1e6:.0f} MB"
+    growth = (table[-1, 1] - table[1, 1]) / 1e6
+    both = f"{table[-1, 1] / 1e6:.0f} and {table[1, 1] / 1e6:.0f} MB"
     yield Row(
         f"{what}: memory", against, "at most 10 MB more", f"{growth:.1f} MB", growth <= 10, "", both
     )
-    later = {}
-    for clock, column in (("wall", 1), ("cpu", 6)):
-        rates = np.diff(table[:, 0]) / np.diff(table[:, column])
-        later[clock] = (rates[1:] / rates[0]).tolist()
-    low = float(np.median(later["wall"]))
-    yield Row(
-        *(f"{what}: speed", against, "within 5 %", spread(later["wall"])),
-        *(low >= 0.95, spread(later["cpu"])),
-    )
-    for name, column in (("`episodes.csv`", 3), ("events", 4)):
-        per_episode = table[1:, column] / table[1:, 5]
+    for name, column in (("`episodes.csv`", 2), ("events", 3)):
+        per_episode = table[1:, column] / table[1:, 4]
         ratio = per_episode[-1] / per_episode[0]
         yield Row(
             # Numbers get longer: an episode's is one digit at first, and five in the end.
@@ -81,6 +74,43 @@ def steps(folder: str) -> Iterator[Row]:
             *(f"{ratio:.3f} times", abs(ratio - 1) <= 0.15, ""),
             f"{per_episode[-1]:.1f} and {per_episode[0]:.1f} bytes an episode",
         )
+
+
+class Firsts:
+    """Runs of which each call plays another one's first steps."""
+
+    def __init__(self, count: int) -> None:
+        self.runs = [Run(FIRST, 2, "env=cartpole") for _ in range(count)]
+        self.left = self.runs[:]
+
+    def __call__(self) -> int:
+        """Play; return how many steps that were."""
+        return self.left.pop()()
+
+    def close(self) -> None:
+        """Leave them all."""
+        for run in self.runs:
+            run.close()
+
+
+def speed() -> Row:
+    """Return the row of a long run's blocks of steps, each beside the first block of a new run."""
+    blocks = STEPS // FIRST
+    sides = Apart(lambda: Run(FIRST, blocks, "env=cartpole")), Apart(lambda: Firsts(blocks))
+    costs: list[list[Cost]] = [[], []]
+    for _ in range(blocks):
+        for side, found in zip(sides, costs, strict=True):
+            done, wall, cpu = side.block()
+            found.append(Cost(wall / done, cpu / done))
+    for side in sides:
+        side.close()
+    pairs = Pairs(*costs)
+    ratios = pairs.times_as_fast()
+    return Row(
+        *(f"CartPole, {STEPS:,} steps in one run: speed", f"new runs' first {FIRST:,}, beside it"),
+        *("within 5 %", spread(ratios), statistics.median(ratios) >= 0.95),
+        *(spread(pairs.times_as_fast("cpu")), pairs.both("us a step", 1e6)),
+    )
 
 
 def episodes(folder: str) -> Iterator[Row]:

@@ -22,7 +22,7 @@ class Observer:
         """Start: the loop is whole, and a checkpoint has been restored if there was one."""
 
     def begin_episode(self, loop: Any, episode: Any) -> None:
-        """Look at an episode before its `reset`."""
+        """Look at an episode before its `reset`; a wrapper put at `episode.env` sees every step."""
 
     def end_episode(self, loop: Any, episode: Any) -> None:
         """Look at an episode that has ended, in training or (`episode.training`) in evaluation."""
