@@ -140,11 +140,12 @@ class Checkpoints(Observer):
         }
         (temporary / "loop.pkl").write_bytes(pickle.dumps(rest, protocol=5))
         quicken(loop)
-        written = sorted(temporary.rglob("*"))
-        sums = {str(p.relative_to(temporary)): _checksum_of(p) for p in written if p.is_file()}
+        written = sorted(filter(Path.is_file, temporary.rglob("*")))
+        sums = {str(file.relative_to(temporary)): _checksum_of(file) for file in written}
         state = json.dumps({"files": sums, **state_dict(loop)}, indent=1)
         (temporary / "state.json").write_text(f"{_checksum([state.encode()])}\n{state}\n")
-        files.sync(*written, temporary / "state.json", temporary)
+        # A new file's name goes to disk with it, or the checksums tell after a power cut.
+        files.sync(*written, temporary / "state.json")
         temporary.rename(path)
         files.sync(path.parent)
 

@@ -80,6 +80,7 @@ class Manifest(Observer):
             "result": None,
             "error": None,
             "warnings": known.get("warnings") or [],
+            "git": json.loads(os.environ.get(GIT, "null")),
         }
         for kept in ("parent", "overrides", "command"):  # what the first launch said of the run
             if kept in known:
@@ -97,9 +98,11 @@ class Manifest(Observer):
 
     def begin(self, loop: Any) -> None:
         """Add what takes a moment to find out."""
-        self.loop = loop
+        self.loop, before = loop, self.content.copy()
         self.content["git"] = self.git()
-        self._write()
+        self._count()
+        if self.content != before | {"seconds": self.content["seconds"]}:
+            self._write()
 
     def close(self, error: BaseException | None) -> None:
         """Write how the run ended, and unlock."""
@@ -125,12 +128,15 @@ class Manifest(Observer):
                 print(files.disk_full(failure, self.directory), file=sys.stderr)
         self.lock.close()
 
+    def _count(self) -> None:
+        for name in ("steps", "episodes", "result"):
+            self.content[name] = getattr(self.loop, name)
+        self.content["seconds"] = round(self.loop.seconds, 3)
+        self.content["versions"] = versions()
+
     def _write(self) -> None:
         if self.loop is not None:
-            for name in ("steps", "episodes", "result"):
-                self.content[name] = getattr(self.loop, name)
-            self.content["seconds"] = round(self.loop.seconds, 3)
-            self.content["versions"] = versions()
+            self._count()
         with self.writing:
             manifest.write(self.directory, self.content)
 
