@@ -83,7 +83,7 @@ class Run:
         """Let the run's clocks not count a pause: checkpoints may take a share of its time."""
         self.loop.began += seconds
         if checkpoints := self.observers.get("checkpoints"):
-            checkpoints.affordable += seconds
+            checkpoints.earliest += seconds
             checkpoints.next_time += seconds
 
     def close(self) -> None:

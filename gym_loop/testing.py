@@ -337,10 +337,12 @@ class _Watch(Observer):
         self.played: list[Any] = []
         self.evaluated: list[Any] = []
         self.events: list[str] = []
+        self.steps = 0  # of training that were seen
         self.stop_after = stop_after
 
     def begin_episode(self, loop: Any, episode: Any) -> None:
         self.events += ["begin_episode"] * episode.training
+        episode.env = _Seen(episode.env, self)
 
     def end_episode(self, loop: Any, episode: Any) -> None:
         self.events += ["end_episode"] * episode.training
@@ -357,6 +359,20 @@ class _Watch(Observer):
     @property
     def actions(self) -> list[Any]:
         return [episode.actions for episode in self.played]
+
+
+class _Seen:
+    """An episode's environment, as an observer wraps it that is to see every step."""
+
+    def __init__(self, env: Any, watch: _Watch) -> None:
+        self.env, self.watch = env, watch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.env, name)
+
+    def step(self, action: Any) -> Any:
+        self.watch.steps += self.env.name == "train"
+        return self.env.step(action)
 
 
 def _driven(make: Any, seed: int = 0, **parameters: Any) -> tuple[DefaultLoop, _Watch]:
@@ -647,6 +663,10 @@ def _check_watching(trial: _Trials) -> None:
     assert watch.events == wanted, (
         f"{name} does not tell its observers of each training episode (begin_episode, end_episode, "
         "end_cycle) and of the end (end_training)"
+    )
+    assert watch.steps == counts[1], (
+        f"{name} steps another environment than `episode.env`, which an observer may have wrapped "
+        "to record every step"
     )
     if counts[0] > 1:
         loop, log, _ = trial(stop_after=1)

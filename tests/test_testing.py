@@ -299,6 +299,7 @@ class Own(BaseLoop):
         seed = self.reset_seed(number, learn)
         episode = Episode(number, seed, env, learn, self.steps, number)
         self.notify("begin_episode", self, episode)
+        env = self.stepped(episode)
         ob, _ = env.reset(seed=seed)
         self.agent.begin_episode(number)
         for _ in range(self.limit()):
@@ -315,6 +316,9 @@ class Own(BaseLoop):
             self.count(episode)
         self.notify("end_episode", self, episode)
         return episode
+
+    def stepped(self, episode):
+        return episode.env
 
     def count(self, episode):
         self.episodes += 1
@@ -468,6 +472,10 @@ BROKEN_LOOPS = {
     "episodes and steps are counted": (
         bad(count=lambda self, episode: setattr(self, "episodes", self.episodes + 1)),
         "Bad counts 6 episodes and 0 steps; it played 6 and ",
+    ),
+    "observers see steps": (
+        bad(stepped=lambda self, episode: self.env if episode.training else self.eval_env),
+        "Bad steps another environment than `episode.env`, which an observer may have wrapped",
     ),
     "observers are told": (SilentEpisodes, "does not tell its observers of each training episode"),
 }

@@ -349,10 +349,17 @@ class _Hurried:
     def __init__(self, env: Any, latest: float) -> None:
         self.env, self.latest, self.steps = env, latest, 0
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # for those who ask with isinstance whether it is an environment
+        return type(self.env)
+
     def __getattr__(self, name: str) -> Any:
+        if name == "env":  # it is being copied
+            raise AttributeError(name)
         return getattr(self.env, name)
 
     def step(self, action: Any) -> Any:
+        """Step the environment, if there is time left."""
         self.steps += 1
         if self.steps % 64 == 0 and time.monotonic() > self.latest:
             raise _EnoughError

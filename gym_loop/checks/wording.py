@@ -213,7 +213,9 @@ def yaml_error(error: yaml.YAMLError) -> str:
         getattr(error, "problem", None) or getattr(error, "reason", None) or first_line(error)
     )
     if mark is None:
-        return f"not YAML: {problem}"
+        name = getattr(error, "name", None)  # of what cannot even be read
+        file = f"{short(Path(str(name)))}: " if name else ""
+        return f"{file}not YAML: {problem}"
     file = short(Path(str(mark.name)))
     return f"{file}:{mark.line + 1}:{mark.column + 1}: not YAML: {problem}"
 

@@ -15,7 +15,8 @@ class Episode:
 
     `steps` is the run's count of training steps, at the episode's start and then at its end.
     `index` counts the evaluation episodes of a run; for training episodes it is the `number`.
-    An observer may wrap `env` when it hears of the episode's beginning, to see every step.
+    An observer may wrap `env` when it hears of the episode's beginning, to see every step; in the
+    training of `loop=vector`, where many episodes share one environment, it sees none.
     """
 
     number: int
@@ -40,6 +41,8 @@ class Episode:
 
 class BaseLoop(Parametric):
     """Drives one agent in one environment. A subclass writes `train` and `evaluate`.
+
+    An episode is played in `episode.env`, once observers have been told of its beginning.
 
     The launcher sets `seed` (which fixes every episode's reset seed), `directory` (the run's own,
     to which directories among the parameters are relative), `observers` (by name; each has the

@@ -43,7 +43,7 @@ class Checkpoints(Observer):
         self.best_name: str | None = None
         self.best_episode: int | None = None  # after which that was, in this launch
         self.per_episodes = self.per_time = math.inf
-        self.affordable = time.monotonic()  # when one that is due need not wait
+        self.earliest = time.monotonic()  # that one which is due can be written
         self.env_pickles = True
 
     def open(self, cfg: Any, directory: Path) -> None:
@@ -76,7 +76,7 @@ class Checkpoints(Observer):
         """Write a checkpoint where one is due."""
         now = time.monotonic()
         if loop.episodes == self.best_episode or (
-            now >= self.affordable and (loop.episodes >= self.next_episode or now >= self.next_time)
+            now >= self.earliest and (loop.episodes >= self.next_episode or now >= self.next_time)
         ):
             self.write(loop)
 
@@ -108,8 +108,8 @@ class Checkpoints(Observer):
         except OSError as error:
             files.remove_leftovers(directory)
             raise Failure(files.disk_full(error, directory)) from error
-        took = time.monotonic() - began
-        self.affordable += max(took / SHARE, min(PAUSE, self.per_time))
+        now = time.monotonic()
+        self.earliest = max(self.earliest + (now - began) / SHARE, now + min(PAUSE, self.per_time))
         self._schedule(loop)
 
     def _schedule(self, loop: Any) -> None:

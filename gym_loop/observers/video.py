@@ -368,7 +368,13 @@ class Camera:
         self.env = env
         self.receivers: list[Receiver] = []
 
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # for those who ask with isinstance whether it is an environment
+        return type(self.env)
+
     def __getattr__(self, name: str) -> Any:
+        if name == "env":  # it is being copied
+            raise AttributeError(name)
         return getattr(self.env, name)
 
     def reset(self, **arguments: Any) -> Any:
@@ -398,7 +404,7 @@ class Camera:
     @classmethod
     def watch(cls, episode: Any, receive: Receiver) -> "Camera":
         """Have `receive` called with each frame of an episode, by its camera or a new one."""
-        if not isinstance(episode.env, cls):
+        if type(episode.env) is not cls:
             episode.env = cls(episode.env)
         camera: Camera = episode.env
         camera.receivers.append(receive)

@@ -222,7 +222,7 @@ class Traces:
         self.files = files(run / FOLDER, kind)
         if not self.files:
             other = next(k for k in KINDS if k != kind)
-            advice = _until_resumed(run) or "was it run with loop.trace=false?"
+            advice = "was it run with loop.trace=false?"
             if files(run / FOLDER, other):
                 advice = f"it has traces of {KINDS[other]} episodes" + (
                     ": --eval" if other == "eval" else ": leave out --eval"

@@ -14,7 +14,6 @@ from omegaconf import _utils
 
 from gym_loop import launch
 from gym_loop.sweeps.locate import locate
-from gym_loop.sweeps.quick_yaml import get_yaml_loader
 from gym_loop.sweeps.sources import Options, SearchPath
 
 PACKAGE = "hydra_plugins.gym_loop"
@@ -79,4 +78,7 @@ register(
     later(Launcher, "gym_loop.sweeps.engines:SlurmLauncher"),
 )
 launch.locate = locate
-_utils.get_yaml_loader = get_yaml_loader
+if hasattr(_utils, "get_yaml_loader"):  # OmegaConf 2.4 has a parser in C itself
+    from gym_loop.sweeps.quick_yaml import get_yaml_loader
+
+    _utils.get_yaml_loader = get_yaml_loader

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -93,6 +94,66 @@ def test_there_is_at_most_one_checkpoint_in_two_seconds(launch, monkeypatch):
     launch("env=cartpole", "loop.max_episodes=12000", "loop.eval_episodes=0")
     *due, _ = moments
     assert all(2 * number <= moment for number, moment in enumerate(due))
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+    perf_counter = monotonic
+
+
+BEST = "best"  # instead of a length: an evaluation, the best so far
+
+
+@pytest.mark.parametrize(
+    ("parameters", "took", "episodes", "written"),
+    [
+        ({"episodes_per_checkpoint": 10}, 0.001, [0.5] * 30, [5, 10, 15]),
+        ({"episodes_per_checkpoint": 10}, 0.001, [0.06] * 100, [0.6, 2.64, 4.68]),
+        # What slow episodes leave unused is not made up for in a burst.
+        ({"episodes_per_checkpoint": 1}, 0.001, [5] * 4 + [0.6] * 9, [5, 10, 15, 20, 22.4, 24.8]),
+        # Two percent: a second each, so one in fifty.
+        ({"episodes_per_checkpoint": 1}, 1, [10] * 16, [10, 50, 100, 150]),
+        ({"time_per_checkpoint": 0.5}, 0.001, [0.2] * 10, [0.6, 1.2, 1.8]),
+        ({"time_per_checkpoint": 60}, 0.001, [7] * 20, [63, 126]),
+        ({"time_per_checkpoint": 0}, 0.001, [0.2] * 4, [0.2, 0.4, 0.6, 0.8]),
+        ({}, 0.001, [1] * 100, []),
+        ({}, 0.001, [0.1] * 3 + [BEST] + [0.1] * 3 + [BEST] + [0.1], [0.3, 0.6]),
+    ],
+)
+def test_checkpoints_are_written_when_they_are_due_and_affordable(
+    monkeypatch, tmp_path, parameters, took, episodes, written
+):
+    clock, moments, played = Clock(), [], 0.0
+
+    def write(self, loop, path):
+        moments.append(round(played, 3))
+        clock.now += took
+        path.mkdir()
+
+    monkeypatch.setattr(checkpoints, "time", clock)
+    monkeypatch.setattr(checkpoints.Checkpoints, "_write", write)
+    monkeypatch.setattr(checkpoints, "load_state", lambda path: {})
+    parameters = {"episodes_per_checkpoint": None, **parameters}
+    loop = SimpleNamespace(parameters=parameters, directory=tmp_path, episodes=0)
+    observer = checkpoints.Checkpoints()
+    observer.begin(loop)
+    for number, length in enumerate(episodes):
+        if length == BEST:
+            observer.end_evaluation(loop, [SimpleNamespace(ret=number)])
+        else:
+            played += length
+            clock.now += length
+            loop.episodes += 1
+        if [*episodes, None][number + 1] != BEST:
+            observer.end_cycle(loop)
+    assert moments == written
 
 
 def test_a_finished_run_goes_on_to_what_more_would_have_given(launch, cli):
