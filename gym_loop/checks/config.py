@@ -6,7 +6,7 @@ import inspect
 import re
 import tempfile
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ METHODS = {
     "loop": ("train", "evaluate"),
 }
 MISSING = "???"
+FRAMES = ("record", "render", "eval_record", "eval_render")
 EXAMPLES = {"agent": "random", "env": "pendulum", "loop": "default"}
 HYDRAS = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
 LIBRARIES = {
@@ -99,7 +100,7 @@ def top_level() -> frozenset[str]:
     text = (launch.CONF / "config.yaml").read_bytes()
     own = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     chosen = (name for default in own["defaults"] if isinstance(default, dict) for name in default)
-    return frozenset({*own, *chosen} - {"defaults"})
+    return frozenset(n for n in (*own, *chosen) if n != "defaults" and not n.startswith("override"))
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
@@ -223,7 +224,7 @@ def find(cfg: DictConfig, name: str, target: str) -> Any:
                 raise Mistake(
                     f"{short_name(found)} has no {method}(){origin(cfg, f'{name}._target_')}; "
                     f"expected {'an' if name[0] in 'ae' else 'a'} {name} with the methods "
-                    f"{', '.join(METHODS[name])}{nearest(method, vars(found))}"
+                    f"{', '.join(METHODS[name])}{nearest(method, {*vars(found)} - {method})}"
                 )
     return found
 
@@ -255,6 +256,11 @@ def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any]) -> 
     path = f"{target.__module__}.{target.__qualname__}"
     library: Any = LIBRARIES.get(path)
     if library is None and path != ENVPOOL:
+        if wants_frames(cfg) and "render_mode" not in parameters_of(target, "render_mode"):
+            raise Mistake(
+                f"{short_name(target)} cannot render: it takes no render_mode; leave out "
+                f"{' and '.join(f'loop.{name}' for name in FRAMES if cfg.loop.get(name))}"
+            )
         return
     from gym_loop import envs
 
@@ -275,7 +281,7 @@ def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any]) -> 
 
 def wants_frames(cfg: DictConfig) -> bool:
     """Return whether the loop is to render or to record."""
-    return any(map(cfg.loop.get, ("record", "render", "eval_record", "eval_render")))
+    return any(map(cfg.loop.get, FRAMES))
 
 
 def check_directories(cfg: DictConfig, content: dict[str, Any]) -> None:
@@ -332,6 +338,16 @@ def takes_all(target: Any) -> bool:
         return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
     except (TypeError, ValueError):
         return True
+
+
+def parameters_of(target: Any, otherwise: str) -> Iterable[str]:
+    """Return the names of what `target` takes; where it takes or hides any, `otherwise` as well."""
+    if takes_all(target):
+        return [otherwise]
+    try:
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return [otherwise]
 
 
 def short_name(target: Any) -> str:

@@ -3,6 +3,7 @@
 Nothing is checked at each step: the exception that follows from the fault tells of it.
 """
 
+import math
 import re
 import traceback
 from pathlib import Path
@@ -34,7 +35,29 @@ def explain_run(error: BaseException) -> str | None:
         return OLD_RESET
     if isinstance(error, ValueError) and re.search(r"unpack \(expected 2", text):
         return OLD_RESET
-    return bad_action(error, ours[-1].f_locals)
+    # Of those that play, the innermost; the others tell the observers of what was played.
+    playing = next((f.f_locals for f in reversed(ours) if "episode" in f.f_locals), {})
+    return bad_number(playing) or bad_action(error, playing)
+
+
+def bad_number(playing: dict[str, Any]) -> str | None:
+    """Return the line for a reward or a metric that is no number."""
+    episode = playing.get("episode")
+    where = f"in episode {getattr(episode, 'number', None)}"
+    for step, reward in enumerate(getattr(episode, "rewards", ()), 1):
+        if not _is_number(reward):
+            return (
+                f"step() of the environment returned the reward {reward!r:.60} {where}, step "
+                f"{step}; expected a number"
+            )
+    metrics = getattr(episode, "metrics", {})
+    agent = type(playing.get("agent")).__name__
+    if not isinstance(metrics, dict):
+        return f"metrics() of {agent} returned {metrics!r:.60} {where}; expected a dict of numbers"
+    for name, value in metrics.items():
+        if not _is_number(value):
+            return f"metrics() of {agent} has {name!r}: {value!r:.60} {where}; expected a number"
+    return None
 
 
 def bad_action(error: BaseException, playing: dict[str, Any]) -> str | None:
@@ -60,6 +83,13 @@ def bad_action(error: BaseException, playing: dict[str, Any]) -> str | None:
         f"act() of {type(agent).__name__} returned {returned} in episode {episode.number}, step "
         f"{len(episode.actions)}; expected an element of {space}{reason}"
     )
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return not isinstance(value, str | bytes) and math.isfinite(float(value)) in (True, False)
+    except (TypeError, ValueError):
+        return False
 
 
 def _fits(space: Any, action: Any) -> bool:

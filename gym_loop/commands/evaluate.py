@@ -37,7 +37,7 @@ def evaluate(run_config: Path | None, words: tuple[str, ...]) -> None:
             "expected a run's directory, or -c FILE; `gym-loop evaluate --help` shows how"
         )
     # Training is not shown or recorded, since there is none.
-    config["loop"] = config["loop"] | {"render": False, "record": False}
+    config["loop"] |= {name: False for name in ("render", "record") if name in config["loop"]}
     config.pop("observers", None)
     overrides = ["observers=evaluation", *overrides]
     name = stored.compose_with(config, overrides)

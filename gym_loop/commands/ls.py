@@ -19,6 +19,8 @@ from gym_loop.runs.reading import Run, short
 COLOURS = {"running": 36, "finished": 32, "stopped": 33, "failed": 31, "dead": 31, "damaged": 35}
 NUMERIC = {"episodes", "steps", "return", "evaluation", "steps/s", "left"}
 LEAST = 8  # characters of a column that is cut to the width of the terminal
+LEAST_OF_RUN = 24  # as long as there are columns to leave out
+EXPENDABLE = ("steps/s", "left", "error", "steps", "agent", "env")
 
 
 @click.command("ls")
@@ -183,7 +185,14 @@ def table(runs: list[Run], columns: int | None) -> list[str]:
             for row in rows:
                 row["run"] = os.path.relpath(row["run"], parent)
             sizes = _sizes(names, rows)
-        fit(sizes, columns)
+        for name in EXPENDABLE:
+            if fit(dict(sizes), columns, LEAST_OF_RUN):
+                break
+            if name in sizes:
+                names.remove(name)
+                del sizes[name]
+                columns += 2
+        fit(sizes, columns, LEAST_OF_RUN) or fit(sizes, columns, LEAST)
     head = "  ".join(_cell(name, name, sizes[name]) for name in names).rstrip()
     lines.append(f"\x1b[1m{head}\x1b[0m" if columns else head)
     for row in rows:
@@ -198,14 +207,16 @@ def _sizes(names: list[str], rows: list[dict[str, str]]) -> dict[str, int]:
     return {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
 
 
-def fit(sizes: dict[str, int], columns: int) -> None:
-    """Narrow the widest columns of text until all together are at most `columns` wide."""
-    texts = [name for name in sizes if name not in NUMERIC and name != "state"]
+def fit(sizes: dict[str, int], columns: int, least_of_run: int) -> bool:
+    """Narrow the widest columns of text until all are at most `columns` wide, if that can be."""
+    least = {name: LEAST for name in sizes if name not in NUMERIC and name != "state"}
+    least["run"] = least_of_run
     while sum(sizes.values()) > columns:
-        widest = max(texts, key=lambda name: sizes[name])
-        if sizes[widest] <= LEAST:
-            return
+        widest = max(least, key=lambda name: sizes[name] - least[name])
+        if sizes[widest] <= least[widest]:
+            return False
         sizes[widest] -= 1
+    return True
 
 
 def _cell(name: str, text: str, size: int) -> str:

@@ -58,13 +58,16 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
 
     untouched, killed = folder / "untouched", folder / "killed"
     process = start(overrides, untouched)
-    if code := process.wait():
+    if (code := process.wait()) == 2:
+        sys.exit(2)  # what is wrong was said
+    if code:
         raise Failure(f"the untouched run ended with exit code {code}; nothing to compare")
     rows = count_rows(untouched)
     config = json.loads((untouched / manifest.NAME).read_text())["config"]
     if config["loop"].get("time_per_checkpoint", 0) is None:  # a quick run is to have several
         overrides = [*overrides, f"loop.time_per_checkpoint={SECONDS}"]
     print(f"untouched: {rows} episodes")
+    resumed = 0
     moments = sorted(rng.randint(0, max(rows - 1, 0)) for _ in range(kills))
     for moment in moments:
         began = time.monotonic()
@@ -74,7 +77,11 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
         time.sleep(rng.random() * min(0.05, time.monotonic() - began))
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
-            print(f"killed after {count_rows(killed)} episodes")
+            process.wait()
+            saved = [int(path.name[8:]) for path in killed.glob("checkpoints/episode-*")]
+            print(f"killed after {count_rows(killed)} episodes", end="")
+            print(f", to go on from episode {max(saved)}" if saved else "")
+            resumed += bool(saved) and (manifest.read(killed) or {}).get("state") != "finished"
         else:
             print(f"ended before it could be killed after {moment} episodes")
         process.wait()
@@ -89,6 +96,11 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
         print(f"differs: {line}")
     if len(found) > 10:
         print(f"... and {len(found) - 10} more")
+    if not (found or resumed):
+        raise Failure(
+            "equal, but nothing is proved: whenever it was killed, the run had ended or had no "
+            "checkpoint yet; raise loop.max_episodes"
+        )
     if not found:
         print("equal: episodes, evaluations, the agent's checkpoint, TensorBoard points, traces")
     return not found

@@ -77,8 +77,9 @@ def check_id(
         creator = _load(spec.entry_point)
     except (ImportError, _import(library).error.DependencyNotInstalled) as error:
         raise MissingDependencyError(_missing(library, spec.id, error)) from error
-    _check_kwargs(spec.id, kwargs or {}, creator, _import(library).make)
-    _check_render_mode(spec.id, render_mode, creator)
+    kwargs = kwargs or {}
+    _check_kwargs(spec.id, kwargs, creator, _import(library).make)
+    _check_render_mode(spec.id, render_mode or kwargs.get("render_mode"), creator)
 
 
 def _make(library: Library, id: str, kwargs: Mapping[str, Any], render_mode: str | None) -> Any:

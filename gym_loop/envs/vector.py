@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gym_loop.envs.make import (
     EnvError,
     MissingDependencyError,
+    _do_without_display,
     _find_spec,
     _import,
     make_gym,
@@ -188,6 +189,12 @@ class ResetSameStep(LibraryVectorEnv):
             self.first = states
             states = put(states, rows, stack([infos[self.final][row] for row in rows]))
         return states, rewards, terminated, truncated
+
+    def render(self) -> Any:
+        """Return a frame of each environment; gym's own vector environments have no `render`."""
+        if type(self.env).__module__.partition(".")[0] == "gym":
+            return self.env.call("render")
+        return super().render()
 
     def restart(self, states: Any, rows: Array, seeds: Sequence[int]) -> Any:
         """Tell how the episodes begin that the last step has begun."""
@@ -362,6 +369,7 @@ def make_gymnasium_vector(
         arguments.pop("max_episode_steps", None)  # which it may not take
     if render_mode is not None:
         arguments["render_mode"] = render_mode
+    _do_without_display(render_mode)
     try:
         env = gymnasium.make_vec(spec, num_envs, vectorization_mode=mode, **arguments)
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:

@@ -15,6 +15,7 @@ from typing import Any
 import google_crc32c
 from omegaconf import OmegaConf
 
+from gym_loop.agents.base_agent import FILE, BaseAgent
 from gym_loop.loops import streams
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
@@ -249,7 +250,7 @@ def save_agent(agent: Any, directory: Path) -> None:
     """Let the agent save itself.
 
     Raises:
-        Failure: an attribute cannot be pickled; the message names it.
+        Failure: an attribute cannot be pickled, or what was saved could not be loaded.
     """
     try:
         agent.save(directory)
@@ -263,6 +264,9 @@ def save_agent(agent: Any, directory: Path) -> None:
                     "save(directory) and load(directory), or keep it out of the agent"
                 ) from error
         raise
+    if not (directory / FILE).exists() and getattr(type(agent), "load", None) is BaseAgent.load:
+        name = type(agent).__name__
+        raise Failure(f"{name}.save() wrote no {FILE}, which load() reads: write a load() as well")
 
 
 def _is_passed_over(loop: Any, path: Path) -> bool:

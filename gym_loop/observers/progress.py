@@ -79,7 +79,8 @@ class Progress(Observer):
         loop = self.loop
         if loop is None or isinstance(error, Exception):
             return
-        state = f"stopped ({loop.stop})" if loop.stop else "finished"
+        why = loop.stop or (error and type(error).__name__)  # SystemExit, from the agent
+        state = f"stopped ({why})" if why else "finished"
         rate = getattr(self, "rate_of_training", 0.0)
         print(f"{state}: {loop.episodes} episodes, {loop.steps} steps, {rate:.0f} steps a second")
         parts = []
@@ -92,7 +93,7 @@ class Progress(Observer):
             mean = sum(self.evaluation) / len(self.evaluation)
             parts.append(f"evaluation {mean:.6g} ({len(self.evaluation)} episodes)")
         print(f"return: {', '.join(parts) or 'no episode was played'}")
-        if loop.stop:
+        if why:
             print(f"continue with: gym-loop resume {_short(self.directory)}")
         else:
             print(f"run: {_short(self.directory)}")

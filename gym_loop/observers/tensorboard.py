@@ -57,7 +57,7 @@ class TensorBoard(Observer):
                 self.write()
                 self.names = [*metrics]
                 self.tags = ("train/return", "train/length", *(f"agent/{n}" for n in metrics))
-            values = episode.ret, len(episode.rewards), *metrics.values()
+            values = episode.ret, len(episode.rewards), *map(float, metrics.values())
             self.ended.append((episode.steps, values))
             if episode.seconds >= self.due:
                 self.due = episode.seconds + PAUSE

@@ -3,9 +3,11 @@
 Nothing heavy is imported here: the encoder, Pillow and NumPy's work start with the first frame.
 """
 
+import contextlib
 import errno
 import fcntl
 import functools
+import math
 import os
 import queue
 import re
@@ -315,8 +317,11 @@ def _is_being_written(path: Path) -> bool:
 
 def frames_per_second(env: Any) -> float:
     """Return the real-time frame rate of `env`, from its metadata; 30 where it has none."""
-    rate = (getattr(env, "metadata", None) or {}).get("render_fps")
-    return float(rate) if rate and rate > 0 else 30.0
+    rate: Any = (getattr(env, "metadata", None) or {}).get("render_fps")
+    with contextlib.suppress(TypeError, ValueError):
+        if 0 < float(rate) < math.inf:
+            return float(rate)
+    return 30.0
 
 
 def env_name(env: Any) -> str:

@@ -92,7 +92,7 @@ def compare(
         Mistake: a name is unknown, or the runs have no metric in common.
     """
     if metric is not None and metric not in METRICS:
-        near = nearest(metric, METRICS)
+        near = nearest(metric, METRICS, ";")
         raise Mistake(f"no metric {metric!r}{near} expected one of {', '.join(METRICS)}")
     runs = sorted(runs, key=lambda run: (run.start, str(run.directory)))
     groups = _group([_member(run) for run in runs if run.config], by)

@@ -71,4 +71,5 @@ def cut(path: Path, size: int) -> None:
 def disk_full(error: OSError, path: Path) -> str:
     """Return one line that names what could not be written, and the space that is left."""
     free = shutil.disk_usage(path if path.is_dir() else path.parent).free
-    return f"cannot write {error.filename or path}: {error.strerror}; {free / 1e6:.1f} MB are free"
+    what = f"cannot write {error.filename or path}: {error.strerror or error}"
+    return f"{what}; {free / 1e6:.1f} MB are free"
