@@ -56,6 +56,22 @@ class SaveRaises(RandomAgent):
     def save(self, directory):
         raise RuntimeError("no save today")
 
+class SaveFails(RandomAgent):
+    def save(self, directory):
+        raise OSError("no such luck")
+
+class SaveOnly(RandomAgent):
+    def save(self, directory):
+        (directory / "weights").write_text("1")
+
+class WordMetric(RandomAgent):
+    def metrics(self, episode_num):
+        return {"loss": "low"}
+
+class ListMetrics(RandomAgent):
+    def metrics(self, episode_num):
+        return [1]
+
 class ActRaises(RandomAgent):
     def act(self, state, episode_num):
         return {}["q"]
@@ -85,6 +101,16 @@ class ResetRaises(Fine):
 class OldStep(Fine):
     def step(self, action):
         return np.zeros(2, np.float32), 0.0, False, {}
+
+class NoReward(Fine):
+    count = 0
+
+    def step(self, action):
+        self.count += 1
+        return np.zeros(2, np.float32), None if self.count == 3 else 0.0, False, self.count > 5, {}
+
+class Blind(Fine):
+    def __init__(self): ...
 
 class OldReset(Fine):
     def reset(self):
@@ -263,6 +289,10 @@ MISTAKES = [
     row("loop.max_time=-3", "loop.max_time is -3", "at least 0"),
     row("loop.eval_episodes=-1", "loop.eval_episodes is -1", "at least 0"),
     row("loop.eval_episodes=null", "loop.eval_episodes is null", "an integer"),
+    row("env=envs.py:Blind loop.record=true", "Blind cannot render", "leave out loop.record"),
+    row("env=gym:CartPole-v1 +env.kwargs.render_mode=blah", "mode 'blah'", "human, rgb_array"),
+    row("max_episodes=3", "no key 'max_episodes'", "did you mean 'loop.max_episodes'?"),
+    row("+x=1", "no key 'x' (command line); expected one of agent, env, hydra, loop, observers"),
     row("loop.render=maybe", "loop.render is 'maybe'", "true or false"),
     row("loop.logdir=3", "loop.logdir is 3", "a string"),
     row("loop.max_episodes=[3]", "loop.max_episodes is [3]", "an integer"),
@@ -452,6 +482,13 @@ FAULTS = [
     row(
         "agent=agents.py:OutOfSpace env=cartpole", "returned 7 in episode 0, step 1", "Discrete(2)"
     ),
+    row("env=envs.py:NoReward", "the reward None in episode 0, step 3", "expected a number"),
+    row("agent=agents.py:WordMetric", "metrics() of WordMetric has 'loss': 'low'", "a number"),
+    row(
+        "agent=agents.py:ListMetrics", "metrics() of ListMetrics returned [1] in episode 0", "dict"
+    ),
+    row("agent=agents.py:SaveOnly", "SaveOnly.save() wrote no agent.pkl", "write a load() as well"),
+    row("agent=agents.py:SaveFails", "cannot write", "no such luck"),
 ]
 TRACEBACKS = [
     row("env=envs.py:ResetRaises", "envs.py", "in reset", "RuntimeError: no reset today"),

@@ -354,9 +354,12 @@ class _Hurried:
         return type(self.env)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "env":  # it is being copied
+        if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.env, name)
+
+    def __reduce__(self) -> Any:
+        return _Hurried, (self.env, self.latest)
 
     def step(self, action: Any) -> Any:
         """Step the environment, if there is time left."""

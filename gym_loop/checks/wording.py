@@ -163,6 +163,11 @@ def unknown_key(key: str, cause: BaseException | None) -> str:
         return f"no key {full!r} ({COMMAND_LINE}){inside}"
     if "." not in full and (launch.CONF / full).is_dir():
         return not_chosen(full)
+    if "." not in full:
+        for section in map(str, parent):
+            node = parent._get_node(section)
+            if isinstance(node, DictConfig) and name in node:
+                return f"no key {full!r} ({COMMAND_LINE}); did you mean '{section}.{name}'?"
     known = [str(k) for k in parent if not str(k).startswith("_")]
     return f"no key {full!r} ({COMMAND_LINE}){near_key(full.removesuffix(name), name, known)}"
 

@@ -28,7 +28,11 @@ def fork(directory: Path, at: int | None, overrides: tuple[str, ...]) -> None:
     known = stored.load_run(directory)
     checkpoint = find(directory, at)
     name = stored.compose_with(known["config"], list(overrides))
-    with stored.preparations(*launch.prepare, lambda cfg: plant(directory, checkpoint, cfg)):
+    with stored.preparations(
+        lambda cfg: check_limit(checkpoint, cfg),
+        *launch.prepare,
+        lambda cfg: plant(directory, checkpoint, cfg),
+    ):
         launch.launch(list(overrides), name)
 
 
@@ -53,6 +57,18 @@ def find(directory: Path, at: int | None) -> Path:
     raise Mistake(
         f"no checkpoint at episode {at}; there are: {known} (loop.keep_checkpoints keeps more)"
     )
+
+
+def check_limit(checkpoint: Path, cfg: Any) -> None:
+    """Check that the fork does not end before it begins."""
+    from gym_loop.observers import checkpoints
+
+    limit, count = cfg.loop.get("max_episodes"), checkpoints.episode(checkpoint)
+    if isinstance(limit, int) and limit < count:
+        raise Mistake(
+            f"loop.max_episodes={limit} is fewer than the {count} before the fork; expected more, "
+            "or an earlier checkpoint: --at EPISODE"
+        )
 
 
 def plant(parent: Path, checkpoint: Path, cfg: Any) -> None:

@@ -61,6 +61,12 @@ def extend(directory: Path, known: dict[str, Any], cfg: Any, overrides: list[str
                 f"{key}={now} would change what has already happened ({key}={then}); "
                 f"start another run from here: gym-loop fork {directory} {key}={now}"
             )
+    for key, count in (("max_episodes", known["episodes"]), ("max_steps", known["steps"])):
+        limit = config["loop"].get(key)
+        if limit is not None and limit < count and any(k == f"loop.{key}" for k, *_ in changes):
+            raise Mistake(
+                f"loop.{key}={limit} is fewer than the {count} that {directory} has; expected more"
+            )
     if changes:
         if manifest.is_locked(directory):
             raise Mistake(f"{directory} is in use: another process is running it")

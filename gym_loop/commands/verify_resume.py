@@ -63,18 +63,18 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
     if code:
         raise Failure(f"the untouched run ended with exit code {code}; nothing to compare")
     rows = count_rows(untouched)
-    config = json.loads((untouched / manifest.NAME).read_text())["config"]
+    known = json.loads((untouched / manifest.NAME).read_text())
+    config, pace = known["config"], known["seconds"] / max(rows, 1)
     if config["loop"].get("time_per_checkpoint", 0) is None:  # a quick run is to have several
         overrides = [*overrides, f"loop.time_per_checkpoint={SECONDS}"]
     print(f"untouched: {rows} episodes")
     resumed = 0
     moments = sorted(rng.randint(0, max(rows - 1, 0)) for _ in range(kills))
     for moment in moments:
-        began = time.monotonic()
         process = start(overrides, killed)
         while count_rows(killed) < moment and process.poll() is None:
             time.sleep(0.001)
-        time.sleep(rng.random() * min(0.05, time.monotonic() - began))
+        time.sleep(rng.random() * min(0.05, pace))  # somewhere within the episode
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()

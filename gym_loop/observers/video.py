@@ -378,9 +378,12 @@ class Camera:
         return type(self.env)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "env":  # it is being copied
+        if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.env, name)
+
+    def __reduce__(self) -> Any:
+        return Camera, (self.env,)  # nobody watches a copy
 
     def reset(self, **arguments: Any) -> Any:
         """Reset the environment, and show it."""

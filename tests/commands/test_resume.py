@@ -166,6 +166,22 @@ def test_a_finished_run_goes_on_to_what_more_would_have_given(launch, cli):
     assert differences("run", longer) == []
 
 
+def test_a_limit_below_what_has_been_played_is_refused(launch, cli):
+    directory = launch("env=cartpole", "loop.max_episodes=13", "loop.eval_episodes=0")
+    before = (directory / "run.json").read_bytes()
+    for words, said in (
+        (("resume", "run", "loop.max_episodes=5"), "fewer than the 13 that run has"),
+        (("resume", "run", "loop.max_steps=5"), "loop.max_steps=5 is fewer than the "),
+        (("fork", "run", "loop.max_episodes=12"), "fewer than the 13 before the fork"),
+    ):
+        done = cli(*words)
+        assert done.returncode == 2
+        [line] = done.stderr.splitlines()
+        assert said in line
+    assert (directory / "run.json").read_bytes() == before
+    assert not Path("outputs").exists()
+
+
 def test_resuming_a_finished_run_says_so_and_touches_nothing(launch, cli, tmp_path):
     directory = launch(*PLAIN)
     before = {p: p.stat().st_mtime_ns for p in directory.rglob("*")}
@@ -467,6 +483,17 @@ def test_verify_resume_proves_it_for_an_agent_and_names_what_differs(cli, tmp_pa
     assert bad.returncode == 1
     assert "differs: agent checkpoint: count" in bad.stdout
     assert "TensorBoard logs: agent/count" in bad.stdout
+
+
+def test_verify_resume_claims_nothing_when_no_kill_was_followed_by_a_resume(cli):
+    done = cli("verify-resume", "--kills", "2", "loop.max_episodes=3", "env=cartpole")
+    assert done.returncode == 1
+    assert "equal, but nothing is proved" in done.stderr
+    assert "raise loop.max_episodes" in done.stderr
+    wrong = cli("verify-resume", "agent=rndom")
+    assert wrong.returncode == 2
+    [line] = wrong.stderr.splitlines()
+    assert "no agent 'rndom' (command line); did you mean 'random'?" in line
 
 
 def test_attributes_that_compare_oddly_are_compared_by_content():

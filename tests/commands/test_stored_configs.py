@@ -110,6 +110,17 @@ def test_evaluate_records_where_the_config_says(command, launch):
     }
 
 
+@pytest.mark.parametrize(
+    "env", ["cartpole", "gym_vector:CartPole-v1", "gymnasium_vector:CartPole-v1"]
+)
+def test_evaluate_takes_and_records_a_run_of_many_environments(command, launch, env):
+    words = ("loop=vector", "loop.num_envs=2", f"env={env}", "loop.max_episodes=4")
+    directory = launch(*words, "loop.eval_episodes=0")
+    printed = command("evaluate", directory, "loop.eval_episodes=1", "loop.eval_record=true")
+    assert "1 episodes in" in printed
+    assert [file.name for file in (directory / "eval_records").iterdir()] == ["episode-000000.mp4"]
+
+
 def test_evaluate_takes_a_run_config_too(command):
     command("create-default", "--env", "CartPole-v1", "--run-config", "mine.yaml")
     printed = command("evaluate", "-c", "mine.yaml", "loop.eval_episodes=3")

@@ -1,5 +1,6 @@
 """Recordings: the right episodes, whole, and never at the cost of the training."""
 
+import copy
 import logging
 import os
 import re
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 
+import gymnasium
 import numpy as np
 import pytest
 from gym.spaces import Discrete
@@ -15,8 +17,8 @@ from imageio_ffmpeg import count_frames_and_secs
 
 from gym_loop.agents import BaseAgent
 from gym_loop.loops import DefaultLoop
+from gym_loop.observers import Observer, video
 from gym_loop.observers import recorder as module
-from gym_loop.observers import video
 from gym_loop.observers.recorder import Recorder
 
 
@@ -106,6 +108,38 @@ def test_record_every_chooses_episodes_and_record_dir_the_place(tmp_path):
     assert os.listdir(tmp_path) == ["films"]
     assert list(lengths(tmp_path / "films")) == [f"episode-00000{n}.mp4" for n in (0, 3, 6)]
     assert env.rendered == 3 * 6, "episodes that are not recorded are not drawn"
+
+
+def test_what_is_recorded_can_be_wrapped_and_copied_by_another_observer(tmp_path):
+    class Counted(gymnasium.Env):
+        metadata = MappingProxyType({"render_fps": "odd"})
+        action_space, observation_space = gymnasium.spaces.Discrete(2), gymnasium.spaces.Discrete(9)
+        render_mode = "rgb_array"
+
+        def reset(self, seed=None, options=None):
+            self.count = 0
+            return 0, {}
+
+        def step(self, action):
+            self.count += 1
+            return self.count, 1.0, self.count > 3, False, {}
+
+        def render(self):
+            return np.zeros((32, 48, 3), np.uint8)
+
+    class Wrapping(Observer):
+        def begin_episode(self, loop, episode):
+            copies.append(copy.deepcopy(episode).env.reset())
+            episode.env = gymnasium.wrappers.TransformReward(episode.env, lambda reward: 2 * reward)
+
+    copies = []
+    loop = make(tmp_path, Counted(), record=True, max_episodes=1)
+    loop.observers["wrapping"] = Wrapping()
+    loop.notify("begin", loop)
+    assert loop.play(0, True).rewards == [2.0] * 4
+    loop.notify("close", None)
+    assert lengths(tmp_path / "episode_records") == {"episode-000000.mp4": 5}
+    assert copies == [(0, {})]
 
 
 def test_evaluations_are_numbered_through_the_run_and_go_to_their_own_place(tmp_path):
