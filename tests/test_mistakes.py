@@ -167,6 +167,8 @@ def files(tmp_path_factory, as_a_child):
         "conf/agent/mine.yaml": "_target_: agents.Mine\nlr: 0.1\nlayer: [3]\n",
         "conf/agent/slip.yaml": "_target_: agents.Mine\nlr: [0.1\n",
         "conf/agent/scalar.yaml": "3\n",
+        "conf/agent/nothing.yaml": "lr: 3\n",
+        "conf/agent/bell.yaml": "_target_: agents.Mine\nname: \x07\n",
         "conf/agent/high.yaml": "_target_: agents:Mine\nlr: 3.0\n",
         "damaged/run.json": '{"state": "fini',
         "hollow/run.json": '{"state": "finished", "config": {"agent": 3}}',
@@ -330,6 +332,8 @@ MISTAKES = [
     # the user's own conf
     row("agent=mine", "no key 'agent.layer' (conf/agent/mine.yaml:3)", "'agent.layers'?"),
     row("agent=high", "agent.lr is 3.0 (conf/agent/high.yaml:2)", "between 0 and 1"),
+    row("agent=nothing", "agent has no _target_ (conf/agent/nothing.yaml:1)", "agent=random"),
+    row("agent=bell", "conf/agent/bell.yaml: not YAML: special characters are not allowed"),
     row("agent=slip", "conf/agent/slip.yaml:3", "not YAML"),
     row("agent=scalar", "scalar"),
     row("--config-name=nothing", "no config 'nothing'"),

@@ -61,12 +61,12 @@ def _files(cfg: DictConfig) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _line(file: Path, keys: list[str]) -> int | None:
-    """Return the line in which `file` has the nested `keys`."""
+    """Return the line in which `file` has the nested `keys`; the first for its whole content."""
     try:
         node = yaml.compose(_text(file), Loader=yaml.SafeLoader)
     except (OSError, yaml.YAMLError):
         return None
-    line = None
+    line = None if keys else 1
     for key in keys:
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         pair = next((pair for pair in pairs if pair[0].value == key), None)
