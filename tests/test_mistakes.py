@@ -102,6 +102,10 @@ class OldStep(Fine):
     def step(self, action):
         return np.zeros(2, np.float32), 0.0, False, {}
 
+class HalfOldReset(Fine):
+    def reset(self, seed=None, options=None):
+        return np.zeros(2, np.float32)
+
 class NoReward(Fine):
     count = 0
 
@@ -486,6 +490,7 @@ FAULTS = [
     row(
         "agent=agents.py:OutOfSpace env=cartpole", "returned 7 in episode 0, step 1", "Discrete(2)"
     ),
+    row("env=envs.py:HalfOldReset", "reset()", "to return observation, info"),
     row("env=envs.py:NoReward", "the reward None in episode 0, step 3", "expected a number"),
     row("agent=agents.py:WordMetric", "metrics() of WordMetric has 'loss': 'low'", "a number"),
     row(

@@ -33,7 +33,7 @@ def explain_run(error: BaseException) -> str | None:
         return OLD_STEP
     if isinstance(error, TypeError) and re.search(r"reset\(\).* argument '(seed|options)'", text):
         return OLD_RESET
-    if isinstance(error, ValueError) and re.search(r"unpack \(expected 2", text):
+    if isinstance(error, ValueError) and re.search(r"unpack \(expected 2|as info \(exp", text):
         return OLD_RESET
     # Of those that play, the innermost; the others tell the observers of what was played.
     playing = next((f.f_locals for f in reversed(ours) if "episode" in f.f_locals), {})

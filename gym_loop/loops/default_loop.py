@@ -100,7 +100,9 @@ class DefaultLoop(BaseLoop):
         copied = {(): None, None: copy.deepcopy}.get(env.action_space.shape, np.array)
 
         agent.begin_episode(number)
-        ob, _ = episode.env.reset(seed=seed)
+        ob, info = episode.env.reset(seed=seed)
+        if not number and np.isscalar(info):  # an old reset(), its two numbers taken apart
+            raise ValueError(f"reset() returned {info!r} as info (expected a dict)")
         for _ in range(self.parameters["max_episode_len"]):
             action = act(ob, number)
             actions.append(copied(action) if copied else action)  # an agent may reuse its array
