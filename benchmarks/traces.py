@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.harness import Cost, Row, show, side_by_side, skipped, spread, turns_of
 from benchmarks.loop import MAKERS, with_and_without
 
-STEPS, BLOCKS, TURNS = 5_000, 61, 4
+STEPS, BLOCKS, TURNS = 5_000, 61, 8
 
 
 def play(library: str, sizes: list[float]) -> Sequence[Cost]:
