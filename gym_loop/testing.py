@@ -28,6 +28,7 @@ from gym_loop.loops.default_loop import DefaultLoop
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
 from gym_loop.observers.checkpoints import Checkpoints
+from gym_loop.observers.wrapper import Wrapper
 
 # What a loop calls, and with what.
 METHODS: dict[str, tuple[str, ...]] = {
@@ -361,14 +362,12 @@ class _Watch(Observer):
         return [episode.actions for episode in self.played]
 
 
-class _Seen:
+class _Seen(Wrapper):
     """An episode's environment, as an observer wraps it that is to see every step."""
 
     def __init__(self, env: Any, watch: _Watch) -> None:
-        self.env, self.watch = env, watch
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.env, name)
+        super().__init__(env)
+        self.watch = watch
 
     def step(self, action: Any) -> Any:
         self.watch.steps += self.env.name == "train"

@@ -25,6 +25,7 @@ from gym_loop.checks.running import OLD_STEP
 from gym_loop.loops.streams import episode_seed
 from gym_loop.observers import Observer
 from gym_loop.observers.checkpoints import Checkpoints
+from gym_loop.observers.wrapper import Wrapper
 from gym_loop.runs import compare, reporting
 
 TRY = 3.0  # seconds that the run is tried for
@@ -343,23 +344,12 @@ class Watch(Observer):
             self.episodes, self.steps = self.episodes + 1, self.steps + len(playing.rewards)
 
 
-class _Hurried:
+class _Hurried(Wrapper):
     """An episode's environment, whose steps end the try when it takes too long."""
 
     def __init__(self, env: Any, latest: float) -> None:
-        self.env, self.latest, self.steps = env, latest, 0
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:  # for those who ask with isinstance whether it is an environment
-        return type(self.env)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.env, name)
-
-    def __reduce__(self) -> Any:
-        return _Hurried, (self.env, self.latest)
+        super().__init__(env)
+        self.latest, self.steps = latest, 0
 
     def step(self, action: Any) -> Any:
         """Step the environment, if there is time left."""

@@ -24,6 +24,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from gym_loop.observers.wrapper import Wrapper
 from gym_loop.runs import files
 
 Frame = npt.NDArray[np.uint8]  # (height, width, 3), RGB
@@ -366,24 +367,12 @@ def _checked(frame: Any) -> Frame:
 Receiver = Callable[[Frame | VideoError], None]
 
 
-class Camera:
+class Camera(Wrapper):
     """An episode's environment, one `render()` a step for all who want the frames."""
 
     def __init__(self, env: Any) -> None:
-        self.env = env
+        super().__init__(env)
         self.receivers: list[Receiver] = []
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:  # for those who ask with isinstance whether it is an environment
-        return type(self.env)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.env, name)
-
-    def __reduce__(self) -> Any:
-        return Camera, (self.env,)  # nobody watches a copy
 
     def reset(self, **arguments: Any) -> Any:
         """Reset the environment, and show it."""
