@@ -25,7 +25,7 @@ COUNTERS = ("episodes", "steps", "evaluated")
 SHARED_KEYS_ARE_SLOW = (3, 11), (3, 12)  # see `quicken`
 SHARE = 0.02  # of a run's time: above it, a checkpoint that is due waits
 CHUNK = 1 << 18  # bytes of a file that are read at once
-PAUSE = 2.0  # seconds from one to the next at least: disks are shared, too
+PAUSE = 1.0  # seconds from one to the next at least: disks are shared, too
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ class Checkpoints(Observer):
 
     A checkpoint is due every `episodes_per_checkpoint` episodes or `time_per_checkpoint` seconds.
     One that is due waits while checkpoints have taken more than 2 % of this launch's time, and,
-    unless `time_per_checkpoint` asks for more, for there to be one in two seconds. The first, the
-    last, the one on a stop, and the best by evaluation do not wait.
+    unless `time_per_checkpoint` asks for more, for there to be one a second. The first, the last,
+    the one on a stop, and the best by evaluation do not wait.
     """
 
     def __init__(self) -> None:

@@ -83,7 +83,7 @@ def test_which_checkpoints_were_written_changes_nothing(launch):
     assert differences(every, none) == []
 
 
-def test_there_is_at_most_one_checkpoint_in_two_seconds(launch, monkeypatch):
+def test_there_is_at_most_one_checkpoint_a_second(launch, monkeypatch):
     moments, write, began = [], checkpoints.Checkpoints.write, time.monotonic()
 
     def counted(self, loop):
@@ -93,7 +93,7 @@ def test_there_is_at_most_one_checkpoint_in_two_seconds(launch, monkeypatch):
     monkeypatch.setattr(checkpoints.Checkpoints, "write", counted)
     launch("env=cartpole", "loop.max_episodes=12000", "loop.eval_episodes=0")
     *due, _ = moments
-    assert all(2 * number <= moment for number, moment in enumerate(due))
+    assert all(number <= moment for number, moment in enumerate(due))
 
 
 class Clock:
@@ -115,9 +115,14 @@ BEST = "best"  # instead of a length: an evaluation, the best so far
     ("parameters", "took", "episodes", "written"),
     [
         ({"episodes_per_checkpoint": 10}, 0.001, [0.5] * 30, [5, 10, 15]),
-        ({"episodes_per_checkpoint": 10}, 0.001, [0.06] * 100, [0.6, 2.64, 4.68]),
+        ({"episodes_per_checkpoint": 10}, 0.001, [0.06] * 100, [0.6, 1.62, 2.64, 3.66, 4.68, 5.7]),
         # What slow episodes leave unused is not made up for in a burst.
-        ({"episodes_per_checkpoint": 1}, 0.001, [5] * 4 + [0.6] * 9, [5, 10, 15, 20, 22.4, 24.8]),
+        (
+            {"episodes_per_checkpoint": 1},
+            0.001,
+            [5] * 4 + [0.6] * 9,
+            [5, 10, 15, 20, 21.2, 22.4, 23.6, 24.8],
+        ),
         # Two percent: a second each, so one in fifty.
         ({"episodes_per_checkpoint": 1}, 1, [10] * 16, [10, 50, 100, 150]),
         ({"time_per_checkpoint": 0.5}, 0.001, [0.2] * 10, [0.6, 1.2, 1.8]),
