@@ -54,6 +54,7 @@ def verify_resume(kills: int, seed: int, keep: bool, overrides: tuple[str, ...])
 def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -> bool:
     """Return whether the killed run equals the untouched one; print what was found."""
     from gym_loop import launch
+    from gym_loop.observers import checkpoints
     from gym_loop.runs import compare, manifest
 
     untouched, killed = folder / "untouched", folder / "killed"
@@ -78,7 +79,7 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
-            saved = [int(path.name[8:]) for path in killed.glob("checkpoints/episode-*")]
+            saved = [*map(checkpoints.episode, killed.glob("checkpoints/episode-*"))]
             print(f"killed after {count_rows(killed)} episodes", end="")
             print(f", to go on from episode {max(saved)}" if saved else "")
             resumed += bool(saved) and (manifest.read(killed) or {}).get("state") != "finished"
