@@ -80,7 +80,7 @@ def parting(first: Run, second: Run, table: str) -> dict[str, Any]:
 
     `from` is None when all that both have is equal; `rows` says how much each has.
     """
-    tables = [_rows(run.directory / table) for run in (first, second)]
+    tables = [_rows(run.directory, table) for run in (first, second)]
     (names, one), (others, two) = tables
     shared = [name for name in names if name in others and name != CLOCK]
     places = [[header.index(name) for name in shared] for header, _ in tables]
@@ -101,14 +101,13 @@ def parting(first: Run, second: Run, table: str) -> dict[str, Any]:
     return found
 
 
-def _rows(file: Path) -> tuple[list[str], list[list[str]]]:
+def _rows(directory: Path, table: str) -> tuple[list[str], list[list[str]]]:
     """Return a CSV file's header and its whole rows."""
     try:
-        with reading.open_file(file) as table:
-            lines = table.read().decode("ascii", "replace").split("\n")
+        rows = [line.decode("ascii", "replace") for line in reading.lines(directory, table)]
     except OSError:
         return [], []
-    return lines[0].split(","), [line.split(",") for line in lines[1:-1]]
+    return rows[0].split(",") if rows else [], [row.split(",") for row in rows[1:]]
 
 
 def lines(found: dict[str, Any], names: list[str]) -> list[str]:

@@ -82,6 +82,8 @@ def plant(parent: Path, checkpoint: Path, cfg: Any) -> None:
     shutil.copytree(parent, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*OWN))
     shutil.copytree(checkpoint, directory / "checkpoints" / checkpoint.name)
     origin = {"directory": str(parent.absolute()), "episode": checkpoints.episode(checkpoint)}
+    if before := (manifest.read(parent) or {}).get("parent"):
+        origin["parent"] = before
     content = {"state": "stopped", "parent": origin, "config": claim.task_config(cfg)}
     manifest.write(directory, content)
 

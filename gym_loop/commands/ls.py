@@ -136,7 +136,7 @@ def facts(run: Run) -> dict[str, Any]:
         "evaluation": reading.number(run.evaluation),
         "steps_per_second": run.steps_per_second,
         "seconds": run.seconds,
-        "seconds_left": run.seconds_left,
+        "seconds_left": reading.number(run.seconds_left),
         "start": run.start,
         "last_sign": run.last_sign,
         "error": run.error,

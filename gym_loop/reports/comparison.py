@@ -439,6 +439,11 @@ def _pairs(groups: list[Group]) -> tuple[list[dict[str, Any]], list[str]]:
     for first, second in combinations([g for g in groups if g.scores], 2):
         if envs := sorted(first.scores.keys() & second.scores.keys()):
             candidates.append((first, second, envs))
+    # Whatever is shown below, and by whatever it is chosen, so many could have come out.
+    comparisons = sum(
+        statistics.comparable([x.scores[env] for env in envs], [y.scores[env] for env in envs])
+        for x, y, envs in candidates
+    )
     notes = []
     if len(candidates) > MOST_PAIRS:
         best: dict[str, Group] = {}
@@ -448,104 +453,100 @@ def _pairs(groups: list[Group]) -> tuple[list[dict[str, Any]], list[str]]:
         few = [c for c in candidates if any(best[env] is c[0] for env in c[2])]
         notes.append(
             f"Of {len(candidates)} pairs, the {len(few)} with the best group of an environment are "
-            "compared."
+            "shown; p-values are corrected for all."
         )
         candidates = few
+    oriented, scores = [], []  # the one that wins more often first
+    for x, y, envs in candidates:
+        a, b = ([group.scores[env] for env in envs] for group in (x, y))
+        swapped = statistics.improvement(a, b) < 0.5
+        oriented.append((y, x, envs) if swapped else (x, y, envs))
+        scores.append((b, a) if swapped else (a, b))
+    found = statistics.verdicts(scores, comparisons)
+    # Those that are told apart already leave less to correct the others for.
+    left = max(comparisons - sum(verdict.word == "better" for verdict in found), 1)
     number = {id(group): place for place, group in enumerate(groups)}
     pairs = []
-    for first, second, envs in candidates:
-        pair = _pair(first, second, envs)
-        pairs.append(pair | {"groups": [number[id(pair.pop("x"))], number[id(pair.pop("y"))]]})
-    by_env: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for pair in pairs:
-        if pair["p"] is not None:
-            by_env[" ".join(pair["envs"])].append(pair)
-    for family in by_env.values():
-        for pair, p in zip(family, statistics.corrected([p["p"] for p in family]), strict=True):
-            pair["p_corrected"], pair["comparisons"] = p, len(family)
-    for pair in pairs:
-        _judge(pair, [groups[place] for place in pair["groups"]])
+    for (x, y, envs), (a, b), verdict in zip(oriented, scores, found, strict=True):
+        places = [number[id(x)], number[id(y)]]
+        pair = {
+            "envs": envs,
+            "seeds": [min(map(len, a)), min(map(len, b))],
+            "probability": statistics.improvement(a, b),
+            "interval": statistics.improvement_interval(a, b),
+            "groups": places,
+            "p": verdict.p,
+            "p_corrected": verdict.p_corrected,
+            "comparisons": comparisons,
+            "verdict": verdict.word,
+            "better": places[0] if verdict.word == "better" else None,
+        }
+        pairs.append(pair | _judged(pair, x, y, left))
     return pairs, notes
 
 
-def _pair(first: Group, second: Group, envs: list[str]) -> dict[str, Any]:
-    """Return the figures on a pair, the one that wins more often first."""
-    a, b = ([group.scores[env] for env in envs] for group in (first, second))
-    probability = statistics.improvement(a, b)
-    if probability < 0.5:
-        first, second, a, b, probability = second, first, b, a, 1 - probability
-    seeds = [min(map(len, a)), min(map(len, b))]
-    enough = min(seeds) > 1
-    return {
-        "x": first,
-        "y": second,
-        "envs": envs,
-        "seeds": seeds,
-        "probability": probability,
-        "interval": statistics.improvement_interval(a, b) if enough else None,
-        "p": statistics.p_value(a, b) if enough else None,
-        "p_corrected": None,
-        "comparisons": 1,
-        "better": None,
-        "more_seeds": None,
-    }
+def _judged(pair: dict[str, Any], first: Group, second: Group, left: int) -> dict[str, Any]:
+    """Return the verdict as a sentence, its caveat, and how many more seeds would tell.
 
-
-def _judge(pair: dict[str, Any], groups: list[Group]) -> None:
-    """Say which of two is better, or that these seeds cannot tell and how many more would."""
-    (x, y), env = (group.label for group in groups), " and ".join(pair["envs"])
-    probability, seeds, comparisons = pair["probability"], pair["seeds"], pair["comparisons"]
+    Args:
+        pair: the figures on them.
+        first: the one that wins more often.
+        second: the other.
+        left: comparisons that more seeds would be corrected for.
+    """
+    x, y, env = first.label, second.label, " and ".join(pair["envs"])
+    probability, seeds, environments = pair["probability"], pair["seeds"], len(pair["envs"])
     counts = f"{seeds[0]} each" if seeds[0] == seeds[1] else f"{seeds[0]} and {seeds[1]}"
-    error = 1 - statistics.LEVEL
-    if min(seeds) < 2:
-        fewest = statistics.fewest_seeds(error)
-        pair["more_seeds"] = [max(fewest - count, 0) for count in seeds]
-        pair["sentence"] = (
+    if pair["p"] is None:
+        fewest = statistics.fewest_seeds((1 - statistics.LEVEL) / left, environments)
+        sentence = (
             f"Cannot tell {x} from {y} on {env}: one seed shows nothing of how seeds differ "
             f"(seeds: {counts}); at least {fewest} of each are needed."
         )
-        return
+        more: list[int] | None = [max(fewest - count, 0) for count in seeds]
+        return {"sentence": sentence, "caveat": None, "more_seeds": more}
     low, high = pair["interval"]
-    figures = f"{probability:.2f} (95 % interval {low:.2f} to {high:.2f}; seeds: {counts})"
-    if pair["p"] < error and low > 0.5:
-        pair["better"] = pair["groups"][0]
-        sentence = f"{x} is better than {y} on {env}: probability of improvement {figures}."
-        if pair["p_corrected"] >= error:
-            pair["more_seeds"] = _more(probability, comparisons, seeds)
-            sentence += (
-                f" Among {comparisons} comparisons this may be chance; "
-                f"{_said(pair['more_seeds'], x, y)} would settle it."
-            )
+    figures = (
+        f"probability of improvement {probability:.2f} (95 % interval {low:.2f} to {high:.2f}; "
+        f"corrected p = {pair['p_corrected']:.2g}; seeds: {counts})."
+    )
+    if pair["verdict"] == "better":
+        sentence = f"{x} is better than {y} on {env}: {figures}"
+        return {"sentence": sentence, "caveat": None, "more_seeds": None}
+    if pair["verdict"] == "perhaps better":
+        caveat = f"among {pair['comparisons']} comparisons this may be chance"
+        sentence = f"{x} is perhaps better than {y} on {env}, but {caveat}: {figures}"
     else:
-        sentence = (
-            f"These seeds cannot tell {x} from {y} on {env}: probability of improvement {figures}."
+        caveat, sentence = None, f"These seeds cannot tell {x} from {y} on {env}: {figures}"
+    more = _more(probability, left, environments, seeds)
+    if all(np.array_equal(first.scores[e], second.scores[e]) for e in pair["envs"]):
+        sentence += " Their scores are the same, seed for seed."
+    elif more is None:
+        sentence += " Even 10,000 seeds of each would hardly show a difference this small."
+    else:
+        sentence += (
+            f" If this difference, which so few seeds estimate roughly, is the true one, "
+            f"{_said(more, x, y)} would tell them apart four times in five."
         )
-        more = pair["more_seeds"] = _more(probability, 1, seeds)
-        if all(np.array_equal(groups[0].scores[e], groups[1].scores[e]) for e in pair["envs"]):
-            sentence += " Their scores are the same, seed for seed."
-        elif more is None:
-            sentence += " Even 10,000 seeds of each would hardly show a difference this small."
-        else:
-            seen = f"{_said(more, x, y)} would show it four times in five"
-            sentence += f" If {probability:.2f} is true, {seen}."
-    pair["sentence"] = sentence
+    return {"sentence": sentence, "caveat": caveat, "more_seeds": more}
 
 
-def _more(probability: float, comparisons: int, seeds: Sequence[int]) -> list[int] | None:
+def _more(
+    probability: float, comparisons: int, environments: int, seeds: Sequence[int]
+) -> list[int] | None:
     """Return how many more seeds each side needs; at least one side needs one."""
-    need = statistics.seeds_needed(probability, comparisons)
+    need = statistics.seeds_needed(probability, comparisons, environments)
     if need is None:
         return None
     more = [max(need - count, 0) for count in seeds]
     return more if any(more) else [1, 1]
 
 
-def _said(more: list[int] | None, x: str, y: str) -> str:
-    if more is None:
-        return "over 10,000 more seeds of each"
+def _said(more: list[int], x: str, y: str) -> str:
     if more[0] == more[1]:
-        return f"{more[0]} more of each"
-    return " and ".join(f"{n} more of {name}" for n, name in zip(more, (x, y), strict=True) if n)
+        return f"about {more[0]} more of each"
+    both = zip(more, (x, y), strict=True)
+    return " and ".join(f"about {n} more of {name}" for n, name in both if n)
 
 
 def _run_facts(run: Run, scores: dict[str, float], group: int | None) -> dict[str, Any]:

@@ -33,11 +33,14 @@ interval is the percentile interval of {statistics.RESAMPLES:,} bootstrap resamp
 stratified by environment (Agarwal et al., <i>Deep Reinforcement Learning at the Edge of the
 Statistical Precipice</i>, 2021). From few seeds it is too narrow.</p>
 <p><b>Probability of improvement</b> is the chance that a run of the one scores more than a run of
-the other, ties counting half. “Better” takes two things: its interval lies above one half, and the
-Mann-Whitney test has p &lt; 0.05. Of many pairs some come out so by chance: where p, corrected for
-the number of pairs on the environment (Holm 1979), is not below 0.05, the sentence says so.</p>
-<p><b>More seeds.</b> Noether's formula (1987): as many as would show a difference of the size seen
-here four times in five, if that is the true size.</p>
+the other, ties counting half. “Better” means that p &lt; 0.05 in a permutation test of it,
+stratified by environment and exact for few seeds and for ties, after p has been corrected for all
+comparisons of this report (Holm 1979): where nothing differs, at most one report in twenty says
+“better” of anything. “Perhaps better” means that p is below 0.05 only before the correction, which
+among many comparisons may be chance.</p>
+<p><b>More seeds.</b> As many as would show a difference of the size seen here four times in five,
+after that correction, if it is the true size and the scores are spread normally (after Noether
+1987). A few seeds estimate the size roughly.</p>
 <p><b>Curves</b> show training: the mean return of the episodes that ended in each hundredth of the
 steps, averaged over runs, with the 95 % bootstrap interval of that mean. Dashed: some of the runs
 have ended before; it goes on while at least half of them do.</p>
@@ -127,10 +130,11 @@ def _section(
 def _findings(pairs: list[Any]) -> str:
     """Return a sentence for each pair, those that say something first."""
     items = []
-    for pair in sorted(pairs, key=lambda pair: pair["better"] is None):
-        kind, verdict = ("", "cannot tell") if pair["better"] is None else ("better", "better")
+    words = ("better", "perhaps better", "cannot tell")
+    for pair in sorted(pairs, key=lambda pair: words.index(pair["verdict"])):
+        kind = "better" if pair["better"] is not None else ""
         items.append(
-            f'<li class="{kind}"><span class="verdict">{verdict}</span>'
+            f'<li class="{kind}"><span class="verdict">{pair["verdict"]}</span>'
             f"<span>{escape(pair['sentence'])}</span></li>"
         )
     shown = f'<h3>What these seeds say</h3><ul class="findings">{"".join(items[:OPEN])}</ul>'
@@ -289,7 +293,7 @@ def _pairs(numbers: list[int], groups: list[dict[str, Any]], pairs: list[Any]) -
             f'<td class="n" data-v="{"" if p is None else p}">{shown_p}</td>'
             f'<td class="n" data-v="{sum(pair["seeds"])}">{pair["seeds"][0]} and '
             f"{pair['seeds'][1]}</td>"
-            f"<td>{'better' if pair['better'] is not None else 'cannot tell'}</td>"
+            f"<td>{', but '.join(filter(None, (pair['verdict'], pair['caveat'])))}</td>"
             f'<td class="n" data-v="{max(more) if more else ""}">'
             f"{' and '.join(map(str, dict.fromkeys(more))) if more else '–'}</td></tr>"
         )

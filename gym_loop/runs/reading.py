@@ -1,7 +1,8 @@
 """Reading run directories: fast, and safe whatever lies in them.
 
-Only JSON and CSV are read. Nothing is instantiated, imported or unpickled, so a directory from
-somewhere else can be looked at.
+Only JSON and CSV are read. Nothing is instantiated, imported or unpickled, no link is followed out
+of a run's directory, and no more is read than a run would write, so a directory from somewhere else
+can be looked at.
 """
 
 import errno
@@ -27,6 +28,13 @@ WINDOW = 100  # episodes whose returns are averaged, as in the progress bar
 TAIL = 96 * WINDOW  # bytes that hold that many rows
 SILENCE = 600.0  # seconds without a sign of life after which a run elsewhere counts as dead
 SLOW = 10  # ... or this many of its usual episodes, if that is longer
+LARGEST_JSON, LARGEST_TABLE = 16_000_000, 1 << 30  # bytes: of more, nothing is read
+LARGEST_TAIL = 1 << 24  # bytes of the end of a table that are read
+CHUNK = 1 << 20  # bytes that are read at once; no row is as long
+LONGEST = 4000  # characters of a text that is shown
+LARGEST = 1e15  # count of anything, or seconds
+WARNINGS = 50  # of a run's own that are listed
+COUNTS = {"episode", "at_episode", "steps", "seconds"}  # columns that are never negative or NaN
 
 Row = dict[str, float]
 
@@ -90,13 +98,16 @@ class Run:
         if self.manifest and not (directory / ".hydra").is_dir():
             self.warnings.append("no .hydra: Hydra's own record of the config is missing")
         own = self.manifest.get("warnings")
-        self.warnings += [plain(text) for text in own if text] if isinstance(own, list) else []
+        if isinstance(own, list):
+            self.warnings += [plain(text) for text in own[:WARNINGS] if text]
 
     def _read_manifest(self) -> dict[str, Any]:
         try:
-            with open_file(self.directory / manifest.NAME) as file:
-                text = file.read().decode()
-            content = json.loads(text) if text.strip() else None
+            with open_file(self.directory, manifest.NAME) as file:
+                text = file.read(LARGEST_JSON + 1)
+            if len(text) > LARGEST_JSON:
+                raise OSError(errno.EFBIG, f"larger than {LARGEST_JSON:,} bytes")
+            content = json.loads(text.decode()) if text.strip() else None
         except FileNotFoundError:
             self.warnings.append(f"no {manifest.NAME}")
             return {}
@@ -125,12 +136,23 @@ class Run:
         """Return whether the process of a run that says `running` is there."""
         host, pid = self.manifest.get("host"), self.manifest.get("pid")
         if host != socket.gethostname():
-            return time.time() - self.last_sign < self._patience()
-        if (self.directory / manifest.LOCK).is_file():
+            return self._was_heard_of()
+        lock = self.directory / manifest.LOCK
+        if lock.is_file() and not lock.is_symlink():
             return manifest.is_locked(self.directory)
         # A copied directory, or a filesystem without locks: the process has to exist, and, as its
         # number may have been given to another, to have been heard of.
-        return _exists(pid) and time.time() - self.last_sign < self._patience()
+        return _exists(pid) and self._was_heard_of()
+
+    def _was_heard_of(self) -> bool:
+        """Return whether the last sign of life is recent, by this machine's clock."""
+        silence, patience = time.time() - self.last_sign, self._patience()
+        if silence < -patience:  # the clock of another host, or of its disk: it proves nothing
+            self._warn(
+                f"last written {-silence:.0f} s in the future by this machine's clock: whether it "
+                "still runs cannot be told"
+            )
+        return abs(silence) < patience
 
     def _patience(self) -> float:
         rows = self.last_rows
@@ -144,7 +166,7 @@ class Run:
         times = [0.0]
         for name in (manifest.NAME, "episodes.csv", "evaluations.csv", "gym_loop.log"):
             try:
-                times.append((self.directory / name).stat().st_mtime)
+                times.append((self.directory / name).lstat().st_mtime)
             except OSError:
                 continue
         return max(times)
@@ -154,7 +176,7 @@ class Run:
         """When the run was first launched, in seconds since 1970."""
         try:
             return datetime.fromisoformat(self.manifest["start"]).timestamp()
-        except (KeyError, TypeError, ValueError, OverflowError):
+        except (KeyError, TypeError, ValueError, OverflowError, OSError):
             return self.last_sign
 
     @cached_property
@@ -195,31 +217,48 @@ class Run:
     def episodes(self) -> int:
         """Training episodes that have ended."""
         counted = self.last_rows[-1]["episode"] + 1 if self.last_rows else 0
-        return int(max(counted, number(self.manifest.get("episodes")) or 0))
+        return int(max(counted, amount(self.manifest.get("episodes"))))
 
     @property
     def steps(self) -> int:
         """Training steps in them."""
         counted = self.last_rows[-1]["steps"] if self.last_rows else 0
-        return int(max(counted, number(self.manifest.get("steps")) or 0))
+        return int(max(counted, amount(self.manifest.get("steps"))))
 
     @property
     def seconds(self) -> float:
         """The run's clock at its last sign."""
         counted = self.last_rows[-1]["seconds"] if self.last_rows else 0.0
-        return max(counted, number(self.manifest.get("seconds")) or 0.0)
+        return max(counted, amount(self.manifest.get("seconds")))
 
-    @property
+    @cached_property
     def steps_per_second(self) -> float | None:
-        """Steps a second: of a running run lately, of another one in training as a whole."""
+        """Steps a second of training: of a running run lately, of another one as a whole.
+
+        The time of evaluations in between is no training's.
+        """
         rows = self.last_rows
-        if self.state == "running" and len(rows) > 1:
-            steps, seconds = (rows[-1][key] - rows[0][key] for key in ("steps", "seconds"))
-        elif rows:
-            steps, seconds = rows[-1]["steps"], rows[-1]["seconds"]
-        else:
+        if not rows:
             return None
+        steps, seconds = rows[-1]["steps"], rows[-1]["seconds"]
+        if self.state == "running" and len(rows) > 1:
+            steps, seconds = steps - rows[0]["steps"], seconds - rows[0]["seconds"]
+            trained = {row["episode"] + 1: row["seconds"] for row in rows}
+        else:
+            trained = {}
+        evaluated = self._evaluated(rows[-1]["seconds"])
+        if evaluated and not trained:
+            ends = self.table("episodes.csv", ("seconds",))["seconds"]
+            trained = {float(count): end for count, end in enumerate(ends, 1)}
+        for count, end in evaluated.items():
+            seconds -= max(end - trained.get(count, end), 0.0)
         return steps / seconds if seconds > 0 else None
+
+    def _evaluated(self, until: float) -> dict[float, float]:
+        """Return when each evaluation ended, by the count of training episodes before it."""
+        table = self.table("evaluations.csv", ("at_episode", "seconds"))
+        ends = zip(table["at_episode"], table["seconds"], strict=True)
+        return {count: end for count, end in ends if end <= until}
 
     @property
     def seconds_left(self) -> float | None:
@@ -255,52 +294,86 @@ class Run:
 
     @cached_property
     def last_evaluation(self) -> list[Row]:
-        """The rows of evaluations.csv that belong to the last evaluation."""
+        """The rows of evaluations.csv that belong to the last evaluation that is whole."""
         names = ("episode", "at_episode", "length", "return")
-        size = TAIL
+        size, places = TAIL, list[float]()
         while True:
             rows = self._tail("evaluations.csv", names, size)
-            last = [row for row in rows if row["at_episode"] == rows[-1]["at_episode"]]
-            whole = len(last) < len(rows) or size >= self._size("evaluations.csv")
-            if whole:
+            places = list(dict.fromkeys(row["at_episode"] for row in rows))
+            # The first place may have begun before what was read.
+            if len(places) > 2 or size >= min(self._size("evaluations.csv"), LARGEST_TAIL):
                 break
             size *= 8
-        # An evaluation during training may have come just before the final one.
         loop = self.config.get("loop")
-        count = number(loop.get("eval_episodes")) if isinstance(loop, dict) else None
-        return last[-int(count) :] if count else last
+        asked = number(loop.get("eval_episodes")) if isinstance(loop, dict) else None
+        count = int(asked) if asked and asked > 0 else 0
+        for place in reversed(places):
+            own = [row for row in rows if row["at_episode"] == place]
+            # One in training and the final one may stand at one place.
+            if count and len(own) >= count:
+                return own[: len(own) // count * count][-count:]
+            # Only the last can have been cut by the process's end.
+            if not count or place != places[-1] or self.manifest.get("state") == "finished":
+                return own
+        return []
 
     @property
     def error(self) -> str | None:
         """The first line of what a failed run failed of."""
-        lines = str(self.manifest.get("error") or "").strip().splitlines()
+        lines = text_of(self.manifest.get("error") or "").strip().splitlines()
         return plain(lines[0]) if lines else None
+
+    @property
+    def forked_at(self) -> int:
+        """How many of its episodes another run has played, which this one was forked from."""
+        return max((episode for _, episode in self._ancestors()), default=0)
+
+    @property
+    def origin(self) -> str:
+        """The directory of the run that has played this one's first episode; its own if none."""
+        directory = str(self.directory)
+        for directory, _ in self._ancestors():
+            pass
+        try:
+            return os.path.realpath(directory)
+        except (OSError, ValueError):
+            return directory
+
+    def _ancestors(self) -> Iterator[tuple[str, int]]:
+        """Yield directory and episode of each fork that this run's episodes have gone through."""
+        parent = self.manifest.get("parent")
+        while isinstance(parent, dict):
+            directory, episode = parent.get("directory"), parent.get("episode")
+            if not isinstance(directory, str) or not isinstance(episode, int) or episode <= 0:
+                return
+            yield directory, episode
+            parent = parent.get("parent")
 
     def table(self, file: str, names: Sequence[str]) -> dict[str, list[float]]:
         """Return whole columns of a CSV file; rows that cannot be read are left out."""
-        try:
-            with open_file(self.directory / file) as table:
-                lines = table.read().split(b"\n")
-        except OSError:
-            return {name: [] for name in names}
-        header = lines[0].decode("ascii", "replace").split(",")
-        if not set(names) <= set(header):
-            return {name: [] for name in names}
-        width, places = len(header), [header.index(name) for name in names]
         rows: list[tuple[float, ...]] = []
-        for line in lines[1:]:
-            cells = line.split(b",")
-            if len(cells) == width:
-                try:
-                    rows.append(tuple([float(cells[place]) for place in places]))
-                except ValueError:
-                    continue
+        try:
+            table = lines(self.directory, file)
+            header = next(table, b"").decode("ascii", "replace").split(",")
+            if set(names) <= set(header):
+                width, places = len(header), [header.index(name) for name in names]
+                for line in table:
+                    cells = line.split(b",")
+                    if len(cells) == width:
+                        try:
+                            rows.append(tuple([float(cells[place]) for place in places]))
+                        except ValueError:
+                            continue
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self._warn(f"cannot read {file}: {error.strerror}")
         columns = list(zip(*rows, strict=True)) or [()] * len(names)
         return {name: list(column) for name, column in zip(names, columns, strict=True)}
 
     def _size(self, file: str) -> int:
         try:
-            return (self.directory / file).stat().st_size
+            return (self.directory / file).lstat().st_size
         except OSError:
             return 0
 
@@ -309,7 +382,7 @@ class Run:
     ) -> list[Row]:
         """Return the rows in the last `size` bytes of a CSV file, the last `most` of them."""
         try:
-            with open_file(self.directory / file) as table:
+            with open_file(self.directory, file) as table:
                 header = table.readline(1000).decode("ascii", "replace").strip().split(",")
                 end = table.seek(0, os.SEEK_END)
                 start = max(end - size, 0)
@@ -334,8 +407,10 @@ class Run:
             try:
                 if len(cells) != len(header):
                     raise ValueError
-                values = [float(cells[place]) for place in places]
-                rows.append(dict(zip(names, values, strict=True)))
+                row = {name: float(cells[p]) for name, p in zip(names, places, strict=True)}
+                if not all(0 <= row[name] < LARGEST for name in COUNTS & row.keys()):
+                    raise ValueError
+                rows.append(row)
             except ValueError:
                 bad += 1
         if bad:
@@ -347,17 +422,48 @@ class Run:
             self.warnings.append(text)
 
 
-def open_file(path: Path) -> BinaryIO:
-    """Open a file to read its bytes.
+def open_file(directory: Path, name: str | Path) -> BinaryIO:
+    """Open a file of a run's directory to read its bytes.
 
     Raises:
-        OSError: there is none, or it is something else, such as a pipe that would never end.
+        OSError: there is none; it leads out of the directory, which may itself be a link; or it is
+            something else, such as a pipe that would never end.
     """
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    path = inside(directory, name)
+    if path is None:
+        raise OSError(errno.EPERM, "it leads out of the run's directory", str(name))
+    flags = os.O_NONBLOCK | os.O_NOFOLLOW
+    file = open(path, "rb", opener=lambda name, more: os.open(name, flags | more))
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return file
+
+
+def inside(directory: Path, name: str | Path) -> Path | None:
+    """Return where `name` leads from a run's directory; None if out of it."""
+    try:
+        base, path = os.path.realpath(directory), os.path.realpath(directory / name)
+    except (OSError, ValueError):  # a NUL
+        return None
+    return Path(path) if Path(path).is_relative_to(base) else None
+
+
+def lines(directory: Path, name: str) -> Iterator[bytes]:
+    """Yield the whole lines of a file in a run's directory.
+
+    Raises:
+        OSError: it cannot be read, or is larger than any run's.
+    """
+    with open_file(directory, name) as file:
+        if os.fstat(file.fileno()).st_size > LARGEST_TABLE:
+            raise OSError(errno.EFBIG, f"larger than {LARGEST_TABLE:,} bytes", name)
+        rest = b""
+        while chunk := file.read(CHUNK):
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield from whole
+            if len(rest) > CHUNK:
+                raise OSError(errno.EINVAL, "not a table", name)
 
 
 def flat(config: Any) -> dict[str, Any]:
@@ -367,7 +473,8 @@ def flat(config: Any) -> dict[str, Any]:
     while pending:
         prefix, node = pending.pop()
         if isinstance(node, dict) and (node or not prefix):
-            inner = [(f"{prefix}.{key}" if prefix else str(key), node[key]) for key in node]
+            names = {key: plain(key) for key in node}
+            inner = [(f"{prefix}.{n}" if prefix else n, node[key]) for key, n in names.items()]
             pending += reversed(inner)
         else:
             leaves[prefix] = node
@@ -375,31 +482,60 @@ def flat(config: Any) -> dict[str, Any]:
 
 
 def shown(value: Any) -> str:
+    """Return a config's value as one would type it, as far as it is shown."""
+    return plain(typed(value))
+
+
+def typed(value: Any) -> str:
     """Return a config's value as one would type it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     try:
-        return plain(value if isinstance(value, str) else json.dumps(value, default=str))
+        return value if isinstance(value, str) else json.dumps(value, default=str)
     except RecursionError:
         return "(too deep)"
 
 
 def plain(value: Any) -> str:
     """Return text that can be printed: what would move the cursor or colour it is replaced."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+    text = text_of(value)
+    text = f"{text[:LONGEST]}…" if len(text) > LONGEST else text
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def text_of(value: Any) -> str:
+    """Return `str(value)` of whatever JSON may hold."""
+    try:
+        return str(value)
+    except RecursionError:
+        return "(too deep)"
 
 
 def number(value: Any) -> float | None:
     """Return a finite number that run.json may hold, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if math.isfinite(value) else None
+    try:
+        return value if math.isfinite(value) else None
+    except OverflowError:  # of hundreds of digits
+        return None
+
+
+def amount(value: Any) -> float:
+    """Return a count or a time that run.json may hold, else 0."""
+    known = number(value)
+    return known if known is not None and 0 <= known < LARGEST else 0.0
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """Return the mean, None of nothing."""
+    """Return the mean, None of nothing; infinite or NaN where a value is, or they overflow."""
     values = list(values)
-    return math.fsum(values) / len(values) if values else None
+    if not values:
+        return None
+    try:
+        return math.fsum(values) / len(values)
+    except (OverflowError, ValueError):
+        return sum(values) / len(values)
 
 
 def short(directory: Path) -> str:
