@@ -97,7 +97,7 @@ def main():
     parser.add_argument("--experiments", type=int, default=1000, help="in each cell (1000)")
     count, began = parser.parse_args().experiments, time.perf_counter()
     rng = np.random.default_rng(0)
-    print(f"No agent differs: % of {count} reports with any \"better\", for {' / '.join(RETURNS)}")
+    print(f'No agent differs: % of {count} reports with any "better", for {" / ".join(RETURNS)}')
     print("returns.\n")
     cells = [(k, pooled) for k in ENVIRONMENTS for pooled in (False, True)[: 1 + (k > 1)]]
     heads = [f"{k} environment{'s' * (k > 1)}{', pooled' * pooled}" for k, pooled in cells]
@@ -112,7 +112,9 @@ def main():
             print(f"| {' | '.join(row)} |", flush=True)
     print("\nOne agent wins against each other with this probability: how often it is told from")
     print("another, with so many seeds, and with as many as a report names.\n")
-    print("| agents | environments | probability | with 10 seeds | permutation test | seeds named |")
+    print(
+        "| agents | environments | probability | with 10 seeds | permutation test | seeds named |"
+    )
     print("|---|---|---|---|---|---|")
     for agents in AGENTS:
         for environments in ENVIRONMENTS:

@@ -15,8 +15,8 @@ from gym_loop.mistake import Mistake
 def evaluate(run_config: Path | None, words: tuple[str, ...]) -> None:
     """Play `loop.eval_episodes` episodes without learning, and print their returns.
 
-    In RUN_DIR the agent of the newest checkpoint plays. Recordings and events go into the
-    evaluation directories; nothing else in RUN_DIR changes.
+    In RUN_DIR the agent of the newest checkpoint plays. Recordings go into the evaluation's
+    directory; nothing else in RUN_DIR changes, and the run's curves get no points.
     """
     from gym_loop import launch
     from gym_loop.runs import claim, stored

@@ -208,10 +208,12 @@ def select(traces: Any, episode: str | None, every: int | None) -> list[int]:
         elif word in WORDS:
             returns = recorded_returns(traces.run, traces.kind)
             there = [
-                n for n in traces.episodes().tolist() if not math.isnan(returns.get(n, math.nan))
+                n for n in traces.episodes().tolist() if math.isfinite(returns.get(n, math.nan))
             ]
             if not there:
-                raise Mistake(f"{traces.run} has no table of returns to find the {word} episode in")
+                raise Mistake(
+                    f"{traces.run} has no table of finite returns to find the {word} episode in"
+                )
             numbers[(max if word == "best" else min)(there, key=returns.__getitem__)] = None
         elif word.isdecimal():
             numbers[int(word)] = None
@@ -225,19 +227,13 @@ def select(traces: Any, episode: str | None, every: int | None) -> list[int]:
 
 def recorded_returns(run: Path, kind: str, wanted: list[int] | None = None) -> dict[int, float]:
     """Return the return of each episode, or each of `wanted`, in a run's table."""
-    try:
-        table = (run / ("evaluations.csv" if kind == "eval" else "episodes.csv")).read_text()
-    except FileNotFoundError:
-        return {}
-    header, *lines = table.splitlines() or [""]
-    if wanted is not None:
-        starts = set(map(str, wanted))
-        lines = [line for line in lines if line.partition(",")[0] in starts]
-    names = header.split(",")
-    rows = [line.split(",") for line in lines]
-    place = names.index("return") if rows else 0
-    # A kill may have cut the last row.
-    return {int(row[0]): float(row[place]) for row in rows if len(row) == len(names)}
+    from gym_loop.runs import reading
+
+    file = "evaluations.csv" if kind == "eval" else "episodes.csv"
+    table = reading.Run(run).table(file, ("episode", "return"))
+    both = zip(table["episode"], table["return"], strict=True)
+    returns = {int(number): ret for number, ret in both if math.isfinite(number)}
+    return {n: returns[n] for n in wanted if n in returns} if wanted is not None else returns
 
 
 def checked(path: Path | None, suffix: str, option: str) -> Path | None:

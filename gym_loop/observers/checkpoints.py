@@ -70,7 +70,7 @@ class Checkpoints(Observer):
     def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
         """Keep the best: write a checkpoint when an evaluation during training is better."""
         mean = sum(episode.ret for episode in episodes) / max(len(episodes), 1)
-        if episodes and (self.best is None or mean > self.best):
+        if math.isfinite(mean) and episodes and not (self.best is not None and mean <= self.best):
             self.best, self.best_name, self.best_episode = mean, _name(loop), loop.episodes
 
     def end_cycle(self, loop: Any) -> None:

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
-from gym_loop.runs import reading
+from gym_loop.runs import manifest, reading
 
 BATCH, SECONDS = 500, 5.0  # metrics are sent so many at once, or so often
 PARAMETERS, LONGEST = 100, 500  # that MLflow takes at once; characters of one
@@ -18,8 +18,10 @@ PARAMETERS, LONGEST = 100, 500  # that MLflow takes at once; characters of one
 class Mlflow(Observer):
     """Sends config, returns, agent metrics and the final evaluation, over steps.
 
-    A resumed run goes on in the same MLflow run. What fails once the run has begun is said once,
-    and training goes on.
+    A resumed run goes on in the same MLflow run, where steps that are played again are not sent
+    again. As MLflow never changes a parameter, a run that is resumed with others is copied to a new
+    MLflow run, and the old one deleted. What fails once the run has begun is said once, and
+    training goes on.
 
     Args:
         experiment: the name of the experiment that the run belongs to; made if it is new.
@@ -29,6 +31,7 @@ class Mlflow(Observer):
     def __init__(self, experiment: str = "gym-loop", tracking_uri: str | None = None) -> None:
         self.experiment, self.tracking_uri = experiment, tracking_uri
         self.id: str | None = None
+        self.last: dict[str, int] = {}  # by metric: the last step that MLflow has
         self.client: Any = None
         self.loop: Any = None
         self.metrics: list[Any] = []
@@ -55,27 +58,47 @@ class Mlflow(Observer):
         self.loop = loop
         try:
             client = MlflowClient(self.tracking_uri)
-            if self.id is not None:
-                client.update_run(self.id, status="RUNNING")
-            else:
-                self.id = self._create(client, loop.directory)
+            self.id = self._continue(client, loop.directory)
         except Exception as error:
             where = self.tracking_uri or "its tracking store"
             raise Mistake(f"MLflow: cannot use {where}: {error}") from None
         self.client = client
 
-    def _create(self, client: Any, directory: Path) -> str:
+    def _continue(self, client: Any, directory: Path) -> str:
+        """Return the id of this run's MLflow run: the one that is there, or a new one."""
         from mlflow.entities import Param
 
         known = client.get_experiment_by_name(self.experiment)
         experiment = known.experiment_id if known else client.create_experiment(self.experiment)
-        tags = {"mlflow.runName": directory.name, "directory": str(directory.absolute())}
-        run: str = client.create_run(experiment, tags=tags).info.run_id
         leaves = {k: v for k, v in reading.flat(self.config).items() if k[:10] != "observers."}
-        parameters = [Param(key, reading.shown(value)[:LONGEST]) for key, value in leaves.items()]
-        for start in range(0, len(parameters), PARAMETERS):
-            client.log_batch(run, params=parameters[start : start + PARAMETERS])
-        return run
+        parameters = {key: reading.shown(value)[:LONGEST] for key, value in leaves.items()}
+        # Of run.json: a fork has another one than the run that it was forked from.
+        start = (manifest.read(directory) or {}).get("start")
+        mine = client.search_runs([experiment], f"tags.start = '{start}'") if start else []
+        known_points = [
+            point
+            for run in mine[:1]
+            for name in run.data.metrics
+            for point in client.get_metric_history(run.info.run_id, name)
+        ]
+        for point in known_points:
+            self.last[point.key] = max(self.last.get(point.key, 0), point.step)
+        if mine and mine[0].data.params == parameters:
+            current = str(mine[0].info.run_id)
+            client.update_run(current, status="RUNNING")
+        else:
+            tags = {"mlflow.runName": directory.name, "directory": str(directory.absolute())}
+            current = str(client.create_run(experiment, tags=tags).info.run_id)
+            sent = [Param(key, value) for key, value in parameters.items()]
+            for at in range(0, len(sent), PARAMETERS):
+                client.log_batch(current, params=sent[at : at + PARAMETERS])
+            for at in range(0, len(known_points), BATCH):
+                client.log_batch(current, metrics=known_points[at : at + BATCH])
+            client.set_tag(current, "start", start)  # it is whole
+        for run in mine:
+            if run.info.run_id != current:
+                client.delete_run(run.info.run_id)
+        return current
 
     def end_episode(self, loop: Any, episode: Any) -> None:
         """Keep what a training episode came to, and send it now and then."""
@@ -91,6 +114,7 @@ class Mlflow(Observer):
         if episodes:
             mean = sum(episode.ret for episode in episodes) / len(episodes)
             self._log({"eval/return": mean}, loop.steps)
+            self.last["eval/return"] = loop.steps  # the final one may stand where another does
 
     def close(self, error: BaseException | None) -> None:
         """Send the rest and say how the run ended."""
@@ -103,19 +127,15 @@ class Mlflow(Observer):
         status = "FAILED" if isinstance(error, Exception) else "KILLED" if stopped else "FINISHED"
         self._try(lambda: self.client.set_terminated(self.id, status))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the id of the run in MLflow."""
-        return {"id": self.id}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the run of that id."""
-        self.id = state.get("id")
-
     def _log(self, values: dict[str, float], steps: int) -> None:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        self.metrics += [Metric(name, float(value), now, steps) for name, value in values.items()]
+        self.metrics += [
+            Metric(name, float(value), now, steps)
+            for name, value in values.items()
+            if steps > self.last.get(name, -1)
+        ]
         if len(self.metrics) >= BATCH or time.monotonic() - self.sent >= SECONDS:
             self._send()
 

@@ -22,6 +22,8 @@ class Progress(Observer):
     def __init__(self) -> None:
         self.returns: deque[float] = deque(maxlen=WINDOW)
         self.best: Sequence[Any] | None = None  # return, episode
+        self.not_finite = 0  # episodes whose return is not, and which are no best
+        self.evaluated = 0.0  # seconds of this launch that evaluations took
         self.evaluation: list[float] = []
         self.loop: Any = None
         self.bar: Any = None
@@ -31,6 +33,7 @@ class Progress(Observer):
         """Start the bar, where somebody watches."""
         self.loop, self.directory = loop, loop.directory
         self.steps, self.seconds = loop.steps, loop.seconds
+        self.trained_until = loop.seconds
         if sys.stderr.isatty():
             self.bar = _bar(loop)
             self.bar.start()
@@ -41,14 +44,19 @@ class Progress(Observer):
         """Show where the run is, when it is time to."""
         if episode.training:
             self.returns.append(episode.ret)
-            if self.best is None or episode.ret > self.best[0]:
+            self.trained_until = episode.seconds
+            if not math.isfinite(episode.ret):
+                self.not_finite += 1
+            elif self.best is None or episode.ret > self.best[0]:
                 self.best = episode.ret, episode.number
             if episode.seconds >= self.due:
                 self.show(episode.seconds)
 
     def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
-        """Remember the returns for the summary."""
+        """Remember the returns for the summary, and what time was not training's."""
         self.evaluation = [episode.ret for episode in episodes]
+        now = loop.seconds
+        self.evaluated, self.trained_until = self.evaluated + now - self.trained_until, now
 
     def show(self, seconds: float) -> None:
         """Update the bar, or log a line."""
@@ -65,8 +73,9 @@ class Progress(Observer):
         self.due = seconds + (BAR_SECONDS if self.bar else LOG_SECONDS)
 
     def rate(self, seconds: float) -> float:
-        """Return the steps a second of this launch."""
-        return float((self.loop.steps - self.steps) / max(seconds - self.seconds, 1e-9))
+        """Return the steps a second that this launch has trained."""
+        trained = seconds - self.seconds - self.evaluated
+        return float((self.loop.steps - self.steps) / max(trained, 1e-9))
 
     def end_training(self, loop: Any) -> None:
         """Leave the terminal to what comes after training."""
@@ -88,7 +97,8 @@ class Progress(Observer):
             mean = sum(self.returns) / len(self.returns)
             parts.append(f"mean {mean:.6g} (last {len(self.returns)})")
         if self.best:
-            parts.append(f"best {self.best[0]:.6g} (episode {self.best[1]})")
+            odd = f"; {self.not_finite} not finite" if self.not_finite else ""
+            parts.append(f"best {self.best[0]:.6g} (episode {self.best[1]}{odd})")
         if self.evaluation:
             mean = sum(self.evaluation) / len(self.evaluation)
             parts.append(f"evaluation {mean:.6g} ({len(self.evaluation)} episodes)")
@@ -100,12 +110,14 @@ class Progress(Observer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the last returns and the best one."""
-        return {"returns": list(self.returns), "best": self.best}
+        return {"returns": list(self.returns), "best": self.best, "not_finite": self.not_finite}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self.returns.extend(state.get("returns", ()))
-        self.best = state.get("best")
+        self.best, self.not_finite = state.get("best"), state.get("not_finite", 0)
+        if self.best and not math.isfinite(self.best[0]):  # of an older version
+            self.best = None
 
     def _stop(self) -> None:
         if self.bar:

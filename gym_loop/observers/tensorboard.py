@@ -26,13 +26,9 @@ class TensorBoard(Observer):
     Episodes that follow each other quickly are written together: what is done once in a while is
     done with cold caches, at a third of its speed. What is kept of them until then is small, so
     that the memory of their steps is free, and warm, for the next one's.
-
-    Args:
-        append: keep all events that are there, instead of those of the restored checkpoint.
     """
 
-    def __init__(self, append: bool = False) -> None:
-        self.append = append
+    def __init__(self) -> None:
         self.names: list[str] | None = None  # of the agent's metrics, as `ended` has them
         self.tags: tuple[str, ...] = ()
         self.ended: list[tuple[int, tuple[float, ...]]] = []  # steps and values, not written yet
@@ -45,9 +41,7 @@ class TensorBoard(Observer):
         for name in ("logdir", "eval_logdir"):
             folder = loop.directory / loop.parameters.get(name, f"./{name}")
             sizes = self.state.get(name, {})
-            if self.append:
-                sizes = {p.name: p.stat().st_size for p in folder.glob(f"{PREFIX}*")}
-            self.files[name] = EventFile(folder, sizes, loop.steps, purge=not self.append)
+            self.files[name] = EventFile(folder, sizes, loop.steps)
 
     def end_episode(self, loop: Any, episode: Any) -> None:
         """Remember a training episode, and write when it is time to."""
@@ -100,8 +94,8 @@ class EventFile:
     When it cannot be written, one warning is logged and events are dropped.
     """
 
-    def __init__(self, folder: Path, sizes: dict[str, int], steps: int, purge: bool = True) -> None:
-        self.folder, self.sizes, self.steps, self.purge = folder, sizes, steps, purge
+    def __init__(self, folder: Path, sizes: dict[str, int], steps: int) -> None:
+        self.folder, self.sizes, self.steps = folder, sizes, steps
         for path in folder.glob(f"{PREFIX}*"):
             size = sizes.get(path.name, 0)
             files.cut(path, size) if size else path.unlink()
@@ -152,7 +146,7 @@ class EventFile:
             return False
         self.name, self.sizes[name] = name, 0
         self._write(framed(Event(wall_time=now, file_version="brain.Event:2").SerializeToString()))
-        if old and self.purge:
+        if old:
             start = Event(wall_time=now, step=self.steps + 1)
             start.session_log.status = SessionLog.START
             self._write(framed(start.SerializeToString()))

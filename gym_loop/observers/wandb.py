@@ -1,5 +1,6 @@
 """A run in Weights & Biases, for those who use it."""
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from omegaconf import OmegaConf
 
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
+from gym_loop.runs import manifest
 
 
 class Wandb(Observer):
@@ -24,7 +26,6 @@ class Wandb(Observer):
 
     def __init__(self, project: str = "gym-loop", mode: str | None = None, **options: Any) -> None:
         self.options = {"project": project, "mode": mode, **options}
-        self.id: str | None = None
         self.run: Any = None
         self.loop: Any = None
 
@@ -49,16 +50,18 @@ class Wandb(Observer):
         import wandb
 
         self.loop = loop
-        defaults = {"name": loop.directory.name, "dir": str(loop.directory), "config": self.config}
+        # Of run.json: a fork has another one than the run that it was forked from.
+        start = (manifest.read(loop.directory) or {}).get("start")
+        name = loop.directory.name
+        defaults = {"name": name, "dir": str(loop.directory), "config": self.config}
+        if start:
+            defaults["id"] = hashlib.sha256(f"{start} {name}".encode()).hexdigest()[:16]
         try:
-            self.run = wandb.init(
-                **(defaults | self.options), id=self.id, resume="allow", reinit="create_new"
-            )
+            self.run = wandb.init(**(defaults | self.options), resume="allow", reinit="create_new")
         except Exception as error:
             raise Mistake(
                 f"Weights & Biases: {error}; `wandb login`, or observers.wandb.mode=offline"
             ) from None
-        self.id = self.run.id
         # Steps that a resumed run plays again must not be dropped as out of order.
         self.run.define_metric("steps")
         self.run.define_metric("*", step_metric="steps")
@@ -84,14 +87,6 @@ class Wandb(Observer):
             if self.loop.result is not None:
                 self.run.summary["evaluation"] = self.loop.result
             self.run.finish(exit_code=1 if isinstance(error, Exception) else 0)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the id of the run in W&B."""
-        return {"id": self.id}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the run of that id."""
-        self.id = state.get("id")
 
     def _log(self, values: dict[str, Any], steps: int) -> None:
         if self.run:

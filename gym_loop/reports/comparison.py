@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import reading, statistics
-from gym_loop.runs.reading import Run, plain, short, shown
+from gym_loop.runs.reading import Run, plain, short, shown, typed
 
 METRICS = {
     "evaluation": "mean return of the final evaluation",
@@ -33,8 +33,10 @@ NEUTRAL = {
 POINTS = 100  # of a curve
 FEW = 5  # seeds: below, intervals from a bootstrap are too narrow
 MOST_PAIRS = 1000
+DIGITS = 16  # of an episode's number
 MOST_WORDS = 4  # of a group's name
 ABSENT = "–"
+HUGE = 1e150  # returns beyond cannot be squared or added up
 RECORDING = re.compile(r"episode-(\d+)\.(mp4|webm|gif)")
 
 
@@ -47,7 +49,8 @@ class Member:
     leaves: dict[str, Any]  # the same, by dotted key
     scores: dict[str, float] = field(default_factory=dict)  # by metric
     curve: NDArray[np.float64] | None = None  # return at each point of the group's grid
-    recordings: list[tuple[float, Path, str]] = field(default_factory=list)  # return, file, what
+    recordings: list[tuple[float, Path, str]] = field(default_factory=list)  # return, name, what
+    not_finite: int = 0  # episodes whose return is not
 
 
 @dataclass
@@ -141,7 +144,9 @@ def _member(run: Run) -> Member:
         if key.partition(".")[0] not in ("seed", "observers")
         and not (key.startswith("loop.") and key.removeprefix("loop.") in NEUTRAL)
     }
-    identity = json.dumps([(k, type(v).__name__, shown(v)) for k, v in sorted(leaves.items())])
+    if run.forked_at:  # it has not trained with these parameters from the start
+        leaves["parent.episode"] = run.forked_at
+    identity = json.dumps([(k, type(v).__name__, typed(v)) for k, v in sorted(leaves.items())])
     return Member(run, identity, leaves)
 
 
@@ -168,11 +173,13 @@ def _read(member: Member, last_step: int) -> None:
     run = member.run
     table = run.table("episodes.csv", ("episode", "steps", "return"))
     episodes, steps, returns = (np.array(table[name]) for name in ("episode", "steps", "return"))
+    finite = returns[np.isfinite(returns)]
+    member.not_finite = len(returns) - len(finite)
     scores = {
         "evaluation": run.evaluation,
         "return": run.last_return,
-        "mean": float(returns.mean()) if len(returns) else None,
-        "best": float(returns.max()) if len(returns) else None,
+        "mean": reading.mean(returns.tolist()),
+        "best": float(finite.max()) if len(finite) else None,
         "steps_per_second": run.steps_per_second,
     }
     member.scores = {name: score for name, score in scores.items() if score is not None}
@@ -187,7 +194,7 @@ def _binned(
 
     Where none ended, the value before it; NaN before the first and after the last episode.
     """
-    sound = np.isfinite(returns) & (steps >= 0) & (steps <= last_step)
+    sound = (abs(returns) < HUGE) & (steps >= 0) & (steps <= last_step)
     steps, returns = steps[sound], returns[sound]
     if not len(steps) or last_step <= 0:
         return np.full(POINTS, np.nan)
@@ -210,12 +217,19 @@ def _recordings(
         ("record_dir", "episode_records", "training episode"),
         ("eval_record_dir", "eval_records", "evaluation episode"),
     ):
-        folder = run.directory / str(
-            (loop if isinstance(loop, dict) else {}).get(parameter, default)
-        )
-        found = {}
+        name = plain((loop if isinstance(loop, dict) else {}).get(parameter, default))
+        folder, found = reading.inside(run.directory, name), {}
+        if folder is None:
+            run.warnings.append(f"{parameter} leads out of the run's directory: not shown")
+            continue
         for file in sorted(folder.glob("episode-*")) if folder.is_dir() else ():
-            if (match := RECORDING.fullmatch(file.name)) and file.is_file():
+            if not (match := RECORDING.fullmatch(file.name)):
+                continue
+            if reading.inside(run.directory, file) is None:
+                run.warnings.append(
+                    f"{plain(file.name)} leads out of the run's directory: not shown"
+                )
+            elif file.is_file() and len(match[1]) < DIGITS:
                 found[int(match[1])] = file
         if found and what.startswith("evaluation"):
             table = run.table("evaluations.csv", ("episode", "return"))
@@ -276,15 +290,16 @@ def _select(group: Group, metric: str, unfinished: bool) -> None:
             left_out.append(member.run.state)
         elif score is None:
             left_out.append(f"without {metric}")
-        elif not math.isfinite(score):
+        elif not abs(score) < HUGE:
             left_out.append(f"with {score}")
         else:
             chosen[member.identity, member.run.seed].append(member)
     if left_out:
         count, all_of = len(left_out), len(group.members)
         group.notes.append(f"{count} of {all_of} runs not scored: {_counted(left_out)}")
+    families: dict[tuple[str, str], list[Member]] = defaultdict(list)
     for (_, seed), repeats in chosen.items():
-        group.scored.append(repeats[-1])
+        families[repeats[-1].run.origin, repeats[-1].run.env].append(repeats[-1])
         if len(repeats) > 1:
             scores = {member.scores[metric] for member in repeats}
             differ = f", although the results differ ({min(scores):.6g} to {max(scores):.6g})"
@@ -292,6 +307,15 @@ def _select(group: Group, metric: str, unfinished: bool) -> None:
                 f"seed {plain(seed)} was run {len(repeats)} times: the newest counts"
                 + (differ if len(scores) > 1 else "")
             )
+    for family in families.values():
+        group.scored.append(min(family, key=lambda member: member.run.forked_at))
+    if shared := sum(map(len, families.values())) - len(families):
+        group.notes.append(
+            f"{shared} of {len(group.members)} runs not scored: they share episodes with another, "
+            "as forks do, and are no seeds of their own"
+        )
+    if metric == "best" and (odd := sum(member.not_finite for member in group.scored)):
+        group.notes.append(f"{odd} episodes whose return is not finite count for no best")
     group.scored.sort(key=lambda member: (isinstance(member.run.seed, str), member.run.seed or 0))
     for env in sorted({member.run.env for member in group.scored}):
         own = [m.scores[metric] for m in group.scored if m.run.env == env]
@@ -380,7 +404,7 @@ def _differences(groups: list[Group]) -> dict[str, list[str]]:
 def _facts(group: Group) -> dict[str, Any]:
     scores, strata = [score for own in group.strata for score in own.tolist()], group.strata
     recordings = sorted(
-        {r[1]: r for member in group.members for r in member.recordings}.values(),
+        {r[1]: (*r, m.run.directory) for m in group.members for r in m.recordings}.values(),
         key=lambda recording: (recording[0], recording[1]),
     )
     extremes = {"worst": recordings[0], "best": recordings[-1]} if recordings else {}
@@ -400,8 +424,8 @@ def _facts(group: Group) -> dict[str, Any]:
         "curve": _curve(group),
         "notes": group.notes,
         "recordings": {
-            name: {"return": value, "file": str(file), "what": what}
-            for name, (value, file, what) in extremes.items()
+            name: {"return": value, "directory": str(directory), "file": str(file), "what": what}
+            for name, (value, file, what, directory) in extremes.items()
         },
     }
 

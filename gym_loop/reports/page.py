@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from gym_loop import __version__
 from gym_loop.reports.text import figure, gathered
-from gym_loop.runs import statistics
+from gym_loop.runs import reading, statistics
 from gym_loop.runs.reading import plain, short
 
 COLOURS = 8  # curves beyond are grey
@@ -351,8 +351,9 @@ def _films(groups: list[dict[str, Any]], folder: Path) -> str:
             link = _link(file, folder)
             source = link
             try:
-                if file.stat().st_size <= room:
-                    data = file.read_bytes()
+                with reading.open_file(Path(film["directory"]).absolute(), file) as opened:
+                    data = opened.read(room + 1)
+                if len(data) <= room:
                     room -= len(data)
                     coded = base64.b64encode(data).decode()
                     source = f"data:{MEDIA[file.suffix]};base64,{coded}"
@@ -433,7 +434,7 @@ def _n(value: float | None) -> str:
 
 
 def _link(path: Path, folder: Path) -> str:
-    return escape(quote(os.path.relpath(path.absolute(), folder)))
+    return escape(quote(os.fsencode(os.path.relpath(path.absolute(), folder))))
 
 
 def _listed(names: list[str], most: int = 4) -> str:

@@ -331,9 +331,7 @@ class Run:
     @property
     def origin(self) -> str:
         """The directory of the run that has played this one's first episode; its own if none."""
-        directory = str(self.directory)
-        for directory, _ in self._ancestors():
-            pass
+        *_, directory = (str(self.directory), *(parent for parent, _ in self._ancestors()))
         try:
             return os.path.realpath(directory)
         except (OSError, ValueError):

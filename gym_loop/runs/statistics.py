@@ -140,14 +140,14 @@ def comparable(x: Scores, y: Scores) -> bool:
 
 
 def p_value(x: Scores, y: Scores) -> float:
-    """Return the two-sided p-value of "neither tends to score more": the chance of scores at least
-    as far apart as these, were they dealt to the two sides at random within each environment.
+    """Return the two-sided p-value of "neither tends to score more".
 
-    A permutation test of `improvement`, which is exact with and without ties: nothing is sampled.
-    It is the Mann-Whitney test, stratified. Only where the enumeration would take more than some
-    50 ms, from about 80 runs of one environment on, the statistic's normal approximation stands in.
-    The bootstrap alone cannot tell: three runs against three that are all worse give the interval
-    1 to 1.
+    How likely scores as far apart as these are, were they dealt to the two sides at random within
+    each environment: a permutation test of `improvement`, which is the Mann-Whitney test,
+    stratified, and exact with and without ties. Nothing is sampled. Only where the enumeration
+    would take more than some 50 ms, from about 80 runs of one environment on, the statistic's
+    normal approximation stands in. The bootstrap alone cannot tell: three runs against three that
+    are all worse give the interval 1 to 1.
 
     Environments with unlike numbers of runs weigh the same up to a sixteenth, so that the
     statistic's values lie on a grid.
@@ -193,7 +193,8 @@ def _rank_sums(ranks: tuple[int, ...], count: int) -> NDArray[np.float64]:
     ways[0, 0] = 1
     for rank in ranks:
         ways[1:, rank:] += ways[:-1, : ways.shape[1] - rank]
-    return ways[count] / ways[count].sum()
+    likely: NDArray[np.float64] = ways[count] / ways[count].sum()
+    return likely
 
 
 def corrected(p_values: Sequence[float], comparisons: int) -> list[float]:

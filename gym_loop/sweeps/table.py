@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gym_loop.runs import reading
 from gym_loop.sweeps.directory import Job
 
 REFRESH_SECONDS, LOG_SECONDS = 0.25, 30.0
@@ -107,7 +108,10 @@ def progress(job: Job) -> tuple[str, str, str]:
     of = f"/{job.episodes}" if job.episodes is not None else ""
     if row is None:
         return f"0{of}", "", ""
-    episode, ret, seconds = int(row[0]) + 1, float(row[3]), float(row[7])
+    try:
+        episode, ret, seconds = int(row[0]) + 1, float(row[3]), float(row[7])
+    except ValueError:
+        return f"?{of}", "", ""
     left = time_left(seconds, episode, job.episodes) if job.episodes is not None else ""
     return f"{episode}{of}", f"{ret:.6g}", left
 
@@ -115,7 +119,7 @@ def progress(job: Job) -> tuple[str, str, str]:
 def last_row(path: Path) -> list[str] | None:
     """Return the fields of the last whole row of a CSV file, reading only its end."""
     try:
-        with open(path, "rb") as file:
+        with reading.open_file(path.parent, path.name) as file:
             size = file.seek(0, 2)
             file.seek(max(size - TAIL, 0))
             lines = file.read().decode("ascii").split("\n")
