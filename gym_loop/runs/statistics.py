@@ -152,15 +152,14 @@ def p_value(x: Scores, y: Scores) -> float:
     Environments with unlike numbers of runs weigh the same up to a sixteenth, so that the
     statistic's values lie on a grid.
     """
-    from scipy.stats import rankdata
-
     products = [len(a) * len(b) for a, b in zip(x, y, strict=True)]
     weights = np.rint([16 * max(products) / product for product in products]).astype(int)
     weights //= np.gcd.reduce(weights)
     distance, variance, work = 0, 0.0, 0
     dealt: list[tuple[tuple[int, ...], int, int]] = []  # what `_rank_sums` takes; steps of its grid
     for a, b, weight in zip(x, y, weights.tolist(), strict=True):
-        doubled = np.rint(2 * rankdata(np.concatenate((a, b)))).astype(int)
+        _, places, ties = np.unique(np.concatenate((a, b)), return_inverse=True, return_counts=True)
+        doubled = (2 * ties.cumsum() - ties + 1)[places]  # ranks, ties having their mean
         n, m = len(a), len(b)
         distance += weight * (2 * int(doubled[:n].sum()) - n * 2 * (n + m + 1))
         variance += (2 * weight) ** 2 * n * m * float(doubled.var(ddof=1)) / (n + m)

@@ -1,4 +1,6 @@
+import base64
 import csv
+import html
 import json
 import os
 
@@ -9,7 +11,9 @@ pytest.importorskip("scipy", reason='needs the extra: pip install "gym-loop[repo
 
 from gym_loop.commands.report import main
 from gym_loop.mistake import Mistake
-from tests.run_directories import EVALUATION, write_run
+from gym_loop.reports import comparison
+from gym_loop.runs import statistics
+from tests.run_directories import EVALUATION, HEADER, write_run
 
 
 def edit(directory, **changes):
@@ -129,17 +133,185 @@ def test_three_seeds_each_cannot_tell_however_far_apart_they_are(sweep, report):
     assert pair["more_seeds"][0] >= 1
 
 
-def test_a_find_among_many_pairs_is_said_to_be_perhaps_chance(sweep, report):
+def test_a_find_among_many_pairs_is_said_to_be_perhaps_chance(sweep, report, told, tmp_path):
     for number in range(6):
         sweep(f"a{number}", np.array([0, 1, 2, 3, 4]) + 0.01 * number)
     sweep("low", [-2, -3, -4, -5])
-    content = report()
-    found = [pair for pair in content["pairs"] if pair["better"] is not None]
+    told("--html", "page.html")
+    content, page = report(), (tmp_path / "page.html").read_text()
+    found = [pair for pair in content["pairs"] if pair["verdict"] == "perhaps better"]
     assert found
+    caveat = "among 21 comparisons this may be chance"
     for pair in found:
-        assert pair["p"] < 0.05
-        assert pair["p_corrected"] > 0.05
-        assert "Among 21 comparisons this may be chance" in pair["sentence"]
+        assert pair["p"] < 0.05 < pair["p_corrected"]
+        assert pair["better"] is None
+        assert pair["caveat"] == caveat
+        assert caveat in pair["sentence"]
+        assert html.escape(pair["sentence"]) in page
+    assert page.count(f"<td>perhaps better, but {caveat}</td>") == len(found)
+    assert "<td>better" not in page
+    said = [line for line in told().out.splitlines() if "perhaps better" in line]
+    assert said
+    assert all(caveat in line for line in said)
+
+
+def test_the_correction_counts_every_environment_and_the_pairs_that_are_not_shown(
+    sweep, report, monkeypatch
+):
+    for env in ("CartPole-v1", "Pendulum-v1"):
+        for number in range(4):
+            sweep(f"a{number}", np.arange(5) + 10.0 * number, env=env)
+    content = report()
+    assert {pair["comparisons"] for pair in content["pairs"]} == {12}
+    assert {round(pair["p_corrected"] / pair["p"]) for pair in content["pairs"]} == {12}
+    monkeypatch.setattr(comparison, "MOST_PAIRS", 10)
+    few = report()
+    assert len(few["pairs"]) == 6
+    assert {pair["comparisons"] for pair in few["pairs"]} == {12}
+    assert {round(pair["p_corrected"] / pair["p"]) for pair in few["pairs"]} == {12}
+
+
+def test_the_command_says_what_the_functions_say(sweep, report):
+    rng = np.random.default_rng(11)
+    agents, envs = ("a", "b", "c"), ("CartPole-v1", "Pendulum-v1")
+    scores = {
+        (agent, env): (rng.normal(2 * (agent == "a"), 1, size=7) * 10).round(2)
+        for agent in agents
+        for env in envs
+    }
+    for (agent, env), own in scores.items():
+        sweep(agent, own.tolist(), env=env)
+    for by, count in (("agent", 3), ("agent,env", 6)):
+        content = report("--by", by)
+        groups = content["groups"]
+        sides = []
+        for pair in content["pairs"]:
+            x, y = (groups[place]["agent"] for place in pair["groups"])
+            sides.append(tuple([scores[agent, env] for env in pair["envs"]] for agent in (x, y)))
+        expected = statistics.verdicts(sides, count)
+        assert len(expected) == count
+        for pair, (x, y), verdict in zip(content["pairs"], sides, expected, strict=True):
+            assert pair["verdict"] == verdict.word
+            assert pair["p"] == pytest.approx(verdict.p)
+            assert pair["p_corrected"] == pytest.approx(verdict.p_corrected)
+            assert pair["probability"] == pytest.approx(statistics.improvement(x, y))
+        assert any(pair["verdict"] == "better" for pair in content["pairs"])
+
+
+def fork_of(parent, directory, episode, **changes):
+    """Write a run that was forked from another."""
+    write_run(directory, **changes)
+    edit(directory, parent={"directory": str(parent.absolute()), "episode": episode})
+    return directory
+
+
+def test_forks_of_one_run_are_one_seed_and_no_members_of_those_trained_from_the_start(
+    sweep, report, tmp_path
+):
+    trained = sweep("ars", [1, 2, 3], parameters={"lr": 2})
+    (parent,) = sweep("ars", [4])
+    folder = tmp_path / "multirun"
+    for seed in range(4):
+        settings = {"seed": seed, "parameters": {"lr": 2}}
+        score(fork_of(parent, folder / f"fork-{seed}", 20, **settings), 100 + seed)
+    score(fork_of(trained[0], folder / "other", 20, seed=9, parameters={"lr": 2}), 200)
+    fresh = fork_of(parent, folder / "fresh", 0, seed=7, parameters={"lr": 2})  # shares nothing
+    score(fresh, 4)
+    groups = {group["name"]: group for group in report()["groups"]}
+    assert sorted(group["scores"]["CartPole-v1"] for group in groups.values()) == [
+        *([1, 2, 3, 4], [4], [100, 200])
+    ]
+    (forks,) = [group for group in groups.values() if "parent.episode=20" in group["name"]]
+    assert "3 of 5 runs not scored: they share episodes with another" in forks["notes"][0]
+    # Pooled with the run that they were forked from, they are one with it.
+    (pooled,) = report("--by", "agent")["groups"]
+    assert sorted(pooled["scores"]["CartPole-v1"]) == [1, 2, 3, 4, 4]
+
+
+def test_forks_of_forks_share_the_first_ones_episodes(sweep, report, tmp_path):
+    (parent,) = sweep("ars", [4])
+    folder = tmp_path / "multirun"
+    for number in range(3):
+        directory = folder / f"fork-{number}"
+        score(fork_of(parent, directory, 20, seed=number, parameters={"lr": 2}), number)
+        origin = {"directory": str(folder / f"gone-{number}"), "episode": 20}
+        above = {"directory": str(parent.absolute()), "episode": 10}
+        edit(directory, parent={**origin, "parent": above})
+    group = next(g for g in report()["groups"] if "parent.episode" in g["name"])
+    assert group["seeds"] == 1
+
+
+def test_the_best_ignores_what_is_not_finite_and_says_so(sweep, report):
+    for directory in sweep("ars", [1, 2]):
+        rows = [f"{k},{k + 1},1,{r},1,0,0,1.0" for k, r in enumerate(("3.0", "nan", "inf", "2.0"))]
+        (directory / "episodes.csv").write_text("\n".join([HEADER.strip(), *rows, ""]))
+    (group,) = report("--metric", "best")["groups"]
+    assert group["scores"] == {"CartPole-v1": [3, 3]}
+    assert any("4 episodes whose return is not finite" in note for note in group["notes"])
+
+
+def test_a_run_with_returns_that_overflow_is_left_out_alone(sweep, report):
+    for agent in ("ars", "dqn"):
+        runs = sweep(agent, [1, 2, 3])
+        rows = [f"{k},{k + 1},1,{-1e308 if k % 3 else 1e308!r},1,0,0,1.0" for k in range(50)]
+        (runs[0] / "episodes.csv").write_text("\n".join([HEADER.strip(), *rows, ""]))
+    for metric in ("best", "mean", "return"):
+        assert [g["seeds"] for g in report("--metric", metric)["groups"]] == [2, 2]
+
+
+def test_the_speed_is_that_of_training(sweep, report):
+    (directory,) = sweep("ars", [1])
+    # Ten steps a second; after every second episode, an evaluation of 100 s.
+    seconds, training, evaluations = 0.0, [], []
+    for k in range(10):
+        seconds += 1.0
+        training.append(f"{k},{10 * (k + 1)},10,1.0,1,0,0,{seconds}")
+        if k % 2:
+            for n in range(4):
+                seconds += 25.0
+                evaluations.append(f"{n},{k + 1},{10 * (k + 1)},9,1.0,1,0,0,{seconds}")
+    (directory / "episodes.csv").write_text("\n".join([HEADER.strip(), *training, ""]))
+    (directory / "evaluations.csv").write_text("\n".join([EVALUATION.strip(), *evaluations, ""]))
+    edit(directory, steps=100, episodes=10, seconds=seconds)
+    (group,) = report("--metric", "steps_per_second")["groups"]
+    assert group["iqm"] == pytest.approx(10)
+
+
+def test_an_evaluation_that_was_cut_counts_for_nothing(sweep, report):
+    (directory,) = sweep("ars", [1], evaluations=3)
+    rows = [f"{k},{20 + 10 * (k // 3)},90,9,{k}.0,1,0,0,1.0" for k in range(8)]
+    (directory / "evaluations.csv").write_text("\n".join([EVALUATION.strip(), *rows, ""]))
+    edit(directory, state="running", result=None)  # killed
+    (group,) = report("--unfinished")["groups"]
+    assert group["scores"] == {"CartPole-v1": [4]}  # of 3, 4, 5; not of 6 and 7
+
+
+@pytest.mark.parametrize("how", ["a file", "a folder", "a path", "an absolute path"])
+def test_a_page_holds_no_file_from_outside_of_a_run(sweep, told, tmp_path, how):
+    secret = tmp_path / "private"
+    secret.mkdir()
+    (secret / "episode-000000.mp4").write_bytes(b"my private key")
+    first, second = sweep("ars", [1, 2])
+    records = first / "episode_records"
+    if how == "a file":
+        records.mkdir()
+        (records / "episode-000000.mp4").symlink_to(secret / "episode-000000.mp4")
+    elif how == "a folder":
+        records.symlink_to(secret)
+    else:
+        config = json.loads((first / "run.json").read_text())["config"]
+        config["loop"]["record_dir"] = "../../../private" if how == "a path" else str(secret)
+        edit(first, config=config)
+    own = second / "episode_records"
+    own.mkdir()
+    (own / "episode-000001.mp4").write_bytes(b"an own film")
+    moved = tmp_path / "link to runs"
+    moved.symlink_to(tmp_path / "multirun")
+    warnings = told("--html", "page.html", f"{moved}/").err
+    assert "leads out of the run's directory" in warnings
+    page = (tmp_path / "page.html").read_text()
+    assert base64.b64encode(b"my private key").decode() not in page
+    assert base64.b64encode(b"an own film").decode() in page
 
 
 def test_groups_of_different_environments_are_not_compared(sweep, report, told):
