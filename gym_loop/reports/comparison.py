@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -222,15 +223,17 @@ def _recordings(
         if folder is None:
             run.warnings.append(f"{parameter} leads out of the run's directory: not shown")
             continue
-        for file in sorted(folder.glob("episode-*")) if folder.is_dir() else ():
-            if not (match := RECORDING.fullmatch(file.name)):
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError:  # there is none
+            continue
+        for name in names:
+            if not (match := RECORDING.fullmatch(name)) or len(match[1]) > DIGITS:
                 continue
-            if reading.inside(run.directory, file) is None:
-                run.warnings.append(
-                    f"{plain(file.name)} leads out of the run's directory: not shown"
-                )
-            elif file.is_file() and len(match[1]) < DIGITS:
-                found[int(match[1])] = file
+            if reading.inside(run.directory, folder / name) is None:
+                run.warnings.append(f"{name} leads out of the run's directory: not shown")
+            elif (folder / name).is_file():
+                found[int(match[1])] = folder / name
         if found and what.startswith("evaluation"):
             table = run.table("evaluations.csv", ("episode", "return"))
             episodes, returns = np.array(table["episode"]), np.array(table["return"])

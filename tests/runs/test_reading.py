@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 import os
 import socket
@@ -142,6 +144,10 @@ def test_the_final_evaluation_is_not_mixed_with_one_just_before_it(tmp_path):
         (lambda d: spoil(d / "episodes.csv"), "episodes.csv: 1 damaged row left out"),
         (lambda d: pipe(d / "episodes.csv"), "cannot read episodes.csv: not a regular file"),
         (lambda d: pipe(d / "run.json"), "cannot read run.json: not a regular file"),
+        (lambda d: sparse(d / "run.json"), "cannot read run.json: larger than"),
+        (lambda d: lead_out(d / "run.json"), "cannot read run.json: it leads out of the run's"),
+        (lambda d: lead_out(d / "episodes.csv"), "cannot read episodes.csv: it leads out of"),
+        (lambda d: (d / "run.json").write_text('{"state": ' + "9" * 5000), "run.json is damaged"),
     ],
 )
 def test_what_is_damaged_is_named_and_the_rest_is_read(tmp_path, damage, warning):
@@ -151,6 +157,16 @@ def test_what_is_damaged_is_named_and_the_rest_is_read(tmp_path, damage, warning
     _ = run.state, run.start, run.agent, run.env, run.episodes, run.last_return, run.evaluation
     _ = run.overrides, run.seed, run.error, run.seconds_left, run.steps_per_second
     assert any(warning in line for line in run.warnings), run.warnings
+
+
+def sparse(file):
+    os.truncate(file, 1 << 40)
+
+
+def lead_out(file):
+    elsewhere = file.parent.parent / "elsewhere"
+    file.rename(elsewhere)
+    file.symlink_to(elsewhere)
 
 
 def pipe(file):
@@ -192,3 +208,90 @@ def test_what_would_move_the_cursor_is_not_printed(tmp_path):
     )
     run = reading.Run(directory)
     assert "\x1b" not in "".join([run.agent, run.state, run.error, *run.overrides.values()])
+
+
+HOSTILE = (
+    *(10**400, -(10**400), 1e308, float("inf"), float("nan"), True, None, "\ud800", "a\0b"),
+    *([], {}, "/etc", "../..", "\x1b[2J" * 5000, {"directory": "/", "episode": 10**400}),
+)
+
+
+@pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
+def test_whatever_one_run_holds_the_others_are_listed_and_reported(tmp_path, value):
+    pytest.importorskip("scipy", reason='needs the extra: pip install "gym-loop[report]"')
+    for seed in range(2):
+        write_run(tmp_path / "outputs" / f"sound-{seed}", seed=seed)
+    directory = write_run(tmp_path / "outputs" / "hostile")
+    content = json.loads((directory / "run.json").read_text())
+    config = {**content["config"], "seed": value, "\ud800\x1b": value}
+    config["loop"] = dict.fromkeys(["max_episodes", "eval_episodes", "record_dir", "logdir"], value)
+    hostile = dict.fromkeys({**content, "parent": 0, "warnings": 0}, value)
+    hostile |= {"state": "finished", "config": config}
+    (directory / "run.json").write_text(json.dumps(hostile))
+    with open(directory / "episodes.csv", "a") as table:
+        table.write("1e999,1e999,1,1e308,1,0,0,nan\n\0\n9,nan,1,-1e308,1,0,0,1e999\n")
+    from gym_loop.commands import diff, ls, report
+
+    with contextlib.chdir(tmp_path):
+        for main, words in (
+            *((ls.main, []), (ls.main, ["--json"]), (diff.main, ["outputs/hostile"] * 2)),
+            *((report.main, ["--html", "page.html"]), (report.main, ["--json", "--unfinished"])),
+            (report.main, ["--metric", "steps_per_second"]),
+        ):
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                main(words)
+            assert "sound-1" in out.getvalue() or main is not ls.main
+            assert "\x1b[2J" not in out.getvalue()
+            out.getvalue().encode()
+    assert "sound-1" in (tmp_path / "page.html").read_text()
+
+
+def test_a_clock_that_is_ahead_makes_no_run_live_for_ever(tmp_path):
+    directory = write_run(tmp_path / "run", state="running", host="elsewhere")
+    silent(directory, -300)  # clocks differ a little
+    assert reading.Run(directory).state == "running"
+    silent(directory, -86400)
+    run = reading.Run(directory)
+    assert run.state == "dead"
+    assert any("in the future by this machine's clock" in line for line in run.warnings)
+
+
+def test_a_sparse_table_of_a_terabyte_is_not_read(tmp_path):
+    directory = write_run(tmp_path / "run", result=None)
+    for name in ("episodes.csv", "evaluations.csv"):
+        sparse(directory / name)
+    run = reading.Run(directory)
+    assert (run.last_evaluation, run.last_rows) == ([], [])
+    assert run.table("episodes.csv", ["return"]) == {"return": []}
+    assert any("cannot read episodes.csv: larger than" in line for line in run.warnings)
+
+
+@pytest.mark.parametrize("state", ["running", "stopped", "failed"])
+def test_of_evaluations_the_last_whole_one_counts(tmp_path, state):
+    directory = write_run(tmp_path / "run", evaluations=4, result=None, state=state)
+
+    def evaluated(*places):
+        rows = [f"{k},{at},{at},9,{k}.0,1,0,0,1.0" for k, at in enumerate(places)]
+        header = (directory / "evaluations.csv").read_text().splitlines()[0]
+        (directory / "evaluations.csv").write_text("\n".join([header, *rows, ""]))
+        return [row["return"] for row in reading.Run(directory).last_evaluation]
+
+    assert evaluated(*[10] * 4, *[20] * 4, *[30] * 3) == [4, 5, 6, 7]
+    assert evaluated(*[10] * 4, *[20] * 4) == [4, 5, 6, 7]
+    assert evaluated(*[10] * 6) == [0, 1, 2, 3]  # the final one was cut, where another stands
+    assert evaluated(*[10] * 3) == []
+    assert evaluated(*[10] * 3, *[20] * 2) == [0, 1, 2]  # there were fewer when it began
+    assert evaluated(*range(5000), *[5000] * 2)[0] == 4999
+
+
+def test_the_speed_lately_leaves_evaluations_out(tmp_path):
+    directory = write_run(tmp_path / "run", state="running", host="elsewhere")
+    lines = (directory / "episodes.csv").read_text().splitlines()[:1]
+    lines += [f"{k},{10 * (k + 1)},10,1,1,0,0,{k + 1.0 + 50 * (k >= 15)}" for k in range(20)]
+    (directory / "episodes.csv").write_text("\n".join([*lines, ""]))
+    header = (directory / "evaluations.csv").read_text().splitlines()[0]
+    rows = [f"{k},15,150,9,1,1,0,0,{15 + 25.0 * (k + 1)}" for k in range(2)]
+    (directory / "evaluations.csv").write_text("\n".join([header, *rows, ""]))
+    assert reading.Run(directory).state == "running"
+    assert reading.Run(directory).steps_per_second == pytest.approx(10)
