@@ -1,7 +1,9 @@
 """Weights & Biases and MLflow, without a network."""
 
+import contextlib
 import json
 import struct
+import time
 
 import pytest
 
@@ -80,11 +82,71 @@ def test_mlflow_keeps_config_returns_and_the_final_evaluation(cli, tmp_path):
     ]
     result = json.loads((tmp_path / "run" / "run.json").read_text())["result"]
     assert run.data.metrics["evaluation"] == pytest.approx(result)
-    # Continued, it stays one run.
-    assert cli("resume", "run", "loop.max_episodes=6").returncode == 0
-    (run,) = client.search_runs([experiment.experiment_id])
-    steps = {p.step for p in client.get_metric_history(run.info.run_id, "train/return")}
-    assert steps == {int(e["steps"]) for e in rows(tmp_path / "run")}
+
+
+def mlflow_runs(mlflow, store):
+    """The runs that MLflow shows, by name: (parameters, metric -> its points in order)."""
+    client = mlflow.MlflowClient(store)
+    experiment = client.get_experiment_by_name("gym-loop")
+    found = client.search_runs([experiment.experiment_id])
+    return [
+        (
+            run.info.run_name,
+            run.data.params,
+            {
+                name: sorted(
+                    (p.step, p.value) for p in client.get_metric_history(run.info.run_id, name)
+                )
+                for name in run.data.metrics
+            },
+        )
+        for run in found
+    ]
+
+
+@pytest.mark.slow
+def test_after_a_kill_and_an_extension_mlflow_has_each_step_once_and_todays_parameters(
+    cli, start, tmp_path
+):
+    mlflow = pytest.importorskip("mlflow", reason='needs the extra: pip install "gym-loop[mlflow]"')
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    words = ("env=cartpole", "+sink=mlflow", f"observers.mlflow.tracking_uri={store}")
+    words += ("loop.eval_episodes=2", "loop.episodes_per_checkpoint=null", "hydra.run.dir=run")
+    process = start(*words, "loop.max_episodes=100000")
+    table = tmp_path / "run" / "episodes.csv"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if table.exists() and (tmp_path / "mlflow.db").exists():
+            with contextlib.suppress(Exception):
+                if mlflow_runs(mlflow, store)[0][2]["train/return"]:
+                    break
+        time.sleep(0.2)
+    process.kill()
+    process.communicate()
+    sent = mlflow_runs(mlflow, store)[0][2]["train/return"]
+    more = len(sent) + 20
+    assert cli("resume", "run", f"loop.max_episodes={more}").returncode == 0
+    for limit in (more, more + 5):
+        done = cli("resume", "run", f"loop.max_episodes={limit}")
+        assert done.returncode == 0, done.stderr
+        ((name, parameters, metrics),) = mlflow_runs(mlflow, store)
+        assert name == "run"
+        assert parameters["loop.max_episodes"] == str(limit)
+        played = [(int(e["steps"]), float(e["return"])) for e in rows(tmp_path / "run")]
+        assert metrics["train/return"] == played
+        assert len(played) == limit
+
+
+@pytest.mark.slow
+def test_a_fork_is_a_run_of_its_own_in_mlflow(cli, tmp_path):
+    mlflow = pytest.importorskip("mlflow", reason='needs the extra: pip install "gym-loop[mlflow]"')
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    words = ("+sink=mlflow", f"observers.mlflow.tracking_uri={store}")
+    assert cli(*RUN, *words, "hydra.run.dir=run").returncode == 0
+    done = cli("fork", "run", "loop.max_episodes=6", "hydra.run.dir=forked")
+    assert done.returncode == 0, done.stderr
+    found = {name: metrics["train/return"] for name, _, metrics in mlflow_runs(mlflow, store)}
+    assert [len(found["run"]), len(found["forked"])] == [4, 2]
 
 
 @pytest.mark.slow
