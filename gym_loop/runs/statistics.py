@@ -156,7 +156,7 @@ def p_value(x: Scores, y: Scores) -> float:
     weights = np.rint([16 * max(products) / product for product in products]).astype(int)
     weights //= np.gcd.reduce(weights)
     distance, variance, work = 0, 0.0, 0
-    dealt: list[tuple[tuple[int, ...], int, int]] = []  # what `_rank_sums` takes; steps of its grid
+    dealt: list[tuple[tuple[int, ...], int, int]] = []  # what `_rank_sums` takes; its grid's unit
     for a, b, weight in zip(x, y, weights.tolist(), strict=True):
         _, places, ties = np.unique(np.concatenate((a, b)), return_inverse=True, return_counts=True)
         doubled = (2 * ties.cumsum() - ties + 1)[places]  # ranks, ties having their mean
@@ -173,16 +173,23 @@ def p_value(x: Scores, y: Scores) -> float:
         return 1.0
     if work > EXACT:
         return 2 * NormalDist().cdf(-abs(distance) / math.sqrt(variance))
+    distances, likely = _distances(tuple(dealt))
+    return min(float(likely[distances >= abs(distance) - 1e-6].sum()), 1.0)
+
+
+@functools.lru_cache(maxsize=1024)
+def _distances(
+    dealt: tuple[tuple[tuple[int, ...], int, int], ...],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how far from its mean the doubled sum of ranks can lie, and how likely each is."""
     step = math.gcd(*(unit for _, _, unit in dealt))
-    total = np.ones(1)
+    likely = np.ones(1)
     for ranks, few, unit in dealt:
         spread = np.zeros(sum(ranks[-few:]) * (unit // step) + 1)
         spread[:: unit // step] = _rank_sums(ranks, few)
-        total = np.convolve(total, spread)
-    # Centred on its mean and doubled, as `distance` is.
+        likely = np.convolve(likely, spread)
     middle = sum(2 * few * sum(ranks) * unit / len(ranks) for ranks, few, unit in dealt)
-    distances = np.abs(2 * step * np.arange(len(total)) - middle)
-    return min(float(total[distances >= abs(distance) - 1e-6 * step].sum()), 1.0)
+    return np.abs(2 * step * np.arange(len(likely)) - middle), likely
 
 
 @functools.lru_cache(maxsize=4096)
