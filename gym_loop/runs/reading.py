@@ -126,8 +126,10 @@ class Run:
         host, pid = self.manifest.get("host"), self.manifest.get("pid")
         if host != socket.gethostname():
             return time.time() - self.last_sign < self._patience()
+        if manifest.is_locked(self.directory):
+            return True
         if (self.directory / manifest.LOCK).is_file():
-            return manifest.is_locked(self.directory)
+            return False
         # A copied directory, or a filesystem without locks: the process has to exist, and, as its
         # number may have been given to another, to have been heard of.
         return _exists(pid) and time.time() - self.last_sign < self._patience()
