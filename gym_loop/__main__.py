@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 from gym_loop.mistake import Mistake, nearest
+from gym_loop.output import open_streams
 
 
 def main() -> None:
     """Run the command line; exit 0, 1 for a run that failed, 2 for a mistake in the request."""
+    open_streams()
     sys.path.insert(0, os.getcwd())  # where a console script does not look
     try:
         dispatch(*(sys.argv[1:] or ["--help"]))

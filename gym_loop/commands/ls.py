@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from gym_loop import output
 from gym_loop.commands import run_click
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import reading
@@ -249,11 +250,11 @@ def width() -> int | None:
 
 
 def follow(directories: list[str], filters: list[str], every: float) -> None:
-    """Show the table again and again, until the user has had enough."""
+    """Show the table again and again, until the user has had enough or the reader has left."""
     known: dict[Path, Run] = {}
     terminal = sys.stdout.isatty()
     try:
-        while True:
+        while 1 not in output.lost:
             lines = table(choose(read(directories, known), filters), width())
             if terminal:
                 size = shutil.get_terminal_size()

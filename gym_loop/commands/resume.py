@@ -68,11 +68,10 @@ def extend(directory: Path, known: dict[str, Any], cfg: Any, overrides: list[str
                 f"loop.{key}={limit} is fewer than the {count} that {directory} has; expected more"
             )
     if changes:
-        if manifest.is_locked(directory):
-            raise Mistake(f"{directory} is in use: another process is running it")
         said = {word.partition("=")[0]: word for word in [*known["overrides"], *overrides]}
         known |= {"config": config, "overrides": list(said.values()), "state": "stopped"}
-        manifest.write(directory, known)
+        with manifest.Lock(directory):
+            manifest.write(directory, known)
 
 
 def main(arguments: list[str]) -> None:

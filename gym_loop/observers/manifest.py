@@ -1,7 +1,6 @@
 """run.json: what a run is, where it stands and how it ended."""
 
 import contextlib
-import fcntl
 import functools
 import importlib.metadata
 import json
@@ -12,12 +11,11 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
@@ -43,21 +41,27 @@ class Manifest(Observer):
 
     def __init__(self) -> None:
         self.content: dict[str, Any] = {}
-        self.lock: TextIO | None = None
+        self.lock: manifest.Lock | None = None
         self.loop: Any = None
         self.git: Callable[[], dict[str, Any] | None] = lambda: None
         self.writing = threading.RLock()  # a warning may come from another thread
         self.warnings = _Warnings(self)
 
     def open(self, cfg: Any, directory: Path) -> None:
-        """Lock the directory and write the state `running`."""
-        self.directory = directory
-        self.lock = open(directory / manifest.LOCK, "w")
-        if not _locked(self.lock):
-            self.lock = None
-            raise Mistake(f"{directory} is in use: another process is running it")
-        files.remove_leftovers(directory)
+        """Lock the directory and write the state `running`.
+
+        Raises:
+            InUse: another process is running it.
+            Finished: another process has finished it in the meantime.
+        """
+        self.directory, lock = directory, manifest.Lock(directory)
         known = manifest.read(directory) or {}
+        if known.get("state") == "finished":
+            lock.release()
+            log.info("%s was finished by another process", directory)
+            raise manifest.Finished(0)
+        self.lock = lock
+        files.remove_leftovers(directory)
         self.git = ask_git()
         command = f"{_program()} {shlex.join(sys.argv[1:])}"
         self.content = {
@@ -126,7 +130,7 @@ class Manifest(Observer):
         except OSError as failure:
             if error is None:  # else the disk is what the run has failed of
                 print(files.disk_full(failure, self.directory), file=sys.stderr)
-        self.lock.close()
+        self.lock.release()
 
     def _count(self) -> None:
         for name in ("steps", "episodes", "result"):
@@ -151,16 +155,6 @@ class _Warnings(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno == logging.WARNING:  # an error is what the run ends with
             self.owner.warn(record.getMessage())
-
-
-def _locked(file: TextIO) -> bool:
-    """Return whether the lock was had; `ls` holds it for an instant when it looks."""
-    for pause in (0.02, 0.1, 0.0):
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        time.sleep(pause)
-    return False
 
 
 def ask_git() -> Callable[[], dict[str, Any] | None]:

@@ -1,7 +1,9 @@
 """SIGINT, SIGTERM and a time limit: finish the episode, then stop in order."""
 
+import functools
 import logging
 import math
+import os
 import signal
 import threading
 import time
@@ -12,6 +14,7 @@ from typing import Any
 from gym_loop.observers import Observer
 
 HANDLED = (signal.SIGINT, signal.SIGTERM)
+_open: "list[Signals]" = []  # those that have taken over signals of this process
 
 
 class Signals(Observer):
@@ -20,6 +23,7 @@ class Signals(Observer):
     def __init__(self) -> None:
         self.previous: dict[signal.Signals, Any] = {}
         self.received = 0
+        self.pid = os.getpid()
         self.loop: Any = None
         self.limit = math.inf  # seconds
         self.began = time.monotonic()
@@ -27,6 +31,8 @@ class Signals(Observer):
     def open(self, cfg: Any, directory: Path) -> None:
         """Take over the signals, where this is the main thread."""
         if threading.current_thread() is threading.main_thread():
+            _reset_in_children()
+            _open.append(self)
             self.previous = {number: signal.signal(number, self.handle) for number in HANDLED}
 
     def begin(self, loop: Any) -> None:
@@ -41,6 +47,10 @@ class Signals(Observer):
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Remember the signal; the second one interrupts whatever is going on."""
+        if os.getpid() != self.pid:  # it came between a fork and `leave_child`
+            self.leave_child()
+            os.kill(os.getpid(), number)
+            return
         if self.received:
             raise SystemExit(128 + number)
         self.received = number
@@ -55,6 +65,19 @@ class Signals(Observer):
         """Give the signals back."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)
+        if self in _open:
+            _open.remove(self)
+
+    def leave_child(self) -> None:
+        """Give the signals of a forked child back; SIGINT from its second one on.
+
+        SIGTERM ends the child, as `multiprocessing` expects. A Ctrl-C at the terminal reaches the
+        child as well, which the run may need to finish its episode; the second one stops at once.
+        """
+        self.close(None)
+        if self.previous:
+            previous = self.previous[signal.SIGINT]
+            signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, previous))
 
     def _pass_on(self) -> None:
         if self.received and self.loop:
@@ -63,3 +86,14 @@ class Signals(Observer):
             logging.getLogger(__name__).info(
                 "%s: stopping at the end of this episode, or round (again: at once)", self.loop.stop
             )
+
+
+@functools.cache
+def _reset_in_children() -> None:
+    """Have this process's forked children leave its runs' signal handlers; done once."""
+
+    def reset() -> None:
+        for each in [*_open]:
+            each.leave_child()
+
+    os.register_at_fork(after_in_child=reset)

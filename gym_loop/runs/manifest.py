@@ -1,14 +1,103 @@
 """run.json: reading it, writing it, and whether somebody is at it."""
 
 import fcntl
+import functools
 import json
+import os
+import stat
+import time
 from pathlib import Path
 from typing import Any
 
+from gym_loop.mistake import Mistake
 from gym_loop.runs import files
 
 NAME, LOCK = "run.json", ".lock"
 FORMAT = 1
+_held: "list[Lock]" = []  # by this process
+
+
+class InUse(Mistake):
+    """Another process works in a run's or a sweep's directory."""
+
+
+class Finished(SystemExit):
+    """A run was finished by another process, after this one had looked at it. Exit code 0."""
+
+
+class Lock:
+    """Lets one process at a time work in a directory, until it is released or the process ends.
+
+    It is on the directory itself, so that it holds when somebody removes the file `.lock`; and on
+    that file, as it is the one that counts on other machines.
+
+    Args:
+        directory: a run's or a sweep's.
+        seconds: how long to wait for others; `ls` holds it for an instant when it looks.
+
+    Raises:
+        InUse: another process holds it.
+        Mistake: there is no permission to.
+    """
+
+    def __init__(self, directory: Path, seconds: float = 0.2) -> None:
+        self.descriptors: list[int] = []
+        _release_in_children()
+        deadline = time.monotonic() + seconds
+        while not self._take(directory):
+            if time.monotonic() >= deadline:
+                raise InUse(f"{directory} is in use: another process is running it")
+            time.sleep(0.02)
+        _held.append(self)
+
+    def _take(self, directory: Path) -> bool:
+        try:
+            self.descriptors.append(os.open(directory, os.O_RDONLY))
+            _lock(self.descriptors[-1], fcntl.LOCK_EX)
+            file = directory / LOCK
+            self.descriptors.append(os.open(file, os.O_RDWR | os.O_CREAT, 0o666))
+            _lock(self.descriptors[-1], fcntl.LOCK_EX)
+            return True
+        except BlockingIOError:
+            self.release()
+            return False
+        except OSError as error:
+            self.release()
+            raise Mistake(f"cannot lock {directory}: {error.strerror}") from None
+
+    def release(self) -> None:
+        """Let others work in the directory; a forked child only stops holding it, too."""
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+        if self in _held:
+            _held.remove(self)
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+@functools.cache
+def _release_in_children() -> None:
+    """Have this process's forked children, which may outlive it, not hold its locks; done once."""
+
+    def release() -> None:
+        for lock in [*_held]:
+            lock.release()
+
+    os.register_at_fork(after_in_child=release)
+
+
+def _lock(descriptor: int, operation: int) -> None:
+    """Lock an open file or directory, or raise BlockingIOError."""
+    try:
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+    except OSError as error:
+        # Not every filesystem can lock a directory.
+        if isinstance(error, BlockingIOError) or not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise
 
 
 def read(directory: Path) -> dict[str, Any] | None:
@@ -27,11 +116,17 @@ def write(directory: Path, content: dict[str, Any]) -> None:
 
 def is_locked(directory: Path) -> bool:
     """Return whether a process on this machine is running the run in `directory`."""
-    try:
-        with open(directory / LOCK) as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
+    for path in (directory, directory / LOCK):
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return True
+        try:
+            _lock(descriptor, fcntl.LOCK_SH)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
     return False

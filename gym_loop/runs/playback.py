@@ -12,6 +12,8 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -158,26 +160,27 @@ def in_parallel(work: Callable[[Any], Any], jobs: Iterable[Any], workers: int) -
     if workers <= 1:
         yield from map(work, jobs)
         return
-    from pebble import ProcessExpired, ProcessPool
-
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPool(workers, context=context, initializer=_leave_signals)
-    waiting: deque[Any] = deque()
+    # A worker's end is then known also where it has forked others, and no library is shared.
+    context = multiprocessing.get_context("forkserver")
+    others = {*multiprocessing.active_children()}
+    pool = ProcessPoolExecutor(workers, context, _leave_signals)
+    waiting: deque[Future[Any]] = deque()
     try:
         for job in jobs:
-            waiting.append(pool.schedule(_outcome, args=[work, job]))
+            waiting.append(pool.submit(_outcome, work, job))
             if len(waiting) > 2 * workers:
                 yield _result(waiting.popleft().result())
         while waiting:
             yield _result(waiting.popleft().result())
-    except ProcessExpired as error:
+    except BrokenProcessPool as error:
         raise Failure(
-            f"a process that played episodes died with exit code {error.exitcode}; --jobs 1 "
-            "plays them in this one"
+            "a process that played episodes died; --jobs 1 plays them in this one"
         ) from error
     finally:
-        pool.stop()  # type: ignore[no-untyped-call]
-        pool.join()
+        if waiting:  # what nobody waits for any more
+            for process in {*multiprocessing.active_children()} - others:
+                process.kill()
+        pool.shutdown(cancel_futures=True)
 
 
 def _outcome(work: Callable[[Any], Any], job: Any) -> Any:

@@ -137,9 +137,11 @@ class Run:
         host, pid = self.manifest.get("host"), self.manifest.get("pid")
         if host != socket.gethostname():
             return self._was_heard_of()
+        if manifest.is_locked(self.directory):
+            return True
         lock = self.directory / manifest.LOCK
         if lock.is_file() and not lock.is_symlink():
-            return manifest.is_locked(self.directory)
+            return False
         # A copied directory, or a filesystem without locks: the process has to exist, and, as its
         # number may have been given to another, to have been heard of.
         return _exists(pid) and self._was_heard_of()

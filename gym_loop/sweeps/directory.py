@@ -1,6 +1,5 @@
 """A sweep's directory: one folder a job, named by what varies, and sweep.json, which says it."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -10,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 from urllib.parse import quote
 
 from gym_loop.mistake import Mistake
@@ -27,7 +26,7 @@ class Job:
     """One run of a sweep: what it is asked to be, how far it is, what came of it.
 
     `state` is `new`, what run.json says (`running`: its process was killed), and once the sweep
-    has dealt with it `finished`, `skipped`, `stopped` or `failed`.
+    has dealt with it `finished`, `skipped`, `stopped`, `failed`, or `held` by another launch.
     """
 
     name: str
@@ -40,8 +39,7 @@ class Job:
     episodes: int | None = None  # to be played
     log: Path = Path()  # with all that the job logs and prints
     packed: bytes = b""  # the checked config, for the process that runs it
-    started: float = 0.0  # of `time.monotonic`
-    pid: int = 0  # of its process on this machine, the leader of a group of its own; 0: not known
+    launches: int = 0  # that its run had seen when the sweep was checked
 
 
 @dataclass
@@ -178,15 +176,3 @@ def asked(task_overrides: Sequence[str], hydra_overrides: Sequence[str]) -> Swee
     kept = [word for word in hydra_overrides if key_and_value(word)[0] not in ours]
     command = shlex.join(["gym-loop", *sys.argv[1:]])
     return Sweep([*task_overrides, *kept], fixed, list(varied), command, os.getcwd())
-
-
-def lock(file: TextIO, directory: Path) -> None:
-    """Let no other launch work in the sweep's directory until `file` is closed.
-
-    Raises:
-        Mistake: one does.
-    """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise Mistake(f"{directory} is in use: another launch is at this sweep") from None

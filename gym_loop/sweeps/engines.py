@@ -16,12 +16,14 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gym_loop.mistake import Mistake
+from gym_loop.runs import manifest
 from gym_loop.sweeps.directory import Job
 from gym_loop.sweeps.job import Outcome, attempt, begin, one_line
 from gym_loop.sweeps.launcher import SweepLauncher
 from gym_loop.sweeps.pool import stop_on_signals
 from gym_loop.sweeps.table import REFRESH_SECONDS, Table
 
+PATIENCE = 6.0  # seconds that a job waits for the process that was killed at it to end
 SHOWN = 100  # jobs that are looked at to show those that run
 Poll = Callable[[], list[tuple[Job, Callable[[], Outcome]]]]
 
@@ -45,9 +47,13 @@ class EngineLauncher(SweepLauncher):
         """Run `jobs`; see the base class."""
         poll, cancel = self.submit(jobs, self.common())
         waiting = {job.name: job for job in jobs}
-        with Table(total) as table, stop_on_signals(Canceller(cancel)) as stop:
+        cancelled = False
+        with Table(total) as table, stop_on_signals() as stop:
             table.counts["skipped"] = total - len(jobs)
             while waiting:
+                if stop.number and not cancelled:
+                    cancelled = True
+                    cancel()
                 for job, outcome in poll():
                     table.end(settle(waiting.pop(job.name), outcome))
                 near = list(waiting.values())[:SHOWN]
@@ -175,19 +181,6 @@ class Requeued:
         return submitit.helpers.DelayedSubmission(Requeued(self.common), packed)
 
 
-class Canceller:
-    """What is closed to ask all jobs to stop."""
-
-    def __init__(self, cancel: Callable[[], None]) -> None:
-        self.cancel, self.closed = cancel, False
-
-    def close(self) -> None:
-        """Ask them, once."""
-        if not self.closed:
-            self.closed = True
-            self.cancel()
-
-
 def work_remotely(packed: bytes, common: bytes) -> Outcome:
     """Run a job in a process of an engine's, which may be on another machine."""
     config, task, context = begin(packed, common)
@@ -201,6 +194,9 @@ def work_remotely(packed: bytes, common: bytes) -> Outcome:
         log = open(directory / f"{config.hydra.job.name}.log", "a", buffering=1)
     except OSError as error:
         return Outcome("failed", reason=f"cannot write {error.filename}: {error.strerror}")
+    deadline = time.monotonic() + PATIENCE
+    while manifest.is_locked(directory) and time.monotonic() < deadline:
+        time.sleep(0.05)
     with log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         return attempt(config, task, context, directory)
 

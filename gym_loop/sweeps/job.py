@@ -1,15 +1,15 @@
 """One job of a sweep, in a process of its own."""
 
+import contextlib
 import logging
 import os
 import pickle
 import signal
 import sys
 import threading
-import time
 import zlib
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,21 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gym_loop import launch
 from gym_loop.mistake import Failure, Mistake
+from gym_loop.output import open_streams
 from gym_loop.runs import manifest, reporting
 from gym_loop.runs.hydra_job import run_job
 
 GRACE = 3.0  # seconds from the request to stop until the process is killed
-PATIENCE = GRACE + 3.0  # seconds to wait for a killed launch's job to leave the directory
 
 log = logging.getLogger("gym_loop")
 
 
 @dataclass
 class Outcome:
-    """How a job ended: `finished`, `skipped`, `stopped` or `failed`, what it returned, or why."""
+    """How a job ended, what it returned, or why it did not.
+
+    `state` is `finished`, `skipped`, `stopped`, `failed`, or `held` by another launch.
+    """
 
     state: str
     result: Any = None
@@ -48,19 +51,34 @@ def unpack(content: bytes) -> Any:
     return pickle.loads(zlib.decompress(content))
 
 
-def work(packed: bytes, common: bytes, lifeline: Any, timeout: float | None) -> Outcome:
+def work(packed: bytes, common: bytes, groups: Connection, answer: Connection) -> None:
     """Run a job; called in a new process.
 
     Args:
         packed: the job's config.
         common: what all jobs share: the task function and Hydra's context.
-        lifeline: a pipe's end that is closed at its other end when the job is to stop: by the
-            launching process, or by its death.
-        timeout: seconds after which the job is to stop.
+        groups: takes the number of this process, and of the group that it leads.
+        answer: takes the job's outcome.
     """
     os.setpgid(0, 0)  # a Ctrl-C at the terminal reaches the launching process alone
-    watchdog = Watchdog(lifeline, timeout)
-    watchdog.start()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with contextlib.suppress(OSError):
+        groups.send(os.getpid())
+    groups.close()
+    try:
+        outcome = run(packed, common)
+    except BaseException as error:  # what is not caught elsewhere has to end this job alone
+        outcome = Outcome("failed", reason=one_line(error))
+    answer.send(outcome)
+    # Threads and processes that the job has started may keep this one from ending.
+    patience = threading.Timer(GRACE, os.killpg, (0, signal.SIGKILL))
+    patience.daemon = True
+    patience.start()
+
+
+def run(packed: bytes, common: bytes) -> Outcome:
+    """Run a job whose output goes to its log, and return its outcome."""
+    open_streams()
     config, task, context = begin(packed, common)
     directory = Path(config.hydra.runtime.output_dir)
     try:
@@ -68,12 +86,7 @@ def work(packed: bytes, common: bytes, lifeline: Any, timeout: float | None) -> 
         redirect(directory / f"{config.hydra.job.name}.log")
     except OSError as error:
         return Outcome("failed", reason=f"cannot write {error.filename}: {error.strerror}")
-    outcome = attempt(config, task, context, directory)
-    if watchdog.timed_out and outcome.state != "finished":
-        outcome = Outcome("failed", reason=over_time(timeout))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return outcome
+    return attempt(config, task, context, directory)
 
 
 def begin(packed: bytes, common: bytes) -> tuple[DictConfig, Any, Any]:
@@ -88,9 +101,6 @@ def begin(packed: bytes, common: bytes) -> tuple[DictConfig, Any, Any]:
 
 def attempt(config: DictConfig, task: Any, context: Any, directory: Path) -> Outcome:
     """Run `task` in `directory` unless that is done already; nothing is raised."""
-    deadline = time.monotonic() + PATIENCE
-    while manifest.is_locked(directory) and time.monotonic() < deadline:
-        time.sleep(0.05)
     if (known := manifest.read(directory)) and known["state"] == "finished":
         return Outcome("skipped", known["result"])
     only_to_file(config)
@@ -102,6 +112,10 @@ def attempt(config: DictConfig, task: Any, context: Any, directory: Path) -> Out
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
         )
+    except manifest.InUse:
+        return Outcome("held", reason="another launch is running it")
+    except manifest.Finished:
+        return Outcome("skipped", (manifest.read(directory) or {}).get("result"))
     except Mistake as mistake:
         log.error(mistake.message)
         return Outcome("failed", reason=mistake.message)
@@ -134,11 +148,6 @@ def stopped(code: Any) -> Outcome:
     if isinstance(code, int) and code > 128:
         return Outcome("stopped", reason=f"stopped by {signal_name(code - 128)}")
     return Outcome("failed", reason=f"left with exit code {code}")
-
-
-def over_time(timeout: float | None) -> str:
-    """Return the reason of a job that was stopped by the watchdog."""
-    return f"over its timeout of {timeout:g} s"
 
 
 def signal_name(number: int) -> str:
@@ -181,19 +190,3 @@ def redirect(path: Path) -> None:
         os.dup2(descriptor, stream.fileno())
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     os.close(descriptor)
-
-
-class Watchdog(threading.Thread):
-    """Ends the job in order, and then by force, when its launch is over or its time is up."""
-
-    def __init__(self, lifeline: Any, timeout: float | None) -> None:
-        super().__init__(daemon=True)
-        self.lifeline, self.timeout = lifeline, timeout
-        self.timed_out = False
-
-    def run(self) -> None:
-        """Wait, ask, wait, kill."""
-        self.timed_out = not connection.wait([self.lifeline], self.timeout)
-        os.kill(os.getpid(), signal.SIGTERM)  # the loop stops at the end of the episode
-        time.sleep(GRACE)
-        os.killpg(0, signal.SIGKILL)  # with what the job itself has started

@@ -28,6 +28,7 @@ from gym_loop.sweeps.job import one_line, pack
 
 # What conf/config.yaml says, for other launchers. Ours name a job by what varies alone.
 SUBDIR = "${hydra.job.override_dirname}"
+LOCK_SECONDS = 30.0  # that the sweep's record is waited for; it is locked for an instant
 
 
 class SweepLauncher(Launcher):
@@ -65,11 +66,9 @@ class SweepLauncher(Launcher):
             Mistake: something is wrong with a job or with the directory; nothing has been started.
         """
         setup_globals()
-        known = directory.read(self.directory)
         overrides = self.config.hydra.overrides
-        sweep = directory.merge(
-            known, directory.asked(overrides.task, overrides.hydra), self.directory
-        )
+        asked = directory.asked(overrides.task, overrides.hydra)
+        sweep = directory.merge(directory.read(self.directory), asked, self.directory)
         sweep.config = sources.in_memory.get(str(self.config.hydra.job.config_name))
         jobs = self.check(sweep, job_overrides, initial_job_idx)
         if self.unrecorded:
@@ -81,12 +80,11 @@ class SweepLauncher(Launcher):
         if self.dry_run:
             print(table.listing(jobs.values()))
             raise SystemExit(0)
-        with self.claimed(sweep, jobs):
-            missing = [job for job in jobs.values() if job.state != "finished"]
-            for job in jobs.values():
-                if job.state == "finished":
-                    job.state = "skipped"
-            code = self.execute(missing, len(jobs)) if missing else 0
+        self.record(asked, sweep, jobs)
+        missing = [job for job in jobs.values() if job.state != "finished"]
+        for job in jobs.values():
+            job.state = "skipped" if job.state == "finished" else "new"
+        code = self.execute(missing, len(jobs)) if missing else 0
         print(table.summary(self.directory, list(jobs.values())))
         if code:
             print(f"continue with: gym-loop resume {self.directory}")
@@ -146,6 +144,7 @@ class SweepLauncher(Launcher):
             claim.is_finished(job.directory, claim.task_config(config))
             if known := manifest.read(job.directory):
                 job.state, job.result = known["state"], known.get("result")
+                job.launches = known.get("launches", 0)
 
     def look_ahead(self) -> None:
         """Prepare for jobs that build what `self.targets` names, while they are checked."""
@@ -159,21 +158,28 @@ class SweepLauncher(Launcher):
         """Keep what running `job` takes."""
         job.packed = pack(config)
 
-    @contextlib.contextmanager
-    def claimed(self, sweep: Sweep, jobs: dict[str, Job]) -> Iterator[None]:
-        """Create the sweep's directory, keep others out of it and write what the sweep is."""
+    def record(self, asked: Sweep, checked: Sweep, jobs: dict[str, Job]) -> None:
+        """Write down what the sweep is and its jobs, with those of launches at the same time.
+
+        Raises:
+            Mistake: it cannot be written, or is another one than when jobs were checked.
+        """
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            lock = open(self.directory / manifest.LOCK, "w")
+            with manifest.Lock(self.directory, LOCK_SECONDS):
+                sweep = directory.merge(directory.read(self.directory), asked, self.directory)
+                if sweep.varied != checked.varied:  # by which jobs are named
+                    raise Mistake(
+                        f"another launch has just made {', '.join(sweep.varied)} vary in "
+                        f"{self.directory}, not {', '.join(checked.varied)}; try again"
+                    )
+                sweep.config = checked.config
+                sweep.jobs |= {job.name: job.overrides for job in jobs.values()}
+                directory.write(self.directory, sweep)
+                if not (self.directory / "multirun.yaml").exists():
+                    OmegaConf.save(self.config, self.directory / "multirun.yaml")
         except OSError as error:
             raise Mistake(f"cannot write into {self.directory}: {error.strerror}") from None
-        with lock:
-            directory.lock(lock, self.directory)
-            sweep.jobs |= {job.name: job.overrides for job in jobs.values()}
-            directory.write(self.directory, sweep)
-            if not (self.directory / "multirun.yaml").exists():
-                OmegaConf.save(self.config, self.directory / "multirun.yaml")
-            yield
 
 
 class GridSweeper(BasicSweeper):

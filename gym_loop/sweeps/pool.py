@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -11,25 +12,19 @@ import sysconfig
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from multiprocessing import forkserver
 from types import FrameType
-from typing import Any
-
-from pebble import ProcessExpired, concurrent
 
 from gym_loop.mistake import Mistake
-from gym_loop.observers import manifest
-from gym_loop.runs import reporting
-from gym_loop.sweeps import job as jobs_process
+from gym_loop.observers.manifest import GIT, ask_git
+from gym_loop.runs import manifest, reporting
 from gym_loop.sweeps import warm
 from gym_loop.sweeps.directory import Job
-from gym_loop.sweeps.job import GRACE, Outcome, over_time, signal_name
+from gym_loop.sweeps.job import GRACE
 from gym_loop.sweeps.launcher import SweepLauncher
+from gym_loop.sweeps.processes import HANDLED, Processes
 from gym_loop.sweeps.table import REFRESH_SECONDS, Table
 
-PROCESS = "gym_loop-job"  # the name of the jobs' processes
-HANDLED = (signal.SIGINT, signal.SIGTERM)
 # Libraries of linear algebra start a thread for every core, in every job, unless told otherwise.
 THREADS = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
@@ -37,7 +32,7 @@ THREADS = (
 )
 # What every job imports.
 BASE = (
-    *("pebble", "gym_loop.sweeps.job", "gym_loop.loops", "gym_loop.agents", "gym_loop.envs"),
+    *("gym_loop.sweeps.processes", "gym_loop.loops", "gym_loop.agents", "gym_loop.envs"),
     *("tensorboard.compat.proto.event_pb2", "google_crc32c"),
     *("tensorboard.plugins.hparams.api_pb2", "tensorboard.plugins.hparams.plugin_data_pb2"),
     *("hydra._internal.instantiate._instantiate2", "hydra._internal.logging_config"),
@@ -73,113 +68,82 @@ class PoolLauncher(SweepLauncher):
 
     def execute(self, jobs: Sequence[Job], total: int) -> int:
         """Run `jobs`; see the base class."""
-        context = multiprocessing.get_context("forkserver")
-        common = self.common()
-        reader, lifeline = context.Pipe(duplex=False)
-        # The job's own watchdog is earlier, and leaves it time to write a checkpoint.
-        by_force = None if self.timeout is None else self.timeout + GRACE + 2
-        # Which of the two names pebble takes the context by is not the same in code and types.
-        options: Any = {"context": context, "mp_context": context}
-        start = concurrent.process(name=PROCESS, daemon=False, timeout=by_force, **options)(
-            jobs_process.work
-        )
-        queue, running = deque(jobs), dict[Future[Outcome], Job]()
-        with Table(total) as table, stop_on_signals(lifeline) as stop:
+        queue = deque(jobs)
+        with (
+            Table(total) as table,
+            stop_on_signals() as stop,
+            Processes(self.common(), self.timeout) as processes,
+        ):
             table.counts["skipped"] = total - len(jobs)
-            while running or (queue and not stop.number):
-                while queue and len(running) < self.n_jobs and not stop.number:
-                    job = queue.popleft()
-                    job.started, before = time.monotonic(), {*processes()}
-                    try:
-                        future = start(job.packed, common, reader, self.timeout)
-                    except OSError as error:  # no memory or no process to be had
-                        job.state, job.reason = "failed", f"cannot be started: {error.strerror}"
-                        table.end(job)
+            while processes.running or (queue and not stop.number):
+                if stop.number:
+                    processes.stop(at_once=time.monotonic() >= stop.deadline)
+                else:
+                    self.start(queue, processes, table)
+                for job in processes.wait(REFRESH_SECONDS):
+                    if job.state == "held":
+                        queue.append(job)
                     else:
-                        running[future] = job
-                        # None is new where it died at once.
-                        job.pid = next(iter({*processes()} - before), 0)
-                    job.packed = b""
-                for future in wait(running, REFRESH_SECONDS, FIRST_COMPLETED).done:
-                    table.end(self.settle(running.pop(future), future, bool(stop.number)))
-                table.show(running.values())
-                stop.enforce()
-        reader.close()
+                        job.packed = b""
+                        table.end(job)
+                table.show([each.job for each in processes.running.values()])
         return 128 + stop.number if stop.number else 0
 
-    def settle(self, job: Job, future: "Future[Outcome]", stopping: bool) -> Job:
-        """Write down how `job` ended; `stopping`: the sweep has been told to.
+    def start(self, queue: deque[Job], processes: Processes, table: Table) -> None:
+        """Start jobs while there is room; those that another launch is running wait their turn."""
+        for _ in range(len(queue)):
+            if len(processes.running) >= self.n_jobs:
+                return
+            job = queue.popleft()
+            if manifest.is_locked(job.directory):
+                job.state = "held"
+                queue.append(job)
+            elif ended_elsewhere(job):
+                table.end(job)
+            else:
+                try:
+                    processes.start(job)
+                except OSError as error:  # no memory or no process to be had
+                    job.state, job.reason = "failed", f"cannot be started: {error.strerror}"
+                    table.end(job)
 
-        What it has started itself and left behind ends here.
-        """
-        end_group(job.pid)
-        try:
-            outcome = future.result()
-        except ProcessExpired as error:
-            outcome = Outcome("failed", reason=self.why(job, error.exitcode))
-            if stopping and -error.exitcode in (signal.SIGKILL, *HANDLED):
-                outcome = Outcome("stopped", reason="cut off within an episode")
-        except TimeoutError:
-            outcome = Outcome("failed", reason=over_time(self.timeout))
-        except Exception as error:
-            outcome = Outcome("failed", reason=jobs_process.one_line(error))
-        job.state, job.result, job.reason = outcome.state, outcome.result, outcome.reason
-        return job
 
-    def why(self, job: Job, code: int) -> str:
-        """Return the reason of a job whose process ended with exit code `code` in its midst."""
-        if self.timeout is not None and time.monotonic() - job.started >= self.timeout:
-            return over_time(self.timeout)
-        number = -code if code < 0 else code if code in HANDLED else 0
-        if number == signal.SIGKILL:
-            return "killed by SIGKILL (by hand, or for want of memory)"
-        return f"killed by {signal_name(number)}" if number else f"left with exit code {code}"
+def ended_elsewhere(job: Job) -> bool:
+    """Return whether another launch has finished `job`, or failed at it, since it was checked."""
+    known = manifest.read(job.directory) or {"state": "new"}
+    if known["state"] == "finished":
+        job.state, job.result = "skipped", known.get("result")
+    elif known["state"] == "failed" and known.get("launches", 0) > job.launches:
+        job.state, job.reason = "failed", str(known.get("error"))
+    else:
+        return False
+    return True
 
 
 class Stop:
-    """A request to stop the sweep, and how far it has come."""
+    """A request to stop the sweep.
 
-    def __init__(self, lifeline: Any) -> None:
-        self.lifeline, self.number, self.deadline = lifeline, 0, float("inf")
+    Attributes:
+        number: the signal's; 0: there was none.
+        deadline: when what still runs is to be killed, of `time.monotonic`.
+    """
+
+    number, deadline = 0, math.inf
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Ask all jobs to stop; the second signal kills them."""
-        if self.number:
-            self.deadline = 0.0
-            return
-        self.number, self.deadline = number, time.monotonic() + GRACE + 0.5
-        self.lifeline.close()
-
-    def enforce(self) -> None:
-        """Kill what should long have stopped."""
-        if time.monotonic() >= self.deadline:
-            for pid in processes():
-                end_group(pid)
-
-
-def processes() -> Iterator[int]:
-    """Yield the id of each job's process."""
-    for process in multiprocessing.active_children():
-        if process.name == PROCESS and process.pid:
-            yield process.pid
-
-
-def end_group(pid: int) -> None:
-    """Kill a job's process, and all that it has started, where they are still there."""
-    if pid:  # 0 would be our own group
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
+        """Remember the first signal; the second one leaves no time."""
+        self.deadline = 0.0 if self.number else time.monotonic() + GRACE + 0.5
+        self.number = self.number or number
 
 
 @contextlib.contextmanager
-def stop_on_signals(lifeline: Any) -> Iterator[Stop]:
-    """Handle SIGINT and SIGTERM until the end of the block, and then let go of all jobs."""
-    stop = Stop(lifeline)
+def stop_on_signals() -> Iterator[Stop]:
+    """Take SIGINT and SIGTERM for requests to stop, until the end of the block."""
+    stop = Stop()
     previous = {number: signal.signal(number, stop.handle) for number in HANDLED}
     try:
         yield stop
     finally:
-        lifeline.close()
         for number, handler in previous.items():
             signal.signal(number, handler)
 
@@ -190,7 +154,7 @@ def warm_up(modules: Iterable[str]) -> None:
         os.environ.setdefault(name, "1")
     theirs = {
         warm.MODULES: ",".join(modules),
-        manifest.GIT: json.dumps(manifest.ask_git()()),
+        GIT: json.dumps(ask_git()()),
         "HYDRA_FULL_ERROR": str(int(reporting.FULL_ERROR)),  # which Hydra is told by its launch
     }
     ours = {name: os.environ.get(name) for name in theirs}

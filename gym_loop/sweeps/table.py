@@ -14,8 +14,8 @@ from gym_loop.sweeps.directory import Job
 
 REFRESH_SECONDS, LOG_SECONDS = 0.25, 30.0
 TAIL = 512  # bytes: more than two rows of episodes.csv
-STATES = ("finished", "skipped", "failed", "stopped", "new")
-WORDS = {"finished": "done", "new": "not started"}
+STATES = ("finished", "skipped", "failed", "stopped", "held", "new")
+WORDS = {"finished": "done", "held": "running elsewhere", "new": "not started"}
 
 
 class Table:

@@ -4,6 +4,8 @@ import contextlib
 import gc
 import importlib
 import os
+import signal
+from types import FrameType
 
 MODULES = "GYM_LOOP_WARM"  # the environment variable that names what is to be imported
 
@@ -28,5 +30,18 @@ def warm_up(modules: list[str]) -> None:
     gc.freeze()  # what is here now stays shared: no job's collector writes to it
 
 
+def ignore_sigterm() -> None:
+    """Leave SIGTERM, which may reach all processes of a sweep, to the launching process."""
+    own = os.getpid()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != own:  # a job that has not begun yet
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, handle)
+
+
 if MODULES in os.environ:
+    ignore_sigterm()
     warm_up(os.environ.pop(MODULES).split(","))

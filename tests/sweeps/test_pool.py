@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -13,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gym_loop.sweeps.directory import Job
-from gym_loop.sweeps.pool import end_group
+from gym_loop.sweeps.processes import end_group
 from tests.conftest import rows
 from tests.sweeps.conftest import AGENT, SHORT, processes, states, summary, wait_until
 
@@ -46,7 +46,7 @@ def test_what_a_job_has_started_ends_with_it(sweep, tmp_path):
 
 
 def test_a_job_whose_process_is_not_known_ends_nobody():
-    end_group(Job("seed=1", [], 0, Path("seed=1")).pid)  # this process's own group is number 0
+    end_group(0)  # which would be this process's own group
 
 
 def test_one_is_told_that_jobs_without_a_record_run_again(sweep):
@@ -157,14 +157,52 @@ def test_a_sweep_killed_at_any_moment_comes_to_the_undisturbed_end(sweep, start,
     assert finished == {path: at for path, at in ended(tmp_path).items() if path in finished}
 
 
-def test_a_second_launch_into_a_sweep_that_is_running_is_refused(start, sweep, tmp_path):
-    launch_slowly(start)
-    wait_until(lambda: two_are_running(tmp_path / "sweep"))
+def test_two_launches_at_once_share_the_jobs_of_a_sweep(start, tmp_path):
+    words = ["agent.pause=0.1", "seed=range(6)", "hydra.sweep.dir=sweep", "hydra.launcher.n_jobs=1"]
+    both = [start("-m", AGENT, *SHORT, "agent.fate=a,raise", *words) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
 
-    result = sweep("seed=range(4)", "agent.pause=0.1", "loop.max_episodes=1000")
+    names = [f"agent.fate={fate},seed={n}" for fate in ("a", "raise") for n in range(6)]
+    recorded = json.loads((tmp_path / "sweep/sweep.json").read_text())["jobs"]
+    assert sorted(recorded) == names
+    for name in names:
+        content = json.loads((tmp_path / "sweep" / name / "run.json").read_text())
+        assert content["state"] == ("failed" if "raise" in name else "finished")
+        assert content["launches"] == 1, name  # none was run by both
+    done = [int(re.search(r"(\d+) done", text)[1]) for text in said]
+    assert sum(done) == 6
+    assert min(done) > 0
+    assert [text.count("6 failed") for text in said] == [1, 1]
 
-    assert result.returncode == 2
-    assert "sweep is in use" in result.stderr
+
+def test_a_launch_that_ends_while_another_checks_loses_no_job(start, sweep, tmp_path):
+    process = start("-m", AGENT, *SHORT, "seed=range(100,400)", "hydra.sweep.dir=sweep")
+    assert sweep("seed=0,1").returncode == 0
+
+    def recorded():
+        return json.loads((tmp_path / "sweep/sweep.json").read_text())["jobs"].keys()
+
+    wait_until(lambda: "seed=399" in recorded())
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    assert {"seed=0", "seed=1"} <= recorded()
+
+
+def test_a_launch_takes_over_the_jobs_of_one_that_is_killed(start, sweep, tmp_path):
+    process = launch_slowly(start)
+    begun = wait_until(lambda: two_are_running(tmp_path / "sweep"))
+    words = ["agent.pause=0.1", "loop.max_episodes=1000", "seed=range(4)"]
+    other = start("-m", AGENT, *SHORT, *words, "hydra.sweep.dir=sweep", "hydra.launcher.n_jobs=4")
+    wait_until(lambda: len(list(tmp_path.glob("sweep/*/episodes.csv"))) == 4)
+
+    process.kill()
+
+    def launches(path):
+        return json.loads((path / "run.json").read_text())["launches"]
+
+    wait_until(lambda: [launches(path) for path in begun] == [2, 2])
+    other.send_signal(signal.SIGTERM)
+    assert other.wait(20) == 128 + signal.SIGTERM
 
 
 def test_what_jobs_print_is_in_their_logs_and_not_on_the_terminal(sweep, tmp_path):

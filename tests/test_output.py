@@ -1,0 +1,86 @@
+"""A run does not depend on whether anybody can read what it prints."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gym_loop.output import Output
+
+RUN = "agent=random env=cartpole loop.max_episodes=2 loop.eval_episodes=1"
+BROKEN = "2>&1 | python -c 'import os; os.close(0)'"  # a reader that leaves at once
+
+
+def shell(command, folder):
+    """Run a line of bash in which `gym-loop` is this program; the exit code of that."""
+    function = f'gym-loop() {{ "{sys.executable}" -m gym_loop "$@"; }}; python() {{ "{sys.executable}" "$@"; }}'
+    line = f"{function}; {command}; exit ${{PIPESTATUS[0]}}"
+    return subprocess.run(["bash", "-c", line], cwd=folder, check=False).returncode
+
+
+@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "2>&-", "> /dev/full 2>&1", BROKEN])
+def test_a_run_ends_well_whatever_its_streams_are(tmp_path, streams):
+    if "full" in streams and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    assert shell(f"gym-loop {RUN} hydra.run.dir=run {streams}", tmp_path) == 0
+
+    assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "finished"
+    assert (
+        "finished" not in (tmp_path / "run/episodes.csv").read_text()
+    )  # nothing was printed there
+
+
+@pytest.mark.parametrize("streams", [">&- 2>&-", BROKEN])
+def test_a_sweep_ends_well_whatever_its_streams_are(tmp_path, streams):
+    sweep = f"gym-loop -m {RUN} seed=0,1 hydra.sweep.dir=sweep {streams}"
+    assert shell(sweep, tmp_path) == 0
+
+    for seed in (0, 1):
+        run = json.loads((tmp_path / f"sweep/seed={seed}/run.json").read_text())
+        assert run["state"] == "finished"
+    assert shell(f"gym-loop ls {streams}", tmp_path) == 0
+
+
+def test_watching_ends_when_its_reader_leaves(tmp_path):
+    shell(f"gym-loop {RUN} hydra.run.dir=run", tmp_path)
+
+    assert shell(f"gym-loop ls run --watch --every 0.1 {BROKEN}", tmp_path) == 0
+
+
+def test_what_is_lost_on_a_full_disk_is_said_once(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    line = "from gym_loop.output import open_streams; open_streams()"
+    done = subprocess.run(
+        [
+            "bash",
+            "-c",
+            f'"{sys.executable}" -c "{line}; print(1, flush=True); print(2)" > /dev/full',
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == "gym-loop: output is lost: descriptor 1: No space left on device\n"
+
+
+def test_a_stream_that_does_not_block_is_waited_for():
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    stream = Output(writer, "w")
+    size = 0
+    while size < 60_000:
+        size += stream.write(b"x" * 1000)
+    child = os.fork()
+    if child == 0:
+        os.close(writer)
+        while os.read(reader, 65536):
+            pass
+        os._exit(0)
+    os.close(reader)
+    for _ in range(300):
+        assert stream.write(b"y" * 1000) > 0
+    stream.close()
+    assert os.waitpid(child, 0)[1] == 0
