@@ -118,11 +118,12 @@ def is_locked(directory: Path) -> bool:
     """Return whether a process on this machine is running the run in `directory`."""
     for path in (directory, directory / LOCK):
         try:
-            descriptor = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            continue
-        except OSError:
+            # A foreign directory may hold a link or a pipe of that name.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except PermissionError:
             return True
+        except OSError:
+            continue
         try:
             _lock(descriptor, fcntl.LOCK_SH)
         except OSError:
