@@ -12,7 +12,10 @@ CORE = [
     *(PACKAGE / "agents" / name for name in ("base_agent.py", "random_agent.py")),
     *(PACKAGE / "loops" / name for name in ("base_loop.py", "default_loop.py")),
 ]
-LEAVES = [PACKAGE / "mistake.py", PACKAGE / "loops" / "streams.py"]  # import nothing of ours
+LEAVES = [  # import nothing of ours
+    PACKAGE / "mistake.py",
+    *(PACKAGE / "loops" / name for name in ("streams.py", "copies.py")),
+]
 LIMIT = 300
 
 
@@ -42,5 +45,5 @@ def summary():
     parts = ", ".join(f"{file.stem} {lines_of_code(file)}" for file in CORE)
     return (
         f"core: {total()} lines of code of less than {LIMIT} ({parts}); "
-        f"{total(LEAVES)} in the two modules that it stands on"
+        f"{total(LEAVES)} in the three modules that it stands on"
     )

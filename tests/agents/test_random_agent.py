@@ -49,7 +49,7 @@ def test_what_is_played_in_evaluation_takes_nothing_from_trainings_actions(space
     expected = [repr(untouched.act(None, 0)) for _ in range(1000)]
     evaluated, actions = agent_in(space), []
     for number in range(10):
-        with preserved(evaluated):
+        with preserved(evaluated, 0):
             for _ in range(100 * number):
                 evaluated.act(None, 0)
         actions += [repr(evaluated.act(None, 0)) for _ in range(100)]
