@@ -98,9 +98,11 @@ def train(factory, num_envs=4, seed=7, agent=Tape, **parameters):
 def check_bookkeeping(loop):
     """Each episode begins and ends once, and no step is counted that was none, or left out."""
     tape = loop.agent
-    assert tape.begun == list(range(loop.episodes))
+    assert loop.episodes == loop.parameters["max_episodes"] <= len(tape.begun)
+    assert tape.begun == list(range(len(tape.begun)))
     assert sorted(tape.ended) == tape.begun == sorted(tape.episodes)
-    assert sum(map(len, tape.episodes.values())) == sum(tape.rows) == loop.steps
+    transitions = sum(map(len, tape.episodes.values()))
+    assert transitions + tape.forgotten == sum(tape.rows) == loop.steps
 
 
 @pytest.mark.parametrize("kind", SEEDED)
@@ -110,15 +112,12 @@ def test_every_episode_is_the_one_its_seed_gives_a_single_environment(kind):
     check_bookkeeping(loop)
     assert set(loop.agent.rows) == {4}
     single = make_one()
-    cut = 0
     for number, transitions in loop.agent.episodes.items():
         first, _ = single.reset(seed=episode_seed(7, number))
         ended = assert_played_alone(single, first, transitions)
         done = transitions[-1][3]
         assert loop.agent.ended[number] == (not done)
-        cut += not ended
-    assert loop.episodes - cut >= 25  # the others are those that were running at the end
-    assert cut < 4
+        assert ended or number >= loop.episodes, "only those beside the round's are cut"
 
 
 @pytest.mark.parametrize("kind", SELF_RESET)
