@@ -36,12 +36,12 @@ class VectorLoop(DefaultLoop):
     environment i, except in environments that reset instead of a step (`VectorEnv.delayed`): there
     the rows of those that are being reset are left out. `episode_nums` tell which row is which.
 
-    Training goes in rounds of `episodes_per_round` episodes, which are played to their ends. Where
-    one has ended and all others of the round have begun, its environment goes on with an episode
-    of the next round. That one is cut when the round ends, which the agent sees as a truncation: it
-    is not counted, nobody else is told of it, and it begins anew in the next round, as all
-    environments do. Only between two rounds is state kept: so a run that is continued from a
-    checkpoint sees the same episodes as one that was never touched.
+    Training goes in rounds of `episodes_per_round` episodes, which are played to their ends. While
+    the last of them run, environments without one play episodes that only the agent is told of:
+    their steps count, they themselves do not. Those that run at the round's end are cut, which the
+    agent sees as a truncation. In the next round all environments begin anew, and the numbers of
+    episodes go on where the counted ones had ended. Only between two rounds is state kept: so a run
+    that is continued from a checkpoint sees the same episodes as one that was never touched.
     """
 
     @staticmethod
