@@ -124,9 +124,11 @@ def join(first: dict[str, Array], second: dict[str, Array]) -> dict[str, Array]:
     names = [name for name in first if not name.startswith(TYPES)]
     joined = {name: np.concatenate((first[name], second[name])) for name in names}
     key = TYPES + "action"
-    if kind and (key in first or key in second or first["action"].dtype != second["action"].dtype):
-        types = [each.get(key, _types(each["action"])) for each in (first, second)]
-        joined[key] = np.concatenate(types)
+    if "action" in joined:
+        alike = joined["action"].ndim == 1 or first["action"].dtype == second["action"].dtype
+        if not alike or key in first or key in second:
+            types = [each.get(key, _types(each["action"])) for each in (first, second)]
+            joined[key] = np.concatenate(types)
     return joined
 
 
@@ -403,6 +405,8 @@ def _plain(value: Any) -> Any:
         return {kind.__name__: [[_plain(key), _plain(part)] for key, part in value.items()]}
     if kind is bytes:
         return {"bytes": value.hex()}
+    if kind is np.str_:
+        return {"str_": str(value)}
     if (kind is np.ndarray or isinstance(value, np.generic)) and value.dtype.kind in "biufcSU":
         name = "array" if kind is np.ndarray else "scalar"
         return {name: [value.dtype.str, value.shape, value.tobytes().hex()]}
@@ -430,7 +434,8 @@ def _from_json(described: dict[str, Any]) -> Any:
     if name == "GraphInstance":
         library, *parts = content
         return importlib.import_module(f"{library}.spaces.graph").GraphInstance(*parts)
-    types = {"tuple": tuple, "dict": dict, "OrderedDict": OrderedDict, "bytes": bytes.fromhex}
+    types = {"tuple": tuple, "dict": dict, "OrderedDict": OrderedDict, "str_": np.str_}
+    types["bytes"] = bytes.fromhex
     return types[name](content)  # type: ignore[operator]
 
 
