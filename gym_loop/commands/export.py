@@ -23,7 +23,9 @@ WITHOUT_ARRAYS = ("Graph", "OneOf", "Sequence")  # spaces whose elements have no
 INSTALL = 'pip install "gym-loop[minari]"'
 
 
-Part = tuple[Any, ...]  # where an array lies in a Dict or Tuple: keys and positions, outermost first
+Part = tuple[
+    Any, ...
+]  # where an array lies in a Dict or Tuple: keys and positions, outermost first
 
 
 @dataclass
@@ -198,9 +200,7 @@ def named(what: str, part: Part) -> str:
     return ".".join([what, *words])
 
 
-def write_npz(
-    target: Path, recordings: Iterable[Recording], env: Any
-) -> tuple[int, list[str]]:
+def write_npz(target: Path, recordings: Iterable[Recording], env: Any) -> tuple[int, list[str]]:
     """Write the recordings into one .npz file, in constant memory.
 
     Returns the count of steps, and a name for what could not be written.
@@ -259,7 +259,7 @@ class Column:
     """An array that grows on disk, in pieces of the type that each was given in."""
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self.file, self.shape = open(path, "w+b"), shape  # noqa: SIM115
+        self.file, self.shape = open(path, "w+b"), shape
         self.pieces: list[tuple[Any, int]] = []  # types, and how many rows are of each
 
     def append(self, array: Any) -> None:
@@ -399,8 +399,9 @@ def to_gymnasium(space: Any, name: str, left_out: list[str]) -> Any:
             lost = (key for key in parts if key not in each)
             left_out += [f"{named(name, (key,))} (a key that HDF5 does not take)" for key in lost]
         held = {key: part for key, part in each.items() if part is not None}
-        whole = spaces.Dict if isinstance(parts, Mapping) else spaces.Tuple
-        return whole(held if isinstance(parts, Mapping) else held.values()) if held else None
+        if not held:
+            return None
+        return spaces.Dict(held) if isinstance(parts, Mapping) else spaces.Tuple(held.values())
     names = {each.__name__ for each in type(space).__mro__}
     if "Box" in names:
         return spaces.Box(space.low, space.high, space.shape, space.dtype)

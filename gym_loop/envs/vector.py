@@ -272,7 +272,9 @@ class Single:
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step it."""
-        obs, rewards, terminated, truncated = self.env.step(in_type([action], array_type(self.action_space)))
+        obs, rewards, terminated, truncated = self.env.step(
+            in_type([action], array_type(self.action_space))
+        )
         return row_of(obs, 0), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), {}
 
     def render(self) -> Any:
@@ -487,7 +489,9 @@ def stack(observations: Sequence[Any], space: Any) -> Any:
             by_part = zip(*observations, strict=True)
             return tuple(stack(each, part) for each, part in zip(by_part, parts, strict=True))
         dtype = array_type(space)
-        return objects(observations) if dtype == object else in_type(observations, dtype)
+        if dtype is not None and dtype.hasobject:
+            return objects(observations)
+        return in_type(observations, dtype)
     except (LookupError, TypeError, ValueError) as error:
         some = " ".join(f"{observations[0]!r:.60}".split())
         raise Failure(

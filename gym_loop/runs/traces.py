@@ -434,9 +434,10 @@ def _from_json(described: dict[str, Any]) -> Any:
     if name == "GraphInstance":
         library, *parts = content
         return importlib.import_module(f"{library}.spaces.graph").GraphInstance(*parts)
-    types = {"tuple": tuple, "dict": dict, "OrderedDict": OrderedDict, "str_": np.str_}
-    types["bytes"] = bytes.fromhex
-    return types[name](content)  # type: ignore[operator]
+    if name == "bytes":
+        return bytes.fromhex(content)
+    types: dict[str, Any] = {"tuple": tuple, "dict": dict, "str_": np.str_}
+    return (types | {"OrderedDict": OrderedDict})[name](content)
 
 
 def _actions(

@@ -87,7 +87,7 @@ class Rooms(gymnasium.Env):
             "pair": spaces.Tuple((spaces.Discrete(2), spaces.Text(4))),
         }
     )
-    action_space = spaces.Dict({"go": spaces.OneOf([spaces.Discrete(2)] * 2), "say": spaces.Text(3)})
+    action_space = spaces.Dict(go=spaces.OneOf([spaces.Discrete(2)] * 2), say=spaces.Text(3))
 
     def see(self):
         here = self.observation_space.sample()

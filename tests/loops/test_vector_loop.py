@@ -311,6 +311,22 @@ def test_a_batch_of_the_wrong_length_is_named(cli):
     assert "Traceback" not in done.stderr
 
 
+def test_fractions_for_whole_numbers_are_named(cli):
+    done = cli(f"agent={AGENTS}:Fractions", "env=cartpole", "loop=vector", "loop.num_envs=3")
+    assert done.returncode == 1
+    assert "Fractions.act returned array([0.5, 0.5, 0.5])" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("env", ["gymnasium:Pendulum-v1", "cartpole"])
+def test_a_batch_that_its_agent_changes_later_is_kept_as_it_was(launch, cli, env):
+    words = ("loop=vector", "loop.num_envs=2", "loop.max_episodes=4", "loop.max_episode_len=30")
+    run = launch(f"agent={AGENTS}:Changes", f"env={env}", *words, "loop.eval_episodes=1")
+    for kind in ((), ("--eval",)):
+        done = cli("replay", run, "--every", "1", "--jobs", "1", *kind)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("word", ["loop.random_episodes=3", "loop.record=true"])
 def test_what_the_vector_loop_does_not_do_is_not_among_its_parameters(cli, word):
     done = cli("env=cartpole", "loop=vector", word)

@@ -159,9 +159,9 @@ def test_tensors_come_back_as_tensors(module):
         actions = [library.tensor(2), library.tensor([1.5, 2.5]) * weight]
     else:
         actions = [library.asarray(2), library.asarray([1.5, 2.5])]
-    for given in ([actions[0]] * 2, actions):
-        (trace,) = traces.episodes(gather([given]), [0])
-        for back, action in zip(actions_of(trace), given, strict=True):
+    for played in ([actions[0]] * 2, actions):
+        (trace,) = traces.episodes(gather([played]), [0])
+        for back, action in zip(actions_of(trace), played, strict=True):
             assert isinstance(back, type(action))
             assert back.dtype == action.dtype
             assert back.tolist() == action.tolist()
