@@ -1,8 +1,8 @@
 """DefaultLoop with everything on against a bare loop, and against Stable-Baselines3.
 
 The bare loop does `sample`, `step` and an unseeded `reset`. Ours seeds every reset, so that any
-episode can be played again, and its random agent draws many samples at once; the second row of each
-environment has neither difference. Of ours `train()` is measured, the last checkpoint included.
+episode can be played again; so does the bare loop in the second row of each environment. Of ours
+`train()` is measured, the last checkpoint included.
 The sides, each a process of its own, take turns within one run of ours, many times a second.
 """
 
@@ -19,7 +19,6 @@ from typing import Any
 
 from benchmarks.harness import Cost, Pairs, Row, apart, every_turn, show, skipped, spread
 from gym_loop import launch as launcher
-from gym_loop.agents import RandomAgent
 from gym_loop.envs import make_gym, make_gymnasium
 
 Side = Callable[[], int]
@@ -29,14 +28,6 @@ MAKERS = {"gym": make_gym, "gymnasium": make_gymnasium}
 # block, times its speed. A run takes some seconds: its start and its end are seen, as they are.
 ENVS = {"CartPole-v1": (32, 10_000, 0.80, 1_500, 7), "Pendulum-v1": (10, 2_000, 0.97, 500, 4)}
 TURNS = 3
-
-
-class OneByOne(RandomAgent):
-    """A random agent that asks the space for each action, as the bare loop does."""
-
-    def act(self, state: Any, episode_num: int) -> Any:
-        """Return a sample."""
-        return self.action_space.sample()
 
 
 class Run:
@@ -159,16 +150,13 @@ def rows() -> Iterator[Row]:
                 continue
             ours = functools.partial(Run, steps, blocks, f"env={library}:{id}")
             plain, seeding = (
-                functools.partial(bare, make, id, steps, seeded) for seeded in (False, True)
+                functools.partial(bare, make, id, steps, each) for each in (False, True)
             )
             sides = [ours, plain, *([functools.partial(collecting, id, few)] if sb3 else [])]
             loop, limit, *collected = measured(blocks, *sides)
             yield compared(what, "bare loop", goal, loop, limit, share)
-            one_by_one = functools.partial(ours, "agent=benchmarks.loop:OneByOne")
-            yield compared(
-                *(f"{what}, samples one by one", "bare loop that seeds each reset", ""),
-                *measured(blocks, one_by_one, seeding),
-            )
+            seeded = measured(blocks, ours, seeding)
+            yield compared(what, "bare loop that seeds each reset", "", *seeded)
             rival, goal = "SB3 collecting random actions", f"at least {times} times its steps/s"
             if not collected:
                 yield skipped(what, rival, goal, "stable-baselines3 is not installed")

@@ -23,7 +23,6 @@ from gym_loop.envs import MissingDependencyError, make_gym
 from gym_loop.envs.envpool import make_envpool
 from gym_loop.envs.vector import make_gymnasium_vector, make_vector
 from gym_loop.launch import CONF, instantiate
-from gym_loop.loops.streams import samples
 from gym_loop.loops.vector_loop import VectorLoop
 
 CARTPOLE = "CartPole-v1"
@@ -86,7 +85,8 @@ def bare(space: Any, step: Callable[..., Any], steps: int) -> Callable[[], int]:
     """Return what steps the rival, its actions sampled from `space`, and counts transitions."""
 
     def block() -> int:
-        ends = [step(samples(space, ENVS))[2:4] for _ in range(steps)]
+        sample, row = space.sample, range(ENVS)
+        ends = [step(np.array([sample() for _ in row]))[2:4] for _ in range(steps)]
         return steps * ENVS - sum(int((a | b).sum()) for a, b in ends)
 
     return block

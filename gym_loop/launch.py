@@ -22,7 +22,7 @@ from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gym_loop.loops.streams import seed_all
+from gym_loop.loops.streams import derive, seed_all
 
 PACKAGE = Path(__file__).parent
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
@@ -97,8 +97,8 @@ def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
     kind, parameters = make_loop.func, {**make_loop.func.get_default_parameters(), **cfg.loop}
     env = kind.make_env(make_env, parameters, "train")
     spaces = copy.deepcopy(kind.spaces(env))  # the agent's own: its stream is not the env's
-    for space in spaces:
-        space.seed(cfg.seed)
+    for space, name in zip(spaces, ("observations", "actions"), strict=True):
+        space.seed(derive(cfg.seed, name))
     agent = make_agent(observation_space=spaces[0], action_space=spaces[1])
     loop = make_loop(agent, env)
     loop.seed, loop.directory, loop.observers = cfg.seed, directory, observers

@@ -184,7 +184,7 @@ def _called(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
 @contextlib.contextmanager
 def _streams_kept() -> Iterator[None]:
     """Put the global random streams back at the end."""
-    with streams.preserved(types.SimpleNamespace()):  # an agent without streams of its own
+    with streams.preserved(types.SimpleNamespace(), 0):  # an agent without streams of its own
         yield
 
 

@@ -9,7 +9,10 @@ from gym_loop.agents import BaseAgent
 
 
 class Tape(BaseAgent):
-    """Acts at random; `episodes[number]` is the list of the episode's transitions."""
+    """Acts at random; `episodes[number]` is the list of the episode's transitions.
+
+    One that was played beside a round's last ones begins anew; then its first attempt is forgotten.
+    """
 
     vectorized = True
 
@@ -17,6 +20,7 @@ class Tape(BaseAgent):
         super().__init__(*spaces, **parameters)
         self.episodes: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
         self.begun: list[int] = []
+        self.forgotten = 0  # transitions
         self.ended: dict[int, bool] = {}
         self.rows: list[int] = []  # of each act in training
         self.memory: tuple[Any, ...] = ()
@@ -50,7 +54,12 @@ class Tape(BaseAgent):
             self.episodes[number].append(step)
 
     def begin_episode(self, episode_num: int) -> None:
-        if self.training:
+        if not self.training:
+            return
+        if episode_num in self.ended:
+            del self.ended[episode_num]
+            self.forgotten += len(self.episodes.pop(episode_num))
+        else:
             self.begun.append(episode_num)
 
     def end_episode(self, episode_num: int, truncated: bool) -> None:

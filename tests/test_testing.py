@@ -276,7 +276,7 @@ class Own(BaseLoop):
             ]
 
     def kept(self):
-        return preserved(self.agent)
+        return preserved(self.agent, self.seed)
 
     def reset_seed(self, number, learn):
         return episode_seed(self.seed, number, "train" if learn else "eval")

@@ -42,3 +42,21 @@ class OneAction(RandomAgent):
 
     def act(self, states, episode_nums):
         return self.action_space.sample()
+
+
+class Fractions(RandomAgent):
+    """Gives fractions where whole numbers are wanted."""
+
+    def act(self, states, episode_nums):
+        return np.full(len(episode_nums), 0.5)
+
+
+class Changes(RandomAgent):
+    """Changes one array again and again."""
+
+    def act(self, states, episode_nums):
+        batch = super().act(states, episode_nums)
+        if getattr(self, "mine", batch[:0]).shape != batch.shape:
+            self.mine = batch
+        self.mine[:] = batch
+        return self.mine

@@ -1,6 +1,7 @@
 """Write a run's episodes, with observations, as a Minari dataset or as .npz."""
 
 import contextlib
+import math
 import os
 import re
 import shutil
@@ -18,17 +19,26 @@ from gym_loop.commands.replay import CHUNK, Job, recorded_returns, select
 from gym_loop.mistake import Failure, Mistake
 
 FORMATS = "a name that ends in .npz, or a directory for a Minari dataset"
+WITHOUT_ARRAYS = ("Graph", "OneOf", "Sequence")  # spaces whose elements have no one shape
 INSTALL = 'pip install "gym-loop[minari]"'
+
+
+Part = tuple[
+    Any, ...
+]  # where an array lies in a Dict or Tuple: keys and positions, outermost first
 
 
 @dataclass
 class Recording:
-    """An episode of T steps: nested arrays, T + 1 long for the observations, T for the actions."""
+    """An episode of T steps: arrays, T + 1 long for the observations, T for the actions.
+
+    What fits into no array is None.
+    """
 
     episode: int
     seed: int
-    observations: Any
-    actions: Any
+    observations: dict[Part, Any]
+    actions: dict[Part, Any]
     rewards: Any
     terminations: Any
     truncations: Any
@@ -83,11 +93,15 @@ def export(
     ]
     played = playback.in_parallel(record, work, min(jobs or playback.cores(), len(work)))
     recordings = (recording for chunk in played for recording in chunk)
-    if target.suffix == ".npz":
-        steps, how = write_npz(target, recordings), f"numpy.load({str(target)!r})"
-    else:
-        with contextlib.closing(playback.make_env(directory, kind, numbers[0])) as env:
-            steps, how = write_minari(target, recordings, env, known["config"]["agent"]["_target_"])
+    with contextlib.closing(playback.make_env(directory, kind, numbers[0])) as env:
+        if target.suffix == ".npz":
+            steps, left_out = write_npz(target, recordings, env)
+            how = f"numpy.load({str(target)!r})"
+        else:
+            agent = known["config"]["agent"]["_target_"]
+            steps, left_out, how = write_minari(target, recordings, env, agent)
+    if left_out:
+        print(f"left out, for {target.name} cannot hold it: {', '.join(left_out)}")
     print(f"wrote {target}: {len(numbers)} episodes, {steps} steps; {how} reads it")
 
 
@@ -99,6 +113,7 @@ def record(job: Job) -> list[Recording]:
     """
     import numpy as np
 
+    from gym_loop.loops.copies import copied
     from gym_loop.runs import playback, traces
 
     recordings = []
@@ -120,8 +135,8 @@ def record(job: Job) -> list[Recording]:
                 Recording(
                     trace.episode,
                     trace.seed,
-                    stacked(observations, env.observation_space, "observations"),
-                    stacked(actions, env.action_space, "actions"),
+                    stacked(observations, env.observation_space),
+                    stacked(actions, env.action_space),
                     trace.rewards,
                     *ends,
                 )
@@ -129,46 +144,77 @@ def record(job: Job) -> list[Recording]:
     return recordings
 
 
-def copied(value: Any) -> Any:
-    """Return a copy of an observation's arrays."""
+def stacked(values: list[Any], space: Any) -> dict[Part, Any]:
+    """Return elements of a space as an array for each part of it that is no Dict or Tuple."""
     import numpy as np
 
-    if isinstance(value, Mapping):
-        return {key: copied(part) for key, part in value.items()}
-    if isinstance(value, tuple):
-        return tuple(map(copied, value))
-    return np.array(value)
+    arrays: dict[Part, Any] = {}
+    for part, leaf in leaves(space):
+        try:
+            if kind(leaf) in WITHOUT_ARRAYS:
+                raise ValueError(kind(leaf))
+            array = np.array([inside(value, part) for value in values])
+            if array.dtype.kind not in "biufcSU":
+                raise ValueError(array.dtype)
+        except (LookupError, TypeError, ValueError):
+            arrays[part] = None
+            continue
+        # As the space has it: int64 for the numbers of a Discrete, however they were given.
+        if hasattr(leaf, "n") and array.dtype.kind in "bi":
+            array = array.astype(leaf.dtype)
+        arrays[part] = array
+    return arrays
 
 
-def stacked(values: list[Any], space: Any, what: str) -> Any:
-    """Return elements of a space as one array, or as a dict or tuple of arrays as the space is.
+def leaves(space: Any, above: Part = ()) -> Iterator[tuple[Part, Any]]:
+    """Yield the spaces in a Dict or Tuple that are none, and where; or the space itself."""
+    from gym_loop.envs.vector import parts_of
 
-    Raises:
-        Mistake: a space whose elements are no arrays.
+    parts = parts_of(space)
+    if parts is None:
+        yield above, space
+        return
+    for key, part in parts.items() if isinstance(parts, Mapping) else enumerate(parts):
+        yield from leaves(part, (*above, key))
+
+
+def inside(value: Any, part: Part) -> Any:
+    """Return what lies at `part` of an element of a Dict or Tuple."""
+    for key in part:
+        value = value[key]
+    return value
+
+
+def kind(space: Any) -> str:
+    """Return the name of a space's class, or of the library's class that it is derived from."""
+    names = [each.__name__ for each in type(space).__mro__]
+    return next((name for name in names if name in WITHOUT_ARRAYS), names[0])
+
+
+def named(what: str, part: Part) -> str:
+    """Return the name of a part: `observation.camera.0`, with `%2E` for a key's own dots."""
+    words = [
+        key.replace("%", "%25").replace(".", "%2E") if isinstance(key, str) else f"{key!r}"
+        for key in part
+    ]
+    return ".".join([what, *words])
+
+
+def write_npz(target: Path, recordings: Iterable[Recording], env: Any) -> tuple[int, list[str]]:
+    """Write the recordings into one .npz file, in constant memory.
+
+    Returns the count of steps, and a name for what could not be written.
     """
-    import numpy as np
-
-    parts = getattr(space, "spaces", None)
-    if isinstance(parts, Mapping):
-        return {key: stacked([v[key] for v in values], part, what) for key, part in parts.items()}
-    if isinstance(parts, list | tuple):
-        numbered = enumerate(parts)
-        return tuple(stacked([v[i] for v in values], part, what) for i, part in numbered)
-    if space.shape is None:
-        raise Mistake(f"{what} of a {type(space).__name__} space cannot be exported")
-    return np.array(values, space.dtype if hasattr(space, "n") else None)
-
-
-def write_npz(target: Path, recordings: Iterable[Recording]) -> int:
-    """Write the recordings into one .npz file, in constant memory; return the count of steps."""
     import numpy as np
 
     from gym_loop.runs import files
 
+    spaces = {"observation": env.observation_space, "action": env.action_space}
+    of_parts = {named(what, part): leaf for what in spaces for part, leaf in leaves(spaces[what])}
     temporary = target.with_name(f"{files.TEMPORARY}{os.getpid()}-{target.stem}")
     temporary.mkdir()
-    raw: dict[str, Any] = {}
-    kinds: dict[str, Any] = {}
+    columns: dict[str, Column] = {}
+    left_out: dict[str, None] = {}
     steps = 0
     try:
         for recording in recordings:
@@ -177,47 +223,68 @@ def write_npz(target: Path, recordings: Iterable[Recording]) -> int:
                 "episode": np.array([recording.episode]),
                 "seed": np.array([recording.seed]),
                 "length": np.array([length]),
-                **flat(recording.observations, "observation"),
-                **flat(recording.actions, "action"),
+                **{named("observation", part): a for part, a in recording.observations.items()},
+                **{named("action", part): a for part, a in recording.actions.items()},
                 "reward": recording.rewards,
                 "terminated": recording.terminations,
                 "truncated": recording.truncations,
             }
             for name, array in arrays.items():
-                if name not in raw:
-                    raw[name] = open(temporary / f"{len(raw)}", "wb")
-                    kinds[name] = [array.dtype, 0, array.shape[1:]]
-                array.astype(kinds[name][0], copy=False).tofile(raw[name])
-                kinds[name][1] += len(array)
+                if array is not None and name not in columns:
+                    columns[name] = Column(temporary / str(len(columns)), array.shape[1:])
+                if array is None or array.shape[1:] != columns[name].shape:
+                    left_out[name] = None
+                elif name not in left_out:
+                    columns[name].append(array)
             steps += length
         path = temporary / "whole"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for name, file in raw.items():
-                file.close()
-                kind, rows, shape = kinds[name]
-                header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False}
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array_header_1_0(member, header | {"shape": (rows, *shape)})
-                    with open(file.name, "rb") as source:
-                        shutil.copyfileobj(source, member, 1 << 20)
+            for name, column in columns.items():
+                if name not in left_out:
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        column.copy_to(member)
         files.sync(path)
         path.rename(target)
         files.sync(target.absolute().parent)
     except OSError as error:
         raise Failure(files.disk_full(error, target.absolute().parent)) from error
     finally:
-        for file in raw.values():
-            file.close()
+        for column in columns.values():
+            column.file.close()
         shutil.rmtree(temporary, ignore_errors=True)
-    return steps
+    return steps, [f"{name} (a {kind(of_parts[name])} space)" for name in left_out]
 
 
-def flat(value: Any, name: str) -> dict[str, Any]:
-    """Return nested arrays by dotted names."""
-    if isinstance(value, dict | tuple):
-        parts = value.items() if isinstance(value, dict) else enumerate(value)
-        return {k: a for key, part in parts for k, a in flat(part, f"{name}.{key}").items()}
-    return {name: value}
+class Column:
+    """An array that grows on disk, in pieces of the type that each was given in."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.file, self.shape = open(path, "w+b"), shape
+        self.pieces: list[tuple[Any, int]] = []  # types, and how many rows are of each
+
+    def append(self, array: Any) -> None:
+        """Append rows."""
+        self.file.write(array.tobytes())
+        if self.pieces and self.pieces[-1][0] == array.dtype:
+            self.pieces[-1] = array.dtype, self.pieces[-1][1] + len(array)
+        else:
+            self.pieces.append((array.dtype, len(array)))
+
+    def copy_to(self, member: Any) -> None:
+        """Write all rows as a .npy file, in the smallest type that holds those of every piece."""
+        import numpy as np
+
+        dtype = np.result_type(*{kind for kind, _ in self.pieces})
+        rows = sum(count for _, count in self.pieces)
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(member, {**header, "shape": (rows, *self.shape)})
+        self.file.seek(0)
+        for given, count in self.pieces:
+            size = given.itemsize * math.prod(self.shape)  # bytes of a row
+            at_once = max(1, (1 << 20) // max(size, 1))  # rows
+            for row in range(0, count, at_once):
+                data = self.file.read(size * min(at_once, count - row))
+                member.write(np.frombuffer(data, given).astype(dtype).tobytes())
 
 
 def check_minari() -> None:
@@ -231,13 +298,15 @@ def check_minari() -> None:
 
 def write_minari(
     target: Path, recordings: Iterator[Recording], env: Any, agent: str
-) -> tuple[int, str]:
-    """Write the recordings as a Minari dataset; return the count of steps, and how to read it.
+) -> tuple[int, list[str], str]:
+    """Write the recordings as a Minari dataset.
 
+    Returns the count of steps, a name for what could not be written, and how to read the dataset.
     Below Minari's own folder of datasets it has an id, by which `minari.load_dataset` finds it.
 
     Raises:
-        Mistake: a name that Minari does not take.
+        Mistake: a name that Minari does not take, or spaces of which it can hold nothing.
+        Failure: values that are no elements of their space.
     """
     import gymnasium
     import minari
@@ -258,13 +327,21 @@ def write_minari(
             raise Mistake(f"{name} cannot be the id of a dataset; expected such as {example}-v0")
     else:
         name = re.sub(r"[^-\w]|-v\d+$", "", whole.name) + "-v0"
+    left_out: list[str] = []
+    spaces = {}
+    for what, space in (("observation", env.observation_space), ("action", env.action_space)):
+        spaces[what] = to_gymnasium(space, what, left_out)
+        if spaces[what] is None:
+            raise Mistake(
+                f"a Minari dataset cannot hold {what}s of a {kind(space)} space; export to .npz"
+            )
     temporary = whole.with_name(f"{files.TEMPORARY}{os.getpid()}-{whole.name}")
     temporary.mkdir(parents=True)
     buffers = (
         EpisodeBuffer(
             seed=recording.seed,
-            observations=recording.observations,
-            actions=recording.actions,
+            observations=nested(recording.observations, env.observation_space, "observation"),
+            actions=nested(recording.actions, env.action_space, "action"),
             rewards=recording.rewards,
             terminations=recording.terminations,
             truncations=recording.truncations,
@@ -278,8 +355,8 @@ def write_minari(
                 name,
                 buffers,
                 env if isinstance(env, gymnasium.Env) and env.spec else None,
-                observation_space=to_gymnasium(env.observation_space),
-                action_space=to_gymnasium(env.action_space),
+                observation_space=spaces["observation"],
+                action_space=spaces["action"],
                 algorithm_name=agent,
                 description="Episodes of a run of gym-loop, played again from their traces.",
                 jpeg_encoding=False,  # it loses something
@@ -287,40 +364,84 @@ def write_minari(
         (temporary / name).rename(whole)
     except OSError as error:
         raise Failure(files.disk_full(error, whole.parent)) from error
+    except (AssertionError, LookupError, TypeError, ValueError) as error:  # Minari's own
+        text = " ".join(str(error).split())
+        raise Failure(f"nothing written: Minari cannot write the episodes: {text}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     if not whole.is_relative_to(root):
-        return int(dataset.total_steps), f"minari.MinariDataset({str(target / 'data')!r})"
+        how = f"minari.MinariDataset({str(target / 'data')!r})"
+        return int(dataset.total_steps), left_out, how
     space, _, _ = name.rpartition("/")
     if space and space not in namespace.list_local_namespaces():
         namespace.create_namespace(space)
-    return int(dataset.total_steps), f"minari.load_dataset({name!r})"
+    return int(dataset.total_steps), left_out, f"minari.load_dataset({name!r})"
 
 
-def to_gymnasium(space: Any) -> Any:
-    """Return a space of gym's as the one of Gymnasium's that it is.
+def to_gymnasium(space: Any, name: str, left_out: list[str]) -> Any:
+    """Return a space as the one of Gymnasium's that Minari holds, without what it does not hold.
 
-    Raises:
-        Mistake: there is none.
+    Args:
+        space: of gym's or Gymnasium's.
+        name: of the space; those of its parts begin with it.
+        left_out: gets a line for each part that Minari does not hold.
+
+    Returns:
+        The space; None where Minari holds nothing of it.
     """
     from gymnasium import spaces
 
-    kind = type(space).__name__
-    if isinstance(space, spaces.Space):
-        return space
-    if kind == "Box":
+    from gym_loop.envs.vector import parts_of
+
+    if (parts := parts_of(space)) is not None:
+        each = {k: to_gymnasium(parts[k], named(name, (k,)), left_out) for k in held_keys(parts)}
+        if isinstance(parts, Mapping):
+            lost = (key for key in parts if key not in each)
+            left_out += [f"{named(name, (key,))} (a key that HDF5 does not take)" for key in lost]
+        held = {key: part for key, part in each.items() if part is not None}
+        if not held:
+            return None
+        return spaces.Dict(held) if isinstance(parts, Mapping) else spaces.Tuple(held.values())
+    names = {each.__name__ for each in type(space).__mro__}
+    if "Box" in names:
         return spaces.Box(space.low, space.high, space.shape, space.dtype)
-    if kind == "Discrete":
+    if "Discrete" in names:
         return spaces.Discrete(int(space.n), start=int(space.start))
-    if kind == "MultiDiscrete":
-        return spaces.MultiDiscrete(space.nvec, space.dtype)
-    if kind == "MultiBinary":
+    if "MultiDiscrete" in names:
+        return spaces.MultiDiscrete(space.nvec, space.dtype, start=getattr(space, "start", None))
+    if "MultiBinary" in names:
         return spaces.MultiBinary(space.n)
-    if kind == "Tuple":
-        return spaces.Tuple([to_gymnasium(part) for part in space.spaces])
-    if kind == "Dict":
-        return spaces.Dict({key: to_gymnasium(part) for key, part in space.spaces.items()})
-    raise Mistake(f"a {kind} space cannot be written as a Minari dataset; export to .npz")
+    if "Text" in names:
+        characters = frozenset(space.character_set)
+        return spaces.Text(space.max_length, min_length=space.min_length, charset=characters)
+    left_out.append(f"{name} (a {kind(space)} space)")
+    return None
+
+
+def held_keys(parts: Any) -> list[Any]:
+    """Return the keys of a Dict that can name something in HDF5, or all positions of a Tuple."""
+    if not isinstance(parts, Mapping):
+        return list(range(len(parts)))
+    return [key for key in parts if isinstance(key, str) and key.strip(".") and "/" not in key]
+
+
+def nested(arrays: dict[Part, Any], space: Any, name: str, above: Part = ()) -> Any:
+    """Return arrays as a dict or tuple, as Minari has them; None where it does not hold the space.
+
+    Raises:
+        Failure: what Minari would hold fits into no array.
+    """
+    from gym_loop.envs.vector import parts_of
+
+    if to_gymnasium(space, name, []) is None:
+        return None
+    if (parts := parts_of(space)) is None:
+        if (array := arrays[above]) is None:
+            raise Failure(f"{named(name, above)}: values that are no elements of {space}")
+        return array.tolist() if array.dtype.kind == "U" else array
+    each = {key: nested(arrays, parts[key], name, (*above, key)) for key in held_keys(parts)}
+    held = {key: part for key, part in each.items() if part is not None}
+    return held if isinstance(parts, Mapping) else tuple(held.values())
 
 
 @contextlib.contextmanager

@@ -7,10 +7,13 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from gym_loop.envs.make import EnvError, MissingDependencyError
-from gym_loop.envs.vector import Step, VectorEnv, make_single
+from gym_loop.envs.vector import Step, VectorEnv, make_single, put
 from gym_loop.mistake import nearest
 
+INT_MAX = 2**31 - 1  # of EnvPool's own counts
 INSTALL = 'pip install "gym-loop[envpool]" (Linux, Python 3.11 or newer)'
 
 
@@ -20,18 +23,26 @@ class EnvPool(VectorEnv):
     EnvPool takes seeds when a pool is made and at no other time: `start` makes another pool, and
     only the episodes that it begins have a seed of their own.
 
+    The limit of an episode's steps is kept here, for an episode that ends by itself in the very
+    step that reaches a limit of EnvPool's own is reported as truncated, and not as terminated.
+
     Args:
         id: of EnvPool's.
         options: of `envpool.make`, `num_envs` among them.
+        limit: steps after which an episode is truncated; None: where EnvPool knows none.
     """
 
     delayed = True
     seeded = "start"
 
-    def __init__(self, id: str, options: Mapping[str, Any]) -> None:
-        self.id, self.options = id, dict(options)
+    def __init__(self, id: str, options: Mapping[str, Any], limit: int | None = None) -> None:
+        self.id, self.options, self.limit = id, dict(options), limit
+        if limit is not None:
+            self.options["max_episode_steps"] = min(limit + 1, INT_MAX)  # never reached
         self.num_envs = self.options["num_envs"]
         self.pool: Any = None
+        self.states: Any = None  # after the last step
+        self.overdue = np.zeros(0, int)  # rows of episodes that the last step brought to the limit
         with _quiet():
             spec = _envpool().make_spec(id, **_without_rendering(self.options))
             self.observation_space = spec.gymnasium_observation_space
@@ -43,12 +54,36 @@ class EnvPool(VectorEnv):
         each = [int(seed) for seed in seeds]
         with _quiet():
             self.pool = _envpool().make(self.id, env_type="gymnasium", seed=each, **self.options)
-            return self.pool.reset()[0]
+            self.states, self.overdue = self.pool.reset()[0], self.overdue[:0]
+            return self.states
 
     def step(self, actions: Any) -> Step:
         """Step all; those that have ended are reset instead."""
-        result: Step = self.pool.step(actions)[:4]
-        return result
+        if self.overdue.size:
+            return self._reset_overdue(actions)
+        self.states, rewards, terminated, truncated, infos = self.pool.step(actions)
+        if self.limit is not None:
+            late = (infos["elapsed_step"] >= self.limit) & ~terminated & ~truncated
+            if late.any():
+                self.overdue, truncated = late.nonzero()[0], truncated | late
+        return self.states, rewards, terminated, truncated
+
+    def _reset_overdue(self, actions: Any) -> Step:
+        """Reset the rows that the pool itself would step on, and step the others."""
+        overdue, others = self.overdue, np.delete(np.arange(self.num_envs), self.overdue)
+        states = put(self.states, overdue, self.pool.reset(overdue)[0])
+        rewards = np.zeros(self.num_envs)
+        terminated, truncated = np.zeros((2, self.num_envs), np.bool_)
+        self.overdue = overdue[:0]
+        if others.size:
+            after, *rest, infos = self.pool.step(actions[others], others)
+            states = put(states, others, after)
+            rewards[others], terminated[others], truncated[others] = rest
+            late = (infos["elapsed_step"] >= self.limit) & ~terminated[others] & ~truncated[others]
+            self.overdue = others[late]
+            truncated[self.overdue] = True
+        self.states = states
+        return states, rewards, terminated, truncated
 
     def render(self) -> Any:
         """Return a frame of each environment."""
@@ -62,7 +97,7 @@ class EnvPool(VectorEnv):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the pool: after a checkpoint, `start` makes another one."""
-        return {**vars(self), "pool": None}
+        return {**vars(self), "pool": None, "states": None}
 
 
 def make_envpool(
@@ -88,12 +123,13 @@ def make_envpool(
     if num_envs is None:
         return make_single(functools.partial(make_envpool, id, kwargs), render_mode=render_mode)
     own, options = check_envpool(id, kwargs), dict(kwargs or {})
-    limits = [n for n in (own.get("max_episode_steps"), max_episode_steps) if n]
-    if limits and "max_episode_steps" in own:
-        options.setdefault("max_episode_steps", min(limits))
+    limit = None
+    if "max_episode_steps" in own:
+        limits = (options.pop("max_episode_steps", own["max_episode_steps"]), max_episode_steps)
+        limit = min(n for n in limits if n)
     if render_mode is not None:
         options["render_mode"] = render_mode
-    return EnvPool(id, {**options, "num_envs": num_envs})
+    return EnvPool(id, {**options, "num_envs": num_envs}, limit)
 
 
 def check_envpool(id: str, kwargs: Mapping[str, Any] | None = None) -> dict[str, Any]:

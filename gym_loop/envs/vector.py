@@ -23,6 +23,7 @@ from gym_loop.envs.make import (
     make_gym,
     make_gymnasium,
 )
+from gym_loop.mistake import Failure
 
 Array = npt.NDArray[Any]
 # What a step gives: the observations after it, and of shape (num_envs,) each, rewards, terminated,
@@ -35,8 +36,9 @@ NO_SEED = -1  # of an episode that the library itself has started: it cannot be 
 class VectorEnv:
     """`num_envs` environments, stepped at once. Rows of a batch are environments, in fixed order.
 
-    A batch is an array whose leading axis is `num_envs`; of tuples or dicts of observations, a
-    tuple or dict of such arrays. Each call returns new arrays.
+    A batch is an array whose leading axis is `num_envs`, in the type of the space; of Tuple and
+    Dict spaces, a tuple or dict of such arrays. Where elements of a space fit into no array (texts,
+    sequences, graphs), it is an array of objects. Each call returns new arrays.
 
     Attributes:
         observation_space, action_space: of one environment.
@@ -101,7 +103,7 @@ class Copies(VectorEnv):
     def start(self, seeds: Sequence[int]) -> Any:
         """Reset every environment with its seed."""
         first = [env.reset(seed=seed)[0] for env, seed in zip(self.envs, seeds, strict=True)]
-        return stack(first)
+        return stack(first, self.observation_space)
 
     def step(self, actions: Any) -> Step:
         """Step one environment after the other."""
@@ -111,12 +113,12 @@ class Copies(VectorEnv):
             *[env.step(action) for env, action in zip(self.envs, each, strict=True)], strict=True
         )
         flags = np.array((terminated, truncated), np.bool_)
-        return stack(obs), np.array(rewards, np.float64), flags[0], flags[1]
+        return stack(obs, self.observation_space), np.array(rewards, np.float64), flags[0], flags[1]
 
     def restart(self, states: Any, rows: Array, seeds: Sequence[int]) -> Any:
         """Reset the environments `rows`, each with its seed."""
         first = [self.envs[row].reset(seed=s)[0] for row, s in zip(rows, seeds, strict=True)]
-        return put(states, rows, stack(first))
+        return put(states, rows, stack(first, self.observation_space))
 
     def close(self) -> None:
         """Close every environment."""
@@ -138,12 +140,12 @@ class LibraryVectorEnv(VectorEnv):
     def start(self, seeds: Sequence[int]) -> Any:
         """Reset all: with a seed for each where the library allows it, else with the first."""
         seed = int(seeds[0]) if self.seeded == "none" else [int(seed) for seed in seeds]
-        return self.env.reset(seed=seed)[0]
+        return as_arrays(self.env.reset(seed=seed)[0], self.observation_space)
 
     def step(self, actions: Any) -> Step:
         """Step all."""
-        result: Step = self.env.step(actions)[:4]
-        return result
+        states, rewards, terminated, truncated, _ = self.env.step(actions)
+        return as_arrays(states, self.observation_space), rewards, terminated, truncated
 
     def render(self) -> Any:
         """Return a frame of each environment."""
@@ -161,7 +163,7 @@ class ResetNextStep(LibraryVectorEnv):
 
     def step(self, actions: Any) -> Step:
         """Step all."""
-        states, rewards, terminated, truncated, _ = self.env.step(actions)
+        states, rewards, terminated, truncated = super().step(actions)
         if type(states) is np.ndarray:
             states = np.ascontiguousarray(states)  # rows are taken four times as fast
         return states, rewards, terminated, truncated
@@ -184,10 +186,12 @@ class ResetSameStep(LibraryVectorEnv):
     def step(self, actions: Any) -> Step:
         """Step all; the observation of an ended episode is its own last one."""
         states, rewards, terminated, truncated, infos = self.env.step(actions)
+        states = as_arrays(states, self.observation_space)
         if self.final in infos:
             rows = (terminated | truncated).nonzero()[0]
             self.first = states
-            states = put(states, rows, stack([infos[self.final][row] for row in rows]))
+            last = [infos[self.final][row] for row in rows]
+            states = put(states, rows, stack(last, self.observation_space))
         return states, rewards, terminated, truncated
 
     def render(self) -> Any:
@@ -220,7 +224,7 @@ class ResetWhenTold(LibraryVectorEnv):
             for row, seed in zip(rows, seeds, strict=True):
                 each[row] = int(seed)
         first, _ = self.env.reset(seed=each, options={"reset_mask": mask})
-        return put(states, rows, take(first, rows))
+        return put(states, rows, take(as_arrays(first, self.observation_space), rows))
 
 
 def from_library(env: Any) -> LibraryVectorEnv:
@@ -268,7 +272,9 @@ class Single:
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step it."""
-        obs, rewards, terminated, truncated = self.env.step(np.array([action]))
+        obs, rewards, terminated, truncated = self.env.step(
+            in_type([action], array_type(self.action_space))
+        )
         return row_of(obs, 0), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), {}
 
     def render(self) -> Any:
@@ -439,14 +445,77 @@ def _check_faster(space: Any) -> None:
             space.contains = _Within(low, low + count, space.shape)
 
 
-def stack(observations: Sequence[Any]) -> Any:
-    """Return observations of single environments as one batch."""
-    first = observations[0]
-    if isinstance(first, tuple):
-        return tuple(stack(part) for part in zip(*observations, strict=True))
-    if isinstance(first, Mapping):
-        return {key: stack([ob[key] for ob in observations]) for key in first}
-    return np.array(observations)
+def parts_of(space: Any) -> Any:
+    """Return the spaces in a Dict or Tuple, as a mapping or a sequence; None of any other space."""
+    if "OneOf" in {kind.__name__ for kind in type(space).__mro__}:  # an element is of one of them
+        return None
+    return getattr(space, "spaces", None)
+
+
+def array_type(space: Any) -> np.dtype[Any] | None:
+    """Return the type of a batch of a space: object where its elements are no numbers or arrays.
+
+    None where the space does not say.
+    """
+    dtype = getattr(space, "dtype", None)
+    if getattr(space, "shape", None) is None:
+        return np.dtype(object)
+    if dtype is None:
+        return None
+    return np.dtype(dtype if np.dtype(dtype).kind in "biufc" else object)
+
+
+def in_type(values: Any, dtype: np.dtype[Any] | None) -> Array:
+    """Return values as an array of type `dtype`; of their own, where that does not hold them."""
+    given: Array = np.asarray(values)
+    if dtype is None or given.dtype == dtype:
+        return given
+    with np.errstate(invalid="ignore"):
+        array = given.astype(dtype)
+    return array if dtype.kind in "fc" or np.array_equal(array, given) else given
+
+
+def stack(observations: Sequence[Any], space: Any) -> Any:
+    """Return observations of single environments as one batch of their space.
+
+    Raises:
+        Failure: they are not elements of the space.
+    """
+    parts = parts_of(space)
+    try:
+        if isinstance(parts, Mapping):
+            return {k: stack([ob[k] for ob in observations], parts[k]) for k in parts}
+        if parts is not None:
+            by_part = zip(*observations, strict=True)
+            return tuple(stack(each, part) for each, part in zip(by_part, parts, strict=True))
+        dtype = array_type(space)
+        if dtype is not None and dtype.hasobject:
+            return objects(observations)
+        return in_type(observations, dtype)
+    except (LookupError, TypeError, ValueError) as error:
+        some = " ".join(f"{observations[0]!r:.60}".split())
+        raise Failure(
+            f"observations of the environment, such as {some}, are no elements of its "
+            f"observation_space, {space}: {error}"
+        ) from error
+
+
+def objects(values: Sequence[Any]) -> Array:
+    """Return an array of shape (n,) that holds `values` as they are."""
+    batch = np.empty(len(values), object)
+    for i, value in enumerate(values):
+        batch[i] = value
+    return batch
+
+
+def as_arrays(batch: Any, space: Any) -> Any:
+    """Return a library's batch with arrays of objects where the library has tuples of elements."""
+    if isinstance(batch, np.ndarray):
+        return batch
+    parts = parts_of(space)
+    if isinstance(parts, Mapping):
+        return {key: as_arrays(batch[key], part) for key, part in parts.items()}
+    return objects(batch) if parts is None else tuple(map(as_arrays, batch, parts))
 
 
 def take(batch: Any, rows: Array) -> Any:
@@ -466,7 +535,7 @@ def put(batch: Any, rows: Array, new: Any) -> Any:
         return tuple(put(part, rows, n) for part, n in zip(batch, new, strict=True))
     if isinstance(batch, Mapping):
         return {key: put(part, rows, new[key]) for key, part in batch.items()}
-    batch = batch.copy()
+    batch = batch.astype(np.result_type(batch.dtype, new.dtype))
     batch[rows] = new
     return batch
 

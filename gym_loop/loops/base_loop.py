@@ -14,6 +14,7 @@ class Episode:
     """One episode: what it is before `reset`, and what came of it once it has ended.
 
     `steps` is the run's count of training steps, at the episode's start and then at its end.
+    `actions` are copies of what the environment was given.
     `index` counts the evaluation episodes of a run; for training episodes it is the `number`.
     An observer may wrap `env` when it hears of the episode's beginning, to see every step; in the
     training of `loop=vector`, where many episodes share one environment, it sees none.

@@ -1,13 +1,13 @@
 """The training loop that you no longer write."""
 
-import copy
 import math
 from typing import Any
 
 import numpy as np
 
 from gym_loop.loops.base_loop import BaseLoop, Episode
-from gym_loop.loops.streams import episode_seed, preserved
+from gym_loop.loops.copies import CONSTANT, copied
+from gym_loop.loops.streams import derive, episode_seed, preserved
 
 
 class DefaultLoop(BaseLoop):
@@ -76,10 +76,11 @@ class DefaultLoop(BaseLoop):
         """Play `eval_episodes` episodes without `memorize` and `update`, and return them.
 
         Nothing in training changes: the environment and the seeds are evaluation's own, and the
-        agent's attributes and every random stream are put back.
+        agent's attributes and every random stream are put back. The agent draws from streams of
+        evaluation's own, the same ones each time.
         """
         self.eval_env = self.eval_env or self.make_eval_env()
-        with preserved(self.agent):
+        with preserved(self.agent, self.seed):
             self.agent.training = False
             played = [self.play(n, False) for n in range(self.parameters["eval_episodes"])]
         self.notify("end_evaluation", self, played)
@@ -93,11 +94,9 @@ class DefaultLoop(BaseLoop):
         self.notify("begin_episode", self, episode)
         act, memorize, update, step = agent.act, agent.memorize, agent.update, episode.env.step
         if learn and number < self.parameters["random_episodes"]:
-            env.action_space.seed(episode.seed)
+            env.action_space.seed(derive(self.seed, "random", number))
             act = lambda state, episode_num: env.action_space.sample()  # noqa: E731
         actions, rewards = episode.actions, episode.rewards
-        # A space that is a tuple or a dict has no shape.
-        copied = {(): None, None: copy.deepcopy}.get(env.action_space.shape, np.array)
 
         agent.begin_episode(number)
         ob, info = episode.env.reset(seed=seed)
@@ -105,7 +104,7 @@ class DefaultLoop(BaseLoop):
             raise ValueError(f"reset() returned {info!r} as info (expected a dict)")
         for _ in range(self.parameters["max_episode_len"]):
             action = act(ob, number)
-            actions.append(copied(action) if copied else action)  # an agent may reuse its array
+            actions.append(action if type(action) in CONSTANT else copied(action))
             next_ob, reward, terminated, truncated, _ = step(action)
             rewards.append(reward)
             if learn:

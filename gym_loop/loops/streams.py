@@ -11,18 +11,30 @@ from typing import Any
 import numpy as np
 
 
-def episode_seed(seed: int, number: int, stream: str = "train") -> int:
-    """Return the reset seed of an episode, in [0, 2**31): a function of its arguments alone."""
-    digest = blake2b(f"{seed}/{stream}/{number}".encode(), digest_size=4).digest()
+def derive(seed: int, *stream: str | int, size: int = 4) -> int:
+    """Return the seed of one of a run's streams: a hash of the run's whole seed and of its name.
+
+    It has `8 * size - 1` bits. The 31 of the default are what every environment and space takes.
+    """
+    digest = blake2b("/".join(map(str, (seed, *stream))).encode(), digest_size=size).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
+def episode_seed(seed: int, number: int, stream: str = "train") -> int:
+    """Return the reset seed of an episode, in [0, 2**31): a function of its arguments alone."""
+    return derive(seed, stream, number)
+
+
 def seed_all(seed: int) -> None:
-    """Seed the global streams of random, NumPy and, where it has been imported, torch."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
+    """Seed the global streams of random, NumPy and, where it has been imported, torch.
+
+    Each has a seed of its own: the three are Mersenne Twisters, and would be the same one.
+    """
+    random.seed(derive(seed, "random", size=16))
+    entropy = np.random.SeedSequence(derive(seed, "numpy", size=16))
+    np.random.seed(entropy.generate_state(4))
     if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
+        sys.modules["torch"].manual_seed(derive(seed, "torch", size=8))
 
 
 def get_state() -> dict[str, Any]:
@@ -43,15 +55,22 @@ def set_state(state: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def preserved(agent: Any) -> Iterator[None]:
+def preserved(agent: Any, seed: int) -> Iterator[None]:
     """Undo, at the end of the block, what it did to random streams and attributes of `agent`.
 
-    Within the block the agent draws from copies of its generators and spaces. Attributes get
-    their values back; what is changed in place (a list, an array) stays changed.
+    Within the block the global streams, and the agent's generators and spaces, are others: seeded
+    from `seed` and the attribute's name. Attributes get their values back; what is changed in
+    place (a list, an array) stays changed.
     """
     attributes, state = dict(vars(agent)), get_state()
-    drawn = {k: v for k, v in attributes.items() if hasattr(v, "bit_generator") or is_space(v)}
-    vars(agent).update(copy.deepcopy(drawn))
+    seed_all(derive(seed, "eval"))
+    for name, value in attributes.items():
+        if hasattr(value, "bit_generator"):
+            bits = type(value.bit_generator)(derive(seed, "eval", name, size=16))
+            vars(agent)[name] = np.random.Generator(bits)
+        elif is_space(value):
+            vars(agent)[name] = copy.deepcopy(value)
+            vars(agent)[name].seed(derive(seed, "eval", name))
     try:
         yield
     finally:
@@ -63,27 +82,3 @@ def preserved(agent: Any) -> Iterator[None]:
 def is_space(value: Any) -> bool:
     """Return whether `value` is a space of gym or Gymnasium, with a stream of its own."""
     return hasattr(value, "sample") and hasattr(value, "np_random")
-
-
-def samples(space: Any, count: int) -> Any:
-    """Return a batch of `count` samples of a space, from its own stream."""
-    if type(space).__name__ == "Discrete":
-        return space.start + space.np_random.integers(space.n, size=count)
-    if is_bounded_box(space):
-        uniform = space.np_random.uniform(space.low, space.high, (count, *space.shape))
-        return uniform.astype(space.dtype)
-    return np.array([space.sample() for _ in range(count)])
-
-
-def draw(space: Any) -> Any:
-    """Return some samples of a space to be taken one by one: many at once cost less."""
-    if type(space).__name__ == "Discrete":
-        return samples(space, 1024).tolist()
-    if is_bounded_box(space):
-        return samples(space, 1 + 1023 // max(space.low.size, 1))
-    return [space.sample()]
-
-
-def is_bounded_box(space: Any) -> bool:
-    """Return whether `space` is a box of real numbers between finite bounds."""
-    return bool(type(space).__name__ == "Box" and space.dtype.kind == "f" and space.is_bounded())

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from gym_loop.agents import BaseAgent
 from gym_loop.envs.vector import (
     NO_SEED,
+    array_type,
+    in_type,
     make_single,
     make_vector,
     row_of,
@@ -34,10 +36,12 @@ class VectorLoop(DefaultLoop):
     environment i, except in environments that reset instead of a step (`VectorEnv.delayed`): there
     the rows of those that are being reset are left out. `episode_nums` tell which row is which.
 
-    Training goes in rounds. A round ends in the step in which its `episodes_per_round`-th episode
-    ends; the episodes still running are then cut, which is a truncation, and all environments
-    begin anew. Only between two rounds is state kept: so a run that is continued from a
-    checkpoint sees the same episodes as one that was never touched.
+    Training goes in rounds of `episodes_per_round` episodes, which are played to their ends. While
+    the last of them run, environments without one play episodes that only the agent is told of:
+    their steps count, they themselves do not. Those that run at the round's end are cut, which the
+    agent sees as a truncation. In the next round all environments begin anew, and the numbers of
+    episodes go on where the counted ones had ended. Only between two rounds is state kept: so a run
+    that is continued from a checkpoint sees the same episodes as one that was never touched.
     """
 
     @staticmethod
@@ -48,9 +52,9 @@ class VectorLoop(DefaultLoop):
             num_envs: environments stepped at once
             episodes_per_round: after so many have ended all environments begin anew, and only
                 then is state kept and evaluated; null: 20 for each environment
-            max_episodes: training ends in the step in which so many have ended; the running ones
-                are cut, and count
-            max_steps: training steps of all environments together
+            max_episodes: training ends when so many have ended
+            max_steps: training steps of all environments together; the episodes that run when it
+                is reached are cut, and count
             max_time: seconds; looked at after each round: then checkpoint and stop, to be resumed
             max_episode_len: steps after which an episode is truncated
             logdir: TensorBoard events of training
@@ -118,7 +122,8 @@ class VectorLoop(DefaultLoop):
         round_ends = self.episodes + (parameters["episodes_per_round"] or ROUND * count)
         last_episode = min(parameters["max_episodes"] or math.inf, round_ends)
         last_step = parameters["max_steps"] or math.inf
-        running = Running(self)
+        running = Running(self, last_episode)
+        dtype = array_type(env.action_space)
 
         states = env.start(running.begin(everyone))
         resetting = everyone[:0]  # rows whose next step is a reset
@@ -127,14 +132,14 @@ class VectorLoop(DefaultLoop):
         while True:
             if not resetting.size:
                 numbers = running.numbers
-                actions = as_batch(act(states, numbers), count, agent)
+                actions = as_batch(act(states, numbers), count, agent, dtype)
                 after, rewards, terminated, truncated = step(actions)
                 memorize(states, actions, rewards, terminated, after)
                 update(numbers)
                 ended = terminated | truncated
             elif rows.size:
                 numbers, states = running.numbers.take(rows), take(states, rows)
-                chosen = as_batch(act(states, numbers), rows.size, agent)
+                chosen = as_batch(act(states, numbers), rows.size, agent, dtype)
                 actions = actions.astype(chosen.dtype)  # a copy: the others' are ignored
                 actions[rows] = chosen
                 after, rewards, terminated, truncated = step(actions)
@@ -171,7 +176,7 @@ class VectorLoop(DefaultLoop):
         """Play one episode of evaluation: the agent gets batches of one."""
         assert not learn, "training goes in rounds: play_round()"
         agent = self.agent
-        self.agent = _Alone(agent)
+        self.agent = _Alone(agent, self.env)
         try:
             return super().play(number, learn)
         finally:
@@ -193,10 +198,12 @@ class Running:
 
     Attributes:
         numbers: of the episodes; another array whenever one of them changes.
+        end_of_round: the first number that is not counted in this round.
     """
 
-    def __init__(self, loop: VectorLoop) -> None:
+    def __init__(self, loop: VectorLoop, end_of_round: float) -> None:
         self.loop, self.env, self.agent = loop, loop.env, loop.agent
+        self.end_of_round = end_of_round
         count = loop.env.num_envs
         self.numbers = self.count = np.arange(count)
         self.since = np.zeros(count, np.int64)  # the slot in which each episode's first step lies
@@ -232,7 +239,8 @@ class Running:
         if self.starting or self.seeded:
             seeds = [episode_seed(loop.seed, number) for number in numbers]
         for i, (row, number) in enumerate(zip(rows.tolist(), numbers, strict=True)):
-            if self.watched:
+            self.episodes[row] = None
+            if self.watched and number < self.end_of_round:
                 seed = seeds[i] if self.seeded else NO_SEED
                 episode = Episode(number, seed, self.env, True, loop.steps, number)
                 self.episodes[row] = episode
@@ -274,12 +282,12 @@ class Running:
         """End the episodes in the environments `rows`: count them, and tell who is to know."""
         loop = self.loop
         if not (self.watched or self.hooks):
-            loop.episodes += rows.size
+            loop.episodes += int((self.numbers[rows] < self.end_of_round).sum())
             return
         hook = self.hooks.get("end_episode")
         for row in rows.tolist():
             number = int(self.numbers[row])
-            loop.episodes += 1
+            loop.episodes += number < self.end_of_round
             if hook:
                 hook(number, bool(truncated[row]))
             if episode := self.episodes[row]:
@@ -313,28 +321,35 @@ class Running:
 
 
 class _Alone:
-    """A vectorized agent for one environment."""
+    """A vectorized agent for one environment, with the spaces of `env`."""
 
-    def __init__(self, agent: Any) -> None:
-        self.agent = agent
+    def __init__(self, agent: Any, env: Any) -> None:
+        self.agent, self.env = agent, env
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.agent, name)
 
     def act(self, state: Any, episode_num: int) -> Any:
-        actions = self.agent.act(stack([state]), np.array([episode_num]))
-        return row_of(as_batch(actions, 1, self.agent), 0)
+        states = stack([state], self.env.observation_space)
+        actions = self.agent.act(states, np.array([episode_num]))
+        dtype = array_type(self.env.action_space)
+        return row_of(as_batch(actions, 1, self.agent, dtype), 0)
 
 
-def as_batch(actions: Any, count: int, agent: Any) -> Array:
-    """Return what an agent's `act` returned as an array.
+def as_batch(actions: Any, count: int, agent: Any, dtype: Any) -> Array:
+    """Return what an agent's `act` returned as an array in the type of the action space.
 
     Raises:
-        Failure: it is not a batch of `count` actions.
+        Failure: it is not a batch of `count` actions, or of another type.
     """
-    if type(actions) is np.ndarray and actions.shape[:1] == (count,):
+    if type(actions) is np.ndarray and actions.dtype == dtype and actions.shape[:1] == (count,):
         return actions
-    batch = np.asarray(actions)
+    batch = in_type(actions, dtype)
+    if dtype is not None and batch.dtype != dtype:
+        raise Failure(
+            f"{type(agent).__name__}.act returned {' '.join(f'{actions!r:.60}'.split())}; expected "
+            f"actions that an array of {dtype} holds, the type of the action space"
+        )
     if batch.shape[:1] != (count,):
         raise Failure(
             f"{type(agent).__name__}.act returned an array of shape {batch.shape}; expected "

@@ -106,6 +106,7 @@ class Trace(Observer):
             file.write()
         except ValueError as error:
             self.training = self.evaluation = None
+            traces.remove(file.directory)
             log.warning("%s cannot be kept: there will be no traces to replay", error)
         except OSError as error:
             if error.errno in raised:
@@ -156,6 +157,9 @@ class _File:
         lengths = self.arrays["length"]
         if len(lengths) < len(arrays["length"]):
             files.write(path, traces.pack(self.arrays))
+        if traces.of_earlier_version(self.arrays):
+            self.arrays = None
+            return
         self.room -= int(lengths.sum())
         self._start_another_when_full()
 

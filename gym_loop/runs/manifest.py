@@ -116,10 +116,10 @@ def write(directory: Path, content: dict[str, Any]) -> None:
 
 def is_locked(directory: Path) -> bool:
     """Return whether a process on this machine is running the run in `directory`."""
-    for path in (directory, directory / LOCK):
+    # A foreign directory may hold a link or a pipe of the file's name.
+    for path, flags in ((directory, 0), (directory / LOCK, os.O_NOFOLLOW | os.O_NONBLOCK)):
         try:
-            # A foreign directory may hold a link or a pipe of that name.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = os.open(path, os.O_RDONLY | flags)
         except PermissionError:
             return True
         except OSError:

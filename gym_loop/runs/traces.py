@@ -9,16 +9,30 @@ A file holds hundreds to thousands of episodes and is named by the first of them
 | `reward` | (steps,) float | of each step, the episodes one after the other |
 | `action` | (steps, ...) | as the environment got it |
 
-An action that is a tuple or a dict has an array for each part: `action.0`, `action.gripper`.
+Actions that are all numbers of one kind, or arrays of one shape, are in `action`. All others are in
+`json`: dicts and tuples, texts, actions that change their shape or type from step to step.
+
+| array | shape | what |
+|---|---|---|
+| `json` | (bytes,) uint8 | the actions as JSON, one after the other |
+| `json_length` | (steps,) | bytes of each |
+
 Integers and rewards are in the smallest type that holds them all. `dtype.action` is the type that
 each action was given in, empty for plain Python numbers, for that can change what an environment
 computes; it is left out where it says nothing more than the array.
+
+Earlier versions kept each part of a tuple or dict in an array of its own, `action.0` or
+`action.gripper.left`; these files are read as well.
 """
 
 import bisect
+import contextlib
+import importlib
 import io
+import json
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,16 +62,22 @@ class Trace:
 
     episode: int
     seed: int
-    actions: dict[str, list[Any]]  # by the names of their parts
+    actions: list[Any] | dict[str, list[Any]]  # by the names of their parts in earlier versions
     rewards: Array
     terminated: bool
     truncated: bool
 
     def action(self, step: int, space: Any) -> Any:
-        """Return the action of a step, as an element of the environment's `action_space`."""
+        """Return the action of a step as it was given.
+
+        The environment's `action_space` tells how the parts belong together in a file of an
+        earlier version.
+        """
         return self._part("action", step, space)
 
     def _part(self, name: str, step: int, space: Any) -> Any:
+        if isinstance(self.actions, list):
+            return self.actions[step]
         parts = getattr(space, "spaces", None)
         if isinstance(parts, Mapping):
             return {key: self._part(f"{name}.{key}", step, part) for key, part in parts.items()}
@@ -78,7 +98,7 @@ def gather(
         rewards: likewise.
 
     Raises:
-        ValueError: actions that no plain array can hold, or with parts that come and go.
+        ValueError: actions that cannot be kept.
     """
     table = np.fromiter(rows, np.int64, len(rows)).reshape(-1, len(PER_EPISODE))
     arrays: dict[str, Array] = dict(zip(PER_EPISODE, table.T, strict=True))
@@ -86,7 +106,7 @@ def gather(
         arrays[name] = arrays[name].astype(np.bool_)
     if not isinstance(rewards, np.ndarray):
         rewards = np.fromiter(rewards, np.float64, len(rewards))
-    return _narrow(arrays | {"reward": rewards} | _columns(actions, "action"))
+    return _narrow(arrays | {"reward": rewards} | _encoded(actions))
 
 
 def alike(reward: float, steps: int) -> Array:
@@ -95,22 +115,19 @@ def alike(reward: float, steps: int) -> Array:
 
 
 def join(first: dict[str, Array], second: dict[str, Array]) -> dict[str, Array]:
-    """Return the arrays of a file that holds the episodes of two.
-
-    Raises:
-        ValueError: actions with parts that come and go, or of changing shape.
-    """
-    names, others = ([n for n in each if not n.startswith(TYPES)] for each in (first, second))
-    if set(names) != set(others):
-        raise ValueError("actions with parts that come and go")
-    if any(first[name].shape[1:] != second[name].shape[1:] for name in names):
-        raise ValueError("actions of changing shape")
+    """Return the arrays of a file that holds the episodes of two, neither of an earlier version."""
+    if (kind := _kind(first)) is None or kind != _kind(second):
+        first, second = (
+            {n: a for n, a in each.items() if not _is_action(n)} | _texts(_actions(unpacked(each)))
+            for each in (first, second)
+        )
+    names = [name for name in first if not name.startswith(TYPES)]
     joined = {name: np.concatenate((first[name], second[name])) for name in names}
-    for name in filter(_is_action, names):
-        key, both = TYPES + name, (first, second)
-        alike = joined[name].ndim == 1 or first[name].dtype == second[name].dtype
-        if not alike or any(key in each for each in both):
-            types = [each[key] if key in each else _types(each[name]) for each in both]
+    key = TYPES + "action"
+    if "action" in joined:
+        alike = joined["action"].ndim == 1 or first["action"].dtype == second["action"].dtype
+        if not alike or key in first or key in second:
+            types = [each.get(key, _types(each["action"])) for each in (first, second)]
             joined[key] = np.concatenate(types)
     return joined
 
@@ -119,7 +136,16 @@ def head(arrays: dict[str, Array], count: int) -> dict[str, Array]:
     """Return the arrays of a file that holds only the episodes before number `count`."""
     episodes = int(np.searchsorted(arrays["episode"], count))
     steps = int(arrays["length"][:episodes].sum())
-    return {n: a[: episodes if n in PER_EPISODE else steps] for n, a in arrays.items()}
+    kept = {n: a[: episodes if n in PER_EPISODE else steps] for n, a in arrays.items()}
+    if "json" in arrays and steps:
+        kept = {name: array for name, array in kept.items() if not _is_action(name)}
+        kept |= _encoded(_actions(unpacked(arrays))[:steps])
+    return kept
+
+
+def of_earlier_version(arrays: dict[str, Array]) -> bool:
+    """Return whether a file with these arrays has actions in several parts, and cannot grow."""
+    return "action" not in arrays and "json" not in arrays
 
 
 def pack(arrays: dict[str, Array]) -> bytes:
@@ -130,8 +156,9 @@ def pack(arrays: dict[str, Array]) -> bytes:
             array = np.ascontiguousarray(given)
             archive.compression = zipfile.ZIP_STORED
             if name not in PER_EPISODE:
-                sample = array[: 1 + SAMPLE * len(array) // array.nbytes].tobytes()
-                if len(zlib.compress(sample, COMPRESSION)) < WORTH * len(sample):
+                sample = array[: 1 + SAMPLE * len(array) // max(array.nbytes, 1)].tobytes()
+                most = WORTH if name != "json" else 1
+                if len(zlib.compress(sample, COMPRESSION)) < most * len(sample):
                     archive.compression = zipfile.ZIP_DEFLATED
             with archive.open(f"{name}.npy", "w") as member:
                 # As `write_array` does, but without a copy.
@@ -160,10 +187,12 @@ def load(path: Path, names: Iterable[str] | None = None) -> dict[str, Array]:
 
 
 def unpacked(arrays: dict[str, Array]) -> dict[str, Array]:
-    """Return the arrays that were packed, from those of a file."""
+    """Return the arrays that were packed, from those of a file; `json_end` is where each ends."""
     whole = dict(arrays, reward=arrays["reward"].astype(np.float64))
+    if "json" in arrays:
+        whole["json_end"] = np.cumsum(arrays["json_length"], dtype=np.int64)
     for name, array in arrays.items():
-        if _is_action(name):
+        if _is_column(name):
             whole.setdefault(TYPES + name, _types(array))
             if array.ndim == 1:
                 whole[name] = array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
@@ -178,14 +207,11 @@ def episodes(arrays: dict[str, Array], wanted: Iterable[int]) -> list[Trace]:
         if number not in numbers:
             continue
         part = slice(int(ends[row] - arrays["length"][row]), int(ends[row]))
-        actions = {
-            name: [
-                value.astype(kind.decode()) if kind else value.item()
-                for value, kind in zip(array[part], arrays[TYPES + name][part], strict=True)
-            ]
-            for name, array in arrays.items()
-            if _is_action(name)
-        }
+        if of_earlier_version(arrays):
+            names = filter(_is_column, arrays)
+            actions: Any = {name: _actions(arrays, part, name) for name in names}
+        else:
+            actions = _actions(arrays, part)
         traces.append(
             Trace(
                 number,
@@ -208,6 +234,15 @@ def files(directory: Path, kind: str) -> list[tuple[int, Path]]:
 def name(kind: str, first: int) -> str:
     """Return the name of the file whose first episode is `first`."""
     return f"{kind}-{first:06d}.npz"
+
+
+def remove(directory: Path) -> None:
+    """Remove the files in `directory`, and it if nothing else is in it."""
+    for kind in KINDS:
+        for _, path in files(directory, kind):
+            path.unlink()
+    with contextlib.suppress(OSError):
+        directory.rmdir()
 
 
 class Traces:
@@ -280,51 +315,156 @@ def _until_resumed(run: Path) -> str:
     return f"it was cut off, and gym-loop resume {run} plays later ones again"
 
 
-def _columns(actions: list[Any], name: str) -> dict[str, Array]:
-    """Return actions as one array for each part of them, and the type that each was given in."""
-    first = actions[0]
-    if isinstance(first, dict | tuple):
-        keys = list(first) if isinstance(first, dict) else range(len(first))
-        columns: dict[str, Array] = {}
-        for key in keys:
-            try:
-                parts = [action[key] for action in actions]
-            except (LookupError, TypeError):
-                raise ValueError("actions with parts that come and go") from None
-            columns |= _columns(parts, f"{name}.{key}")
-        return columns
+def _encoded(actions: list[Any]) -> dict[str, Array]:
+    """Return the arrays that give each action back as it was."""
+    return _column(actions) or _texts(actions)
+
+
+def _column(actions: list[Any]) -> dict[str, Array] | None:
+    """Return actions as one array, with their types; None where it would not give them back."""
+    kinds = set(map(type, actions))
+    if kinds == {np.ndarray}:
+        if len({(action.shape, action.dtype.kind) for action in actions}) > 1:
+            return None
+        array = np.array(actions)
+        if array.ndim == 1 or array.dtype.kind not in "biuf":
+            return None
+        return {"action": array, TYPES + "action": _array_of([a.dtype.str for a in actions])}
+    plain = all(issubclass(kind, int) for kind in kinds - {bool}) and bool not in kinds
+    if not (plain or kinds == {float}):
+        if not all(issubclass(kind, np.number | np.bool_) for kind in kinds):
+            return None
+        if len({np.dtype(kind).kind for kind in kinds}) > 1:
+            return None
     try:
-        array: Array = np.frombuffer(bytes(actions), np.uint8)  # most often, and five times faster
+        array = np.frombuffer(bytes(actions), np.uint8)  # most often, and five times faster
     except (TypeError, ValueError):
+        array = np.array(actions)
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8 or (array.dtype == np.uint64):
+        return None
+    if plain and array.dtype.kind == "f":  # from integers that no type of NumPy holds
+        return None
+    array = array.astype(np.float64) if array.dtype.kind == "f" else _smallest(array)
+    if plain or kinds == {float}:
+        return {"action": array}
+    if len(kinds) == 1:
+        types = np.full(len(array), np.dtype(kinds.pop()).str.encode(), "S4")
+    else:
+        types = _array_of([action.dtype.str for action in actions])
+    return {"action": array, TYPES + "action": types}
+
+
+def _array_of(types: list[str]) -> Array:
+    return np.array(types, "S4")
+
+
+def _kind(arrays: dict[str, Array]) -> tuple[Any, ...] | None:
+    """Return what the actions in an array have in common, where they lie in one."""
+    if "action" not in arrays:
+        return None
+    array = arrays["action"]
+    types = set(arrays.get(TYPES + "action", _types(array[:1])).tolist())
+    own = np.dtype(array.dtype).kind if array.ndim > 1 else "f" if array.dtype.kind == "f" else "i"
+    kinds = {np.dtype(each.decode()).kind if each else f"Python's {own}" for each in types}
+    return (array.shape[1:], *kinds) if len(kinds) == 1 else None
+
+
+def _texts(actions: list[Any]) -> dict[str, Array]:
+    """Return actions as JSON.
+
+    Raises:
+        ValueError: some have parts that JSON, as written here, does not hold.
+    """
+    texts = []
+    for action in actions:
         try:
-            array = np.array(actions)
+            texts.append(json.dumps(_plain(action), separators=(",", ":")).encode())
         except ValueError:
-            raise ValueError("actions of changing shape") from None
-    if array.dtype.kind not in "iubf":
-        raise ValueError(f"actions of type {type(first).__name__}")
-    if array.ndim == 1:
-        array = array.astype(np.float64) if array.dtype.kind == "f" else _smallest(array)
-        if array.dtype.kind != "f" and type(sum(actions)) is int:  # one of NumPy's would show
-            return {name: array}
-        kinds = set(map(type, actions))
-        if kinds <= {int, bool, float}:
-            return {name: array}
-        if len(kinds) == 1 and issubclass(kind := kinds.pop(), np.generic):
-            given = np.dtype(kind).str.encode()
-            return {name: array, TYPES + name: np.full(len(array), given, "S4")}
-    types = [action.dtype.str if hasattr(action, "dtype") else "" for action in actions]
-    return {name: array, TYPES + name: np.array(types, "S4")}
+            raise
+        except Exception as error:  # of a class of whoever wrote the agent
+            raise ValueError(f"actions of type {type(action).__name__}") from error
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    return {"json": np.frombuffer(b"".join(texts), np.uint8), "json_length": lengths}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as what JSON holds: an object has one key, the type, see `_from_json`.
+
+    Raises:
+        ValueError: it is of another type than those here.
+    """
+    kind = type(value)
+    library = kind.__module__.partition(".")[0]
+    if value is None or kind in (bool, int, float, str):
+        return value
+    if kind is list:
+        return [_plain(part) for part in value]
+    if kind is tuple:
+        return {"tuple": [_plain(part) for part in value]}
+    if kind in (dict, OrderedDict):
+        return {kind.__name__: [[_plain(key), _plain(part)] for key, part in value.items()]}
+    if kind is bytes:
+        return {"bytes": value.hex()}
+    if kind is np.str_:
+        return {"str_": str(value)}
+    if (kind is np.ndarray or isinstance(value, np.generic)) and value.dtype.kind in "biufcSU":
+        name = "array" if kind is np.ndarray else "scalar"
+        return {name: [value.dtype.str, value.shape, value.tobytes().hex()]}
+    if library in ("torch", "jax", "jaxlib") and hasattr(value, "dtype"):
+        array = np.asarray(value.detach().cpu() if library == "torch" else value)
+        return {library.removesuffix("lib"): _plain(array)}
+    if library in ("gym", "gymnasium") and kind.__name__ == "GraphInstance":
+        return {"GraphInstance": [library, *map(_plain, value)]}
+    if isinstance(value, int):  # a member of an Enum, for instance
+        return int(value)
+    raise ValueError(f"actions of type {kind.__name__}")
+
+
+def _from_json(described: dict[str, Any]) -> Any:
+    """Return the value of an object of the JSON that `_plain` makes."""
+    ((name, content),) = described.items()
+    if name in ("array", "scalar"):
+        kind, shape, data = content
+        array: Array = np.ndarray(shape, kind, bytearray.fromhex(data))
+        return array if name == "array" else array[()]
+    if name == "torch":
+        return importlib.import_module("torch").from_numpy(content)
+    if name == "jax":
+        return importlib.import_module("jax.numpy").asarray(content)
+    if name == "GraphInstance":
+        library, *parts = content
+        return importlib.import_module(f"{library}.spaces.graph").GraphInstance(*parts)
+    if name == "bytes":
+        return bytes.fromhex(content)
+    types: dict[str, Any] = {"tuple": tuple, "dict": dict, "str_": np.str_}
+    return (types | {"OrderedDict": OrderedDict})[name](content)
+
+
+def _actions(
+    arrays: dict[str, Array], part: slice = slice(None), name: str = "action"
+) -> list[Any]:
+    """Return actions, or one part of each, from what `unpacked` returned."""
+    if "json" in arrays:
+        text, ends = arrays["json"].tobytes(), arrays["json_end"][part].tolist()
+        starts = (arrays["json_end"] - arrays["json_length"])[part].tolist()
+        each = (text[start:end] for start, end in zip(starts, ends, strict=True))
+        return [json.loads(one, object_hook=_from_json) for one in each]
+    return [
+        value.astype(kind.decode()) if kind else value.tolist()
+        for value, kind in zip(arrays[name][part], arrays[TYPES + name][part], strict=True)
+    ]
 
 
 def _narrow(arrays: dict[str, Array]) -> dict[str, Array]:
     """Return arrays in the smallest types that lose nothing, and types only where they say more."""
     narrow = {name: array for name, array in arrays.items() if not name.startswith(TYPES)}
-    for name in COUNTS:
-        narrow[name] = _smallest(arrays[name])
+    for name in (*COUNTS, "json_length"):
+        if name in arrays:
+            narrow[name] = _smallest(arrays[name])
     if arrays["reward"].dtype == np.float64:
         narrow["reward"] = _single(arrays["reward"])
     for name, array in arrays.items():
-        if not _is_action(name):
+        if not _is_column(name):
             continue
         types = arrays.get(TYPES + name)
         if array.ndim > 1 and types is not None:
@@ -358,8 +498,12 @@ def _types(array: Array) -> Array:
     return np.full(len(array), array.dtype.str.encode() if array.ndim > 1 else b"", "S4")
 
 
-def _is_action(name: str) -> bool:
+def _is_column(name: str) -> bool:
     return name.partition(".")[0] == "action"
+
+
+def _is_action(name: str) -> bool:
+    return _is_column(name.removeprefix(TYPES)) or name in ("json", "json_length")
 
 
 def _ranges(numbers: Array) -> str:

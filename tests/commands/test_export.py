@@ -59,6 +59,126 @@ def test_parts_of_actions_and_observations_have_arrays_of_their_own(launch, tmp_
         assert data["action.1.left"].dtype == np.float32
 
 
+ROOMS = """
+import gymnasium
+from gymnasium import spaces
+
+
+class Words(spaces.Space):
+    def __init__(self):
+        super().__init__(dtype=str)
+
+    def sample(self, mask=None, probability=None):
+        return "north"
+
+    def contains(self, x):
+        return isinstance(x, str)
+
+
+class Rooms(gymnasium.Env):
+    observation_space = spaces.Dict(
+        {
+            "room": spaces.Dict({"door": spaces.Discrete(3)}),
+            "room.door": spaces.MultiBinary(2),
+            "room%2Edoor": spaces.Box(0, 1, (0,)),
+            "sign": spaces.Text(9),
+            "told": Words(),
+            "way": spaces.Sequence(spaces.Discrete(3)),
+            "pair": spaces.Tuple((spaces.Discrete(2), spaces.Text(4))),
+        }
+    )
+    action_space = spaces.Dict(go=spaces.OneOf([spaces.Discrete(2)] * 2), say=spaces.Text(3))
+
+    def see(self):
+        here = self.observation_space.sample()
+        return {**here, "sign": self.length * "a", "told": self.length * "north"}
+
+    def reset(self, *, seed=None, options=None):
+        self.observation_space.seed(seed)
+        self.length = 1 + seed % 7
+        self.steps = 0
+        return self.see(), {}
+
+    def step(self, action):
+        self.steps += 1
+        return self.see(), float(len(action["say"])), self.steps == 4, False, {}
+"""
+
+
+def test_parts_with_dots_and_texts_are_whole_and_what_is_left_out_is_named_once(
+    launch, tmp_path, capsys
+):
+    (tmp_path / "rooms.py").write_text(ROOMS)
+    run = launch("env=rooms.py:Rooms", "loop.max_episodes=6", directory="rooms")
+    run_export(run, tmp_path / "rooms.npz", "--jobs", "1")
+    said = capsys.readouterr().out.splitlines()[-2]
+    assert said == (
+        "left out, for rooms.npz cannot hold it: observation.way (a Sequence space), "
+        "action.go (a OneOf space)"
+    )
+    with np.load(tmp_path / "rooms.npz", allow_pickle=False) as file:
+        data = dict(file)
+    assert {name: array.shape for name, array in data.items() if "." in name} == {
+        "observation.room.door": (30,),
+        "observation.room%2Edoor": (30, 2),
+        "observation.room%252Edoor": (30, 0),
+        "observation.sign": (30,),
+        "observation.told": (30,),
+        "observation.pair.0": (30,),
+        "observation.pair.1": (30,),
+        "action.say": (24,),
+    }
+    lengths = [1 + seed % 7 for seed in data["seed"].tolist()]
+    assert len(set(lengths)) > 2
+    assert data["observation.sign"].tolist() == [n * "a" for n in lengths for _ in range(5)]
+    assert data["observation.told"][::5].tolist() == [n * "north" for n in lengths]
+    assert [len(word) for word in data["action.say"]] == data["reward"].tolist()
+
+
+def test_minari_gets_what_it_holds_and_the_rest_is_named_once(launch, tmp_path, capsys):
+    minari = pytest.importorskip("minari", reason='needs the extra: pip install "gym-loop[minari]"')
+    (tmp_path / "rooms.py").write_text(ROOMS)
+    run = launch("env=rooms.py:Rooms", "loop.max_episodes=3", directory="rooms")
+    run_export(run, tmp_path / "all", "--jobs", "1")
+    said = capsys.readouterr().out.splitlines()[-2]
+    assert said == (
+        "left out, for all cannot hold it: observation.told (a Words space), "
+        "observation.way (a Sequence space), action.go (a OneOf space)"
+    )
+    dataset = minari.MinariDataset(tmp_path / "all" / "data")
+    seen = dataset[0].observations
+    assert set(seen) == {"room", "room.door", "room%2Edoor", "sign", "pair"}
+    assert {len(word) for word in seen["sign"]} == {1 + int(rows(run)[0]["seed"]) % 7}
+    assert seen["pair"][0].shape == (5,)
+
+
+@pytest.mark.parametrize("of", ["observation", "action"])
+def test_a_dataset_of_nothing_is_refused_by_the_space_s_name(launch, tmp_path, of):
+    pytest.importorskip("minari", reason='needs the extra: pip install "gym-loop[minari]"')
+    (tmp_path / "rooms.py").write_text(
+        f"{ROOMS}\n\nclass Graphs(Rooms):\n"
+        f"    {of}_space = spaces.Graph(spaces.Discrete(2), None)\n"
+        "    see = lambda self: self.observation_space.sample()\n"
+        "    step = lambda self, action: (self.see(), 0.0, True, False, {})\n"
+    )
+    run = launch("env=rooms.py:Graphs", "loop.max_episodes=3", directory="graphs")
+    with pytest.raises(Mistake) as error:
+        run_export(run, tmp_path / "all", "--jobs", "1")
+    assert f"{of}s of a Graph space" in error.value.message
+    assert not (tmp_path / "all").exists()
+
+
+def test_values_of_several_types_are_all_held(tmp_path):
+    path = tmp_path / "column"
+    column = export.Column(path, (2,))
+    pieces = [np.ones((1, 2), int), np.full((3, 2), 0.5), np.ones((2, 2), np.float32)]
+    for piece in pieces:
+        column.append(piece)
+    with open(tmp_path / "whole.npy", "wb") as file:
+        column.copy_to(file)
+    assert np.array_equal(np.load(tmp_path / "whole.npy"), np.concatenate(pieces))
+
+
 @pytest.mark.parametrize("library", ["gym", "gymnasium"])
 @pytest.mark.parametrize("name", ["Pendulum-v1", "Blackjack-v1"])
 def test_minari_reads_the_dataset_back(launch, tmp_path, monkeypatch, library, name):

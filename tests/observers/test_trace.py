@@ -4,10 +4,12 @@ import logging
 import shutil
 import signal
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from gym_loop.agents import RandomAgent
 from gym_loop.loops import DefaultLoop
@@ -131,14 +133,124 @@ def test_actions_with_parts_and_of_several_types_are_kept_as_the_environment_got
             assert np.array_equal(back[1]["right"], action[1]["right"])
 
 
-def test_actions_that_cannot_be_kept_cost_one_warning_and_no_training(tmp_path, caplog):
+class Acts(RandomAgent):
+    """Does what `given` returns for the number of the step in the run."""
+
+    def act(self, state, episode_num):
+        self.count = getattr(self, "count", -1) + 1
+        return self.given(self.count)
+
+
+def kept_actions(directory):
+    return [
+        trace.action(step, None)
+        for trace in read_all(directory)
+        for step in range(len(trace.rewards))
+    ]
+
+
+class Takes(Counter):
+    """Takes any action, and tells what its number is."""
+
+    def __init__(self, space, number=float):
+        super().__init__(length=5)
+        self.action_space, self.number = space, number
+
+    def reward(self, action):
+        return self.number(action)
+
+
+@pytest.mark.parametrize("later", [0, 1, 1200])
+def test_actions_that_cannot_be_kept_cost_one_warning_and_leave_no_file(
+    tmp_path, caplog, monkeypatch, later
+):
+    class Third(Acts):
+        def given(self, count):
+            return Fraction(count, 3) if count >= later else count
+
+    monkeypatch.setattr(observer, "FULL", 300)
     with caplog.at_level(logging.WARNING):
-        loop = play(tmp_path, Words(), max_episodes=1100, max_episode_len=20)
-    assert loop.episodes == 1100
+        loop = play(tmp_path, Takes(spaces.Discrete(3)), Third, max_episodes=400)
+    assert loop.episodes == 400
     assert [record.message for record in caplog.records] == [
-        "actions of type str cannot be kept: there will be no traces to replay"
+        "actions of type Fraction cannot be kept: there will be no traces to replay"
     ]
     assert not (tmp_path / "traces").exists()
+
+
+def test_texts_are_kept(tmp_path):
+    play(tmp_path, Words(), max_episodes=50)
+    assert {len(action) for action in kept_actions(tmp_path)} == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize(
+    ("space", "first"),
+    [
+        (spaces.Discrete(9), np.zeros((), int)),
+        (spaces.Box(0, 9, (1,)), np.zeros(1, np.float32)),
+        (spaces.MultiDiscrete([9]), [0]),
+        (spaces.Dict(a=spaces.Box(0, 9, (1,))), {"a": np.zeros(1)}),
+    ],
+    ids=["array without dimensions", "array", "list", "dict"],
+)
+def test_an_action_that_its_agent_changes_later_is_kept_as_it_was(tmp_path, space, first):
+    class Changes(Acts):
+        mine = first
+
+        def given(self, count):
+            inner = self.mine["a"] if isinstance(self.mine, dict) else self.mine
+            inner[... if isinstance(inner, np.ndarray) else 0] = count
+            return self.mine
+
+    def number(action):
+        return float(np.ravel(action["a"] if isinstance(action, dict) else action)[0])
+
+    play(tmp_path, Takes(space, number), Changes, max_episodes=4)
+    kept = kept_actions(tmp_path)
+    assert [number(action) for action in kept] == list(range(20))
+    assert {type(action) for action in kept} == {type(first)}
+
+
+def test_a_tensor_as_an_action_ends_nothing(tmp_path):
+    torch = pytest.importorskip("torch", reason="needs torch: pip install torch")
+
+    class Tensors(Acts):
+        def given(self, count):
+            weight = torch.ones(1, requires_grad=True)
+            return (weight * count)[0] if count % 2 else torch.tensor(count)
+
+    env = Takes(spaces.Discrete(99), lambda action: action.item())
+    play(tmp_path, env, Tensors, max_episodes=4)
+    kept = kept_actions(tmp_path)
+    assert [action.item() for action in kept] == list(range(20))
+    assert {action.dtype for action in kept} == {torch.float32, torch.int64}
+
+
+def test_parts_that_come_and_go_and_names_with_dots_are_kept(tmp_path):
+    given = [{"a": {"b": 1}, "a.b": 2}, {"a.b": 3}, (), (4,), (5, {"c": 6})]
+
+    class Odd(Acts):
+        def given(self, count):
+            return given[count % 5]
+
+    play(tmp_path, Takes(spaces.Discrete(9), number=len), Odd, max_episodes=2)
+    assert kept_actions(tmp_path) == 2 * given
+
+
+def test_a_run_goes_on_beside_a_file_of_an_earlier_version(tmp_path):
+    arrays = traces.gather([0, 5, 2, True, False], [1, 2], [1.0, 1.0])
+    arrays["action.0"] = arrays["action.1"] = arrays.pop("action")
+    (tmp_path / "traces").mkdir()
+    (tmp_path / "traces" / "train-000000.npz").write_bytes(traces.pack(arrays))
+    env = Pair()
+    loop = DefaultLoop(RandomAgent(env.observation_space, env.action_space), env, max_episodes=3)
+    loop.episodes, loop.directory = 1, tmp_path
+    loop.observers = {"trace": observer.Trace()}
+    loop.notify("begin", loop)
+    loop.train()
+    loop.observers["trace"].close(None)
+    assert [trace.episode for trace in read_all(tmp_path)] == [0, 1, 2]
+    assert list(files_of(tmp_path)) == ["train-000000.npz", "train-000001.npz"]
 
 
 def test_where_nothing_can_be_written_training_goes_on_after_one_warning(tmp_path, caplog):
