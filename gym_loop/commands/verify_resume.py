@@ -95,7 +95,9 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
     total = known["episodes"]
     start = max(took - known["seconds"], 0)
     more = took + start * kills + known["seconds"] * kills / total
-    print(f"untouched: {total} episodes in {took:.1f} s; with {kills} stops about {more:.0f} s more")
+    print(
+        f"untouched: {total} episodes in {took:.1f} s; with {kills} stops about {more:.0f} s more"
+    )
     observer = f"{{_target_: {Stop.__module__}.Stop, folder: {stored.quoted(folder)}}}"
     launch = [
         *(*overrides, f"+observers.stop={observer}"),
@@ -157,7 +159,9 @@ def plan(directory: Path, kills: int, rng: random.Random) -> list[dict[str, Any]
     evaluations = _table(directory / "evaluations.csv")
     total = len(lengths)
     if total < 2:
-        raise Failure(f"nothing can be proved by a run of {total} episodes: raise loop.max_episodes")
+        raise Failure(
+            f"nothing can be proved by a run of {total} episodes: raise loop.max_episodes"
+        )
     # One early, for what only the beginning shows; the others each in a part of their own.
     spread = max(kills - 1, 1)
     points = [rng.randint(1, max(total // EARLY, 1))] if kills > 1 else []
