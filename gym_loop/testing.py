@@ -403,7 +403,7 @@ class _Seen(Wrapper):
 
 def _episodes(make: Any) -> int:
     """Return how many episodes an agent is checked over."""
-    return EPISODES * max(make.num_envs, 1)
+    return EPISODES * max(int(make.num_envs), 1)
 
 
 def _driven(

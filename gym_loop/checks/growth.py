@@ -46,7 +46,8 @@ class Growth:
         grown = self.per_step() * min(left, rows - steps if rows > steps else np.inf)
         # Arrays that were made in advance are saved up to where they are filled.
         made = arrays if arrays > now else np.inf
-        return float(min(now + grown, now + made)) if np.isfinite(min(grown, made)) else float(now)
+        more = min(grown, made)
+        return float(now + more) if np.isfinite(more) else float(now)
 
 
 def room(agent: Any) -> tuple[int, int]:

@@ -113,8 +113,10 @@ def asserted(error: AssertionError) -> str:
     """Return what an assertion says; one that says nothing is quoted, with its place."""
     if text := " ".join(str(error).split()):
         frames = reporting.user_frames(error)
-        code = frames and frames.tb_frame.f_code.co_filename
-        return f"{text} ({reporting.short(Path(code))}:{frames.tb_lineno})" if code else text
+        if frames is None:
+            return text
+        file = Path(frames.tb_frame.f_code.co_filename)
+        return f"{text} ({reporting.short(file)}:{frames.tb_lineno})"
     place = traceback.extract_tb(error.__traceback__)[-1]
     return f"fails: {place.line} ({reporting.short(Path(place.filename))}:{place.lineno})"
 

@@ -95,9 +95,7 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
     total = known["episodes"]
     start = max(took - known["seconds"], 0)
     more = took + start * kills + known["seconds"] * kills / total
-    print(
-        f"untouched: {total} episodes in {took:.1f} s; with {kills} stops about {more:.0f} s more"
-    )
+    print(f"untouched: {total} episodes in {took:.1f} s; the other: about {more:.0f} s")
     observer = f"{{_target_: {Stop.__module__}.Stop, folder: {stored.quoted(folder)}}}"
     launch = [
         *(*overrides, f"+observers.stop={observer}"),

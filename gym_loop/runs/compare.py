@@ -43,6 +43,7 @@ def differences(first: Path, second: Path) -> Iterator[str]:
 def parts(directory: Path) -> list[tuple[str, Callable[[Path, Path], Iterator[str]], str]]:
     """Return what runs like the one in `directory` are compared by: name, function, path."""
     loop = ((manifest.read(directory) or {}).get("config") or {}).get("loop") or {}
+    found: list[tuple[str, Callable[[Path, Path], Iterator[str]], str]]
     found = [("episodes", table_differences, "episodes.csv")]
     if loop.get("eval_episodes", 1):
         found.append(("evaluations", table_differences, "evaluations.csv"))
@@ -94,7 +95,8 @@ def checkpoint_differences(
     """Compare two directories of saved objects, whatever the files are.
 
     Args:
-        first, second: the directories.
+        first: a directory.
+        second: another.
         what: how each line begins.
         skip: names directly below them that are left out.
     """
@@ -248,7 +250,7 @@ def _object_differences(a: Any, b: Any, path: str, seen: dict[Any, Any]) -> Iter
     else:
         inner = _reduced(a), _reduced(b)
     if inner is not None:
-        yield from value_differences(*inner, path, seen)
+        yield from value_differences(inner[0], inner[1], path, seen)
 
 
 def _dict_differences(

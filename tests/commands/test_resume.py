@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -337,7 +336,6 @@ def test_an_agent_that_does_not_pickle_is_told_which_attribute_it_is(cli):
 
 
 STATISTICS = """
-import threading
 import gymnasium as gym
 from gymnasium.wrappers import NormalizeObservation
 
