@@ -51,9 +51,7 @@ class Strange(Env):
     def observation(self):
         return np.full(2, 7.0, np.float32)
 
-class Clocked(Env):
-    """Its infos differ from one object to the other."""
-
+class Clocked(Env):  # its infos differ from one object to the other
     def step(self, action):
         return *super().step(action)[:4], {"id": id(self)}
 
@@ -68,9 +66,7 @@ class Parts(Env):
     def observation(self):
         return {"a": super().observation(), "b": int(self.np_random.integers(3))}
 
-class Scheduled(RandomAgent):
-    """Refuses to be without its horizon, and to go on beyond it."""
-
+class Scheduled(RandomAgent):  # refuses to go on beyond its horizon
     @staticmethod
     def get_default_parameters():
         return {"horizon": 0}
