@@ -51,7 +51,7 @@ class Growth:
 
 
 def room(agent: Any) -> tuple[int, int]:
-    """Return the bytes in all arrays that an agent holds, and what its longest bounded deque takes."""
+    """Return the bytes in all arrays that an agent holds, and the limit of its longest deque."""
     seen: set[int] = set()
     waiting, arrays, rows = [agent], 0, 0
     while waiting:

@@ -95,7 +95,7 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
     total = known["episodes"]
     start = max(took - known["seconds"], 0)
     more = took + start * kills + known["seconds"] * kills / total
-    print(f"untouched: {total} episodes in {took:.1f} s; the other: about {more:.0f} s")
+    print(f"untouched: {total} episodes in {took:.1f} s; stopped {kills} times: about {more:.0f} s")
     observer = f"{{_target_: {Stop.__module__}.Stop, folder: {stored.quoted(folder)}}}"
     launch = [
         *(*overrides, f"+observers.stop={observer}"),
@@ -119,9 +119,8 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
             break
     if not any(0 < episode < total for episode in resumed):
         raise Failure(
-            "nothing is proved: no stop came between two episodes of training at which a checkpoint "
-            "can be written; raise loop.max_episodes (for loop=vector, or lower "
-            "loop.episodes_per_round)"
+            "nothing is proved: nowhere was a checkpoint followed by more training; raise "
+            "loop.max_episodes (or, with loop=vector, lower loop.episodes_per_round)"
         )
     _import_classes(known["config"])
     found = list(compare.differences(untouched, stopped))
