@@ -65,11 +65,37 @@ def check_agent(
     Raises:
         AssertionError: a clause of the contract does not hold.
     """
+    _check_agent(cls, 0, observation_space, action_space, parameters)
+
+
+def check_vectorized_agent(
+    cls: type,
+    num_envs: int,
+    /,
+    observation_space: Any = None,
+    action_space: Any = None,
+    **parameters: Any,
+) -> None:
+    """Check the same of an agent class that takes batches: `num_envs` environments at once.
+
+    Raises:
+        AssertionError: a clause of the contract does not hold.
+    """
+    assert getattr(cls, "vectorized", False), (
+        f"{cls.__name__} does not say `vectorized = True`: it is not made for batches"
+    )
+    _check_agent(cls, num_envs, observation_space, action_space, parameters)
+
+
+def _check_agent(
+    cls: type, num_envs: int, observation_space: Any, action_space: Any, parameters: dict[str, Any]
+) -> None:
     with _streams_kept():
         _check_parameters(cls)
         for name, arguments in METHODS.items():
             _check_method(cls, name, arguments, BaseAgent)
         make = _maker(cls, observation_space, action_space, parameters)
+        make.num_envs = num_envs  # type: ignore[attr-defined]
         _check_construction(cls, make, parameters)
         _check_rng(cls, make)
         actions = _check_learning(cls, make)
@@ -359,7 +385,8 @@ class _Watch(Observer):
 
     @property
     def actions(self) -> list[Any]:
-        return [episode.actions for episode in self.played]
+        played = sorted(self.played, key=lambda episode: episode.number)
+        return [episode.actions for episode in played]
 
 
 class _Seen(Wrapper):
@@ -374,11 +401,28 @@ class _Seen(Wrapper):
         return self.env.step(action)
 
 
-def _driven(make: Any, seed: int = 0, **parameters: Any) -> tuple[DefaultLoop, _Watch]:
+def _episodes(make: Any) -> int:
+    """Return how many episodes an agent is checked over."""
+    return EPISODES * max(int(make.num_envs), 1)
+
+
+def _driven(
+    make: Any, seed: int = 0, stop_after: int | None = None, **parameters: Any
+) -> tuple[DefaultLoop, _Watch]:
     """Return a loop around the agent of `seed`, and who watches it."""
-    watch = _Watch()
-    parameters = {"max_episodes": EPISODES, "eval_episodes": 2, **parameters}
-    loop = DefaultLoop(make(seed), _Env(make.spaces), **parameters)
+    watch = _Watch(stop_after)
+    parameters = {"max_episodes": _episodes(make), "eval_episodes": 2, **parameters}
+    loop: DefaultLoop
+    if make.num_envs:
+        from gym_loop.loops.vector_loop import VectorLoop
+
+        own = {"num_envs": make.num_envs, "episodes_per_round": 4 * make.num_envs}
+        env = VectorLoop.make_env(
+            lambda: _Env(make.spaces), VectorLoop.get_default_parameters() | own, "train"
+        )
+        loop = VectorLoop(make(seed), env, **own, **parameters)
+    else:
+        loop = DefaultLoop(make(seed), _Env(make.spaces), **parameters)
     loop.make_eval_env = lambda: _Env(make.spaces, name="eval")
     loop.observers = {"watch": watch}
     return loop, watch
@@ -420,14 +464,15 @@ def _check_evaluation(cls: type, make: Any, actions: list[Any]) -> None:
 
 def _check_saving(cls: type, make: Any, actions: list[Any]) -> None:
     """Check that an agent goes on from a checkpoint as if nothing had happened."""
-    half = EPISODES // 2
+    half = _episodes(make) // 2
     with tempfile.TemporaryDirectory() as directory:
-        for seed, episodes in ((0, half), (1, EPISODES)):  # the second begins as another agent
-            loop, watch = _driven(make, seed, max_episodes=episodes)
+        for seed, stop_after in ((0, half), (1, None)):  # the second begins as another agent
+            loop, watch = _driven(make, seed, stop_after)
             loop.directory, keeper = Path(directory), Checkpoints()
             keeper.made_from = {"env": None, "seed": 0}
             loop.observers["checkpoints"] = keeper
             _called(f"{cls.__name__}.load(directory)", loop.notify, "begin", loop)
+            half = loop.episodes  # rounds come to their own end
             _called(f"{cls.__name__}, saved and loaded,", loop.train)
     for number, (after, before) in enumerate(zip(watch.actions, actions[half:], strict=True), half):
         assert _same(after, before), (

@@ -13,7 +13,7 @@ from gym_loop.agents.q_learning import QLearning
 from gym_loop.loops import BaseLoop, DefaultLoop, Episode
 from gym_loop.loops.streams import episode_seed, preserved
 from gym_loop.mistake import Mistake
-from gym_loop.testing import check_agent, check_loop
+from gym_loop.testing import check_agent, check_loop, check_vectorized_agent
 from tests.sample_agents import DoesNotPickle, Learner, Plain
 
 
@@ -25,6 +25,41 @@ def test_agents_that_keep_the_contract_pass(cls):
 def test_spaces_and_parameters_can_be_given():
     box = gymnasium.spaces.Box(-2, 2, (2,), np.float32)
     check_agent(Learner, box, box, lr=0.5)
+
+
+class Batches(BaseAgent):
+    """Takes batches; counts what it has seen, and leans on it."""
+
+    vectorized = True
+
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.seen = 0
+
+    def act(self, states, episode_nums):
+        assert len(states) == len(episode_nums)
+        return (self.rng.integers(4, size=len(states)) + self.seen) % 4
+
+    def memorize(self, last_obs, actions, rewards, dones, obs):
+        self.seen += len(rewards)
+
+    def update(self, episode_nums):
+        pass
+
+
+class ForgetsBatches(Batches):
+    def load(self, directory):
+        super().load(directory)
+        self.seen = 0
+
+
+@pytest.mark.parametrize("num_envs", [1, 3])
+def test_an_agent_that_takes_batches_is_checked_with_batches(num_envs):
+    check_vectorized_agent(Batches, num_envs)
+    with pytest.raises(AssertionError, match="went on differently after save and load"):
+        check_vectorized_agent(ForgetsBatches, num_envs)
+    with pytest.raises(AssertionError, match="does not say `vectorized = True`"):
+        check_vectorized_agent(QLearning, num_envs)
 
 
 def test_random_streams_are_left_as_they_were():

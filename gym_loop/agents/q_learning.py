@@ -23,7 +23,7 @@ Metrics, of the training episode that has just ended:
 
 - `epsilon`, `learning_rate`: in that episode.
 - `td_error`: mean over its steps of |r + discount * max Q(s', .) - Q(s, a)|, before each update.
-- `states`: distinct states met since training began.
+- `states`: distinct states met since training began, terminal ones as well.
 """
 
 from collections import defaultdict
@@ -108,7 +108,8 @@ class QLearning(BaseAgent):
     def update(self, episode_num: int) -> None:
         """Move the value of the last transition towards its target."""
         last_ob, action, reward, done, ob = self.transition
-        target = reward if done else reward + self.discount * max(self.table[ob])
+        after = self.table[ob]  # there from now on, because it has been met
+        target = reward if done else reward + self.discount * max(after)
         values = self.table[last_ob]
         error = target - values[action - self.first]
         values[action - self.first] += self.learning_rate * error

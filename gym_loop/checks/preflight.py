@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from gym_loop import launch
+from gym_loop.checks.growth import Growth, size
 from gym_loop.checks.running import OLD_STEP
 from gym_loop.loops.streams import episode_seed
 from gym_loop.observers import Observer
@@ -33,11 +35,7 @@ LOOK = 1.0  # seconds that each of the shorter looks may take
 STEPS = 200  # that two environments are compared over
 # Those that write what the disk space is estimated by; others may show or send what is no run.
 OBSERVERS = ("episodes", "tensorboard", "trace")
-TRIAL = {
-    **{"max_steps": None, "max_time": None, "max_episodes": None, "random_episodes": 0},
-    **{"episodes_per_eval": None, "episodes_per_checkpoint": None, "time_per_checkpoint": None},
-    **dict.fromkeys(("render", "record", "eval_render", "eval_record"), False),
-}
+MEASURES = 3  # of the agent's size, during the try
 
 
 @dataclass
@@ -103,10 +101,24 @@ def look(what: str, at: Callable[[], str]) -> Finding:
         return Finding(what, True, at())
     except Skipped as skipped:
         return Finding(what, None, str(skipped))
-    except (Wrong, AssertionError) as wrong:
+    except Wrong as wrong:
         return Finding(what, False, " ".join(str(wrong).split()))
+    except AssertionError as error:
+        return Finding(what, False, asserted(error))
     except Exception as error:
         return Finding(what, False, reporting.explanation(error) or reporting.one_line(error))
+
+
+def asserted(error: AssertionError) -> str:
+    """Return what an assertion says; one that says nothing is quoted, with its place."""
+    if text := " ".join(str(error).split()):
+        frames = reporting.user_frames(error)
+        if frames is None:
+            return text
+        file = Path(frames.tb_frame.f_code.co_filename)
+        return f"{text} ({reporting.short(file)}:{frames.tb_lineno})"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"fails: {place.line} ({reporting.short(Path(place.filename))}:{place.lineno})"
 
 
 class Trial:
@@ -117,8 +129,10 @@ class Trial:
         for module in cfg.env.get("imports") or ():
             importlib.import_module(module)
         self.make_env = launch.instantiate(cfg.env, partial=True)
+        self.loop_class = launch.instantiate(cfg.loop, partial=True).func
         self.loop: Any = None
-        self.watch = Watch()
+        self.growth = Growth()
+        self.watch = Watch(self.growth)
         self.checkpoint_size = 0
 
     def new_env(self) -> Any:
@@ -155,7 +169,8 @@ class Trial:
         space = copy.deepcopy(one.action_space)
         space.seed(self.cfg.seed)
         seed, until = episode_seed(self.cfg.seed, 0), time.monotonic() + LOOK
-        compare_values("reset()", one.reset(seed=seed), other.reset(seed=seed))
+        infos: list[str] = []
+        compare_results("reset()", one.reset(seed=seed), other.reset(seed=seed), infos)
         steps = 0
         while steps < STEPS and time.monotonic() < until:
             action = space.sample()
@@ -163,13 +178,14 @@ class Trial:
             if len(result) != 5:
                 raise Wrong(OLD_STEP)
             steps += 1
-            compare_values(f"step {steps}", result[:4], other.step(action)[:4])
+            compare_results(f"step {steps}", result, other.step(action), infos)
             if result[2] or result[3]:
                 seed += 1
-                compare_values("reset()", one.reset(seed=seed), other.reset(seed=seed))
+                compare_results("reset()", one.reset(seed=seed), other.reset(seed=seed), infos)
         one.close()
         other.close()
-        return f"{steps} steps were equal twice from one seed"
+        remark = f"; but for the info, in which {infos[0]} differs" if infos else ""
+        return f"{steps} steps were equal twice from one seed{remark}"
 
     def agent(self) -> str:
         """Let `gym_loop.testing` check the agent's class with these spaces."""
@@ -179,28 +195,31 @@ class Trial:
         made = launch.instantiate(self.cfg.agent, partial=True)
         if not inspect.isclass(made.func):
             raise Skipped(f"{made.func.__qualname__} is not a class")
-        env = self.new_env()
-        spaces = copy.deepcopy((env.observation_space, env.action_space))
+        parameters = {**self.loop_class.get_default_parameters(), **self.cfg.loop}
+        env = self.loop_class.make_env(self.make_env, parameters, "train")
+        spaces = copy.deepcopy(self.loop_class.spaces(env))
         env.close()
-        testing.check_agent(made.func, *spaces, **made.keywords)
-        return f"{made.func.__name__} keeps the contract (gym_loop.testing.check_agent)"
+        if getattr(made.func, "vectorized", False) and hasattr(self.loop_class, "play_round"):
+            testing.check_vectorized_agent(
+                made.func, parameters["num_envs"], *spaces, **made.keywords
+            )
+        else:
+            testing.check_agent(made.func, *spaces, **made.keywords)
+        return f"{made.func.__name__} keeps the contract (gym_loop.testing)"
 
     def training(self) -> str:
         """Train for a few seconds."""
-        cfg = copy.deepcopy(self.cfg)
-        known = launch.instantiate(cfg.loop, partial=True).func.get_default_parameters()
-        with open_dict(cfg):
-            cfg.loop.update({name: value for name, value in TRIAL.items() if name in known})
-        self.trial = cfg
         observers = {
             name: launch.instantiate(node)
-            for name, node in cfg.observers.items()
+            for name, node in self.cfg.observers.items()
             if node and name in OBSERVERS
         }
         observers["watch"] = self.watch
         for observer in observers.values():
-            observer.open(cfg, self.directory)
-        loop = launch.build(cfg, self.directory, observers)
+            observer.open(self.cfg, self.directory)
+        loop = launch.build(self.cfg, self.directory, observers)
+        # Evaluations take time that says nothing of the speed of training.
+        loop.parameters = {**loop.parameters, "episodes_per_eval": None}
         loop.notify("begin", loop)
         self.watch.start(loop)
         with contextlib.suppress(_EnoughError):
@@ -213,14 +232,14 @@ class Trial:
     def checkpoint(self) -> str:
         """Save the agent, restore it elsewhere, and compare."""
         loop, writer, restorer = self.trained(), Checkpoints(), Checkpoints()
-        writer.open(self.trial, self.directory)
+        writer.open(self.cfg, self.directory)
         began = time.monotonic()
         writer.write(loop)
         took = time.monotonic() - began
         path = self.directory / "checkpoints" / "latest"
         self.checkpoint_size = size(path.resolve())
-        restorer.open(self.trial, self.directory)
-        other = launch.build(self.trial, self.directory, {"checkpoints": restorer})
+        restorer.open(self.cfg, self.directory)
+        other = launch.build(self.cfg, self.directory, {"checkpoints": restorer})
         restorer.begin(other)
         again = self.directory / "again"
         again.mkdir()
@@ -274,8 +293,11 @@ class Trial:
         free = shutil.disk_usage(existing).free
         if episodes is None:
             return f"{room(each)} an episode; {room(free)} are free"
-        total = each * (episodes + self.evaluated(episodes)) + keep * self.checkpoint_size
-        text = f"about {room(total)}"
+        full = self.growth.largest(
+            self.loop.agent, self.checkpoint_size, self.watch.steps, self.whole()[1]
+        )
+        total = each * (episodes + self.evaluated(episodes)) + keep * full
+        text = f"about {room(total)}, of which {keep} checkpoints {room(keep * full)}"
         if total > free:
             raise Wrong(f"{text}, but {room(free)} are free in {existing}")
         recorded = OmegaConf.select(self.cfg, "loop.record")
@@ -315,9 +337,10 @@ class _EnoughError(Exception):
 class Watch(Observer):
     """Counts, keeps the first episode, and ends the try."""
 
-    def __init__(self) -> None:
+    def __init__(self, growth: Growth) -> None:
+        self.growth = growth
         self.first: Any = None
-        self.episodes, self.steps, self.seconds = 0, 0, 0.0
+        self.episodes, self.steps, self.seconds, self.saving = 0, 0, 0.0, 0.0
 
     def start(self, loop: Any) -> None:
         """Start the clock."""
@@ -332,12 +355,22 @@ class Watch(Observer):
 
     def end_episode(self, loop: Any, episode: Any) -> None:
         """End the try when it is time."""
-        if time.monotonic() - self.began > TRY:
+        taken = time.monotonic() - self.began
+        if taken > TRY:
             loop.stop = "enough"
+        if taken > TRY + LOOK:  # a round of many episodes goes on
+            raise _EnoughError
+
+    def end_cycle(self, loop: Any) -> None:
+        """Measure the agent now and then."""
+        now = time.monotonic()
+        if now - self.began > TRY * (len(self.growth.sizes) + 1) / (MEASURES + 1):
+            self.growth.measure(loop.agent, loop.steps)
+            self.saving += time.monotonic() - now
 
     def end(self) -> None:
         """Stop the clock."""
-        self.seconds = time.monotonic() - self.began
+        self.seconds = time.monotonic() - self.began - self.saving
         self.episodes, self.steps = self.loop.episodes, self.loop.steps
         playing = getattr(self, "playing", None)
         if playing is not None and not (playing.terminated or playing.truncated):
@@ -376,6 +409,18 @@ class _Remarks(logging.Handler):
         return f"; {first}" if first else ""
 
 
+def compare_results(where: str, one: Any, other: Any, infos: list[str]) -> None:
+    """Compare what two environments have returned from `reset` or `step`.
+
+    Infos, the last of it, are for people: where they differ is added to `infos`.
+
+    Raises:
+        Wrong: with the first difference.
+    """
+    compare_values(where, one[:-1], other[:-1])
+    infos += [f"{where}: {line}" for line in compare.value_differences(one[-1], other[-1], "info")]
+
+
 def compare_values(where: str, one: Any, other: Any) -> None:
     """Compare what two environments have returned.
 
@@ -392,11 +437,6 @@ def plain(text: str) -> str:
     """Return a warning without colours and without the word that says it is one."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     return " ".join(text.split()).removeprefix("WARN: ")
-
-
-def size(path: Path) -> int:
-    """Return the bytes in all files below `path`."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def room(count: float) -> str:

@@ -1,6 +1,7 @@
-"""Prove that a killed run of yours ends as an untouched one."""
+"""Prove that a stopped and continued run of yours ends as an untouched one."""
 
 import contextlib
+import csv
 import importlib
 import json
 import os
@@ -11,36 +12,57 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import cycle
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import click
 
 from gym_loop.commands import run_click
 from gym_loop.mistake import Failure, Mistake
+from gym_loop.observers import Observer
+from gym_loop.observers.wrapper import Wrapper
 
-SECONDS = 0.05  # from one checkpoint of the killed run to the next
+MOMENT, STORY = "moment.json", "story.json"  # what a launch is told to do; what it did
+# How a run is stopped, in this order; the last stop comes in an evaluation, where there is one.
+KILL, AT_ONCE, LATER, SIGTERM = (
+    "killed in mid-episode",
+    "killed right after a checkpoint",
+    "killed between two checkpoints",
+    "asked to stop (SIGTERM)",
+)
+EVALUATION = "killed in an evaluation"
+EARLY = 50  # the first stop is within the first 50th of the run
+SHOWN = 10  # differences
 
 
 @click.command("verify-resume")
 @click.option(
     "--kills",
-    default=3,
+    default=5,
     show_default=True,
     type=click.IntRange(1),
     metavar="N",
-    help="How often to kill.",
+    help="How often to stop it.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the moments at which to kill.")
+@click.option("--seed", default=0, show_default=True, help="Of the moments at which to stop.")
 @click.option("--keep", is_flag=True, help="Keep the two runs' directories.")
 @click.argument("overrides", nargs=-1)
 def verify_resume(kills: int, seed: int, keep: bool, overrides: tuple[str, ...]) -> None:
-    """Run the config of OVERRIDES twice, once untouched and once killed, and compare.
+    """Run the config of OVERRIDES twice, once untouched and once stopped, and compare.
 
-    SIGKILL comes at random moments. All of episodes.csv and evaluations.csv but the seconds, the
-    agent's last checkpoint, TensorBoard's points and the traces have to be equal.
+    The second run is stopped N times, early and late: killed within an episode, right after a
+    checkpoint, some episodes after one and within an evaluation, and asked to stop by SIGTERM. A
+    checkpoint is written shortly before each, and a new process goes on from there. All of
+    episodes.csv and evaluations.csv but the seconds, the last checkpoint with agent, streams and
+    environment, TensorBoard's points and the traces have to be equal; what cannot be compared
+    counts as different. It takes twice the run's time, and N + 2 starts.
     """
     if any(word.startswith("-") for word in overrides):
         raise Mistake("verify-resume takes overrides only, no sweep")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _exit)  # so that what was begun is ended
     with contextlib.ExitStack() as stack:
         folder = tempfile.mkdtemp(prefix="gym-loop-verify-")
         if keep:
@@ -52,77 +74,247 @@ def verify_resume(kills: int, seed: int, keep: bool, overrides: tuple[str, ...])
 
 
 def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -> bool:
-    """Return whether the killed run equals the untouched one; print what was found."""
-    from gym_loop import launch
-    from gym_loop.observers import checkpoints
-    from gym_loop.runs import compare, manifest
+    """Return whether the stopped run equals the untouched one; print what was found.
 
-    untouched, killed = folder / "untouched", folder / "killed"
-    process = start(overrides, untouched)
-    if (code := process.wait()) == 2:
+    Raises:
+        Failure: a run failed, or nothing was proved.
+    """
+    from gym_loop.runs import compare, manifest, stored
+
+    untouched, stopped = folder / "untouched", folder / "stopped"
+    began = time.monotonic()
+    code = run([*overrides, f"hydra.run.dir={stored.quoted(untouched)}"], None)
+    took = time.monotonic() - began
+    if code == 2:
         sys.exit(2)  # what is wrong was said
-    if code:
-        raise Failure(f"the untouched run ended with exit code {code}; nothing to compare")
-    rows = count_rows(untouched)
-    known = json.loads((untouched / manifest.NAME).read_text())
-    config, pace = known["config"], known["seconds"] / max(rows, 1)
-    if config["loop"].get("time_per_checkpoint", 0) is None:  # a quick run is to have several
-        overrides = [*overrides, f"loop.time_per_checkpoint={SECONDS}"]
-    print(f"untouched: {rows} episodes")
-    resumed = 0
-    moments = sorted(rng.randint(0, max(rows - 1, 0)) for _ in range(kills))
-    for moment in moments:
-        process = start(overrides, killed)
-        while count_rows(killed) < moment and process.poll() is None:
-            time.sleep(0.001)
-        time.sleep(rng.random() * min(0.05, pace))  # somewhere within the episode
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            saved = [*map(checkpoints.episode, killed.glob("checkpoints/episode-*"))]
-            print(f"killed after {count_rows(killed)} episodes", end="")
-            print(f", to go on from episode {max(saved)}" if saved else "")
-            resumed += bool(saved) and (manifest.read(killed) or {}).get("state") != "finished"
-        else:
-            print(f"ended before it could be killed after {moment} episodes")
-        process.wait()
-        if (manifest.read(killed) or {}).get("state") == "finished":
+    known = manifest.read(untouched) or {}
+    if code or known.get("state") != "finished":
+        how = f"exit code {code}" if code else f"state {known.get('state')!r}"
+        raise Failure(f"the untouched run ended with {how}; nothing to compare")
+    moments = plan(untouched, kills, rng)
+    total = known["episodes"]
+    start = max(took - known["seconds"], 0)
+    more = took + start * kills + known["seconds"] * kills / total
+    print(f"untouched: {total} episodes in {took:.1f} s; stopped {kills} times: about {more:.0f} s")
+    observer = f"{{_target_: {Stop.__module__}.Stop, folder: {stored.quoted(folder)}}}"
+    launch = [
+        *(*overrides, f"+observers.stop={observer}"),
+        f"hydra.run.dir={stored.quoted(stopped)}",
+    ]
+    resumed: list[int] = []
+    said = ""
+    for moment in [*moments, None]:
+        (folder / STORY).unlink(missing_ok=True)
+        (folder / MOMENT).write_text(json.dumps(moment))
+        code = run(launch, 60 + 10 * took)
+        launch = ["resume", str(stopped)]
+        story = json.loads(_text(folder / STORY) or "{}")
+        if said:
+            print(f"{said}, to go on from episode {story.get('from', 0)}")
+            resumed.append(story.get("from", 0))
+        said = story.get("stopped", "")
+        if not said:
+            if code:
+                raise Failure(f"the stopped run ended with exit code {code}; nothing to compare")
             break
-    if (manifest.read(killed) or {}).get("state") != "finished" and start(overrides, killed).wait():
-        raise Failure(f"the killed run could not be continued: see {killed / 'gym_loop.log'}")
-    importlib.import_module("gym_loop.envs")  # keeps gym quiet when a space is unpickled
-    launch.locate(config["agent"]["_target_"])  # what its checkpoint needs to be unpickled
-    found = list(compare.differences(untouched, killed))
-    for line in found[:10]:
-        print(f"differs: {line}")
-    if len(found) > 10:
-        print(f"... and {len(found) - 10} more")
-    if not (found or resumed):
+    if not any(0 < episode < total for episode in resumed):
         raise Failure(
-            "equal, but nothing is proved: whenever it was killed, the run had ended or had no "
-            "checkpoint yet; raise loop.max_episodes"
+            "nothing is proved: nowhere was a checkpoint followed by more training; raise "
+            "loop.max_episodes (or, with loop=vector, lower loop.episodes_per_round)"
         )
+    _import_classes(known["config"])
+    found = list(compare.differences(untouched, stopped))
+    for line in found[:SHOWN]:
+        print(f"differs: {line}")
+    if len(found) > SHOWN:
+        print(f"... and {len(found) - SHOWN} more")
+    points = f"continued from episodes {', '.join(map(str, resumed))} of {total}"
     if not found:
-        print("equal: episodes, evaluations, the agent's checkpoint, TensorBoard points, traces")
-    return not found
+        print(f"equal: {', '.join(what for what, *_ in compare.parts(untouched))}; {points}")
+        return True
+    print(f"different; {points}")
+    first = compare.first_episode(untouched, stopped)
+    if first is not None and first < resumed[0]:
+        print(
+            f"they differ from episode {first} on, before the first stop: the run does not repeat "
+            "itself, stopped or not (a clock, a stream without a seed, the order of a set?)"
+        )
+    return False
 
 
-def start(overrides: list[str], directory: Path) -> "subprocess.Popen[bytes]":
-    """Launch the config in `directory`, as a user would, quietly."""
-    from gym_loop.runs import stored
+def plan(directory: Path, kills: int, rng: random.Random) -> list[dict[str, Any]]:
+    """Return the moments at which to stop a run like the one in `directory`, in their order.
 
-    command = [sys.executable, "-m", "gym_loop", *overrides]
-    return subprocess.Popen(
-        [*command, f"hydra.run.dir={stored.quoted(directory)}"], stdout=subprocess.DEVNULL
+    Each is a dict: `way` (how to stop), `after` (episodes of training that a checkpoint is written
+    after), `skipped` (episodes between that and the one in which it is stopped), `step` (of that
+    episode; None: at its end).
+
+    Raises:
+        Failure: the run is too short.
+    """
+    lengths = [int(row["length"]) for row in _table(directory / "episodes.csv")]
+    evaluations = _table(directory / "evaluations.csv")
+    total = len(lengths)
+    if total < 2:
+        raise Failure(
+            f"nothing can be proved by a run of {total} episodes: raise loop.max_episodes"
+        )
+    # One early, for what only the beginning shows; the others each in a part of their own.
+    spread = max(kills - 1, 1)
+    points = [rng.randint(1, max(total // EARLY, 1))] if kills > 1 else []
+    points += [int((part + rng.random()) * total / spread) for part in range(spread)]
+    moments = []
+    for way, point in zip(cycle((KILL, AT_ONCE, SIGTERM, LATER)), points, strict=False):
+        after = min(max(point, 1), total - 1)
+        step = None if way == LATER else rng.randint(1, max(lengths[after], 1))
+        skipped = min(2, total - 1 - after) if way == LATER else 0
+        moments.append({"way": way, "after": after, "skipped": skipped, "step": step})
+    if evaluations and kills > 1:
+        # The final evaluation is without a stop of its own where others come before it.
+        ends = sorted({int(row["at_episode"]) for row in evaluations})
+        end = rng.choice(ends[:-1] or ends)
+        of_it = [int(row["length"]) for row in evaluations if int(row["at_episode"]) == end]
+        skipped = rng.randrange(len(of_it))
+        step = rng.randint(1, max(of_it[skipped], 1))
+        after = max(end - 1, 1) if ends[:-1] else end
+        moments[-1] = {"way": EVALUATION, "after": after, "skipped": skipped, "step": step}
+    return sorted(moments, key=lambda moment: moment["after"])
+
+
+class Stop(Observer):
+    """Writes a checkpoint and then stops the run, at the moment that `folder` tells.
+
+    It changes the run as the stop does, and in nothing else.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        self.moment: dict[str, Any] | None = None
+        self.armed = False  # the checkpoint is written; the stop comes next
+        self.story: dict[str, Any] = {}
+
+    def begin(self, loop: Any) -> None:
+        """Read when to stop; note from which episode the run goes on."""
+        self.moment = json.loads((self.folder / MOMENT).read_text())
+        self._tell({"from": loop.episodes})
+
+    def end_cycle(self, loop: Any) -> None:
+        """Write the checkpoint, between two episodes."""
+        from gym_loop.observers.checkpoints import Checkpoints
+
+        if self.armed or not self.moment or loop.episodes < self.moment["after"]:
+            return
+        writers = [each for each in loop.observers.values() if isinstance(each, Checkpoints)]
+        if not writers:
+            raise Failure("verify-resume needs the run's checkpoints; leave observers.checkpoints")
+        writers[0].write(loop)
+        self.armed = True
+        if self.moment["way"] == AT_ONCE:
+            self._stop(f"after {loop.episodes} episodes")
+
+    def begin_episode(self, loop: Any, episode: Any) -> None:
+        """Watch the steps of the episode in which to stop."""
+        if self._is_in(episode) and self.moment and self.moment["step"]:
+            where = f"episode {episode.number}, step {self.moment['step']}"
+            episode.env = _Until(episode.env, self.moment["step"], lambda: self._stop(where))
+
+    def end_episode(self, loop: Any, episode: Any) -> None:
+        """Stop at the episode's end, where it has not been done in a step."""
+        if not self._is_in(episode):
+            if self.armed and self.moment and self._is_of_the_kind(episode):
+                self.moment["skipped"] -= 1
+        else:
+            self._stop(f"end of episode {episode.number}")
+
+    def _is_in(self, episode: Any) -> bool:
+        return bool(
+            self.armed
+            and self.moment
+            and self._is_of_the_kind(episode)
+            and not self.moment["skipped"]
+        )
+
+    def _is_of_the_kind(self, episode: Any) -> bool:
+        return self.moment is not None and episode.training != (self.moment["way"] == EVALUATION)
+
+    def _stop(self, where: str) -> None:
+        assert self.moment
+        way, self.moment = self.moment["way"], None
+        self._tell({"stopped": f"{way}: {where}"})
+        os.kill(os.getpid(), signal.SIGTERM if way == SIGTERM else signal.SIGKILL)
+
+    def _tell(self, more: dict[str, Any]) -> None:
+        self.story |= more
+        (self.folder / STORY).write_text(json.dumps(self.story))
+
+
+class _Until(Wrapper):
+    """An episode's environment; `stop` is called instead of its step number `step`."""
+
+    def __init__(self, env: Any, step: int, stop: Any) -> None:
+        super().__init__(env)
+        self.left, self.stop = step, stop
+
+    def step(self, action: Any) -> Any:
+        """Step the environment, unless this is where to stop."""
+        self.left -= 1
+        if self.left == 0:
+            self.stop()
+        return self.env.step(action)
+
+
+def run(words: list[str], limit: float | None) -> int:
+    """Run `gym-loop WORDS` in a new process, without its output; return the exit code.
+
+    Whatever happens, nothing of it is left running.
+
+    Args:
+        words: of the command line.
+        limit: seconds that it may take; None: any time.
+
+    Raises:
+        Failure: it took longer.
+    """
+    # A session of its own: a signal to its process group reaches all that it has started.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gym_loop", *words],
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
     )
-
-
-def count_rows(directory: Path) -> int:
-    """Return how many episodes a run has written down."""
     try:
-        return max((directory / "episodes.csv").read_bytes().count(b"\n") - 1, 0)
+        return process.wait(limit)
+    except subprocess.TimeoutExpired:
+        raise Failure(f"different: the stopped run did not end within {limit:.0f} s") from None
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _import_classes(config: dict[str, Any]) -> None:
+    """Import what checkpoints name, so that they can be unpickled in this process."""
+    from gym_loop import launch
+
+    importlib.import_module("gym_loop.envs")  # keeps gym quiet when a space is unpickled
+    for module in config["env"].get("imports") or ():
+        importlib.import_module(module)
+    for group in ("agent", "env"):
+        launch.locate(config[group]["_target_"])
+
+
+def _table(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(_text(path).splitlines()))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
     except FileNotFoundError:
-        return 0
+        return ""
 
 
 def main(arguments: list[str]) -> None:

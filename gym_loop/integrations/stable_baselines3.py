@@ -21,9 +21,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from gym_loop import launch
 from gym_loop.agents import BaseAgent
 from gym_loop.agents.spaces import ANY, require
 from gym_loop.mistake import Failure, Mistake
+from gym_loop.runs.compare import value_differences
 
 try:
     import stable_baselines3 as sb3
@@ -43,8 +45,11 @@ OURS = {"total_timesteps": None, "deterministic_eval": True, "n_envs": 1, "torch
 SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
 # What may be of another kind than its default: what it then has to look like.
 NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
+NAME = r"[\w./~-]+[.:][A-Za-z_]\w*"  # of a function or a class, as in `_target_`
+SCHEDULE = "a number, a schedule such as lin_0.001, or the dotted name of a function"
 OTHERWISE = {
-    **dict.fromkeys(SCHEDULES, (f"lin_{NUMBER}", "a number, or a schedule such as lin_0.001")),
+    **dict.fromkeys(SCHEDULES, (f"lin_{NUMBER}|{NAME}", SCHEDULE)),
+    "policy": (r".+", "MlpPolicy, CnnPolicy, MultiInputPolicy, or the dotted name of a class"),
     "ent_coef": (f"auto(_{NUMBER})?", "a number, auto, or auto_ and the number to start from"),
     "target_entropy": ("auto", "a number or auto"),
     "train_freq": (
@@ -66,6 +71,7 @@ CHANGEABLE: dict[str, tuple[str, ...]] = {
 }
 CHANGEABLE |= dict.fromkeys(
     [
+        "action_noise",
         "batch_size",
         "clip_range",
         "clip_range_vf",
@@ -77,6 +83,7 @@ CHANGEABLE |= dict.fromkeys(
         "n_epochs",
         "normalize_advantage",
         "policy_delay",
+        "sde_sample_freq",
         "seed",
         "target_entropy",
         "target_kl",
@@ -85,6 +92,7 @@ CHANGEABLE |= dict.fromkeys(
         "target_update_interval",
         "tau",
         "train_freq",
+        "use_sde_at_warmup",
         "verbose",
         "vf_coef",
     ],
@@ -104,8 +112,12 @@ class StableBaselines3Agent(BaseAgent):
     - `torch_threads`: threads of PyTorch; None leaves it alone. With one, results do not depend on
       the number of cores, and small networks are fastest.
 
-    Where the library expects a class, its dotted name will do (`activation_fn: torch.nn.ReLU`). A
-    learning rate or clip range of `lin_0.001` falls linearly from 0.001 to 0.
+    Where the library expects a class or a schedule, a dotted name will do (`activation_fn:
+    torch.nn.ReLU`), and `_target_` makes any object. A learning rate or clip range of `lin_0.001`
+    falls linearly from 0.001 to 0.
+
+    The library counts actions and discrete observations from 0. Those of a space with another
+    `start` are shifted on their way in and out; the agent's own two spaces begin at 0.
 
     Raises:
         Mistake: the environment's spaces do not fit, or the library refuses a parameter.
@@ -114,9 +126,14 @@ class StableBaselines3Agent(BaseAgent):
     algorithm: ClassVar[type[Any]]
     vectorized = whole_batches = True  # the library's buffers have a row for each environment
     of_many_kinds = frozenset(OTHERWISE)  # parameters of which a default does not tell the type
+    changeable = CHANGEABLE
+    _first_observation: Any = 0  # the `start` of the environment's spaces, or 0
+    _first_action: Any = 0
 
     def __init__(self, observation_space: Any, action_space: Any, **parameters: Any) -> None:
-        super().__init__(to_gymnasium(observation_space), to_gymnasium(action_space), **parameters)
+        own = from_zero(to_gymnasium(observation_space)), from_zero(to_gymnasium(action_space))
+        super().__init__(*own, **parameters)
+        self._first_observation, self._first_action = first(observation_space), first(action_space)
         require(self.option(), observation_space, action_space, observations=(*ANY, "Dict"))
         if self.action_space is not action_space:
             self.action_space.seed(int(self.rng.integers(2**31)))
@@ -132,6 +149,11 @@ class StableBaselines3Agent(BaseAgent):
         self._result: Any = None
         self._numbers: Any = None
         self._ended, self._cut = np.zeros(n_envs, bool), np.zeros(n_envs, bool)
+
+    @property
+    def _shifts(self) -> bool:
+        """Whether the environment's actions begin at another number than 0."""
+        return bool(np.any(self._first_action))
 
     @classmethod
     def option(cls) -> str:
@@ -152,7 +174,8 @@ class StableBaselines3Agent(BaseAgent):
         for name, (pattern, expected) in OTHERWISE.items():
             value = parameters.get(name)
             plain = value is None or callable(value) or type(value) in (int, float)
-            if not (plain or re.fullmatch(pattern, str(value))):
+            made = isinstance(value, dict) and "_target_" in value
+            if not (plain or made or re.fullmatch(pattern, str(value))):
                 raise ValueError(f"{name} is {value!r}; expected {expected}")
         for name in COUNTS:
             value = parameters.get(name)
@@ -192,6 +215,8 @@ class StableBaselines3Agent(BaseAgent):
         else:
             best = self.parameters["deterministic_eval"]
             action, _ = self.model.predict(observation, deterministic=best)
+        if self._shifts:
+            action = action + self._first_action
         return action if isinstance(episode_num, np.ndarray) else action[0]
 
     def memorize(self, last_ob: Any, action: Any, reward: Any, done: Any, ob: Any) -> None:
@@ -199,7 +224,8 @@ class StableBaselines3Agent(BaseAgent):
         self._settle()
         if self._choice is None:
             self._observation = self._batch(last_ob)
-            self._choice = self._adopt(np.array(action).reshape((-1, *self.action_space.shape)))
+            taken = np.array(action).reshape((-1, *self.action_space.shape))
+            self._choice = self._adopt(taken - self._first_action if self._shifts else taken)
         rewards, terminated = np.array(reward, np.float32), np.array(done, bool)
         self._result = rewards.reshape(-1), terminated.reshape(-1), self._batch(ob)
 
@@ -257,13 +283,13 @@ class StableBaselines3Agent(BaseAgent):
         replay, rollout = getattr(model, "replay_buffer", None), getattr(model, "rollout_buffer", 0)
         if replay and not replay.full:
             vars(replay).update(_resize(vars(replay), _filled(replay), replay.buffer_size))
-        for name in (name for name in now if repr(now[name]) != repr(then[name])):
-            if name not in CHANGEABLE and (name not in OURS or name == "n_envs"):
+        for name in (name for name in now if any(value_differences(then[name], now[name], "."))):
+            if name not in self.changeable and (name not in OURS or name == "n_envs"):
                 raise Mistake(
                     f"{self.option()}: {name} was {then[name]} and is {now[name]} now; networks "
                     "and buffers have been built from it, so it cannot change in a fork"
                 )
-            for attribute in (name, *CHANGEABLE.get(name, ())):
+            for attribute in (name, *self.changeable.get(name, ())):
                 for part in (model, replay, rollout):
                     if attribute in vars(fresh) and part and hasattr(part, attribute):
                         setattr(part, attribute, getattr(fresh, attribute))
@@ -276,8 +302,11 @@ class StableBaselines3Agent(BaseAgent):
         env = Spaces(ours["n_envs"], self.observation_space, self.action_space)
         try:
             model = self.algorithm(env=env, **_translate(given))
+            _try_noise(model, self.action_space)
         except (AssertionError, NotImplementedError, TypeError, ValueError) as error:
             raise Mistake(f"{self.option()}: {error}") from error
+        if isinstance(model.env, VecTransposeImage):
+            model.env.class_attributes = {}  # the methods of its class, which do not pickle
         model.set_logger(Logger(None, []))
         model._setup_learn(ours["total_timesteps"])
         model.start_time = 0  # read by nobody; two runs of one config are to be equal
@@ -298,12 +327,14 @@ class StableBaselines3Agent(BaseAgent):
 
         A copy: environments may write into the array that they have returned.
         """
-        space, env = self.observation_space, self.model.env
+        space, env, start = self.observation_space, self.model.env, self._first_observation
         if isinstance(space, spaces.Dict):
-            parts = space.spaces.items()
-            batch: Any = {name: _rows(observation[name], part) for name, part in parts}
+            batch: Any = {
+                name: _rows(observation[name], part, start[name] if start else 0)
+                for name, part in space.spaces.items()
+            }
         else:
-            batch = _rows(observation, space)
+            batch = _rows(observation, space, start)
         # The library wants the channels of an image first.
         return env.transpose_observations(batch) if isinstance(env, VecTransposeImage) else batch
 
@@ -348,6 +379,8 @@ class StableBaselines3Agent(BaseAgent):
 
 class OnPolicyAgent(StableBaselines3Agent):
     """An algorithm that learns from what its present policy has just done."""
+
+    changeable: ClassVar = CHANGEABLE | {"ent_coef": ()}  # which SAC makes a tensor of
 
     def _explore(self) -> Any:
         model, buffer = self.model, self.model.rollout_buffer
@@ -539,13 +572,61 @@ def to_gymnasium(space: Any) -> Any:
     return space
 
 
+def from_zero(space: Any) -> Any:
+    """Return a space of Gymnasium's that begins at 0: `space` itself where it does already."""
+    if isinstance(space, spaces.Dict) and first(space):
+        return spaces.Dict({key: from_zero(part) for key, part in space.spaces.items()})
+    if isinstance(space, spaces.Discrete) and first(space):
+        return spaces.Discrete(int(space.n))
+    if isinstance(space, spaces.MultiDiscrete) and np.any(first(space)):
+        return spaces.MultiDiscrete(space.nvec, dtype=space.dtype)
+    return space
+
+
+def first(space: Any) -> Any:
+    """Return the `start` of a space, of a Dict that of each part; 0 where everything begins at 0.
+
+    Of a MultiDiscrete it is an array.
+    """
+    if hasattr(space, "spaces") and hasattr(space.spaces, "items"):
+        parts = {key: first(part) for key, part in space.spaces.items()}
+        return parts if any(np.any(part) for part in parts.values()) else 0
+    start = getattr(space, "start", 0)
+    return start if np.any(start) else 0
+
+
+def _try_noise(model: Any, space: Any) -> None:
+    """Draw action noise once, so that what is wrong with it is said before anything starts.
+
+    Raises:
+        ValueError: it does not fit the actions.
+    """
+    noise = copy.deepcopy(getattr(model, "action_noise", None))
+    if noise is None:
+        return
+    before = np.random.get_state()
+    try:
+        shape = np.shape(noise())
+        np.broadcast_shapes(shape, (model.n_envs, *space.shape))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"action_noise {noise!r:.80} does not fit actions of shape {space.shape} ({error}); "
+            "give mean and sigma as lists, with a number for each part of an action"
+        ) from None
+    finally:
+        np.random.set_state(before)
+
+
 def _translate(parameters: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments as the library takes them, from how a config can write them."""
     for name, value in parameters.items():
         if name in SCHEDULES:
             parameters[name] = _schedule(value)
-        elif name.endswith("_class"):
+        elif name.endswith("_class") or (name == "policy" and re.fullmatch(NAME, str(value))):
             parameters[name] = _locate(name, value)
+        elif name == "action_noise" and hasattr(value, "__dict__"):
+            lists = {key: part for key, part in vars(value).items() if isinstance(part, list)}
+            vars(value).update({key: np.array(part, float) for key, part in lists.items()})
         elif name == "train_freq" and isinstance(value, list):
             parameters[name] = tuple(value)
         elif name == "policy_kwargs" and value:
@@ -556,25 +637,31 @@ def _translate(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schedule(value: Any) -> Any:
-    """Return the schedule that `lin_0.001` stands for; any other value unchanged."""
+    """Return the schedule that `lin_0.001` or a dotted name stands for; other values unchanged."""
     if not isinstance(value, str):
         return value
+    if not value.startswith("lin_") and re.fullmatch(NAME, value):
+        return _locate("the schedule", value)
     return LinearSchedule(float(value.removeprefix("lin_")), 0.0, 1.0)
 
 
 def _locate(name: str, value: Any) -> Any:
-    """Return the class with the dotted name `value`, or `value` itself when it is no name."""
+    """Return what the dotted name `value` names, or `value` itself when it is no name."""
     if not isinstance(value, str):
         return value
-    found = pydoc.locate(value)
-    if found is None:
+    try:
+        found = launch.locate(value) if ":" in value else pydoc.locate(value)
+    except (ImportError, AttributeError, OSError) as error:
+        raise ValueError(f"{name} is {value!r}, which cannot be imported: {error}") from None
+    if not callable(found):
         raise ValueError(f"{name} is {value!r}; expected a dotted name such as torch.nn.ReLU")
     return found
 
 
-def _rows(observation: Any, space: Any) -> Any:
+def _rows(observation: Any, space: Any, start: Any) -> Any:
     """Return a copy with one row for each environment, of the type that the library keeps."""
-    return np.array(observation, space.dtype).reshape((-1, *space.shape))
+    rows = np.array(observation, space.dtype).reshape((-1, *space.shape))
+    return rows - np.asarray(start, space.dtype) if np.any(start) else rows
 
 
 def _pick(batch: Any, index: Any) -> Any:

@@ -81,4 +81,5 @@ def preserved(agent: Any, seed: int) -> Iterator[None]:
 
 def is_space(value: Any) -> bool:
     """Return whether `value` is a space of gym or Gymnasium, with a stream of its own."""
-    return hasattr(value, "sample") and hasattr(value, "np_random")
+    # Asking the space itself would make its stream, from the system's entropy.
+    return hasattr(value, "sample") and hasattr(type(value), "np_random")

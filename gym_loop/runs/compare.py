@@ -1,69 +1,130 @@
 """Where two runs part: tables, checkpoints, TensorBoard points, traces."""
 
+import io
+import math
 import pickle
+import sys
+import types
+import zipfile
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gym_loop.runs import manifest
+
+PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
+# Of a checkpoint, what holds wall time and file sizes; its counters are those of the tables.
+STATE = "state.json"
+CONFIG = "made_from"  # of loop.pkl: two runs of one config have it, composed in two ways
+
 
 def differences(first: Path, second: Path) -> Iterator[str]:
     """Yield a line for each thing in which two runs of one config differ, wall time aside.
 
+    What cannot be read or compared counts as different, and so does what neither run has left.
     Unpickles checkpoints: only for runs that are trusted.
     """
-    for table in ("episodes.csv", "evaluations.csv"):
-        yield from table_differences(first / table, second / table)
-    one, two = (path / "checkpoints" / "latest" / "agent" for path in (first, second))
-    yield from checkpoint_differences(one, two)
-    for folder in ("logs", "eval_logs"):
-        yield from event_differences(folder, first / folder, second / folder)
-    yield from trace_differences(first / "traces", second / "traces")
+    for what, compare, name in parts(first):
+        one, two = first / name, second / name
+        try:
+            if one == two:
+                yield f"{what}: {name} is outside the runs' directories, and one for both"
+            elif not (one.exists() or two.exists()):
+                yield f"{what}: neither run has left any ({name})"
+            else:
+                yield from compare(one, two)
+        except Exception as error:
+            yield f"{what}: cannot be compared ({_reason(error)})"
+
+
+def parts(directory: Path) -> list[tuple[str, Callable[[Path, Path], Iterator[str]], str]]:
+    """Return what runs like the one in `directory` are compared by: name, function, path."""
+    loop = ((manifest.read(directory) or {}).get("config") or {}).get("loop") or {}
+    found: list[tuple[str, Callable[[Path, Path], Iterator[str]], str]]
+    found = [("episodes", table_differences, "episodes.csv")]
+    if loop.get("eval_episodes", 1):
+        found.append(("evaluations", table_differences, "evaluations.csv"))
+    found.append(("the last checkpoint", last_checkpoint_differences, "checkpoints/latest"))
+    for key in ("logdir", "eval_logdir"):
+        name = str(loop.get(key) or f"./{key.removesuffix('dir')}s")
+        if (directory / name).exists():
+            found.append((f"TensorBoard points of {Path(name)}", event_differences, name))
+    if loop.get("trace", True):
+        found.append(("traces", trace_differences, "traces"))
+    return found
 
 
 def table_differences(first: Path, second: Path) -> Iterator[str]:
     """Compare two CSV files row by row, the column `seconds` aside."""
-    rows = [path.read_text().splitlines() if path.exists() else [] for path in (first, second)]
-    if not rows[0] and not rows[1]:
-        return
-    names = (rows[0] or rows[1])[0].split(",")
-    for number, (one, two) in enumerate(zip(*rows, strict=False)):
-        for name, a, b in zip(names, one.split(","), two.split(","), strict=False):
-            if name != "seconds" and a != b:
-                yield f"{first.name} row {number}: {name} ({a} and {b})"
-    if len(rows[0]) != len(rows[1]):
-        yield f"{first.name}: {len(rows[0]) - 1} and {len(rows[1]) - 1} rows"
+    (names, *one), (others, *two) = (_rows(first), _rows(second))
+    if names != others:
+        yield f"{first.name}: columns {','.join(names)} and {','.join(others)}"
+    for number, (a, b) in enumerate(zip(one, two, strict=False), 1):
+        if len(a) != len(b):
+            yield f"{first.name} row {number}: {len(a)} and {len(b)} values"
+        for name, x, y in zip(names, a, b, strict=False):
+            if name != "seconds" and x != y:
+                yield f"{first.name} row {number}: {name} ({x} and {y})"
+    if len(one) != len(two):
+        yield f"{first.name}: {len(one)} and {len(two)} rows"
 
 
-def checkpoint_differences(first: Path, second: Path) -> Iterator[str]:
-    """Compare what two agents have saved, whatever the files are."""
-    files = sorted({p.relative_to(root) for root in (first, second) for p in root.rglob("*")})
-    for file in files:
+def first_episode(first: Path, second: Path) -> int | None:
+    """Return the number of the first episode of training that differs in two runs' tables."""
+    rows = [_rows(path / "episodes.csv") for path in (first, second)]
+    skipped = rows[0][0].index("seconds") if "seconds" in rows[0][0] else len(rows[0][0])
+    one, two = ([row[:skipped] + row[skipped + 1 :] for row in table[1:]] for table in rows)
+    pairs = enumerate(zip(one, two, strict=False))
+    return next((number for number, (a, b) in pairs if a != b), None)
+
+
+def last_checkpoint_differences(first: Path, second: Path) -> Iterator[str]:
+    """Compare two whole checkpoints: the agent, the streams, the environment."""
+    yield from checkpoint_differences(first / "agent", second / "agent")
+    for line in checkpoint_differences(first, second, "checkpoint: ", skip=("agent", STATE)):
+        if not line.startswith(f"checkpoint: loop.pkl: {CONFIG}"):
+            yield line
+
+
+def checkpoint_differences(
+    first: Path, second: Path, what: str = "agent checkpoint: ", skip: Sequence[str] = ()
+) -> Iterator[str]:
+    """Compare two directories of saved objects, whatever the files are.
+
+    Args:
+        first: a directory.
+        second: another.
+        what: how each line begins.
+        skip: names directly below them that are left out.
+    """
+    files = {p.relative_to(root) for root in (first, second) for p in root.rglob("*")}
+    for file in sorted(file for file in files if file.parts[0] not in skip):
         one, two = first / file, second / file
         if one.is_dir() and two.is_dir():
             continue
         if not (one.is_file() and two.is_file()):
-            yield f"agent checkpoint: {file} is in one of them only"
+            yield f"{what}{file} is in one of them only"
         elif one.read_bytes() != two.read_bytes():
             try:
-                a, b = _load(one), _load(two)
-            except Exception:
-                yield f"agent checkpoint: {file} differs"
+                a, b = (_load(path.read_bytes()) for path in (one, two))
+            except Exception as error:
+                yield f"{what}{file} differs (and cannot be looked into: {_reason(error)})"
                 continue
-            where = "agent checkpoint: " + ("" if file.name == "agent.pkl" else f"{file}: ")
+            where = what if file.name == "agent.pkl" else f"{what}{file}: "
             yield from (where + line for line in value_differences(a, b, ""))
 
 
-def event_differences(name: str, first: Path, second: Path) -> Iterator[str]:
+def event_differences(first: Path, second: Path) -> Iterator[str]:
     """Compare the scalars in two TensorBoard directories."""
     one, two = read_events(first), read_events(second)
     for tag in sorted(one.keys() | two.keys()):
         a, b = one.get(tag, []), two.get(tag, [])
         if repr(a) != repr(b):  # NaN equals itself here
             step = next((x[0] for x, y in zip(a, b, strict=False) if repr(x) != repr(y)), "the end")
-            yield f"TensorBoard {name}: {tag} at step {step} ({len(a)} and {len(b)} points)"
+            yield f"TensorBoard {first.name}: {tag} at step {step} ({len(a)} and {len(b)} points)"
 
 
 def trace_differences(first: Path, second: Path) -> Iterator[str]:
@@ -101,52 +162,128 @@ def read_traces(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 
-def value_differences(a: Any, b: Any, path: str) -> Iterator[str]:
-    """Yield the path of each leaf in which two values differ: `parameters.W`, `memory[3]`."""
+def value_differences(
+    a: Any, b: Any, path: str, seen: dict[Any, Any] | None = None
+) -> Iterator[str]:
+    """Yield the path of each leaf in which two values differ: `parameters.W`, `memory[3]`.
+
+    What cannot be compared is yielded as well, with the reason. `seen` holds the pairs of objects
+    that are being compared already: objects may refer to each other in circles.
+    """
+    seen = {} if seen is None else seen
+    if a is b or (id(a), id(b)) in seen:
+        return
     if type(a) is not type(b):
         yield f"{path}: {type(a).__name__} and {type(b).__name__}"
-    elif isinstance(a, np.ndarray):
-        if not _equal_arrays(a, b):
-            yield path
-    elif isinstance(a, Mapping):
-        for key in dict.fromkeys((*a, *b)):
-            inner = f"{path}.{key}" if path else str(key)
-            if key not in a or key not in b:
-                yield f"{inner}: in one of them only"
-            else:
-                yield from value_differences(a[key], b[key], inner)
-    elif isinstance(a, Sequence | deque) and not isinstance(a, str | bytes | range):
-        if len(a) != len(b):
-            yield f"{path}: {len(a)} and {len(b)} long"
-        for number, (one, two) in enumerate(zip(a, b, strict=False)):
-            yield from value_differences(one, two, f"{path}[{number}]")
-    elif isinstance(a, np.random.Generator):
-        yield from value_differences(a.bit_generator.state, b.bit_generator.state, path)
-    elif hasattr(a, "detach") and hasattr(a, "numpy"):  # a torch tensor
-        if not _equal_arrays(a.detach().cpu().numpy(), b.detach().cpu().numpy()):
-            yield path
-    elif hasattr(a, "state_dict") and not isinstance(a, type):  # torch's modules and optimizers
-        yield from value_differences(a.state_dict(), b.state_dict(), path)
-        if hasattr(a, "named_modules"):  # a policy may hold its optimizer, outside of the state
-            one, two = ({k: v for k, v in vars(x).items() if k[0] != "_"} for x in (a, b))
-            yield from value_differences(one, two, path)
-    elif hasattr(a, "__array__"):  # NumPy scalars, JAX arrays
-        if not _equal_arrays(np.asarray(a), np.asarray(b)):
-            yield path
-    elif hasattr(a, "__dict__") and _has_no_eq(a) and not callable(a):
-        yield from value_differences(vars(a), vars(b), path)
-    elif not _equal(a, b):
+    elif type(a) in PLAIN:
+        yield from _plain_differences(a, b, path, seen)
+    else:
+        seen[id(a), id(b)] = a, b  # which keeps them alive: an id may be given again
+        try:
+            yield from _object_differences(a, b, path, seen)
+        except Exception as error:
+            yield f"{path}: cannot be compared ({_reason(error)})"
+
+
+def _plain_differences(a: Any, b: Any, path: str, seen: dict[Any, Any]) -> Iterator[str]:
+    if type(a) is bytes and a != b:
+        try:  # such as a pickled environment
+            values = pickle.loads(a), pickle.loads(b)
+        except Exception:
+            yield f"{path} ({a!r:.40} and {b!r:.40})"
+        else:
+            yield from value_differences(*values, path, seen)
+    elif type(a) is float:
+        equal = a == b and math.copysign(1, a) == math.copysign(1, b)
+        if not (equal or (math.isnan(a) and math.isnan(b))):
+            yield f"{path} ({a!r} and {b!r})"
+    elif repr(a) != repr(b):
         yield f"{path} ({a!r:.40} and {b!r:.40})"
 
 
-def _equal(a: Any, b: Any) -> bool:
-    if _has_no_eq(a):
-        return pickle.dumps(a) == pickle.dumps(b)
-    return a is b or bool(a == b) or repr(a) == repr(b) == "nan"
+def _object_differences(a: Any, b: Any, path: str, seen: dict[Any, Any]) -> Iterator[str]:
+    """Compare two objects of one type: by their content where that is known, else as pickled."""
+    inner: Any = None  # what is compared instead
+    torch: Any = sys.modules.get("torch")
+    if type(a) is dict:
+        yield from _dict_differences(a, b, path, seen)
+    elif type(a) in (list, tuple, deque):
+        if len(a) != len(b) or getattr(a, "maxlen", None) != getattr(b, "maxlen", None):
+            yield f"{path}: {len(a)} and {len(b)} long"
+        for number, (one, two) in enumerate(zip(a, b, strict=False)):
+            yield from value_differences(one, two, f"{path}[{number}]", seen)
+    elif type(a) in (set, frozenset):
+        if a != b:
+            yield f"{path}: {len(a - b)} and {len(b - a)} elements are in one of them only"
+    elif type(a) is np.ndarray:
+        if not _equal_arrays(a, b):
+            yield path
+    elif isinstance(a, np.generic):
+        if not _equal_arrays(np.asarray(a), np.asarray(b)):
+            yield f"{path} ({a!r:.40} and {b!r:.40})"
+    elif isinstance(a, np.random.Generator):
+        inner = a.bit_generator.state, b.bit_generator.state
+    elif isinstance(a, types.FunctionType):  # as a pickle of cloudpickle's has them
+        names = ("__code__", "__defaults__", "__kwdefaults__", "__dict__")
+        cells = [[cell.cell_contents for cell in f.__closure__ or ()] for f in (a, b)]
+        one, two = ([getattr(f, name) for name in names] for f in (a, b))
+        inner = [*one, cells[0]], [*two, cells[1]]
+    elif isinstance(a, types.CodeType | type | types.ModuleType):
+        if a != b:
+            yield f"{path} ({a!r:.60} and {b!r:.60})"
+    elif torch and isinstance(a, torch.Tensor):
+        if not _equal_tensors(a, b):
+            yield path
+        inner = getattr(a, "__dict__", {}), getattr(b, "__dict__", {})
+    elif torch and isinstance(a, torch.Generator):
+        inner = a.get_state(), b.get_state()
+    elif torch and isinstance(a, torch.optim.Optimizer):  # its own state has tensors as keys
+        yield from value_differences(a.state_dict(), b.state_dict(), path, seen)
+        inner = tuple(
+            {k: v for k, v in vars(x).items() if k not in ("state", "param_groups")} for x in (a, b)
+        )
+    elif torch and isinstance(a, torch.nn.Module):
+        compiled = hasattr(a, "_orig_mod")  # does not pickle; what it was compiled from does
+        inner = (a._orig_mod, b._orig_mod) if compiled else (vars(a), vars(b))
+    elif hasattr(a, "__array__") and not hasattr(a, "__dict__"):  # JAX arrays
+        inner = np.asarray(a), np.asarray(b)
+    else:
+        inner = _reduced(a), _reduced(b)
+    if inner is not None:
+        yield from value_differences(inner[0], inner[1], path, seen)
 
 
-def _has_no_eq(value: Any) -> bool:
-    return getattr(type(value), "__eq__", None) is object.__eq__
+def _dict_differences(
+    a: dict[Any, Any], b: dict[Any, Any], path: str, seen: dict[Any, Any]
+) -> Iterator[str]:
+    """Compare keys, values and, where the keys are the same, their order."""
+    if not all(type(key) in PLAIN for key in (*a, *b)):
+        # Objects as keys are found by their identity, so they are compared in their order.
+        yield from value_differences(list(a), list(b), f"{path}.keys()", seen)
+        yield from value_differences(list(a.values()), list(b.values()), path, seen)
+        return
+    for key in dict.fromkeys((*a, *b)):
+        inner = f"{path}.{key}" if path else str(key)
+        if key not in a or key not in b:
+            yield f"{inner}: in one of them only"
+        else:
+            yield from value_differences(a[key], b[key], inner, seen)
+    if a.keys() == b.keys() and list(a) != list(b):
+        yield f"{path}: the same keys in another order"
+
+
+def _reduced(value: Any) -> Any:
+    """Return what pickle would keep of an object: its attributes alone, where that is all."""
+    try:
+        reduced = value.__reduce_ex__(4)
+    except TypeError:  # holds what does not pickle, such as a lock
+        return vars(value)
+    if isinstance(reduced, str):
+        return reduced  # a global object's name
+    made_by, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+    content = list(items) if items is not None else dict(pairs) if pairs is not None else None
+    plain = made_by.__name__ == "__newobj__" and arguments == (type(value),) and content is None
+    return state if plain and state is not None else (made_by, arguments, state, content)
 
 
 def _equal_arrays(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
@@ -157,12 +294,35 @@ def _equal_arrays(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
     return a.tobytes() == b.tobytes()
 
 
-def _load(file: Path) -> Any:
-    if file.suffix in (".pt", ".pth"):
+def _equal_tensors(a: Any, b: Any) -> bool:
+    import torch
+
+    if any(getattr(a, n) != getattr(b, n) for n in ("dtype", "shape", "device", "requires_grad")):
+        return False
+    one, two = (x.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for x in (a, b))
+    return bool(torch.equal(one, two))
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """Return the rows of a CSV file, the names of the columns first."""
+    return [line.split(",") for line in path.read_text().splitlines()] or [[]]
+
+
+def _load(data: bytes) -> Any:
+    """Return the object that a file holds: NumPy's, torch's, or a pickle."""
+    if data.startswith(b"PK"):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = archive.namelist()
+        if all(name.endswith(".npy") for name in names):
+            with np.load(io.BytesIO(data), allow_pickle=True) as arrays:
+                return dict(arrays)
         import torch
 
-        return torch.load(file, weights_only=False)
-    if file.suffix == ".npz":
-        with np.load(file) as arrays:
-            return dict(arrays)
-    return pickle.loads(file.read_bytes())
+        return torch.load(io.BytesIO(data), weights_only=False)
+    if data.startswith(b"\x93NUMPY"):
+        return np.load(io.BytesIO(data), allow_pickle=True)
+    return pickle.loads(data)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split()):.100}"

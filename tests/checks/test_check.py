@@ -6,6 +6,7 @@ import pytest
 
 from gym_loop.checks import preflight
 from gym_loop.commands import check
+from gym_loop.launch import CONF
 
 USERS = """
 import random
@@ -49,6 +50,42 @@ class OldStep(Env):
 class Strange(Env):
     def observation(self):
         return np.full(2, 7.0, np.float32)
+
+class Clocked(Env):  # its infos differ from one object to the other
+    def step(self, action):
+        return *super().step(action)[:4], {"id": id(self)}
+
+class Asserts(Env):
+    def reset(self, seed=None, options=None):
+        assert options == {"level": 3}
+        return super().reset(seed=seed)
+
+class Parts(Env):
+    observation_space = gym.spaces.Dict(a=Env.observation_space, b=gym.spaces.Discrete(3))
+
+    def observation(self):
+        return {"a": super().observation(), "b": int(self.np_random.integers(3))}
+
+class Scheduled(RandomAgent):  # refuses to go on beyond its horizon
+    @staticmethod
+    def get_default_parameters():
+        return {"horizon": 0}
+
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.left = self.parameters["horizon"]
+
+    def update(self, episode_num):
+        self.left -= 1
+        if self.left < -10:
+            raise ValueError("trained for longer than was said")
+
+class Batches(RandomAgent):
+    vectorized = True
+
+    def act(self, states, episode_nums):
+        assert states.shape[0] == len(episode_nums)
+        return self.rng.integers(2, size=len(states))
 
 class Endless(Env):
     def step(self, action):
@@ -162,6 +199,52 @@ def test_an_agent_that_forgets_on_loading_gets_a_cross_that_names_what(checked):
     assert code == 1
     assert found["checkpoint"][0] is False
     assert "count" in found["checkpoint"][1]
+
+
+def test_infos_that_differ_are_remarked_on_and_no_fault(checked):
+    code, found = checked("env=users.py:Clocked")
+    assert code == 0, found
+    assert "but for the info, in which step 1: info.id" in found["determinism"][1]
+
+
+def test_an_assertion_without_words_is_quoted_with_its_place(checked):
+    code, found = checked("env=users.py:Asserts")
+    assert code == 1
+    assert found["determinism"][1].startswith('fails: assert options == {"level": 3} (users.py:')
+
+
+def test_dict_observations_are_compared_by_their_parts(checked):
+    code, found = checked("env=users.py:Parts")
+    assert code == 0, found
+    assert "restored equal" in found["checkpoint"][1]
+
+
+def test_what_follows_a_limit_of_the_loop_follows_it_in_the_try(checked):
+    limits = ("loop.max_episodes=null", "loop.max_steps=40")
+    words = ("agent=users.py:Scheduled", "agent.horizon=${loop.max_steps}", "env=users.py:Env")
+    code, found = checked(*words, *limits)
+    assert code == 0, found
+    assert "40 steps in" in found["training"][1]
+
+
+def test_an_agent_gets_batches_where_the_loop_gives_batches(checked):
+    code, found = checked("agent=users.py:Batches", "env=users.py:Env", "loop=vector")
+    assert code == 0, found
+    code, found = checked("agent=users.py:Batches", "env=users.py:Env")
+    assert found["agent"][0] is False
+
+
+PRESETS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_passes(checked, preset):
+    if preset.startswith("sb3_"):
+        why = 'needs the extra: pip install "gym-loop[sb3]"'
+        pytest.importorskip("stable_baselines3", reason=why)
+    code, found = checked(f"+experiment={preset}")
+    assert code == 0, found
 
 
 def test_an_episode_that_does_not_end_does_not_hold_up_the_check(checked):

@@ -1,4 +1,4 @@
-"""resume, fork, verify-resume, and launching into a run's own directory."""
+"""resume, fork, and launching into a run's own directory."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -337,7 +336,6 @@ def test_an_agent_that_does_not_pickle_is_told_which_attribute_it_is(cli):
 
 
 STATISTICS = """
-import threading
 import gymnasium as gym
 from gymnasium.wrappers import NormalizeObservation
 
@@ -467,43 +465,3 @@ def test_a_full_disk_ends_the_run_in_one_line_and_the_resume_is_exact(cli, launc
         assert differences(disk / "run", whole) == []
     finally:
         subprocess.run(["umount", str(disk)], check=False)
-
-
-def test_verify_resume_proves_it_for_an_agent_and_names_what_differs(cli, tmp_path):
-    words = ("verify-resume", "--kills", "2", "loop.max_episodes=300", "env=cartpole")
-    good = cli(*words, f"agent={AGENTS}:Plain")
-    assert good.returncode == 0, good.stdout + good.stderr
-    assert "killed after" in good.stdout
-    (tmp_path / "forgetful.py").write_text(
-        "from gym_loop.agents import RandomAgent\n"
-        "class Forgetful(RandomAgent):\n"
-        "    count = 0\n"
-        "    def update(self, episode_num): self.count += 1\n"
-        "    def metrics(self, episode_num): return {'count': self.count}\n"
-        "    def load(self, directory):\n"
-        "        super().load(directory)\n"
-        "        self.count = 0\n"
-    )
-    bad = cli(*words, "agent=forgetful.py:Forgetful")
-    assert bad.returncode == 1
-    assert "differs: agent checkpoint: count" in bad.stdout
-    assert "TensorBoard logs: agent/count" in bad.stdout
-
-
-def test_verify_resume_claims_nothing_when_no_kill_was_followed_by_a_resume(cli):
-    done = cli("verify-resume", "--kills", "2", "loop.max_episodes=3", "env=cartpole")
-    assert done.returncode == 1
-    assert "equal, but nothing is proved" in done.stderr
-    assert "raise loop.max_episodes" in done.stderr
-    wrong = cli("verify-resume", "agent=rndom")
-    assert wrong.returncode == 2
-    [line] = wrong.stderr.splitlines()
-    assert "no agent 'rndom' (command line); did you mean 'random'?" in line
-
-
-def test_attributes_that_compare_oddly_are_compared_by_content():
-    one = {"a": np.array([1.0, np.nan]), "b": [float("nan"), threading.Event], "c": {1: (2, 3)}}
-    assert list(compare.value_differences(one, dict(one), "")) == []
-    two = {**one, "a": np.array([1.0, 2.0]), "c": {1: (2, 4)}}
-    found = list(compare.value_differences(one, two, ""))
-    assert found == ["a", "c.1[1] (3 and 4)"]

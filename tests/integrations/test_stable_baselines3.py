@@ -489,6 +489,151 @@ def test_an_agent_loaded_goes_on_as_the_one_saved(kind, id, parameters, tmp_path
     assert_equal_weights(untouched.agent.model, second.agent.model)
 
 
+class Screens(gymnasium.Env):
+    """Images with their channels last; an action for each kind of algorithm."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (36, 40, 3), np.uint8)
+
+    def __init__(self, actions):
+        self.action_space = actions
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = 9
+        return self.look(), {}
+
+    def look(self):
+        return self.np_random.integers(0, 256, (36, 40, 3), np.uint8)
+
+    def step(self, action):
+        self.left -= 1
+        return self.look(), float(np.sum(action)), self.left == 0, False, {}
+
+
+@pytest.mark.parametrize("kind", AGENTS)
+@pytest.mark.parametrize("policy", ["MlpPolicy", "CnnPolicy"])
+def test_an_agent_of_images_with_channels_last_is_saved_and_goes_on(kind, policy, tmp_path):
+    discrete = kind in (ours.PPO, ours.A2C, ours.DQN)
+    actions = gymnasium.spaces.Discrete(2) if discrete else gymnasium.spaces.Box(-1, 1, (1,))
+    on_policy = issubclass(kind, ours.OnPolicyAgent)
+    small = {"n_steps": 8} if on_policy else {"buffer_size": 40, "learning_starts": 8}
+    small |= {} if kind is ours.A2C else {"batch_size": 4}
+    small["policy_kwargs"] = {"net_arch": [4]}
+
+    def start(episodes):
+        seed_all(SEED)
+        env = Screens(actions)
+        agent = kind(
+            env.observation_space, actions, policy=policy, total_timesteps=60, seed=SEED, **small
+        )
+        return make_loop(agent, env, max_episodes=episodes)
+
+    untouched, first, second = start(4), start(2), start(4)
+    for loop in (untouched, first):
+        seed_all(SEED)
+        loop.train()
+    first.agent.save(tmp_path)
+    state = streams.get_state()
+    second.agent.load(tmp_path)
+    streams.set_state(state)
+    second.episodes, second.steps = first.episodes, first.steps
+    second.train()
+    assert untouched.agent.model._n_updates > first.agent.model._n_updates > 0
+    assert_equal_weights(untouched.agent.model, second.agent.model)
+
+
+Discrete, MultiDiscrete = gymnasium.spaces.Discrete, gymnasium.spaces.MultiDiscrete
+
+
+@pytest.mark.parametrize(
+    ("kind", "action_space"),
+    [
+        (ours.PPO, Discrete(3, start=-1)),
+        (ours.DQN, Discrete(3, start=7)),
+        (ours.A2C, MultiDiscrete([2, 3], start=[1, -4])),
+    ],
+)
+def test_spaces_that_begin_elsewhere_are_played_and_learnt_in(kind, action_space):
+    parts = {"a": Discrete(3, start=-1), "b": MultiDiscrete([2, 3], start=[5, 6])}
+    given = {"n_steps": 40} if kind is not ours.DQN else {"learning_starts": 20}
+    if kind is ours.PPO:
+        given["batch_size"] = 40
+    agent = kind(
+        gymnasium.spaces.Dict(parts), action_space, policy="MultiInputPolicy", **given, **SMALL,
+        total_timesteps=40, seed=SEED,
+    )  # fmt: skip
+    ob = {"a": 1, "b": np.array([6, 8])}
+    played = []
+    for _ in range(39):
+        played.append(agent.act(ob, 0))
+        assert action_space.contains(played[-1])
+        agent.memorize(ob, played[-1], 1.0, False, ob)
+    assert len({str(action) for action in played}) > 1
+    agent.training = False
+    assert action_space.contains(agent.act(ob, 0))
+    buffer = agent.model.replay_buffer if kind is ours.DQN else agent.model.rollout_buffer
+    stored = buffer.actions[:38].reshape(38, -1)
+    assert np.array_equal(stored + action_space.start, np.reshape(played[:38], (38, -1)))
+    assert buffer.observations["a"][0].tolist() == [[2]]
+    assert buffer.observations["b"][0].tolist() == [[1, 2]]
+
+
+def falling(progress):
+    """A schedule of a user's own."""
+    return progress / 4
+
+
+def test_every_argument_can_be_written_in_a_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mine = f"{falling.__module__}.falling"
+    noise = "stable_baselines3.common.noise.OrnsteinUhlenbeckActionNoise"
+    linear = "{_target_: stable_baselines3.common.utils.LinearSchedule, start: 1.0, end: 0.5, "
+    cases = {
+        ("ppo", f"agent.learning_rate={mine}"): lambda m: m.lr_schedule(1.0) == 0.25,
+        ("ppo", f"agent.clip_range={linear}end_fraction: 1.0}}"): lambda m: m.clip_range(0) == 0.5,
+        ("ppo", "agent.policy=stable_baselines3.common.policies.ActorCriticPolicy"): (
+            lambda m: type(m.policy).__name__ == "ActorCriticPolicy"
+        ),
+        ("td3", f"agent.action_noise={{_target_: {noise}, mean: [0.0], sigma: [0.5]}}"): (
+            lambda m: m.action_noise().shape == (1,)
+        ),
+    }
+    for (name, word), holds in cases.items():
+        composed = []
+        limits = ["loop.max_steps=100", "loop.max_episodes=null"]
+        words = [f"agent=sb3/{name}", "env=gymnasium:Pendulum-v1", *limits, word]
+        compose_and_check(words, task=composed.append)
+        env = instantiate(composed[0].env)
+        make_agent = instantiate(composed[0].agent, partial=True)
+        assert holds(make_agent(env.observation_space, env.action_space).model), word
+
+
+def test_noise_that_does_not_fit_the_actions_is_refused_in_one_line():
+    box = gymnasium.spaces.Box(-1, 1, (2,))
+    for noise in (NormalActionNoise(0.0, 0.1), NormalActionNoise([0.0] * 3, [0.1] * 3)):
+        with pytest.raises(Mistake) as mistake:
+            ours.TD3(box, box, buffer_size=10, action_noise=noise)
+        assert "does not fit actions of shape (2,)" in mistake.value.message
+
+
+def test_a_fork_may_change_what_nothing_has_been_built_from(tmp_path):
+    box, two = gymnasium.spaces.Box(-1, 1, (2,)), Discrete(2)
+    for kind in (ours.PPO, ours.A2C):
+        kind(box, two).save(tmp_path)
+        fork = kind(box, two, ent_coef=0.25)
+        fork.load(tmp_path)
+        assert fork.model.ent_coef == 0.25
+    noises = [NormalActionNoise(np.zeros(2), np.full(2, sigma)) for sigma in (0.1, 0.1, 0.2)]
+    agents = [ours.TD3(box, box, buffer_size=10, action_noise=noise) for noise in noises]
+    agents[0].save(tmp_path)
+    for agent, noise in zip(agents[1:], noises[1:], strict=True):
+        agent.load(tmp_path)
+        assert repr(agent.model.action_noise) == repr(noise)
+    ours.SAC(box, box, buffer_size=10).save(tmp_path)
+    with pytest.raises(Mistake, match="2"):
+        ours.SAC(box, box, buffer_size=10, ent_coef=0.1).load(tmp_path)
+
+
 RESUMED = {
     "DQN": ["agent=sb3/dqn", "env=cartpole", "agent.learning_starts=20", "loop.max_steps=1500"],
     "PPO, state-dependent exploration": [

@@ -1,0 +1,77 @@
+"""How large a checkpoint becomes, told from an agent that has hardly begun."""
+
+import contextlib
+import tempfile
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class Growth:
+    """The size of what an agent saves, as it trains."""
+
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, int]] = []  # (steps, bytes)
+
+    def measure(self, agent: Any, steps: int) -> None:
+        """Let the agent save itself into a folder that is deleted again, and take the size."""
+        # What an agent's `save` raises is for the check of a whole checkpoint to tell.
+        with contextlib.suppress(Exception), tempfile.TemporaryDirectory() as folder:
+            agent.save(Path(folder))
+            self.sizes.append((steps, size(Path(folder))))
+
+    def per_step(self) -> float:
+        """Return the bytes that each step adds: the least of what was seen between two measures.
+
+        A part that is there at once, such as an optimizer's state, is no growth.
+        """
+        pairs = zip(self.sizes, self.sizes[1:], strict=False)
+        slopes = [(b - a) / (later - sooner) for (sooner, a), (later, b) in pairs if later > sooner]
+        return max(min(slopes), 0.0) if len(slopes) > 1 else 0.0
+
+    def largest(self, agent: Any, now: int, steps: int, total: float | None) -> float:
+        """Return the bytes of a checkpoint at the end of the run, or when its buffers are full.
+
+        Args:
+            agent: as it is now.
+            now: bytes of a checkpoint now.
+            steps: that it has been trained for.
+            total: steps of the whole run; None: no limit.
+        """
+        arrays, rows = room(agent)
+        left = np.inf if total is None else max(total - steps, 0)
+        grown = self.per_step() * min(left, rows - steps if rows > steps else np.inf)
+        # Arrays that were made in advance are saved up to where they are filled.
+        made = arrays if arrays > now else np.inf
+        more = min(grown, made)
+        return float(now + more) if np.isfinite(more) else float(now)
+
+
+def room(agent: Any) -> tuple[int, int]:
+    """Return the bytes in all arrays that an agent holds, and the limit of its longest deque."""
+    seen: set[int] = set()
+    waiting, arrays, rows = [agent], 0, 0
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, np.ndarray):
+            arrays += value.nbytes if value.base is None else 0
+        elif isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, deque):
+            rows = max(rows, value.maxlen or 0)  # its content is what has been seen to grow
+        elif type(value) in (list, tuple) and len(value) < 1000:
+            waiting += value
+        elif not isinstance(value, type) and type(value).__module__ != "builtins":
+            waiting += getattr(value, "__dict__", {}).values()
+    return arrays, rows
+
+
+def size(path: Path) -> int:
+    """Return the bytes in all files below `path`."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
