@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from gym_loop.launch import CONF
-from gym_loop.runs import stored
+from gym_loop.runs import stored, yaml_files
 from gym_loop.runs.reporting import short
 
 COMMAND_LINE = "command line"
@@ -28,7 +27,7 @@ def origin(cfg: DictConfig, key: str) -> str:
         return f" ({COMMAND_LINE})"
     for file, prefix in _files(cfg):
         parts = key.split(".")
-        if parts[: len(prefix)] == prefix and (line := _line(file, parts[len(prefix) :])):
+        if parts[: len(prefix)] == prefix and (line := yaml_files.line(file, parts[len(prefix) :])):
             return f" ({short(file)}:{line})"
     return f" ({COMMAND_LINE})" if key.partition(".")[0] in said else ""
 
@@ -50,7 +49,8 @@ def _files(cfg: DictConfig) -> Iterator[tuple[Path, list[str]]]:
             for source in sources:
                 file = Path(source, str(group), f"{option}.yaml")
                 if file.is_file():
-                    package = re.search(r"^# *@package +(\S+)", _text(file), re.MULTILINE)
+                    text = file.read_text(errors="replace")
+                    package = re.search(r"^# *@package +(\S+)", text, re.MULTILINE)
                     name = package[1] if package else str(group).replace("/", ".")
                     found.append((file, [] if name == "_global_" else name.split(".")))
     yield from sorted(found, key=lambda pair: len(pair[1]))
@@ -58,23 +58,3 @@ def _files(cfg: DictConfig) -> Iterator[tuple[Path, list[str]]]:
         file = Path(source, f"{cfg.hydra.job.config_name}.yaml")
         if file.is_file():
             yield file, []
-
-
-def _line(file: Path, keys: list[str]) -> int | None:
-    """Return the line in which `file` has the nested `keys`; the first for its whole content."""
-    try:
-        node = yaml.compose(_text(file), Loader=yaml.SafeLoader)
-    except (OSError, yaml.YAMLError):
-        return None
-    line = None if keys else 1
-    for key in keys:
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        pair = next((pair for pair in pairs if pair[0].value == key), None)
-        if pair is None:
-            return None
-        line, node = pair[0].start_mark.line + 1, pair[1]
-    return line
-
-
-def _text(file: Path) -> str:
-    return file.read_text(errors="replace")

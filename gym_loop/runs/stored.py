@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
 
 from gym_loop import launch
 from gym_loop.mistake import Mistake, nearest
-from gym_loop.runs import manifest
+from gym_loop.runs import manifest, yaml_files
 
 GROUPS = ("agent", "env", "loop")
 NAME = "run"  # of the config in memory
@@ -18,23 +17,18 @@ loaded: list[Path] = []  # the run config file, if any: where values come from
 
 
 def load_file(path: Path) -> dict[str, Any]:
-    """Return the run config in a YAML file.
+    """Return the run config in a YAML file, read as Hydra reads those in conf/.
 
     Raises:
         Mistake: it cannot be read, or is not a run config.
     """
     try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
+        content: Any = OmegaConf.to_container(OmegaConf.load(path)) or None
+    except Exception as error:
+        if not isinstance(error, OSError) or error.strerror is None:
+            raise Mistake(yaml_files.problem(error, path)) from None
         near = nearest(str(path), (str(file) for file in path.parent.glob("*.y*ml")))
         raise Mistake(f"cannot read {path}: {error.strerror}{near}") from None
-    except UnicodeDecodeError:
-        raise Mistake(f"cannot read {path}: it is not a text file; expected YAML") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or error
-        raise Mistake(f"{where}: not YAML: {problem}") from None
     check_groups(content, str(path))
     loaded[:] = [path]
     return dict(content)

@@ -10,7 +10,6 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
-from omegaconf import _utils
 
 from gym_loop import launch
 from gym_loop.sweeps.locate import locate
@@ -78,7 +77,3 @@ register(
     later(Launcher, "gym_loop.sweeps.engines:SlurmLauncher"),
 )
 launch.locate = locate
-if hasattr(_utils, "get_yaml_loader"):  # OmegaConf 2.4 has a parser in C itself
-    from gym_loop.sweeps.quick_yaml import get_yaml_loader
-
-    _utils.get_yaml_loader = get_yaml_loader
