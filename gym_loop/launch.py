@@ -110,7 +110,6 @@ def instantiate(node: DictConfig, partial: bool = False) -> Any:
     """Build what `node`, or each value in it, describes: the only call of Hydra's `instantiate`."""
     content: Any = OmegaConf.to_container(node, resolve=True)
     for described in [content] if "_target_" in content else filter(None, content.values()):
-        described.pop("imports", None)
         described["_target_"] = locate(described["_target_"])
     return hydra.utils.instantiate({**content, "_partial_": partial, "_convert_": "all"})
 

@@ -58,7 +58,6 @@ def check(cfg: DictConfig) -> None:
     check_sections(cfg)
     content = resolve(cfg)
     check_seed(cfg, content.get("seed"))
-    check_imports(cfg, content["env"].get("imports"))
     for group in GROUPS:
         check_section(cfg, group, content[group])
     observers = content.get("observers")
@@ -182,8 +181,6 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
     if hasattr(target, "get_default_parameters"):
         known |= {k: v for k, v in constructor(target).items() if v is not MISSING}
     given = {k: v for k, v in section.items() if k not in HYDRAS}
-    if group == "env":
-        given.pop("imports", None)
     for key, value in given.items():
         if key not in known and not takes_all(target):
             where = origin(cfg, f"{name}.{key}")
@@ -264,6 +261,7 @@ def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any]) -> 
         return
     from gym_loop import envs
 
+    check_imports(cfg, section.get("imports"))
     kwargs = section.get("kwargs")
     if not isinstance(kwargs, dict | types.NoneType):
         where = origin(cfg, "env.kwargs")

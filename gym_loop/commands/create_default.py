@@ -76,8 +76,8 @@ def entry(group: str, name: str, value: Any, comment: str | None) -> str:
         first, *more = OmegaConf.to_yaml(OmegaConf.create({name: value})).splitlines(True)
     except OmegaConfBaseException:
         raise Mistake(
-            f"the default of {group}.{name} is {value!r:.60}; expected what YAML can hold: a number, "
-            "a text, true or false, null, a list or a mapping of these"
+            f"the default of {group}.{name} is {value!r:.60}; expected what YAML can hold: a "
+            "number, a text, true or false, null, a list or a mapping of these"
         ) from None
     if comment and more and first.rstrip()[-1] != ":":  # a text of several lines
         return f"# {comment}\n{first}{''.join(more)}"

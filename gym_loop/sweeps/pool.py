@@ -191,6 +191,7 @@ def warm_up(modules: Iterable[str]) -> None:
     theirs = {
         warm.MODULES: ",".join(modules),
         manifest.GIT: json.dumps(manifest.ask_git()()),
+        "PYTHONSAFEPATH": "1",  # a file here that is named like a standard module is not one
         "HYDRA_FULL_ERROR": str(int(reporting.FULL_ERROR)),  # which Hydra is told by its launch
     }
     ours = {name: os.environ.get(name) for name in theirs}

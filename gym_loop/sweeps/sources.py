@@ -80,12 +80,13 @@ def option_config(group: str, option: str) -> dict[str, Any]:
     """
     from gym_loop import launch
 
-    module, _, name = option.rpartition(":")
-    file = launch.CONF / "env" / f"{module}.yaml"
+    maker, _, id = option.partition(":")
+    file = launch.CONF / "env" / f"{maker}.yaml"
     if group == "env" and file.exists():
         content = OmegaConf.to_container(OmegaConf.load(file))
         assert isinstance(content, dict)
-        return {**content, "id": name}
+        return {**content, "id": id}
+    module, _, name = option.rpartition(":")
     if module.endswith(".py"):
         path = Path(module).expanduser()
         if not path.is_file():
