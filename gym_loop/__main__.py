@@ -10,10 +10,9 @@ from gym_loop.mistake import Mistake, nearest
 
 def main() -> None:
     """Run the command line; exit 0, 1 for a run that failed, 2 for a mistake in the request."""
-    # A console script does not look here. A file named like a standard module is not taken for it.
-    sys.path[:] = [place for place in sys.path if place not in ("", os.getcwd())]
-    installed = [i for i, place in enumerate(sys.path) if place.endswith("-packages")]
-    sys.path.insert(min(installed, default=len(sys.path)), os.getcwd())
+    # A console script does not look here. The standard library comes first: no file hides it.
+    installed = [*map(os.path.basename, sys.path), "site-packages"].index("site-packages")
+    sys.path.insert(installed, os.getcwd())
     try:
         dispatch(*(sys.argv[1:] or ["--help"]))
     except Mistake as mistake:

@@ -99,7 +99,7 @@ def top_level() -> frozenset[str]:
     text = (launch.CONF / "config.yaml").read_bytes()
     own = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     chosen = (name for default in own["defaults"] if isinstance(default, dict) for name in default)
-    return frozenset(n for n in (*own, *chosen) if n != "defaults" and not n.startswith("override"))
+    return frozenset(name for name in (*own, *chosen) if name != "defaults")
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:

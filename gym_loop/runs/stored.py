@@ -97,8 +97,13 @@ def compose_with(config: dict[str, Any], overrides: list[str]) -> str:
         if name not in given or name not in (*GROUPS, "observers"):
             content[name] = section
     # What the config itself says stands in for the option that conf/ would choose.
-    chosen = (d for d in base["defaults"] if isinstance(d, dict))
-    defaults = ["_self_", *({k: None if k in content else v for k, v in d.items()} for d in chosen)]
+    others = (default for default in base["defaults"] if default != "_self_")
+    defaults: list[Any] = ["_self_"]
+    for default in others:
+        chosen = isinstance(default, dict)
+        defaults.append(
+            {k: None if k in content else v for k, v in default.items()} if chosen else default
+        )
     in_memory[NAME] = content | {"defaults": defaults}
     return NAME
 
