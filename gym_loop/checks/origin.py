@@ -16,20 +16,42 @@ COMMAND_LINE = "command line"
 
 def origin(cfg: DictConfig, key: str) -> str:
     """Return " (command line)" or " (FILE:LINE)" for the dotted `key`, or "" for a default."""
+    said = _said(cfg)
+    if _overridden(cfg, key, said):
+        return f" ({COMMAND_LINE})"
+    if place := _place(cfg, key):
+        return f" ({short(place[0])}:{place[1]})"
+    return f" ({COMMAND_LINE})" if key.partition(".")[0] in said else ""
+
+
+def is_given(cfg: DictConfig, key: str) -> bool:
+    """Return whether the user gives `key`: on the command line, or in a file that is not ours."""
+    place = _place(cfg, key)
+    return _overridden(cfg, key, _said(cfg)) or bool(place and not place[0].is_relative_to(CONF))
+
+
+def _said(cfg: DictConfig) -> list[str]:
+    """Return the keys on the command line."""
     # Raw: what is interpolated in a word has nothing to do with where it was said.
     words: Any = OmegaConf.to_container(cfg.hydra.overrides, resolve=False)
-    said = [
+    return [
         word.lstrip("+~").partition("=")[0].partition("@")[0]
         for word in words["task"] + words["hydra"]
     ]
+
+
+def _overridden(cfg: DictConfig, key: str, said: list[str]) -> bool:
     groups = set(cfg.hydra.runtime.choices)
-    if any(f"{key}.".startswith(f"{name}.") for name in said if name not in groups):
-        return f" ({COMMAND_LINE})"
+    return any(f"{key}.".startswith(f"{name}.") for name in said if name not in groups)
+
+
+def _place(cfg: DictConfig, key: str) -> tuple[Path, int] | None:
+    """Return the file and the line that say `key`, or None."""
+    parts = key.split(".")
     for file, prefix in _files(cfg):
-        parts = key.split(".")
         if parts[: len(prefix)] == prefix and (line := yaml_files.line(file, parts[len(prefix) :])):
-            return f" ({short(file)}:{line})"
-    return f" ({COMMAND_LINE})" if key.partition(".")[0] in said else ""
+            return file, line
+    return None
 
 
 def _files(cfg: DictConfig) -> Iterator[tuple[Path, list[str]]]:

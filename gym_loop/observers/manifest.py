@@ -78,6 +78,7 @@ class Manifest(Observer):
             "episodes": known.get("episodes", 0),
             "seconds": known.get("seconds", 0.0),
             "result": None,
+            "ended_by": None,
             "error": None,
             "warnings": known.get("warnings") or [],
             "git": json.loads(os.environ.get(GIT, "null")),
@@ -132,6 +133,7 @@ class Manifest(Observer):
         for name in ("steps", "episodes", "result"):
             self.content[name] = getattr(self.loop, name)
         self.content["seconds"] = round(self.loop.seconds, 3)
+        self.content["ended_by"] = manifest.ended_by(self.loop)
         self.content["versions"] = versions()
 
     def _write(self) -> None:

@@ -30,6 +30,9 @@ def load_file(path: Path) -> dict[str, Any]:
         near = nearest(str(path), (str(file) for file in path.parent.glob("*.y*ml")))
         raise Mistake(f"cannot read {path}: {error.strerror}{near}") from None
     check_groups(content, str(path))
+    loop = content["loop"]
+    if loop.get("max_steps") or loop.get("max_time"):  # of limits, those that are listed hold
+        loop.setdefault("max_episodes", None)
     loaded[:] = [path]
     return dict(content)
 
