@@ -12,6 +12,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 
 from gym_loop import __version__, launch
+from gym_loop.checks import foreign
 from gym_loop.mistake import Mistake, nearest
 
 
@@ -22,7 +23,7 @@ def one_line_parser() -> argparse.ArgumentParser:
 
     def refuse(message: str) -> NoReturn:
         flag = message.rpartition(": ")[2].split()[0] if "unrecognized" in message else ""
-        near = nearest(flag, known) if flag else ""
+        near = foreign.ours(flag) or nearest(flag, known) if flag else ""
         if flag == "--dry-run":
             near = "; hydra.launcher.dry_run=true prints the jobs of a sweep and starts nothing"
         raise Mistake(f"{message}{near} (gym-loop --hydra-help shows the flags)")

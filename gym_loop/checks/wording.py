@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop import launch
+from gym_loop.checks import foreign
 from gym_loop.checks.origin import COMMAND_LINE
 from gym_loop.mistake import nearest
 from gym_loop.runs import yaml_files
@@ -38,6 +39,12 @@ def explain(error: BaseException) -> str | None:
         return parse(error)
     if isinstance(error, ConfigCompositionException):
         return composition(error)
+    if found := re.search(r"does not support sweep type : (\w+)_SWEEP", str(error)):
+        kind = found[1].lower()
+        return (
+            f"the grid sweeper does not take {kind}(...) ({COMMAND_LINE}): choice(...) and "
+            f"range(...) are for it; {kind}(...) is for one that searches, such as hydra/sweeper=optuna"
+        )
     if isinstance(error, HydraException | OmegaConfBaseException):
         return first_line(error)
     if composing(error) and user_frames(error) is None:
@@ -177,6 +184,8 @@ def unknown_key(key: str, cause: BaseException | None) -> str:
         return f"no key {full!r} ({COMMAND_LINE}){inside}"
     if "." not in full and (launch.CONF / full).is_dir():
         return not_chosen(full)
+    if said := foreign.ours(name):
+        return f"no key {full!r} ({COMMAND_LINE}){said}"
     if "." not in full:
         for section in map(str, parent):
             node = parent._get_node(section)
@@ -199,6 +208,8 @@ def near_key(section: str, name: str, known: Iterable[str]) -> str:
         name: what was asked for.
         known: what the section has.
     """
+    if said := foreign.ours(name):
+        return said
     close = nearest(name, known)  # of the names alone: a long common section makes all near
     if close:
         return close.replace("'", f"'{section}", 1)

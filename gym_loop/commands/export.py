@@ -148,7 +148,8 @@ def stacked(values: list[Any], space: Any, what: str) -> Any:
     """
     import numpy as np
 
-    parts = getattr(space, "spaces", None)
+    # A sample of a OneOf is of one of its spaces, and so no two need fit together.
+    parts = None if type(space).__name__ == "OneOf" else getattr(space, "spaces", None)
     if isinstance(parts, Mapping):
         return {key: stacked([v[key] for v in values], part, what) for key, part in parts.items()}
     if isinstance(parts, list | tuple):

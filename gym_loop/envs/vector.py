@@ -295,6 +295,11 @@ def make_vector(factory: Callable[..., Any], num_envs: int, max_episode_len: int
     env: Any
     if "num_envs" not in takes:
         env = Copies([factory() for _ in range(num_envs)])
+        if kind := _without_batch(env.observation_space):
+            raise EnvError(
+                f"loop=vector needs observations that fit into arrays, not those of a {kind} space "
+                f"({env.observation_space!s:.80}): use loop=default"
+            )
     else:
         limit = {"max_episode_steps": max_episode_len} if "max_episode_steps" in takes else {}
         env = factory(num_envs=num_envs, **limit)
@@ -307,6 +312,15 @@ def make_vector(factory: Callable[..., Any], num_envs: int, max_episode_len: int
         )
     made: VectorEnv = env
     return made
+
+
+def _without_batch(space: Any) -> str | None:
+    """Return which kind of space, in `space`, has observations that differ in shape; or None."""
+    if type(space).__name__ in ("Sequence", "OneOf", "Graph"):
+        return type(space).__name__
+    parts = getattr(space, "spaces", None) or ()
+    each = parts.values() if isinstance(parts, Mapping) else parts
+    return next(filter(None, map(_without_batch, each)), None)
 
 
 def make_single(factory: Callable[..., Any], **arguments: Any) -> Any:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from gym_loop.mistake import Mistake
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 # An environment variable with git's answer, asked once for all jobs of a sweep.
 GIT = "GYM_LOOP_GIT"
 version = functools.cache(importlib.metadata.version)
+HYDRAS = ("config", "hydra", "overrides")  # files of the config, which Hydra writes
 LIMIT = 50  # warnings of a run that are listed
 PACKAGES = ("numpy", "gym", "gymnasium", "hydra-core", "torch", "jax", "stable-baselines3")
 
@@ -51,7 +53,7 @@ class Manifest(Observer):
 
     def open(self, cfg: Any, directory: Path) -> None:
         """Lock the directory and write the state `running`."""
-        self.directory = directory
+        self.directory, self.new = directory, not (directory / manifest.NAME).exists()
         self.lock = open(directory / manifest.LOCK, "w")
         if not _locked(self.lock):
             self.lock = None
@@ -128,6 +130,20 @@ class Manifest(Observer):
             if error is None:  # else the disk is what the run has failed of
                 print(files.disk_full(failure, self.directory), file=sys.stderr)
         self.lock.close()
+        single = HydraConfig.get().mode is not RunMode.MULTIRUN  # a sweep tells of its jobs' logs
+        if isinstance(error, Mistake) and self.new and self.loop is None and single:
+            self._remove()
+
+    def _remove(self) -> None:
+        """Remove what this launch has written for a run that has not begun, and nothing else."""
+        hydra = HydraConfig.get()
+        written = [manifest.NAME, manifest.LOCK, f"{hydra.job.name}.log"]
+        written += [f"{hydra.output_subdir}/{name}.yaml" for name in HYDRAS]
+        for name in written:
+            (self.directory / name).unlink(missing_ok=True)
+        for folder in (self.directory / str(hydra.output_subdir), self.directory):
+            with contextlib.suppress(OSError):  # it holds something else, or is not there
+                folder.rmdir()
 
     def _count(self) -> None:
         for name in ("steps", "episodes", "result"):
