@@ -12,7 +12,9 @@ from gym_loop.output import open_streams
 def main() -> None:
     """Run the command line; exit 0, 1 for a run that failed, 2 for a mistake in the request."""
     open_streams()
-    sys.path.insert(0, os.getcwd())  # where a console script does not look
+    # A console script does not look here. The standard library comes first: no file hides it.
+    installed = [*map(os.path.basename, sys.path), "site-packages"].index("site-packages")
+    sys.path.insert(installed, os.getcwd())
     try:
         dispatch(*(sys.argv[1:] or ["--help"]))
     except Mistake as mistake:

@@ -52,17 +52,20 @@ def launch(argv: list[str], config_name: str = "config", task: Any = None) -> An
     args, task = get_args_parser().parse_args(argv), task or run
     if args.multirun or args.cfg or args.info or args.shell_completion or args.hydra_help:
         # Errors are to reach `report`, not Hydra's printer.
-        os.environ["HYDRA_FULL_ERROR"], sys.argv = "1", ["gym-loop", *argv]
+        flags = [word for word in argv if word not in args.overrides]
+        os.environ["HYDRA_FULL_ERROR"], sys.argv = "1", ["gym-loop", *flags, *args.overrides]
         return hydra.main(config_path=str(CONF), config_name=config_name, **VERSION_BASE)(task)()
-    with hydra.initialize_config_dir(str(CONF), job_name="gym_loop", **VERSION_BASE):
-        more = [f"hydra.searchpath=[{args.config_dir}]"] if args.config_dir else []
-        cfg = hydra.compose(args.config_name or config_name, args.overrides + more, True)
-        cfg.hydra.mode = RunMode.RUN
-        HydraConfig.instance().cfg = cfg  # type: ignore[assignment]  # `set_config` copies it
-        for preparation in prepare:
-            preparation(cfg)
-        context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks(cfg))
-        job = run_job(task, cfg, "hydra.run.dir", None, context)
+    conf = Path(args.config_dir or CONF).absolute()
+    with hydra.initialize_config_dir(str(conf), job_name="gym_loop", **VERSION_BASE):
+        cfg = hydra.compose(args.config_name or config_name, args.overrides, True)
+        if cfg.hydra.mode is not RunMode.MULTIRUN:
+            HydraConfig.instance().cfg = cfg  # type: ignore[assignment]  # `set_config` copies it
+            for preparation in prepare:
+                preparation(cfg)
+            context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks(cfg))
+            job = run_job(task, cfg, "hydra.run.dir", None, context)
+    if cfg.hydra.mode is RunMode.MULTIRUN:
+        return launch(["-m", *argv], config_name, task)
     if job.status is JobStatus.FAILED:  # asking for its `return_value` would print first
         raise job._return_value
     return job.return_value
@@ -90,8 +93,7 @@ def run(cfg: DictConfig, evaluate: bool = False) -> Any:
 
 def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
     """Return the loop of `cfg`, around its agent and its environment, every stream seeded."""
-    for module in cfg.env.get("imports") or ():
-        importlib.import_module(module)
+    list(map(importlib.import_module, cfg.env.get("imports") or ()))
     make_env, make_agent, make_loop = (instantiate(cfg[n], True) for n in ("env", "agent", "loop"))
     seed_all(cfg.seed)  # after the imports: one of them may have brought torch
     kind, parameters = make_loop.func, {**make_loop.func.get_default_parameters(), **cfg.loop}
@@ -110,7 +112,6 @@ def instantiate(node: DictConfig, partial: bool = False) -> Any:
     """Build what `node`, or each value in it, describes: the only call of Hydra's `instantiate`."""
     content: Any = OmegaConf.to_container(node, resolve=True)
     for described in [content] if "_target_" in content else filter(None, content.values()):
-        described.pop("imports", None)
         described["_target_"] = locate(described["_target_"])
     return hydra.utils.instantiate({**content, "_partial_": partial, "_convert_": "all"})
 

@@ -4,6 +4,7 @@ import functools
 import importlib
 import inspect
 import re
+import sys
 import tempfile
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -16,12 +17,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop import launch
-from gym_loop.checks import wording
-from gym_loop.checks.kinds import problem
+from gym_loop.checks import foreign, wording
+from gym_loop.checks.kinds import is_whole, problem
 from gym_loop.checks.origin import origin
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs.claim import task_config
-from gym_loop.runs.reporting import one_line, user_frames
+from gym_loop.runs.reporting import one_line, short, user_frames
 from gym_loop.sweeps.sources import PASSED, default_parameters, load_class
 
 GROUPS = ("env", "agent", "loop")  # in the order in which they are made
@@ -45,6 +46,7 @@ ENVPOOL = "gym_loop.envs.envpool.make_envpool"
 
 # What was found right is not looked at again: most of a sweep's jobs have most sections in common.
 _writable: set[Path] = set()  # directories
+_noted: set[Path] = set()  # files of the user's that are not read
 _sound: set[tuple[str, str, bool]] = set()  # sections: name, content, whether frames are wanted
 
 
@@ -56,9 +58,9 @@ def check(cfg: DictConfig) -> None:
         Exception: what the user's own module raised when it was imported.
     """
     check_sections(cfg)
+    note_shadowed(cfg)
     content = resolve(cfg)
     check_seed(cfg, content.get("seed"))
-    check_imports(cfg, content["env"].get("imports"))
     for group in GROUPS:
         check_section(cfg, group, content[group])
     observers = content.get("observers")
@@ -90,8 +92,26 @@ def check_sections(cfg: DictConfig) -> None:
         # A key of the user's own is there to be used by others.
         text = str({key: cfg._get_node(key) for key in cfg if key != "hydra"})
         if not re.search(r"\$\{" + re.escape(str(name)) + r"[.}\[]", text):
-            near = nearest(str(name), known, f"; expected one of {', '.join(sorted(known))}")
+            near = foreign.ours(str(name)) or nearest(
+                str(name), known, f"; expected one of {', '.join(sorted(known))}"
+            )
             raise Mistake(f"no key {str(name)!r}{origin(cfg, str(name))}{near}")
+
+
+def note_shadowed(cfg: DictConfig) -> None:
+    """Say of a file of the user's that it is not read, as an option of ours has its name."""
+    sources = (Path(s.path) for s in cfg.hydra.runtime.config_sources if s.schema == "file")
+    theirs = [path for path in sources if path != launch.CONF]
+    names = {f"{group}/{option}" for group, option in cfg.hydra.runtime.choices.items()}
+    for name in sorted({*names, str(cfg.hydra.job.config_name)}):
+        for file in (folder / f"{name}.yaml" for folder in theirs):
+            if (launch.CONF / f"{name}.yaml").is_file() and file.is_file() and file not in _noted:
+                _noted.add(file)
+                print(
+                    f"gym-loop: note: {short(file)} is not read, as gym_loop has a file of that "
+                    "name: give it another",
+                    file=sys.stderr,
+                )
 
 
 @functools.cache
@@ -100,7 +120,7 @@ def top_level() -> frozenset[str]:
     text = (launch.CONF / "config.yaml").read_bytes()
     own = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     chosen = (name for default in own["defaults"] if isinstance(default, dict) for name in default)
-    return frozenset(n for n in (*own, *chosen) if n != "defaults" and not n.startswith("override"))
+    return frozenset(name for name in (*own, *chosen) if name != "defaults")
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
@@ -143,6 +163,8 @@ def leaves(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
 
 def check_seed(cfg: DictConfig, seed: Any) -> None:
     """Check that the seed is one that every library takes."""
+    if type(seed) is float and seed.is_integer() and not OmegaConf.is_interpolation(cfg, "seed"):
+        cfg.seed = seed = int(seed)
     if type(seed) is not int or seed < 0:
         raise Mistake(f"seed is {seed!r}{origin(cfg, 'seed')}; expected an integer, 0 or more")
 
@@ -182,16 +204,21 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
     if hasattr(target, "get_default_parameters"):
         known |= {k: v for k, v in constructor(target).items() if v is not MISSING}
     given = {k: v for k, v in section.items() if k not in HYDRAS}
-    if group == "env":
-        given.pop("imports", None)
     for key, value in given.items():
         if key not in known and not takes_all(target):
             where = origin(cfg, f"{name}.{key}")
             raise Mistake(f"no key '{name}.{key}'{where}{wording.near_key(f'{name}.', key, known)}")
         if key in getattr(target, "of_many_kinds", ()):
             continue  # the class itself says what it may be
-        if key in known and (expected := problem(group, key, value, known[key])):
+        if key in known and is_whole(group, key, value, known[key]):
+            given[key] = section[key] = int(value)
+            node: Any = OmegaConf.select(cfg, name)
+            if not OmegaConf.is_interpolation(node, key):
+                node[key] = int(value)
+        elif key in known and (expected := problem(group, key, value, known[key])):
             where = origin(cfg, f"{name}.{key}")
+            if expected == "a string" and (word := typed(cfg, f"{name}.{key}")):
+                expected = f"a string: {name}.{key}='\"{word}\"'"
             raise Mistake(f"{name}.{key} is {show(value)}{where}; expected {expected}")
     for key, value in known.items():
         if isinstance(value, str) and value == MISSING and key not in given:
@@ -201,7 +228,14 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
     check_range(cfg, name, target, {**known, **given})
     if group == "env":
         check_environment(cfg, target, section)
-    _sound.add(known_as)
+    _sound.add((name, repr(section), known_as[2]))
+
+
+def typed(cfg: DictConfig, key: str) -> str | None:
+    """Return the value of `key` as it stands on the command line, or None."""
+    words: Any = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+    pairs = (word.partition("=") for word in words)
+    return next((value for name, _, value in pairs if name.lstrip("+") == key), None)
 
 
 def find(cfg: DictConfig, name: str, target: str) -> Any:
@@ -264,6 +298,7 @@ def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any]) -> 
         return
     from gym_loop import envs
 
+    check_imports(cfg, section.get("imports"))
     kwargs = section.get("kwargs")
     if not isinstance(kwargs, dict | types.NoneType):
         where = origin(cfg, "env.kwargs")

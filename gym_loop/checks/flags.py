@@ -2,10 +2,17 @@
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
 
+from gym_loop import __version__, launch
+from gym_loop.checks import foreign
 from gym_loop.mistake import Mistake, nearest
 
 
@@ -16,7 +23,7 @@ def one_line_parser() -> argparse.ArgumentParser:
 
     def refuse(message: str) -> NoReturn:
         flag = message.rpartition(": ")[2].split()[0] if "unrecognized" in message else ""
-        near = nearest(flag, known) if flag else ""
+        near = foreign.ours(flag) or nearest(flag, known) if flag else ""
         if flag == "--dry-run":
             near = "; hydra.launcher.dry_run=true prints the jobs of a sweep and starts nothing"
         raise Mistake(f"{message}{near} (gym-loop --hydra-help shows the flags)")
@@ -26,8 +33,32 @@ def one_line_parser() -> argparse.ArgumentParser:
             action.type = directory
         elif {"--config-path", "--experimental-rerun"} & {*action.option_strings}:
             action.type = not_here
+        elif "--version" in action.option_strings:
+            action.version = f"gym_loop {__version__} (Hydra {hydra.__version__})"  # type: ignore[attr-defined]
+
+    def parse(words: list[str]) -> argparse.Namespace:
+        args = parser.parse_intermixed_args(words)  # overrides may stand on both sides of a flag
+        args.multirun = args.multirun or (not args.cfg and sweeps(args))
+        return args
+
     parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args = parse  # type: ignore[assignment, method-assign]
     return parser
+
+
+def sweeps(args: argparse.Namespace) -> bool:
+    """Return whether an override has several values, and the config says to sweep over them."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(args.overrides)
+    except HydraException:
+        return False  # composing tells what is wrong
+    if not any(override.is_sweep_override() for override in parsed):
+        return False
+    conf = Path(args.config_dir or launch.CONF).absolute()
+    with hydra.initialize_config_dir(str(conf), **launch.VERSION_BASE):
+        single: Any = GlobalHydra.instance().hydra
+        mode = single.get_mode(args.config_name or "config", args.overrides)
+    return mode is RunMode.MULTIRUN
 
 
 def directory(text: str) -> str:

@@ -44,15 +44,19 @@ def problem(group: str, key: str, value: Any, default: Any) -> str | None:
         return None
     if kind is float:
         return None if type(value) in (int, float) else WORDS[kind]
-    if kind is int and type(value) is float and value.is_integer():
-        return f"an integer: {int(value)}"
     if kind is int and group != "loop" and type(value) is float:
         return f"an integer, like its default {default} ({default}.0 would allow fractions)"
     if kind is tuple:
         kind = list
     if kind is str and type(value) in (int, float, bool):
-        return f"a string: '\"{value}\"'"
+        return "a string"
     return None if type(value) is kind else WORDS[kind]
+
+
+def is_whole(group: str, key: str, value: Any, default: Any) -> bool:
+    """Return whether `value` is a float such as 1e5 where an integer is expected."""
+    kind = NULL_BY_DEFAULT.get(key, type(default)) if group == "loop" else type(default)
+    return kind is int and type(value) is float and value.is_integer()
 
 
 def _is_nan(value: Any) -> bool:

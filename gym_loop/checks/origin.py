@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from gym_loop.launch import CONF
-from gym_loop.runs import stored
+from gym_loop.runs import stored, yaml_files
 from gym_loop.runs.reporting import short
 
 COMMAND_LINE = "command line"
@@ -17,20 +16,42 @@ COMMAND_LINE = "command line"
 
 def origin(cfg: DictConfig, key: str) -> str:
     """Return " (command line)" or " (FILE:LINE)" for the dotted `key`, or "" for a default."""
+    said = _said(cfg)
+    if _overridden(cfg, key, said):
+        return f" ({COMMAND_LINE})"
+    if place := _place(cfg, key):
+        return f" ({short(place[0])}:{place[1]})"
+    return f" ({COMMAND_LINE})" if key.partition(".")[0] in said else ""
+
+
+def is_given(cfg: DictConfig, key: str) -> bool:
+    """Return whether the user gives `key`: on the command line, or in a file that is not ours."""
+    place = _place(cfg, key)
+    return _overridden(cfg, key, _said(cfg)) or bool(place and not place[0].is_relative_to(CONF))
+
+
+def _said(cfg: DictConfig) -> list[str]:
+    """Return the keys on the command line."""
     # Raw: what is interpolated in a word has nothing to do with where it was said.
     words: Any = OmegaConf.to_container(cfg.hydra.overrides, resolve=False)
-    said = [
+    return [
         word.lstrip("+~").partition("=")[0].partition("@")[0]
         for word in words["task"] + words["hydra"]
     ]
+
+
+def _overridden(cfg: DictConfig, key: str, said: list[str]) -> bool:
     groups = set(cfg.hydra.runtime.choices)
-    if any(f"{key}.".startswith(f"{name}.") for name in said if name not in groups):
-        return f" ({COMMAND_LINE})"
+    return any(f"{key}.".startswith(f"{name}.") for name in said if name not in groups)
+
+
+def _place(cfg: DictConfig, key: str) -> tuple[Path, int] | None:
+    """Return the file and the line that say `key`, or None."""
+    parts = key.split(".")
     for file, prefix in _files(cfg):
-        parts = key.split(".")
-        if parts[: len(prefix)] == prefix and (line := _line(file, parts[len(prefix) :])):
-            return f" ({short(file)}:{line})"
-    return f" ({COMMAND_LINE})" if key.partition(".")[0] in said else ""
+        if parts[: len(prefix)] == prefix and (line := yaml_files.line(file, parts[len(prefix) :])):
+            return file, line
+    return None
 
 
 def _files(cfg: DictConfig) -> Iterator[tuple[Path, list[str]]]:
@@ -50,7 +71,8 @@ def _files(cfg: DictConfig) -> Iterator[tuple[Path, list[str]]]:
             for source in sources:
                 file = Path(source, str(group), f"{option}.yaml")
                 if file.is_file():
-                    package = re.search(r"^# *@package +(\S+)", _text(file), re.MULTILINE)
+                    text = file.read_text(errors="replace")
+                    package = re.search(r"^# *@package +(\S+)", text, re.MULTILINE)
                     name = package[1] if package else str(group).replace("/", ".")
                     found.append((file, [] if name == "_global_" else name.split(".")))
     yield from sorted(found, key=lambda pair: len(pair[1]))
@@ -58,23 +80,3 @@ def _files(cfg: DictConfig) -> Iterator[tuple[Path, list[str]]]:
         file = Path(source, f"{cfg.hydra.job.config_name}.yaml")
         if file.is_file():
             yield file, []
-
-
-def _line(file: Path, keys: list[str]) -> int | None:
-    """Return the line in which `file` has the nested `keys`; the first for its whole content."""
-    try:
-        node = yaml.compose(_text(file), Loader=yaml.SafeLoader)
-    except (OSError, yaml.YAMLError):
-        return None
-    line = None if keys else 1
-    for key in keys:
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        pair = next((pair for pair in pairs if pair[0].value == key), None)
-        if pair is None:
-            return None
-        line, node = pair[0].start_mark.line + 1, pair[1]
-    return line
-
-
-def _text(file: Path) -> str:
-    return file.read_text(errors="replace")

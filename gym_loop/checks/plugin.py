@@ -8,9 +8,12 @@ from gym_loop import launch
 if find_spec("gym_loop.runs") and find_spec("gym_loop.sweeps"):
     from gym_loop.checks.config import check
     from gym_loop.checks.flags import one_line_parser
+    from gym_loop.checks.limits import lift_default_limit
+    from gym_loop.checks.returned import explain_returned
     from gym_loop.checks.running import explain_run
     from gym_loop.checks.wording import explain
 
-    launch.prepare.insert(0, check)  # before another preparation claims the run's directory
-    launch.explain += [explain, explain_run]
+    # Before another preparation claims the run's directory.
+    launch.prepare[:0] = [lift_default_limit, check]
+    launch.explain += [explain, explain_returned, explain_run]
     launch.get_args_parser = one_line_parser  # type: ignore[attr-defined]

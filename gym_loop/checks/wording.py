@@ -8,40 +8,63 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.plugins.config_source import ConfigSource
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop import launch
+from gym_loop.checks import foreign
 from gym_loop.checks.origin import COMMAND_LINE
 from gym_loop.mistake import nearest
-from gym_loop.runs.reporting import short, user_frames
+from gym_loop.runs import yaml_files
+from gym_loop.runs.reporting import user_frames
+from gym_loop.runs.yaml_files import first_line
 
 SHOWN = 12  # of a list of what there is
 
 
 def explain(error: BaseException) -> str | None:
     """Return the line that names the mistake in a request that could not be composed."""
+    if line := unreadable(error):
+        return line
     if isinstance(error, MissingConfigException):
         return missing(error)
     if isinstance(error, OverrideParseException):
         return parse(error)
     if isinstance(error, ConfigCompositionException):
         return composition(error)
-    if isinstance(error, yaml.YAMLError):
-        return yaml_error(error)
+    if found := re.search(r"does not support sweep type : (\w+)_SWEEP", str(error)):
+        kind = found[1].lower()
+        return (
+            f"the grid sweeper does not take {kind}(...) ({COMMAND_LINE}): choice(...) and "
+            f"range(...) are for it; {kind}(...) is for one that searches, such as hydra/sweeper=optuna"
+        )
     if isinstance(error, HydraException | OmegaConfBaseException):
         return first_line(error)
     if composing(error) and user_frames(error) is None:
         if isinstance(error, RecursionError):
             return f"the config refers to itself, in a circle{blame()}"
         return f"cannot compose the config{blame()}: {first_line(error)}"
+    return None
+
+
+def unreadable(error: BaseException | None) -> str | None:
+    """Return the line for a file that Hydra was reading when `error` was raised, or None."""
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            source = frame.f_locals.get("self")
+            if frame.f_code.co_name != "load_config" or not isinstance(source, ConfigSource):
+                continue
+            if source.scheme() == "file":
+                name = frame.f_locals["config_path"].removesuffix(".yaml")
+                return yaml_files.problem(error, Path(source.path, f"{name}.yaml"))
+        error = error.__cause__ or error.__context__
     return None
 
 
@@ -144,8 +167,6 @@ def composition(error: ConfigCompositionException) -> str:
         )
     if found := re.match(r"Sweep parameters '(.*)' requires --multirun", text):
         return f"{found[1]} has several values ({COMMAND_LINE}); -m sweeps over them"
-    if isinstance(cause, yaml.YAMLError):
-        return yaml_error(cause)
     if text.strip():
         more = f": {first_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
         return first_line(error) + more
@@ -163,6 +184,8 @@ def unknown_key(key: str, cause: BaseException | None) -> str:
         return f"no key {full!r} ({COMMAND_LINE}){inside}"
     if "." not in full and (launch.CONF / full).is_dir():
         return not_chosen(full)
+    if said := foreign.ours(name):
+        return f"no key {full!r} ({COMMAND_LINE}){said}"
     if "." not in full:
         for section in map(str, parent):
             node = parent._get_node(section)
@@ -185,6 +208,8 @@ def near_key(section: str, name: str, known: Iterable[str]) -> str:
         name: what was asked for.
         known: what the section has.
     """
+    if said := foreign.ours(name):
+        return said
     close = nearest(name, known)  # of the names alone: a long common section makes all near
     if close:
         return close.replace("'", f"'{section}", 1)
@@ -211,20 +236,6 @@ def groups() -> str:
     return some(p.name for p in launch.CONF.iterdir() if p.is_dir() and p.name != "hydra")
 
 
-def yaml_error(error: yaml.YAMLError) -> str:
-    """Return the line for a file that is not YAML."""
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    problem: Any = (
-        getattr(error, "problem", None) or getattr(error, "reason", None) or first_line(error)
-    )
-    if mark is None:
-        name = getattr(error, "name", None)  # of what cannot even be read
-        file = f"{short(Path(str(name)))}: " if name else ""
-        return f"{file}not YAML: {problem}"
-    file = short(Path(str(mark.name)))
-    return f"{file}:{mark.line + 1}:{mark.column + 1}: not YAML: {problem}"
-
-
 def near_interpolation(reason: str, cfg: Any) -> str:
     """Return the key nearest to the one that, as `reason` says, is interpolated and not there."""
     found = re.match(r"Interpolation key '(.+)' not found", reason)
@@ -236,19 +247,6 @@ def near_interpolation(reason: str, cfg: Any) -> str:
         if isinstance(node, DictConfig) and not (node._is_none() or node._is_interpolation()):
             keys += [f"{section}.{name!s}" for name in node]
     return nearest(found[1], keys)
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an exception says, without OmegaConf's and Hydra's further lines."""
-    lines = str(error).strip().splitlines()
-    kept = [
-        line.strip()
-        for line in lines
-        if not re.match(r"\s*(full_key|object_type|ref\w*_type):?", line)
-    ]
-    text = kept[0] if kept and kept[0] else type(error).__name__
-    known = isinstance(error, HydraException | OmegaConfBaseException)
-    return text if known or text == type(error).__name__ else f"{type(error).__name__}: {text}"
 
 
 def in_file(text: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,6 @@ def create_default(agent: str, loop: str, env: str, run_config: Path, force: boo
 
     CLASS is package.module:Class or path/to/file.py:Class.
     """
-    import yaml
-
     from gym_loop import envs
     from gym_loop.runs import files
     from gym_loop.sweeps import sources
@@ -55,15 +54,34 @@ def create_default(agent: str, loop: str, env: str, run_config: Path, force: boo
         comments = parameter_comments(sources.load_class(content["_target_"], group))
         text += f"{group}:\n"
         for name, value in content.items():
-            dumped = yaml.safe_dump(value, default_flow_style=True, width=1000)
-            comment = f"  # {comments[name]}" if name in comments else ""
-            text += f"  {name}: {dumped.removesuffix('...' + chr(10)).strip()}{comment}\n"
+            text += textwrap.indent(entry(group, name, value, comments.get(name)), "  ")
     text += "seed: 0  # fixes everything\n"
     try:
         files.write(run_config, text)
     except OSError as error:
         raise Mistake(f"cannot write {run_config}: {error.strerror}") from None
     print(f"wrote {run_config}; launch it with: gym-loop train -c {run_config}")
+
+
+def entry(group: str, name: str, value: Any, comment: str | None) -> str:
+    """Return a parameter as the run config's reader takes it, with its comment.
+
+    Raises:
+        Mistake: YAML has nothing for the value.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        first, *more = OmegaConf.to_yaml(OmegaConf.create({name: value})).splitlines(True)
+    except OmegaConfBaseException:
+        raise Mistake(
+            f"the default of {group}.{name} is {value!r:.60}; expected what YAML can hold: a "
+            "number, a text, true or false, null, a list or a mapping of these"
+        ) from None
+    if comment and more and first.rstrip()[-1] != ":":  # a text of several lines
+        return f"# {comment}\n{first}{''.join(more)}"
+    return first.rstrip() + (f"  # {comment}\n" if comment else "\n") + "".join(more)
 
 
 def parameter_comments(target: Any) -> dict[str, str]:

@@ -26,6 +26,7 @@ def resume(directory: Path, overrides: tuple[str, ...]) -> None:
     for in the first place. Loads a pickle: resume only what you trust.
     """
     from gym_loop import launch
+    from gym_loop.checks.limits import lift_default_limit
     from gym_loop.runs import manifest, stored
     from gym_loop.sweeps import resume as sweeps
 
@@ -39,7 +40,9 @@ def resume(directory: Path, overrides: tuple[str, ...]) -> None:
     known = stored.load_run(directory)
     name = stored.compose_with(known["config"], list(overrides))
     with stored.preparations(
-        lambda cfg: extend(directory, known, cfg, list(overrides)), *launch.prepare
+        lift_default_limit,
+        lambda cfg: extend(directory, known, cfg, list(overrides)),
+        *launch.prepare,
     ):
         launch.launch([*overrides, f"hydra.run.dir={stored.quoted(directory)}"], name)
 

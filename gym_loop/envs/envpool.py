@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gym_loop.envs.make import EnvError, MissingDependencyError
+from gym_loop.envs.make import EnvError, MissingDependencyError, import_all
 from gym_loop.envs.vector import Step, VectorEnv, make_single, put
 from gym_loop.mistake import nearest
 
@@ -106,6 +106,7 @@ def make_envpool(
     num_envs: int | None = None,
     max_episode_steps: int | None = None,
     render_mode: str | None = None,
+    imports: Sequence[str] | None = None,
 ) -> Any:
     """Return EnvPool's environment `id`.
 
@@ -115,11 +116,13 @@ def make_envpool(
         num_envs: how many; None: one, used as an ordinary environment.
         max_episode_steps: truncates earlier than EnvPool's own limit does.
         render_mode: None or `rgb_array`.
+        imports: modules to import first.
 
     Raises:
         EnvError: no such id or keyword argument.
         MissingDependencyError: EnvPool is not installed.
     """
+    import_all(imports)
     if num_envs is None:
         return make_single(functools.partial(make_envpool, id, kwargs), render_mode=render_mode)
     own, options = check_envpool(id, kwargs), dict(kwargs or {})

@@ -31,7 +31,10 @@ class MissingDependencyError(ImportError):
 
 
 def make_gym(
-    id: str, kwargs: Mapping[str, Any] | None = None, render_mode: str | None = None
+    id: str,
+    kwargs: Mapping[str, Any] | None = None,
+    render_mode: str | None = None,
+    imports: Iterable[str] | None = None,
 ) -> Any:
     """Return the gym environment registered as `id`, with the wrappers of its registration.
 
@@ -42,11 +45,13 @@ def make_gym(
             version, the newest.
         kwargs: passed to `gym.make`, which passes on to the environment what it does not take.
         render_mode: None, `human`, `rgb_array` or another that the environment offers.
+        imports: modules to import first, such as one that registers the environment.
 
     Raises:
         EnvError: no such id, keyword argument or render mode.
         MissingDependencyError: gym, or a package the environment needs, is not installed.
     """
+    import_all(imports)
     env = _make("gym", id, kwargs or {}, render_mode)
     from gym_loop.envs import gym_numpy
 
@@ -54,10 +59,20 @@ def make_gym(
 
 
 def make_gymnasium(
-    id: str, kwargs: Mapping[str, Any] | None = None, render_mode: str | None = None
+    id: str,
+    kwargs: Mapping[str, Any] | None = None,
+    render_mode: str | None = None,
+    imports: Iterable[str] | None = None,
 ) -> Any:
     """Return the Gymnasium environment registered as `id`: like `make_gym` in everything else."""
+    import_all(imports)
     return _make("gymnasium", id, kwargs or {}, render_mode)
+
+
+def import_all(modules: Iterable[str] | None) -> None:
+    """Import the modules that register environments."""
+    for module in modules or ():
+        importlib.import_module(module)
 
 
 def known_ids(library: Library) -> list[str]:

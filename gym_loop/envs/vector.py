@@ -20,6 +20,7 @@ from gym_loop.envs.make import (
     _do_without_display,
     _find_spec,
     _import,
+    import_all,
     make_gym,
     make_gymnasium,
 )
@@ -300,6 +301,11 @@ def make_vector(factory: Callable[..., Any], num_envs: int, max_episode_len: int
     env: Any
     if "num_envs" not in takes:
         env = Copies([factory() for _ in range(num_envs)])
+        if kind := _without_batch(env.observation_space):
+            raise EnvError(
+                f"loop=vector needs observations that fit into arrays, not those of a {kind} space "
+                f"({env.observation_space!s:.80}): use loop=default"
+            )
     else:
         limit = {"max_episode_steps": max_episode_len} if "max_episode_steps" in takes else {}
         env = factory(num_envs=num_envs, **limit)
@@ -312,6 +318,15 @@ def make_vector(factory: Callable[..., Any], num_envs: int, max_episode_len: int
         )
     made: VectorEnv = env
     return made
+
+
+def _without_batch(space: Any) -> str | None:
+    """Return which kind of space, in `space`, has observations that differ in shape; or None."""
+    if type(space).__name__ in ("Sequence", "OneOf", "Graph"):
+        return type(space).__name__
+    parts = getattr(space, "spaces", None) or ()
+    each = parts.values() if isinstance(parts, Mapping) else parts
+    return next(filter(None, map(_without_batch, each)), None)
 
 
 def make_single(factory: Callable[..., Any], **arguments: Any) -> Any:
@@ -330,6 +345,7 @@ def make_gymnasium_vector(
     num_envs: int | None = None,
     max_episode_steps: int | None = None,
     render_mode: str | None = None,
+    imports: Sequence[str] | None = None,
 ) -> Any:
     """Return Gymnasium's vector environment for `id`: `gymnasium.make_vec`.
 
@@ -343,11 +359,13 @@ def make_gymnasium_vector(
         num_envs: how many; None: one, used as an ordinary environment.
         max_episode_steps: truncates earlier than the registered limit does.
         render_mode: of every environment.
+        imports: modules to import first, such as one that registers the environment.
 
     Raises:
         EnvError: no such id or mode.
         MissingDependencyError: Gymnasium, or a package the environment needs, is not installed.
     """
+    import_all(imports)
     if num_envs is None:
         many = functools.partial(make_gymnasium_vector, id, kwargs, mode, vector_kwargs)
         return make_single(many, render_mode=render_mode)
@@ -367,7 +385,7 @@ def make_gymnasium_vector(
         kind = (
             gymnasium.vector.AsyncVectorEnv if mode == "async" else gymnasium.vector.SyncVectorEnv
         )
-        one = functools.partial(make_gymnasium, id, arguments, render_mode)
+        one = functools.partial(make_gymnasium, id, arguments, render_mode, imports)
         return from_library(kind([one] * num_envs, **options))
     if vector_kwargs:
         raise EnvError(f"env.vector_kwargs are for mode sync or async, not for {mode}")
@@ -391,6 +409,7 @@ def make_gym_vector(
     num_envs: int | None = None,
     max_episode_steps: int | None = None,
     render_mode: str | None = None,
+    imports: Sequence[str] | None = None,
 ) -> Any:
     """Return gym's vector environment for `id`: `SyncVectorEnv`, or `AsyncVectorEnv`.
 
@@ -401,16 +420,19 @@ def make_gym_vector(
         num_envs: how many; None: one, used as an ordinary environment.
         max_episode_steps: truncates earlier than the registered limit does.
         render_mode: of every environment.
+        imports: modules to import first, such as one that registers the environment.
 
     Raises:
         EnvError: no such id, keyword argument or render mode.
         MissingDependencyError: a package the environment needs is not installed.
     """
+    import_all(imports)
     if num_envs is None:
         many = functools.partial(make_gym_vector, id, kwargs, asynchronous)
         return make_single(many, render_mode=render_mode)
     spec, gym = _find_spec("gym", id), _import("gym")
-    one = functools.partial(make_gym, id, _limited(kwargs, spec, max_episode_steps), render_mode)
+    arguments = _limited(kwargs, spec, max_episode_steps)
+    one = functools.partial(make_gym, id, arguments, render_mode, imports)
     kind = gym.vector.AsyncVectorEnv if asynchronous else gym.vector.SyncVectorEnv
     return from_library(kind([one] * num_envs))
 

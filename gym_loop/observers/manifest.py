@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from gym_loop.mistake import Mistake
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 # An environment variable with git's answer, asked once for all jobs of a sweep.
 GIT = "GYM_LOOP_GIT"
 version = functools.cache(importlib.metadata.version)
+HYDRAS = ("config", "hydra", "overrides")  # files of the config, which Hydra writes
 LIMIT = 50  # warnings of a run that are listed
 PACKAGES = ("numpy", "gym", "gymnasium", "hydra-core", "torch", "jax", "stable-baselines3")
 
@@ -54,6 +56,7 @@ class Manifest(Observer):
             InUse: another process is running it.
             Finished: another process has finished it in the meantime.
         """
+        self.new = not (directory / manifest.NAME).exists()
         self.directory, lock = directory, manifest.Lock(directory)
         known = manifest.read(directory) or {}
         if known.get("state") == "finished":
@@ -82,6 +85,7 @@ class Manifest(Observer):
             "episodes": known.get("episodes", 0),
             "seconds": known.get("seconds", 0.0),
             "result": None,
+            "ended_by": None,
             "error": None,
             "warnings": known.get("warnings") or [],
             "git": json.loads(os.environ.get(GIT, "null")),
@@ -131,11 +135,26 @@ class Manifest(Observer):
             if error is None:  # else the disk is what the run has failed of
                 print(files.disk_full(failure, self.directory), file=sys.stderr)
         self.lock.release()
+        single = HydraConfig.get().mode is not RunMode.MULTIRUN  # a sweep tells of its jobs' logs
+        if isinstance(error, Mistake) and self.new and self.loop is None and single:
+            self._remove()
+
+    def _remove(self) -> None:
+        """Remove what this launch has written for a run that has not begun, and nothing else."""
+        hydra = HydraConfig.get()
+        written = [manifest.NAME, manifest.LOCK, f"{hydra.job.name}.log"]
+        written += [f"{hydra.output_subdir}/{name}.yaml" for name in HYDRAS]
+        for name in written:
+            (self.directory / name).unlink(missing_ok=True)
+        for folder in (self.directory / str(hydra.output_subdir), self.directory):
+            with contextlib.suppress(OSError):  # it holds something else, or is not there
+                folder.rmdir()
 
     def _count(self) -> None:
         for name in ("steps", "episodes", "result"):
             self.content[name] = getattr(self.loop, name)
         self.content["seconds"] = round(self.loop.seconds, 3)
+        self.content["ended_by"] = manifest.ended_by(self.loop)
         self.content["versions"] = versions()
 
     def _write(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gym_loop.observers import Observer
+from gym_loop.runs import manifest
 
 BAR_SECONDS, LOG_SECONDS = 0.1, 30.0
 WINDOW = 100  # episodes whose returns are averaged
@@ -91,7 +92,12 @@ class Progress(Observer):
         why = loop.stop or (error and type(error).__name__)  # SystemExit, from the agent
         state = f"stopped ({why})" if why else "finished"
         rate = getattr(self, "rate_of_training", 0.0)
-        print(f"{state}: {loop.episodes} episodes, {loop.steps} steps, {rate:.0f} steps a second")
+        by = None if why else manifest.ended_by(loop)
+        limits = [f"loop.{name}={loop.parameters[name]}" for name in by.split(", ")] if by else []
+        print(
+            f"{state}: {loop.episodes} episodes, {loop.steps} steps, {rate:.0f} steps a second"
+            f"{'; ended by ' if limits else ''}{' and '.join(limits)}"
+        )
         parts = []
         if self.returns:
             mean = sum(self.returns) / len(self.returns)

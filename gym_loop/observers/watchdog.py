@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from gym_loop.agents import BaseAgent
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
 
 SAMPLE = 64  # actions of an episode that are looked at
 NUMBERS = (int, float, np.generic)
+PLAYING = ("rollout/", "time/")  # metrics of Stable-Baselines3's that come without learning
 PAUSE = 1.0  # seconds between two looks at the actions of an episode
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,7 @@ class Watchdog(Observer):
 
     A return or a metric that is NaN or infinite (with `loop.on_nan=stop` the run ends there); an
     action outside its space, looked for in one episode a second; the same action in every step of
-    many episodes; no episode that ends.
+    many episodes; no episode that ends; a learning agent that was stopped before it learned.
 
     Args:
         seconds_without_episode: after which one is warned of an episode that does not end.
@@ -36,6 +38,7 @@ class Watchdog(Observer):
         self.said: set[str] = set()
         self.action: str | None = None  # in every step of the last `streak` training episodes
         self.streak = 0
+        self.learned = False  # whether a metric of the agent's training has appeared
         self.due = -math.inf  # second of the run at which actions are looked at again
         self.closed = threading.Event()
 
@@ -52,6 +55,8 @@ class Watchdog(Observer):
         for name, value in episode.metrics.items():
             if not finite(value):
                 self.not_finite(f"the metric {name!r}", value, episode)
+            if not name.startswith(PLAYING):
+                self.learned = True
         if episode.training and episode.actions:
             if self.streak < self.enough:
                 self.count_same(episode)
@@ -59,18 +64,28 @@ class Watchdog(Observer):
                 self.look_at_actions(episode)
                 self.due = episode.seconds + PAUSE
 
+    def end_training(self, loop: Any) -> None:
+        """Warn of an agent with metrics of which none has appeared: it has not begun to learn."""
+        kind = type(loop.agent)
+        tells = getattr(kind, "metrics", BaseAgent.metrics) is not BaseAgent.metrics
+        if tells and not self.learned and not loop.stop:
+            text = "no metric of %s's training appeared in %d steps: it may not have begun to learn"
+            self.warn("not learning", text, kind.__name__, loop.steps)
+
     def close(self, error: BaseException | None) -> None:
         """Stop waiting."""
         self.closed.set()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has been said, and how long the same action has been taken."""
-        return {"said": sorted(self.said), "streak": self.streak, "action": self.action}
+        said, streak = sorted(self.said), self.streak
+        return {"said": said, "streak": streak, "action": self.action, "learned": self.learned}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self.said = set(state.get("said", ()))
         self.streak, self.action = state.get("streak", 0), state.get("action")
+        self.learned = state.get("learned", False)
 
     def warn(self, kind: str, text: str, *args: Any) -> None:
         """Log a warning, unless there has been one of this kind."""

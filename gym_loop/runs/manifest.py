@@ -100,6 +100,16 @@ def _lock(descriptor: int, operation: int) -> None:
             raise
 
 
+def ended_by(loop: Any) -> str | None:
+    """Return which limit ended a loop's training, or what stopped it; None while it goes on."""
+    if loop.stop:
+        return str(loop.stop)
+    counts = {"max_episodes": loop.episodes, "max_steps": loop.steps}
+    limits = {name: loop.parameters.get(name) for name in counts}
+    reached = [name for name, n in counts.items() if limits[name] and n >= limits[name]]
+    return ", ".join(reached) or None
+
+
 def read(directory: Path) -> dict[str, Any] | None:
     """Return the content of `directory`'s run.json, or None where there is no sound one."""
     try:

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
 
 from gym_loop import launch
 from gym_loop.mistake import Mistake, nearest
-from gym_loop.runs import manifest
+from gym_loop.runs import manifest, yaml_files
 
 GROUPS = ("agent", "env", "loop")
 NAME = "run"  # of the config in memory
@@ -18,24 +17,22 @@ loaded: list[Path] = []  # the run config file, if any: where values come from
 
 
 def load_file(path: Path) -> dict[str, Any]:
-    """Return the run config in a YAML file.
+    """Return the run config in a YAML file, read as Hydra reads those in conf/.
 
     Raises:
         Mistake: it cannot be read, or is not a run config.
     """
     try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
+        content: Any = OmegaConf.to_container(OmegaConf.load(path)) or None
+    except Exception as error:
+        if not isinstance(error, OSError) or error.strerror is None:
+            raise Mistake(yaml_files.problem(error, path)) from None
         near = nearest(str(path), (str(file) for file in path.parent.glob("*.y*ml")))
         raise Mistake(f"cannot read {path}: {error.strerror}{near}") from None
-    except UnicodeDecodeError:
-        raise Mistake(f"cannot read {path}: it is not a text file; expected YAML") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or error
-        raise Mistake(f"{where}: not YAML: {problem}") from None
     check_groups(content, str(path))
+    loop = content["loop"]
+    if loop.get("max_steps") or loop.get("max_time"):  # of limits, those that are listed hold
+        loop.setdefault("max_episodes", None)
     loaded[:] = [path]
     return dict(content)
 
@@ -103,8 +100,13 @@ def compose_with(config: dict[str, Any], overrides: list[str]) -> str:
         if name not in given or name not in (*GROUPS, "observers"):
             content[name] = section
     # What the config itself says stands in for the option that conf/ would choose.
-    chosen = (d for d in base["defaults"] if isinstance(d, dict))
-    defaults = ["_self_", *({k: None if k in content else v for k, v in d.items()} for d in chosen)]
+    others = (default for default in base["defaults"] if default != "_self_")
+    defaults: list[Any] = ["_self_"]
+    for default in others:
+        chosen = isinstance(default, dict)
+        defaults.append(
+            {k: None if k in content else v for k, v in default.items()} if chosen else default
+        )
     in_memory[NAME] = content | {"defaults": defaults}
     return NAME
 

@@ -44,6 +44,7 @@ class SweepLauncher(Launcher):
         self.context: HydraContext
         self.targets: set[str] = set()  # of all that jobs build
         self.task: TaskFunction
+        self.params: list[str] = []  # overrides that the sweeper's own config adds
         self.unrecorded = ""  # a job of which nobody will know whether it has finished
 
     def setup(
@@ -67,7 +68,7 @@ class SweepLauncher(Launcher):
         """
         setup_globals()
         overrides = self.config.hydra.overrides
-        asked = directory.asked(overrides.task, overrides.hydra)
+        asked = directory.asked([*self.params, *overrides.task], overrides.hydra)
         sweep = directory.merge(directory.read(self.directory), asked, self.directory)
         sweep.config = sources.in_memory.get(str(self.config.hydra.job.config_name))
         jobs = self.check(sweep, job_overrides, initial_job_idx)
@@ -200,7 +201,8 @@ class GridSweeper(BasicSweeper):
             return super().sweep(arguments)
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        parsed = parser.parse_overrides([*self._parse_config(), *arguments])
+        self.launcher.params = self._parse_config()
+        parsed = parser.parse_overrides([*self.launcher.params, *arguments])
         [jobs] = self.split_arguments(parsed, None)
         if self.recorded:
             known = directory.read(self.launcher.directory)

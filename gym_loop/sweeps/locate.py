@@ -1,13 +1,12 @@
-"""Finding the class that a `_target_` names, be it in a file of the user's."""
+"""The class or function that a config's `_target_` names, in a module or in a user's file."""
 
 import functools
-import hashlib
 import importlib
-import importlib.util
-import sys
 import types
 from pathlib import Path
 from typing import Any
+
+import gym_loop_files
 
 
 def locate(target: str) -> Any:
@@ -24,24 +23,10 @@ def locate(target: str) -> Any:
 
 
 def load_file(path: str) -> types.ModuleType:
-    """Import the file at `path`, once, under a name of its own; its folder joins `sys.path`.
+    """Import the file at `path`, once; its folder joins `sys.path`.
 
-    The name is the file's own wherever that is free, so that what it defines unpickles elsewhere.
+    Its classes are pickled under a name that depends on the file's path alone. A file that has
+    been imported by name (`import my_agent`) is the same module.
     """
     file = Path(path).expanduser().resolve(strict=True)
-    name = file.stem
-    known = sys.modules.get(name)
-    if (known and known.__file__ != str(file)) or not name.isidentifier():
-        name = f"{name}_{hashlib.sha1(str(file).encode()).hexdigest()[:8]}"
-    if name not in sys.modules:
-        if str(file.parent) not in sys.path:
-            sys.path.append(str(file.parent))
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec and spec.loader
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
-    return sys.modules[name]
+    return importlib.import_module(gym_loop_files.module_name(file))

@@ -1,6 +1,7 @@
 """Hangs the search path, config options that are not files, and sweeps on Hydra."""
 
 import importlib
+import inspect
 import sys
 from types import ModuleType
 from typing import Any
@@ -10,9 +11,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
-from omegaconf import _utils
 
 from gym_loop import launch
+from gym_loop.mistake import Mistake, nearest
 from gym_loop.sweeps.locate import locate
 from gym_loop.sweeps.sources import Options, SearchPath
 
@@ -20,10 +21,19 @@ PACKAGE = "hydra_plugins.gym_loop"
 
 
 def later(kind: type, target: str) -> Any:
-    """Return a class whose call makes the plugin that `target` names: only then is it imported."""
+    """Return a class whose call makes the plugin that `target` names: only then is it imported.
+
+    A key that the plugin does not have is a Mistake.
+    """
 
     def make(cls: type, **arguments: Any) -> Any:
-        return locate(target)(**arguments)
+        found = locate(target)
+        known = list(inspect.signature(found).parameters)
+        for name in arguments.keys() - known:
+            group = f"hydra.{kind.__name__.lower()}"
+            near = nearest(name, known, f"; it has {', '.join(known)}")
+            raise Mistake(f"no key '{group}.{name}' of {found.__name__}{near}")
+        return found(**arguments)
 
     plugin: Any = type(target.rpartition(":")[2], (kind,), {"__module__": PACKAGE, "__new__": make})
     plugin.__abstractmethods__ = frozenset()
@@ -78,7 +88,3 @@ register(
     later(Launcher, "gym_loop.sweeps.engines:SlurmLauncher"),
 )
 launch.locate = locate
-if hasattr(_utils, "get_yaml_loader"):  # OmegaConf 2.4 has a parser in C itself
-    from gym_loop.sweeps.quick_yaml import get_yaml_loader
-
-    _utils.get_yaml_loader = get_yaml_loader

@@ -155,6 +155,7 @@ def warm_up(modules: Iterable[str]) -> None:
     theirs = {
         warm.MODULES: ",".join(modules),
         GIT: json.dumps(ask_git()()),
+        "PYTHONSAFEPATH": "1",  # a file here that is named like a standard module is not one
         "HYDRA_FULL_ERROR": str(int(reporting.FULL_ERROR)),  # which Hydra is told by its launch
     }
     ours = {name: os.environ.get(name) for name in theirs}

@@ -4,7 +4,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -22,12 +22,17 @@ in_memory: dict[str, dict[str, Any]] = {}
 
 
 class SearchPath(SearchPathPlugin):
-    """Appends the user's ./conf, when there is one, and the options that are not files."""
+    """Adds our own conf, the user's ./conf when there is one, and options that are not files."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append what comes after our own conf."""
+        """Put our own conf before that of `--config-dir`, and append the rest."""
         from gym_loop import launch  # which imports this module by way of the plugin
 
+        ours = f"file://{launch.CONF}"
+        if ours.removeprefix("file://") not in [
+            str(entry.path).removeprefix("file://") for entry in search_path.get_path()
+        ]:
+            search_path.prepend("gym_loop", ours, SearchPathQuery(provider="main"))
         mine = Path.cwd() / "conf"
         if mine.is_dir() and mine.resolve() != launch.CONF.resolve():
             search_path.append("user", f"file://{mine}")
@@ -80,12 +85,13 @@ def option_config(group: str, option: str) -> dict[str, Any]:
     """
     from gym_loop import launch
 
-    module, _, name = option.rpartition(":")
-    file = launch.CONF / "env" / f"{module}.yaml"
+    maker, _, id = option.partition(":")
+    file = launch.CONF / "env" / f"{maker}.yaml"
     if group == "env" and file.exists():
         content = OmegaConf.to_container(OmegaConf.load(file))
         assert isinstance(content, dict)
-        return {**content, "id": name}
+        return {**content, "id": id}
+    module, _, name = option.rpartition(":")
     if module.endswith(".py"):
         path = Path(module).expanduser()
         if not path.is_file():

@@ -26,7 +26,6 @@ def test_every_option_has_the_same_keys(name):
 def test_every_option_makes_the_environment_it_names(name):
     option = dict(OPTIONS[name])
     make, id = pkgutil.resolve_name(option.pop("_target_")), option["id"]
-    option.pop("imports")  # the launcher's
     env = make(**option)
     assert env.spec.id == id
     assert name.replace("_", "") == id.partition("-v")[0].lower()

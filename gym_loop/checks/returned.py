@@ -1,0 +1,108 @@
+"""One line for what an environment returned that no loop can take.
+
+Nothing is checked at each step: the exception that follows from the fault tells of it.
+"""
+
+import linecache
+import re
+import traceback
+from typing import Any
+
+from gym_loop.launch import PACKAGE
+from gym_loop.runs.reporting import user_frames
+
+EXPECTED = {
+    "step()": "five: observation, reward, terminated, truncated, info",
+    "reset()": "two: observation, info",
+}
+
+
+def explain_returned(error: BaseException) -> str | None:
+    """Return the line that names what the environment returned or is, or None."""
+    if user_frames(error) or not isinstance(error, Exception):
+        return None
+    ours = [
+        (frame, number)
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if frame.f_code.co_filename.startswith(str(PACKAGE))
+    ]
+    if not ours:
+        return None
+    frame, number = ours[-1]
+    source = linecache.getline(frame.f_code.co_filename, number)
+    played = next((f.f_locals for f, _ in reversed(ours) if "episode" in f.f_locals), {})
+    return (
+        wrong_count(error, source)
+        or wrong_flag(error, played)
+        or huge_reward(error, played)
+        or other_kind(error, [f.f_locals.get("env") for f, _ in ours])
+    )
+
+
+def wrong_count(error: Exception, source: str) -> str | None:
+    """Return the line for a number of values that is not the one expected of the call."""
+    call = next((name for name in EXPECTED if name.removesuffix(")") in source), None)
+    text = str(error)
+    if call is None:
+        return None
+    if found := re.search(r"cannot unpack non-iterable (\S+) object", text):
+        came = "None" if found[1] == "NoneType" else f"one value, of type {found[1]}"
+    elif found := re.search(r"too many values to unpack \(expected (\d)(?:, got (\d+))?", text):
+        came = f"{found[2] or f'more than {found[1]}'} values"
+    elif found := re.search(r"not enough values to unpack \(expected 5, got ([0-35-9])", text):
+        came = f"{found[1]} value{'s' * (found[1] != '1')}"
+    else:
+        return None
+    return f"{call} of the environment returned {came}; expected {EXPECTED[call]}"
+
+
+def wrong_flag(error: Exception, played: dict[str, Any]) -> str | None:
+    """Return the line for a `terminated` or `truncated` that is neither true nor false."""
+    if not isinstance(error, ValueError) or "truth value" not in str(error):
+        return None
+    episode = played.get("episode")
+    for name in ("terminated", "truncated"):
+        value = played.get(name)
+        if getattr(value, "size", 1) != 1:
+            return (
+                f"step() of the environment returned {value!r:.60} as {name} in episode "
+                f"{getattr(episode, 'number', 0)}, step {getattr(episode, 'length', 0)}; expected "
+                "true or false (an environment of many at once is for loop=vector)"
+            )
+    return None
+
+
+def huge_reward(error: Exception, played: dict[str, Any]) -> str | None:
+    """Return the line for a reward that is no number of 64 bits."""
+    episode = played.get("episode")
+    if not isinstance(error, OverflowError):
+        return None
+    for step, reward in enumerate(getattr(episode, "rewards", ()), 1):
+        if isinstance(reward, int) and reward.bit_length() > 1023:
+            return (
+                f"step() of the environment returned a reward of {reward.bit_length()} bits in "
+                f"episode {getattr(episode, 'number', 0)}, step {step}; expected a number that a "
+                "float can hold"
+            )
+    return None
+
+
+def other_kind(error: Exception, envs: list[Any]) -> str | None:
+    """Return the line for an environment that is not one of gym's or Gymnasium's kind."""
+    for env in envs:
+        kind = type(env).__name__
+        if env is None or not isinstance(error, AttributeError | TypeError):
+            continue
+        if hasattr(env, "possible_agents"):
+            return (
+                f"{kind} is an environment of PettingZoo's, for many agents; expected one for one"
+            )
+        space = getattr(env, "observation_space", None)
+        if space is None:
+            return f"{kind} has no observation_space; expected an environment of gym or Gymnasium"
+        if callable(space):
+            return (
+                f"observation_space of {kind} is a method, as in JAX's environments; expected an "
+                "environment of gym or Gymnasium: wrap it in one"
+            )
+    return None
