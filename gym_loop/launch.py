@@ -22,6 +22,7 @@ from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from gym_loop.literal import literal
 from gym_loop.loops.streams import derive, seed_all
 
 PACKAGE = Path(__file__).parent
@@ -110,7 +111,8 @@ def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
 
 def instantiate(node: DictConfig, partial: bool = False) -> Any:
     """Build what `node`, or each value in it, describes: the only call of Hydra's `instantiate`."""
-    content: Any = OmegaConf.to_container(node, resolve=True)
+    # Hydra reads each text twice.
+    content: Any = literal(literal(OmegaConf.to_container(node, resolve=True)))
     for described in [content] if "_target_" in content else filter(None, content.values()):
         described["_target_"] = locate(described["_target_"])
     return hydra.utils.instantiate({**content, "_partial_": partial, "_convert_": "all"})

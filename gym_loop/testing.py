@@ -469,7 +469,6 @@ def _check_saving(cls: type, make: Any, actions: list[Any]) -> None:
         for seed, stop_after in ((0, half), (1, None)):  # the second begins as another agent
             loop, watch = _driven(make, seed, stop_after)
             loop.directory, keeper = Path(directory), Checkpoints()
-            keeper.made_from = {"env": None, "seed": 0}
             loop.observers["checkpoints"] = keeper
             _called(f"{cls.__name__}.load(directory)", loop.notify, "begin", loop)
             half = loop.episodes  # rounds come to their own end

@@ -57,7 +57,7 @@ class BaseAgent(Parametric):
     def __init__(self, observation_space: Any = None, action_space: Any = None, **given: Any):  # noqa: ANN204
         super().__init__(**given)
         self.observation_space, self.action_space = observation_space, action_space
-        self._configured = dict(self.parameters)
+        self._configured = dict(self.parameters)  # checkpoints put the config in its place
         # The launcher has seeded NumPy's global stream from the run's seed. Drawing from it keeps
         # the name `seed` free for an agent's own parameters.
         self.rng = np.random.default_rng(np.random.randint(2**32, size=4, dtype=np.uint32))
@@ -96,6 +96,7 @@ class BaseAgent(Parametric):
 
         Parameters that the config has changed since then (in a fork) keep their new values.
         """
-        now, self.__dict__ = self._configured, pickle.loads(Path(directory, FILE).read_bytes())
-        self.parameters |= {k: now[k] for k in now if now[k] != self._configured.get(k)}
-        self._configured = now
+        now, self.__dict__ = vars(self), pickle.loads(Path(directory, FILE).read_bytes())
+        then, self._configured = self._configured, now["_configured"]
+        changed = [k for k, v in self._configured.items() if v != then.get(k)]
+        self.parameters |= {k: v for k, v in now["parameters"].items() if k in changed}

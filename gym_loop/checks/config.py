@@ -21,9 +21,9 @@ from gym_loop.checks import foreign, wording
 from gym_loop.checks.kinds import is_whole, problem
 from gym_loop.checks.origin import origin
 from gym_loop.mistake import Mistake, nearest
-from gym_loop.runs.claim import task_config
+from gym_loop.runs import config
 from gym_loop.runs.reporting import one_line, short, user_frames
-from gym_loop.sweeps.sources import PASSED, default_parameters, load_class
+from gym_loop.sweeps.sources import constructor_parameters, default_parameters, load_class
 
 GROUPS = ("env", "agent", "loop")  # in the order in which they are made
 # What an object must have of its own to be one; a function that makes one has none of it.
@@ -142,7 +142,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
         if node._is_missing():
             example = "CartPole-v1" if key == "env.id" else "..."
             raise Mistake(f"{key} is not given{origin(cfg, key)}; expected {key}={example}")
-    return task_config(cfg)
+    return config.content(cfg, resolve=True)
 
 
 def leaves(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
@@ -202,7 +202,7 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
     target = find(cfg, name, section["_target_"])
     known = default_parameters(target)
     if hasattr(target, "get_default_parameters"):
-        known |= {k: v for k, v in constructor(target).items() if v is not MISSING}
+        known |= {k: v for k, v in constructor_parameters(target).items() if v is not MISSING}
     given = {k: v for k, v in section.items() if k not in HYDRAS}
     for key, value in given.items():
         if key not in known and not takes_all(target):
@@ -350,19 +350,6 @@ def check_writable(path: Path, what: Callable[[], str]) -> None:
     except (OSError, ValueError) as error:
         raise Mistake(f"{what()}: {getattr(error, 'strerror', None) or error}") from None
     _writable.add(existing)
-
-
-def constructor(target: Any) -> dict[str, Any]:
-    """Return the keyword arguments that a class takes beside its parameters."""
-    try:
-        parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
-        return {}
-    return {
-        p.name: MISSING if p.default is p.empty else p.default
-        for p in parameters
-        if p.name not in PASSED and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    }
 
 
 def takes_all(target: Any) -> bool:

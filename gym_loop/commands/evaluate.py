@@ -20,17 +20,20 @@ def evaluate(run_config: Path | None, words: tuple[str, ...]) -> None:
     """
     from gym_loop import launch
     from gym_loop.runs import claim, stored
+    from gym_loop.runs.config import refuse_changed
 
     overrides, prepare = list(words), launch.prepare
     if run_config is not None:
         config = stored.load_file(run_config)
-    elif words and "=" not in words[0]:
+    elif words and ("=" not in words[0] or Path(words[0]).is_dir()):
         directory = Path(overrides.pop(0))
-        config = stored.load_run(directory)["config"]
+        known = stored.load_run(directory)
+        config = known["config"]
         if not (directory / "checkpoints").is_dir():
             raise Mistake(f"{directory} has no checkpoint to evaluate")
         # The directory belongs to its run: nothing is claimed, and Hydra's files stay as they are.
         prepare = [preparation for preparation in prepare if preparation is not claim.claim]
+        prepare.append(lambda cfg: refuse_changed(known, cfg))
         overrides += [f"hydra.run.dir={stored.quoted(directory)}", "hydra.output_subdir=null"]
     else:
         raise Mistake(

@@ -1,6 +1,7 @@
 """Start a new run from a checkpoint of another, with a changed config."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,17 @@ from gym_loop.commands import run_click
 from gym_loop.mistake import Mistake
 
 # What belongs to the parent alone; the rest is history that the fork shares.
-OWN = (".hydra", ".lock", "*.log", "run.json", "checkpoints", "*_records", ".tmp-*", "multirun*")
+OWN = (
+    ".hydra",
+    ".lock",
+    "*.log",
+    "run.json",
+    "config.yaml",
+    "checkpoints",
+    "*_records",
+    ".tmp-*",
+    "multirun*",
+)
 
 
 @click.command("fork")
@@ -29,9 +40,9 @@ def fork(directory: Path, at: int | None, overrides: tuple[str, ...]) -> None:
     checkpoint = find(directory, at)
     name = stored.compose_with(known["config"], list(overrides))
     with stored.preparations(
-        lambda cfg: check_limit(checkpoint, cfg),
+        lambda cfg: check(directory, checkpoint, cfg),
         *launch.prepare,
-        lambda cfg: plant(directory, checkpoint, cfg),
+        lambda cfg: plant(directory, checkpoint, known, cfg),
     ):
         launch.launch(list(overrides), name)
 
@@ -59,9 +70,14 @@ def find(directory: Path, at: int | None) -> Path:
     )
 
 
-def check_limit(checkpoint: Path, cfg: Any) -> None:
-    """Check that the fork does not end before it begins."""
+def check(parent: Path, checkpoint: Path, cfg: Any) -> None:
+    """Check that the fork has a directory of its own, and does not end before it begins."""
     from gym_loop.observers import checkpoints
+    from gym_loop.runs import manifest
+
+    directory = Path(cfg.hydra.run.dir)
+    if directory.resolve() == parent.resolve() or manifest.read(directory):
+        raise Mistake(f"{directory} holds a run already; choose another directory for the fork")
 
     limit, count = cfg.loop.get("max_episodes"), checkpoints.episode(checkpoint)
     if isinstance(limit, int) and limit < count:
@@ -71,21 +87,34 @@ def check_limit(checkpoint: Path, cfg: Any) -> None:
         )
 
 
-def plant(parent: Path, checkpoint: Path, cfg: Any) -> None:
-    """Copy the parent's history and one checkpoint into the new run's directory."""
+def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> None:
+    """Copy one checkpoint, and the history before it, into the new run's directory.
+
+    In another environment the history is another one: rows, events and traces stay behind.
+    """
     from gym_loop.observers import checkpoints
-    from gym_loop.runs import claim, manifest
+    from gym_loop.runs import claim, config, manifest
 
     directory = Path(cfg.hydra.run.dir)
-    if directory.resolve() == parent.resolve() or manifest.read(directory):
-        raise Mistake(f"{directory} holds a run already; choose another directory for the fork")
-    shutil.copytree(parent, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*OWN))
-    shutil.copytree(checkpoint, directory / "checkpoints" / checkpoint.name)
+    changes = [key for key, *_ in claim.differences(known, cfg)]
+    changes += [key for key, *_ in config.followers(known, cfg)]
+    for key, source in config.changed(known):
+        print(f"warning: {key} comes from {source}, which has changed since", file=sys.stderr)
+        changes.append(key)
+    groups = {key.partition(".")[0] for key in changes}
+    if "env" not in groups:
+        shutil.copytree(parent, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*OWN))
+    checkpoints.plant(
+        checkpoint,
+        directory / "checkpoints" / checkpoint.name,
+        same_env="env" not in groups,
+        same_seed="seed" not in groups,
+    )
     origin = {"directory": str(parent.absolute()), "episode": checkpoints.episode(checkpoint)}
     if before := (manifest.read(parent) or {}).get("parent"):
         origin["parent"] = before
-    content = {"state": "stopped", "parent": origin, "config": claim.task_config(cfg)}
-    manifest.write(directory, content)
+    config.write(directory, cfg, Path.cwd())
+    manifest.write(directory, {"state": "stopped", "parent": origin, **config.record(cfg)})
 
 
 def main(arguments: list[str]) -> None:

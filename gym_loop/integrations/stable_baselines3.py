@@ -276,14 +276,17 @@ class StableBaselines3Agent(BaseAgent):
         Raises:
             Mistake: a parameter has changed from which networks or buffers have been built.
         """
-        now, fresh = self.parameters, self.model
+        (now, made_from), fresh = (self.parameters, self._configured), self.model
         self.__dict__ = torch.load(Path(directory) / "agent.pt", weights_only=False)
         then, self.parameters = self.parameters, now
+        made_before, self._configured = self._configured, made_from
         model = self.model
         replay, rollout = getattr(model, "replay_buffer", None), getattr(model, "rollout_buffer", 0)
         if replay and not replay.full:
             vars(replay).update(_resize(vars(replay), _filled(replay), replay.buffer_size))
-        for name in (name for name in now if any(value_differences(then[name], now[name], "."))):
+        for name in now:
+            if not any(value_differences(made_before.get(name), made_from.get(name), ".")):
+                continue
             if name not in self.changeable and (name not in OURS or name == "n_envs"):
                 raise Mistake(
                     f"{self.option()}: {name} was {then[name]} and is {now[name]} now; networks "

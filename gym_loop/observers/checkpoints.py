@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import pickle
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -46,10 +47,11 @@ class Checkpoints(Observer):
         self.per_episodes = self.per_time = math.inf
         self.earliest = time.monotonic()  # that one which is due can be written
         self.env_pickles = True
+        self.agent_config: Any = None
 
     def open(self, cfg: Any, directory: Path) -> None:
-        """Remember what the environment and the streams were made from."""
-        self.made_from = {"env": OmegaConf.to_container(cfg.env, resolve=True), "seed": cfg.seed}
+        """Remember what the agent's parameters are made from."""
+        self.agent_config = OmegaConf.to_container(cfg.agent, resolve=True)
 
     def begin(self, loop: Any) -> None:
         """Restore the newest sound checkpoint of the run's directory, if there is one."""
@@ -57,12 +59,14 @@ class Checkpoints(Observer):
         per_time = loop.parameters.get("time_per_checkpoint")
         self.per_time = math.inf if per_time is None else per_time
         directory = loop.directory / "checkpoints"
+        if self.agent_config and hasattr(loop.agent, "_configured"):
+            loop.agent._configured = self.agent_config  # objects are compared by what made them
         files.remove_leftovers(directory)
         for path in sound(directory):
             if _is_passed_over(loop, path):
                 files.remove(path)
                 continue
-            restore(loop, path, self.made_from)
+            restore(loop, path)
             log.info("continuing from episode %d (%s)", loop.episodes, path)
             break
         self._schedule(loop)
@@ -137,14 +141,12 @@ class Checkpoints(Observer):
             "streams": streams.get_state(),
             "drawn": drawn(loop.agent),
             "env": self._pickled(loop.env),
-            "made_from": self.made_from,
         }
         (temporary / "loop.pkl").write_bytes(pickle.dumps(rest, protocol=5))
         quicken(loop)
         written = sorted(filter(Path.is_file, temporary.rglob("*")))
         sums = {str(file.relative_to(temporary)): _checksum_of(file) for file in written}
-        state = json.dumps({"files": sums, **state_dict(loop)}, indent=1)
-        (temporary / "state.json").write_text(f"{_checksum([state.encode()])}\n{state}\n")
+        _write_state(temporary, {"files": sums, **state_dict(loop)})
         # A new file's name goes to disk with it, or the checksums tell after a power cut.
         files.sync(*written, temporary / "state.json")
         temporary.rename(path)
@@ -177,10 +179,10 @@ class Newest(Observer):
             break
 
 
-def restore(loop: Any, path: Path, made_from: dict[str, Any]) -> None:
+def restore(loop: Any, path: Path) -> None:
     """Put `loop` where the checkpoint at `path` was written. Unpickles: only for trusted runs.
 
-    A fork may have another seed or another environment: `made_from` tells, and the streams or the
+    A fork may have another seed or another environment, as `plant` says: the streams or the
     environment are then the new ones.
 
     Raises:
@@ -192,12 +194,13 @@ def restore(loop: Any, path: Path, made_from: dict[str, Any]) -> None:
     fresh = streams.get_state(), drawn(loop.agent)
     loop.agent.load(path / "agent")
     rest = pickle.loads((path / "loop.pkl").read_bytes())
-    if rest["env"] is not None and rest["made_from"]["env"] == made_from["env"]:
+    if rest["env"] is not None and state.get("same_env", True):
         loop.env.close()
         loop.env = pickle.loads(rest["env"])
     load_state_dict(loop, state)
-    same_seed = rest["made_from"]["seed"] == made_from["seed"]
-    global_streams, own = (rest["streams"], rest["drawn"]) if same_seed else fresh
+    global_streams, own = (
+        (rest["streams"], rest["drawn"]) if state.get("same_seed", True) else fresh
+    )
     streams.set_state(global_streams)
     for name, stream in own.items():
         if isinstance(stream, dict):
@@ -314,6 +317,28 @@ def load_state(path: Path) -> dict[str, Any] | None:
         return state if right else None
     except (OSError, ValueError):
         return None
+
+
+def _write_state(path: Path, state: dict[str, Any]) -> None:
+    text = json.dumps(state, indent=1)
+    (path / "state.json").write_text(f"{_checksum([text.encode()])}\n{text}\n")
+
+
+def plant(checkpoint: Path, path: Path, same_env: bool, same_seed: bool) -> None:
+    """Copy a checkpoint to `path`, in the directory of a fork.
+
+    Args:
+        checkpoint: the parent's.
+        path: where the fork begins.
+        same_env: whether the environment goes on; else what observers have kept is of another
+            one, and is left out.
+        same_seed: whether the streams go on.
+    """
+    state = load_state(checkpoint)
+    assert state is not None
+    shutil.copytree(checkpoint, path)
+    state |= {"same_env": same_env, "same_seed": same_seed}
+    _write_state(path, state if same_env else state | {"observers": {}})
 
 
 def episode(path: Path) -> int:

@@ -7,11 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from gym_loop.observers import Observer
 from gym_loop.observers.tensorboard import PREFIX, framed
-from gym_loop.runs import files, reading
+from gym_loop.runs import config, files, reading
 
 SUFFIX = ".hparams"
 METRIC = "evaluation"
@@ -33,7 +31,7 @@ class HParams(Observer):
 
     def open(self, cfg: Any, directory: Path) -> None:
         """Remember the config."""
-        self.config = OmegaConf.to_container(cfg, resolve=True)
+        self.config = config.view(cfg)
 
     def begin(self, loop: Any) -> None:
         """Remember the loop."""

@@ -6,13 +6,12 @@ import importlib.metadata
 import json
 import logging
 import os
-import shlex
 import socket
 import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from omegaconf import OmegaConf
 
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
-from gym_loop.runs import files, manifest, reporting
+from gym_loop.runs import config, files, manifest, reporting, secrets
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +35,15 @@ PACKAGES = ("numpy", "gym", "gymnasium", "hydra-core", "torch", "jax", "stable-b
 
 
 class Manifest(Observer):
-    """Keeps `run.json` and the lock that lets only one process at a time work in a directory.
+    """Keeps `run.json`, `config.yaml` and the lock that lets only one process work in a directory.
 
     What this package warns of in a run's log is listed in `run.json` as well.
+
+    Args:
+        shown: dotted keys whose values readers see although they come from the environment.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shown: Sequence[str] = ()) -> None:
         self.content: dict[str, Any] = {}
         self.lock: manifest.Lock | None = None
         self.loop: Any = None
@@ -66,18 +68,21 @@ class Manifest(Observer):
         self.lock = lock
         files.remove_leftovers(directory)
         self.git = ask_git()
-        command = f"{_program()} {shlex.join(sys.argv[1:])}"
+        command = secrets.masked_command(_program(), sys.argv[1:])
+        overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+        launched_in = config.base(known) if "cwd" in known else Path.cwd()
+        config.write(directory, cfg, launched_in)
         self.content = {
             "format": manifest.FORMAT,
             "state": "running",
             "command": command,
-            "overrides": OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False),
+            "overrides": secrets.masked_words(overrides),
             "seed": cfg.seed,
-            "config": OmegaConf.to_container(cfg, resolve=True),
+            **config.record(cfg),
             "versions": versions(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "cwd": os.getcwd(),
+            "cwd": str(launched_in),
             "start": known.get("start") or _now(),
             "end": None,
             "launches": known.get("launches", 0) + 1,

@@ -5,11 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
-from gym_loop.runs import manifest, reading
+from gym_loop.runs import config, manifest, reading
 
 BATCH, SECONDS = 500, 5.0  # metrics are sent so many at once, or so often
 PARAMETERS, LONGEST = 100, 500  # that MLflow takes at once; characters of one
@@ -49,7 +47,7 @@ class Mlflow(Observer):
 
     def open(self, cfg: Any, directory: Path) -> None:
         """Keep the config that is sent."""
-        self.config = OmegaConf.to_container(cfg, resolve=True)
+        self.config = config.view(cfg)
 
     def begin(self, loop: Any) -> None:
         """Start the run in MLflow, or go on with it."""

@@ -5,11 +5,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
-from gym_loop.runs import manifest
+from gym_loop.runs import config, manifest
 
 
 class Wandb(Observer):
@@ -41,9 +39,7 @@ class Wandb(Observer):
 
     def open(self, cfg: Any, directory: Path) -> None:
         """Keep the config that is sent."""
-        config = OmegaConf.to_container(cfg, resolve=True)
-        assert isinstance(config, dict)
-        self.config = {name: node for name, node in config.items() if name != "observers"}
+        self.config = {k: node for k, node in config.view(cfg).items() if k != "observers"}
 
     def begin(self, loop: Any) -> None:
         """Start the run in W&B, or go on with it."""

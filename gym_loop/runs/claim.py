@@ -1,6 +1,9 @@
 """Whose directory is it: a new run, the same run again, or somebody else's?"""
 
+import json
 import os
+import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +11,20 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from gym_loop.mistake import Mistake
-from gym_loop.runs import manifest
+from gym_loop.runs import config, manifest, reading, secrets, stored
 
+# What a run can be continued with: nothing of it changes what has already happened.
+FREE = {
+    *("max_episodes", "max_steps", "max_time", "eval_episodes", "episodes_per_eval", "on_nan"),
+    *("render", "record", "record_every", "eval_render", "eval_record", "keep_checkpoints"),
+    *("episodes_per_checkpoint", "time_per_checkpoint"),
+}
 # What only a run leaves behind. A directory that holds one of these, but no run.json, is not ours.
 RESULTS = ("episodes.csv", "evaluations.csv", "checkpoints", "traces")
-MISSING = "(absent)"
 
 
 def claim(cfg: DictConfig) -> None:
-    """Create the run's directory exclusively, or check that the run in it is this one.
+    """Create the run's directory exclusively, or let the run in it go on.
 
     Raises:
         Mistake: the directory belongs to another config, or cannot be written.
@@ -24,13 +32,12 @@ def claim(cfg: DictConfig) -> None:
     """
     if cfg.hydra.mode == RunMode.MULTIRUN:
         return  # the sweep as a whole claims the directory that holds its runs
-    overrides: Any = OmegaConf.to_container(cfg.hydra.overrides.hydra, resolve=False)
-    asked = any(word.partition("=")[0] == "hydra.run.dir" for word in overrides)
+    overrides: Any = OmegaConf.to_container(cfg.hydra.overrides, resolve=False)
+    asked = any(word.partition("=")[0] == "hydra.run.dir" for word in overrides["hydra"])
     directory = Path(cfg.hydra.run.dir)
     if asked:
-        if is_finished(directory, task_config(cfg)):
-            print(f"{directory} is finished. `gym-loop resume` with new limits extends it.")
-            raise SystemExit(0)
+        if known := run_in(directory):
+            go_on(directory, known, cfg, overrides["task"])
         directory.mkdir(parents=True, exist_ok=True)
         return
     try:
@@ -49,17 +56,8 @@ def claim(cfg: DictConfig) -> None:
         cfg.hydra.run.dir = str(unique)
 
 
-def task_config(cfg: DictConfig) -> dict[str, Any]:
-    """Return the config without Hydra's own part, resolved, as run.json holds it."""
-    own = {str(name): cfg[name] for name in cfg if name != "hydra"}  # `masked_copy` copies deeply
-    return {
-        name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-        for name, value in own.items()
-    }
-
-
-def is_finished(directory: Path, config: Any) -> bool:
-    """Return whether `directory` holds the finished run of `config`; False: it can be run there.
+def run_in(directory: Path) -> dict[str, Any] | None:
+    """Return the run in `directory`, as `stored.load_run` does; None: a new one can be put there.
 
     Raises:
         Mistake: it holds something else, or cannot be written.
@@ -69,41 +67,136 @@ def is_finished(directory: Path, config: Any) -> bool:
         raise Mistake(f"{existing} is a file; expected a directory for the run")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise Mistake(f"cannot write into {existing}: no permission")
-    known = manifest.read(directory)
-    if known is None:
-        if (directory / manifest.NAME).exists():
-            raise Mistake(
-                f"{directory} holds a {manifest.NAME} that is damaged: choose another directory"
-            )
-        for name in RESULTS:
-            if (directory / name).exists():
-                raise Mistake(
-                    f"{directory} holds {name} but no readable {manifest.NAME}: not a run that can "
-                    "be continued; choose another hydra.run.dir"
-                )
-        return False
-    if difference := first_difference(known.get("config"), config):
-        key, then, now = difference
+    if manifest.read(directory) is not None:
+        return stored.load_run(directory)
+    if (directory / manifest.NAME).exists():
         raise Mistake(
-            f"{directory} holds a run with {key}={then}, not {key}={now}; "
-            f"choose another directory, or `gym-loop resume` or `gym-loop fork` it"
+            f"{directory} holds a {manifest.NAME} that is damaged: choose another directory"
         )
-    return bool(known["state"] == "finished")
+    for name in RESULTS:
+        if (directory / name).exists():
+            raise Mistake(
+                f"{directory} holds {name} but no readable {manifest.NAME}: not a run that can "
+                "be continued; choose another hydra.run.dir"
+            )
+    return None
 
 
-def differences(then: Any, now: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
+def go_on(directory: Path, known: dict[str, Any], cfg: DictConfig, overrides: list[str]) -> None:
+    """Let the run in `directory` go on with `cfg`.
+
+    Raises:
+        Mistake: `cfg` would change what has already happened, or the run is going on elsewhere.
+        SystemExit: with code 0, when nothing is left to do.
+    """
+    name, keys = reading.short(directory), check_past(directory, known, cfg, FREE)
+    for key, count in (("max_episodes", known["episodes"]), ("max_steps", known["steps"])):
+        limit = cfg.loop.get(key)
+        if limit is not None and limit < count and f"loop.{key}" in keys:
+            raise Mistake(
+                f"loop.{key}={limit} is fewer than the {count} that {name} has; expected more"
+            )
+    if not keys and known["state"] == "finished":
+        print(f"{name} is finished. `gym-loop resume` with new limits extends it.")
+        raise SystemExit(0)
+    if keys:
+        if manifest.is_locked(directory):
+            raise Mistake(f"{name} is in use: another process is running it")
+        words = [*known["overrides"], *secrets.masked_words(overrides)]
+        said = {word.partition("=")[0]: word for word in words}
+        # The config itself is kept once the run has the directory for itself.
+        content = manifest.read(directory) or {}
+        manifest.write(directory, content | {"overrides": [*said.values()], "state": "stopped"})
+
+
+def check_past(
+    directory: Path, known: dict[str, Any], cfg: DictConfig, free: Collection[str] = ()
+) -> set[str]:
+    """Check that `cfg` changes nothing that has had a part in the run in `directory`.
+
+    Returns the dotted keys in which it differs.
+
+    Args:
+        directory: the run's.
+        known: what `stored.load_run` returns.
+        cfg: the config now.
+        free: keys of the loop that may be others.
+
+    Raises:
+        Mistake: names the first value that is another, or has come from outside as another.
+    """
+
+    def past(key: str) -> bool:
+        group, _, name = key.partition(".")
+        return group in ("agent", "env", "seed") or (group == "loop" and name not in free)
+
+    name = reading.short(directory)
+    fork = f"`gym-loop fork {name}` starts another run from it"
+    changes = [change for change in differences(known, cfg) if not is_moved_class(*change)]
+    for key, then, now in changes:
+        if past(key) or not free:
+            raise Mistake(
+                f"{name} holds a run with {key}={then}; {key}={now} would change what has already "
+                f"happened. Choose another directory, or: gym-loop fork {name} {key}={now}"
+            )
+    config.refuse_changed(known, cfg, fork)
+    keys = {key for key, *_ in changes}
+    for key, then, now in config.followers(known, cfg):
+        texts = secrets.shown(key, then), secrets.shown(key, now)
+        sources = ", ".join(sorted(keys))
+        if not past(key):
+            continue
+        if key.startswith("agent.") and all(k.startswith(("loop.", "observers.")) for k in keys):
+            print(
+                f"note: {key} follows {sources}: {texts[1]} instead of {texts[0]}. A schedule over "
+                "it goes on as if that had been said from the start, not as in a single run",
+                file=sys.stderr,
+            )
+        else:
+            raise Mistake(
+                f"{key} follows {sources}: {texts[1]} instead of {texts[0]} would change what has "
+                f"already happened; {fork}"
+            )
+    return keys
+
+
+def is_moved_class(key: str, then: str, now: str) -> bool:
+    """Return whether a change says where the file of a class is now."""
+    names = [text.rpartition(".py:")[2] for text in (then, now)]
+    return key.endswith("._target_") and ".py:" in now and names[0] == names[1]
+
+
+def differences(known: dict[str, Any], cfg: DictConfig) -> list[tuple[str, str, str]]:
+    """Return (dotted key, value then, value now) for each leaf in which `cfg` is not the run's.
+
+    What stands in for an interpolation, and is what that had brought, is no difference. Values are
+    texts to be shown.
+
+    Args:
+        known: what `stored.load_run` returns.
+        cfg: the config now.
+    """
+    then, now = known["config"], config.content(cfg, resolve="digests" not in known)
+    if "digests" not in known:  # of an older version: resolved, as JSON holds it
+        then, now = known["resolved"], json.loads(json.dumps(now, default=str))
+    return [
+        (key, secrets.shown(key, old), secrets.shown(key, new))
+        for key, old, new in leaves_that_differ(config.completed(then), now)
+        if not config.is_as_recorded(known, key, new)
+    ]
+
+
+def leaves_that_differ(then: Any, now: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
     """Return (dotted key, value then, value now) for each leaf that differs between two configs."""
     if isinstance(then, dict) and isinstance(now, dict):
         return [
             found
             for key in dict.fromkeys((*then, *now))
-            for found in differences(
-                then.get(key, MISSING), now.get(key, MISSING), f"{prefix}.{key}" if prefix else key
+            for found in leaves_that_differ(
+                then.get(key, config.ABSENT),
+                now.get(key, config.ABSENT),
+                f"{prefix}.{key}" if prefix else str(key),
             )
         ]
-    return [] if then == now else [(prefix, then, now)]
-
-
-def first_difference(then: Any, now: Any) -> tuple[str, Any, Any] | None:
-    """Return the first of `differences`, or None."""
-    return next(iter(differences(then, now)), None)
+    same = then == now or repr(then) == repr(now) == "nan"
+    return [] if same else [(prefix, then, now)]

@@ -48,7 +48,7 @@ def run_job(
         with read_write(for_task), open_dict(for_task):
             del for_task["hydra"]
         result = JobReturn(cfg=for_task, hydra_cfg=config, task_name=JobRuntime().get("name"))
-        result.overrides = list(config.hydra.overrides.task)
+        result.overrides = plain(config.hydra.overrides.task)  # iterating would resolve them
         directory.mkdir(parents=True, exist_ok=True)
         if config.hydra.job.chdir:
             os.chdir(directory)
@@ -76,16 +76,20 @@ def run_job(
 def save(config: DictConfig, for_task: DictConfig, directory: Path) -> None:
     """Write the config for people to read: the task's part, Hydra's, and the overrides."""
     directory.mkdir(parents=True, exist_ok=True)
-    # Strings that look like numbers are quoted as OmegaConf does it; the emitter is the one in C.
-    own = {"yaml_representers": get_omega_conf_dumper().yaml_representers}
-    dumper = type("Dumper", (getattr(yaml, "CDumper", yaml.Dumper),), own)
     for name, content in {
         "config": plain(for_task),
         "hydra": {"hydra": plain(config.hydra)},
         "overrides": plain(config.hydra.overrides.task),
     }.items():
-        with open(directory / f"{name}.yaml", "w", encoding="utf-8") as file:
-            yaml.dump(content, file, dumper, allow_unicode=True, sort_keys=False)
+        (directory / f"{name}.yaml").write_text(to_yaml(content), encoding="utf-8")
+
+
+def to_yaml(content: Any) -> str:
+    """Return plain values as the YAML that OmegaConf writes, by the emitter in C."""
+    # Strings that look like numbers are quoted as OmegaConf does it.
+    own = {"yaml_representers": get_omega_conf_dumper().yaml_representers}
+    dumper: Any = type("Dumper", (getattr(yaml, "CDumper", yaml.Dumper),), own)
+    return str(yaml.dump(content, None, dumper, allow_unicode=True, sort_keys=False))
 
 
 def plain(config: DictConfig | ListConfig) -> Any:

@@ -23,7 +23,7 @@ from gym_loop import launch
 from gym_loop.envs.vector import NO_SEED, make_single
 from gym_loop.loops.streams import seed_all
 from gym_loop.mistake import Failure, Mistake
-from gym_loop.runs import manifest, reporting, stored
+from gym_loop.runs import config, manifest, reporting, stored
 from gym_loop.runs.traces import Trace, Traces, load
 
 
@@ -37,6 +37,8 @@ def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None)
     known = _played_by(run, kind, episode)
     if known["cwd"] not in sys.path:  # where the run found the modules that its config names
         sys.path.append(known["cwd"])
+    config.refuse_changed(known, None)
+    stored.check_files({"env": known["config"]["env"]}, set())
     cfg = OmegaConf.create(known["config"])
     try:
         for module in cfg.env.get("imports") or ():

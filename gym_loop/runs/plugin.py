@@ -5,10 +5,11 @@ import warnings
 
 from gym_loop import launch
 from gym_loop.runs.claim import claim
+from gym_loop.runs.config import settle
 from gym_loop.runs.hydra_job import run_job
 from gym_loop.runs.reporting import report
 
-launch.prepare.append(claim)
+launch.prepare += [settle, claim]
 launch.report = report
 launch.run_job = run_job  # type: ignore[attr-defined]
 # That a config names what is built is what a launcher is for. Hydra 1.4 refuses the worst of it

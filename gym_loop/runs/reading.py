@@ -9,6 +9,7 @@ import errno
 import json
 import math
 import os
+import re
 import socket
 import stat
 import time
@@ -190,24 +191,22 @@ class Run:
 
     @property
     def agent(self) -> str:
-        """The agent's name: the option it was chosen with, else its class."""
-        return self._name("agent")
+        """The agent's name: its class, as options are written (`QLearningAgent`: q_learning)."""
+        name = self._class("agent")
+        name = name.removesuffix("Agent") or name
+        return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
     @property
     def env(self) -> str:
-        """The environment's id, else the option it was chosen with, else its class."""
+        """The environment's id, else its class."""
         node = self.config.get("env")
         known = node.get("id") if isinstance(node, dict) else None
-        return plain(known) if isinstance(known, str) else self._name("env")
+        return plain(known) if isinstance(known, str) else self._class("env")
 
-    def _name(self, group: str) -> str:
+    def _class(self, group: str) -> str:
         node = self.config.get(group)
         target = node.get("_target_") if isinstance(node, dict) else None
-        name = plain(target).rpartition(":")[2].rpartition(".")[2] if target else ""
-        chosen = self.overrides.get(group, "").rpartition("/")[2]
-        if chosen and ":" not in chosen:
-            return chosen
-        return (name.removesuffix("Agent") or name).lower() if group == "agent" else name
+        return plain(target).rpartition(":")[2].rpartition(".")[2] if target else ""
 
     @property
     def seed(self) -> Any:

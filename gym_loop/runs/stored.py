@@ -8,8 +8,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gym_loop import launch
+from gym_loop.literal import literal
 from gym_loop.mistake import Mistake, nearest
-from gym_loop.runs import manifest, yaml_files
+from gym_loop.runs import config, manifest, yaml_files
 
 GROUPS = ("agent", "env", "loop")
 NAME = "run"  # of the config in memory
@@ -65,7 +66,10 @@ def check_groups(content: Any, where: str) -> None:
 
 
 def load_run(directory: Path) -> dict[str, Any]:
-    """Return the content of a run's run.json.
+    """Return the content of a run's run.json, with the config that is kept in its place.
+
+    That one is unresolved, and its files are where they are now: in the directory of the launch,
+    or else in the current one. A run of an older version has kept the `resolved` one alone.
 
     Raises:
         Mistake: there is no run in `directory`.
@@ -78,42 +82,72 @@ def load_run(directory: Path) -> dict[str, Any]:
             if directory.exists()
             else f"{directory} is not a run: {where}"
         )
-    check_groups(known["config"], f"config in {directory / manifest.NAME}")
-    return known
+    path, base = directory / config.FILE, config.base(known)
+    if (kept := config.read(directory)) is None:
+        if "digests" in known:
+            raise Mistake(f"{directory} cannot be continued or repeated: no {config.FILE} in it")
+        path, known["resolved"] = directory / manifest.NAME, known["config"]
+        kept = literal(known["config"])
+    check_groups(kept, f"config in {path}")
+    for whole in (kept, known.get("resolved") or {}):
+        for _, section in config.sections(whole):
+            section["_target_"] = config.absolute(section["_target_"], base)
+    return known | {"config": kept, "cwd": str(base)}
 
 
-def compose_with(config: dict[str, Any], overrides: list[str]) -> str:
-    """Make `config` a primary config to launch with `overrides`, and return its name.
+def compose_with(content: dict[str, Any], overrides: list[str]) -> str:
+    """Make `content` a primary config to launch with `overrides`, and return its name.
 
-    `agent=`, `env=` and `loop=` among the overrides take the place of the config's own.
+    A group among the overrides (`agent=`) takes the place of the config's own.
     """
-    from gym_loop.sweeps.sources import default_parameters, in_memory, load_class
+    from gym_loop.sweeps.sources import in_memory
 
     base = OmegaConf.to_container(OmegaConf.load(launch.CONF / "config.yaml"))
     assert isinstance(base, dict)
-    given = {word.split("=")[0] for word in overrides}
-    content: dict[str, Any] = {"seed": base["seed"], "hydra": base["hydra"]}
-    for name, section in config.items():
-        if name in GROUPS and name not in given:
-            known = default_parameters(load_class(section["_target_"], name))
-            section = {**known, **section}
-        if name not in given or name not in (*GROUPS, "observers"):
-            content[name] = section
+    given = {word.lstrip("+").split("=")[0].partition("@")[0] for word in overrides}
+    check_files(content, given)
+    chosen = [default for default in base["defaults"] if isinstance(default, dict)]
+    groups = {name for default in chosen for name in default}
+    own = {k: v for k, v in config.completed(content).items() if k not in given & groups}
     # What the config itself says stands in for the option that conf/ would choose.
-    others = (default for default in base["defaults"] if default != "_self_")
-    defaults: list[Any] = ["_self_"]
-    for default in others:
-        chosen = isinstance(default, dict)
-        defaults.append(
-            {k: None if k in content else v for k, v in default.items()} if chosen else default
-        )
-    in_memory[NAME] = content | {"defaults": defaults}
+    options = (
+        {k: None if k in own else v for k, v in default.items()}
+        if isinstance(default, dict)
+        else default
+        for default in base["defaults"]
+        if default != "_self_"
+    )
+    in_memory[NAME] = {
+        **{"seed": base["seed"], "hydra": base["hydra"], **own},
+        "defaults": ["_self_", *options],
+    }
     return NAME
+
+
+def check_files(content: dict[str, Any], given: set[str]) -> None:
+    """Check that the files of a config's classes are there, those aside that an override names.
+
+    Raises:
+        Mistake: one is not; the line says how to tell where it is now.
+    """
+    for path, section in config.sections(content):
+        file, _, name = section["_target_"].rpartition(":")
+        key = config.dotted(path)
+        if (
+            file.endswith(".py")
+            and not Path(file).is_file()
+            and not {key, f"{key}._target_"} & given
+        ):
+            raise Mistake(
+                f"{key}: no file {file}; say where it is now: {key}._target_=path/to/"
+                f"{Path(file).name}:{name}"
+            )
 
 
 def quoted(path: Path) -> str:
     """Return an absolute path as a value that Hydra's grammar takes whole."""
-    return "'" + str(path.absolute()).replace("\\", "\\\\").replace("'", "\\'") + "'"
+    text = literal(str(path.absolute())).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ class Sweep:
         fixed: the overrides with one value, which every job shares.
         varied: the keys by which jobs differ, and are named.
         jobs: the overrides of every job that was ever asked for, by the job's name.
-        config: the primary config where it is none of conf/'s.
+        config: the primary config where it is none of conf/'s, as YAML.
     """
 
     overrides: list[str]
@@ -60,7 +60,7 @@ class Sweep:
     command: str = ""
     cwd: str = ""
     jobs: dict[str, list[str]] = field(default_factory=dict)
-    config: dict[str, Any] | None = None
+    config: str | dict[str, Any] | None = None  # a mapping: of an older version
     format: int = FORMAT
 
     def name(self, overrides: Sequence[str]) -> str:

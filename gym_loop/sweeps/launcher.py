@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gym_loop import launch
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import claim, manifest
+from gym_loop.runs.hydra_job import to_yaml
 from gym_loop.sweeps import directory, sources, table
 from gym_loop.sweeps.compose import Composer
 from gym_loop.sweeps.directory import Job, Sweep
@@ -67,11 +68,13 @@ class SweepLauncher(Launcher):
             Mistake: something is wrong with a job or with the directory; nothing has been started.
         """
         setup_globals()
-        overrides = self.config.hydra.overrides
-        asked = directory.asked([*self.params, *overrides.task], overrides.hydra)
+        # As they were typed: iterating over them would resolve what they refer to.
+        words: Any = OmegaConf.to_container(self.config.hydra.overrides, resolve=False)
+        asked = directory.asked([*self.params, *words["task"]], words["hydra"])
+        config = sources.in_memory.get(str(self.config.hydra.job.config_name))
+        asked.config = config and to_yaml(config)
         sweep = directory.merge(directory.read(self.directory), asked, self.directory)
-        sweep.config = sources.in_memory.get(str(self.config.hydra.job.config_name))
-        jobs = self.check(sweep, job_overrides, initial_job_idx)
+        jobs = self.check(sweep, job_overrides)
         if self.unrecorded:
             print(
                 f"note: without observers.manifest {self.unrecorded} leaves no run.json: repeating "
@@ -99,10 +102,10 @@ class SweepLauncher(Launcher):
         """
         raise NotImplementedError
 
-    def check(
-        self, sweep: Sweep, job_overrides: Sequence[Sequence[str]], number: int
-    ) -> dict[str, Job]:
+    def check(self, sweep: Sweep, job_overrides: Sequence[Sequence[str]]) -> dict[str, Job]:
         """Compose and check the config of every job, and return the jobs by name.
+
+        A job's number (`hydra.job.num`) is its place among all that the sweep was ever asked for.
 
         Raises:
             Mistake: names the first job with something wrong.
@@ -116,15 +119,16 @@ class SweepLauncher(Launcher):
         self.look_ahead()
         jobs: dict[str, Job] = {}
         owners: dict[Path, str] = {}
+        numbers = {name: number for number, name in enumerate(sweep.jobs)}
         for words in job_overrides:
             name = sweep.name(words)
+            number = numbers.setdefault(name, len(numbers))
             if name in jobs:
                 continue
             with named(name):
                 config = composer.compose(words, number)
                 job = Job(name, list(words), number, self.directory / place(config, name))
-                number += 1
-                if owner := owners.setdefault(job.directory, name) != name:
+                if (owner := owners.setdefault(job.directory, name)) != name:
                     raise Mistake(f"its directory {job.directory} is that of the job {owner}, too")
                 jobs[name] = job
                 with hydra_config(config):
@@ -141,11 +145,10 @@ class SweepLauncher(Launcher):
         job.episodes = OmegaConf.select(config, "loop.max_episodes")
         if not OmegaConf.select(config, "observers.manifest"):
             self.unrecorded = self.unrecorded or job.name
-        if job.directory.exists():
-            claim.is_finished(job.directory, claim.task_config(config))
-            if known := manifest.read(job.directory):
-                job.state, job.result = known["state"], known.get("result")
-                job.launches = known.get("launches", 0)
+        if job.directory.exists() and (known := claim.run_in(job.directory)):
+            claim.check_past(job.directory, known, config)
+            job.state, job.result = known["state"], known.get("result")
+            job.launches = known.get("launches", 0)
 
     def look_ahead(self) -> None:
         """Prepare for jobs that build what `self.targets` names, while they are checked."""

@@ -2,6 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
 
 from gym_loop.mistake import Mistake
 from gym_loop.runs.stored import quoted
@@ -37,7 +40,8 @@ def resume(directory: Path, overrides: list[str]) -> None:
     name = "config"
     if known.config is not None:
         name = "sweep"
-        sources.in_memory[name] = known.config
+        content: Any = OmegaConf.to_container(OmegaConf.create(known.config), resolve=False)
+        sources.in_memory[name] = content
     if Path(known.cwd).is_dir():  # which its paths are relative to
         os.chdir(known.cwd)
     given = {sweeps.key_and_value(word)[0]: word for word in words}

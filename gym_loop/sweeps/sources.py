@@ -132,9 +132,15 @@ def default_parameters(target: Any) -> dict[str, Any]:
     """Return the config keys of a class: its own list, else its constructor's keyword arguments."""
     if hasattr(target, "get_default_parameters"):
         return dict(target.get_default_parameters())
-    if not callable(target):
+    return constructor_parameters(target)
+
+
+def constructor_parameters(target: Any) -> dict[str, Any]:
+    """Return the keyword arguments of a constructor or a function; `???` where it needs one."""
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
         return {}
-    parameters = inspect.signature(target).parameters.values()
     return {
         p.name: "???" if p.default is p.empty else p.default
         for p in parameters

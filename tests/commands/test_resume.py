@@ -19,6 +19,7 @@ from tests.conftest import AGENTS, rows
 
 LEARNER = (f"agent={AGENTS}:Learner", "env=pendulum", "loop.episodes_per_eval=9")
 PLAIN = (f"agent={AGENTS}:Plain", "env=cartpole")
+EVALUATIONS = "evaluations.csv"
 OFTEN = ("loop.time_per_checkpoint=0.05",)
 RANDOM = ("agent=random", "env=gymnasium:CartPole-v1")
 
@@ -212,10 +213,32 @@ def test_another_config_in_a_runs_own_directory_is_refused_by_the_first_key_that
     launch, cli
 ):
     launch(*PLAIN)
-    done = cli(*PLAIN, "hydra.run.dir=run", "loop.max_episodes=7")
+    done = cli(*PLAIN, "hydra.run.dir=run", "loop.max_episode_len=7")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "loop.max_episodes=5" in done.stderr
-    assert "loop.max_episodes=7" in done.stderr
+    assert "loop.max_episode_len=5000" in done.stderr
+    assert "loop.max_episode_len=7" in done.stderr
+
+
+def test_the_same_command_with_a_higher_limit_extends_the_run(launch, cli):
+    directory = launch(*PLAIN)
+    done = cli(*PLAIN, "hydra.run.dir=run", "loop.max_episodes=7")
+    assert done.returncode == 0, done.stderr
+    assert [row["episode"] for row in rows(directory)] == [*"0123456"]
+
+
+def test_a_fork_into_another_environment_has_rows_of_its_own(launch, cli):
+    words = ("agent=random", "loop.eval_episodes=1", "loop.episodes_per_eval=2")
+    launch(*words, "env=cartpole", "loop.max_episodes=4")
+    forked = ("env=acrobot", "loop.max_episodes=6", "hydra.run.dir=forked")
+    done = cli("fork", "run", *forked)
+    assert done.returncode == 0, done.stderr
+    assert [row["episode"] for row in rows("forked")] == ["4", "5"]
+    assert all(float(row["return"]) < 0 for row in rows("forked") + rows("forked", EVALUATIONS))
+    assert cli("replay", "forked", "--every", "1").returncode == 0
+    best = json.loads(Path("forked/checkpoints/latest/state.json").read_text().partition("\n")[2])
+    assert best["observers"]["checkpoints"]["best"] < 0
+    assert cli("fork", "run", "loop.max_episodes=6", "hydra.run.dir=same").returncode == 0
+    assert [row["episode"] for row in rows("same")] == [*"012345"]
 
 
 def test_a_directory_that_is_no_run_is_said_so(cli, tmp_path):
@@ -378,7 +401,6 @@ agent.ballast = bytes(200_000)
 loop = DefaultLoop(agent, env)
 loop.directory = Path(sys.argv[1])
 observer = Checkpoints()
-observer.made_from = {"env": {}, "seed": 0}
 observer.begin(loop)
 print("ready", flush=True)
 sys.stdin.readline()

@@ -1,0 +1,364 @@
+"""The config of a run: completed before anything starts, and kept unresolved in its directory.
+
+`config.yaml` holds the config as it was composed, with every default of the classes that it
+names; whatever continues or repeats a run composes from it. run.json has a view of it for
+readers: resolved, without secrets. Beside that are keyed digests of what interpolations have
+brought, so that a value from outside (an environment variable) cannot change without a word.
+"""
+
+import contextlib
+import copy
+import functools
+import hashlib
+import os
+import re
+import secrets as randomness
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
+
+from gym_loop.literal import literal
+from gym_loop.mistake import Mistake
+from gym_loop.runs import files, secrets
+from gym_loop.runs.hydra_job import to_yaml
+
+FILE = "config.yaml"
+HEADER = """# The config as it was composed; resume, fork, evaluate, replay, export start from it.
+# Paths of files are relative to the directory that the run was launched in, `cwd` in run.json.
+"""
+GROUPS = ("agent", "env", "loop")
+PLAIN = (type(None), bool, int, float, str, bytes)
+ABSENT = "(absent)"
+
+Path_ = tuple[Any, ...]  # the keys that lead to a value
+_environment_read: list[str] = []  # names of variables, in the order in which they were read
+
+
+def _environment(*arguments: Any) -> Any:
+    """Do what OmegaConf's `oc.env` does, and note the variable's name."""
+    _environment_read.append(str(arguments[0]))
+    return oc.env(*arguments)
+
+
+OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
+
+
+def content(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
+    """Return the config without Hydra's part, as plain values."""
+    whole: dict[str, Any] = {}
+    for name in cfg:
+        if name != "hydra":
+            node: Any = cfg[name] if resolve else cfg._get_node(name)
+            if OmegaConf.is_config(node):
+                whole[str(name)] = OmegaConf.to_container(node, resolve=resolve)
+            else:
+                whole[str(name)] = node if resolve else node._value()
+    return whole
+
+
+# Before a run starts
+
+
+def settle(cfg: DictConfig) -> None:
+    """Make `cfg` what is kept: every default in it, and nothing that refers to this launch alone.
+
+    Raises:
+        Mistake: it holds what cannot be kept.
+    """
+    if cfg.hydra.mode != RunMode.MULTIRUN:  # the directory of a sweep's job is set already
+        with read_write(cfg.hydra), open_dict(cfg.hydra):
+            cfg.hydra.runtime.output_dir = os.path.abspath(cfg.hydra.run.dir)
+    whole = content(cfg, resolve=False)
+    with open_dict(cfg):
+        for path, section in sections(whole):
+            target = absolute(section["_target_"], Path.cwd())
+            added = missing(section | {"_target_": target})
+            if target != section["_target_"]:
+                added["_target_"] = target
+            for key, value in added.items():
+                section[key] = _at(cfg, path)[key] = value
+        for path, value in leaves(whole):
+            if not isinstance(value, (*PLAIN, Path, Enum)):
+                raise Mistake(f"{dotted(path)} is {value!r}, which no YAML holds")
+            if isinstance(value, str) and re.search(r"\$\{(hydra|now):", value):
+                if "${oc.env:" in value:
+                    raise Mistake(
+                        f"{dotted(path)} is {value}: what refers to the launch is kept as a value, "
+                        "what comes from the environment is not; expected a key for each"
+                    )
+                _at(cfg, path[:-1])[path[-1]] = literal(_plain(_at(cfg, path)))
+
+
+def sections(config: dict[str, Any]) -> Iterator[tuple[Path_, dict[str, Any]]]:
+    """Yield what a config names to be built, with the path that leads there."""
+    observers = config.get("observers")
+    pairs: list[tuple[Path_, Any]] = [((name,), config.get(name)) for name in GROUPS]
+    if isinstance(observers, dict):
+        pairs += [(("observers", name), section) for name, section in observers.items()]
+    for path, section in pairs:
+        target = section.get("_target_") if isinstance(section, dict) else None
+        if isinstance(target, str) and "${" not in target:
+            yield path, section
+
+
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config with every default of the classes that it names."""
+    whole = copy.deepcopy(config)
+    for _, section in sections(whole):
+        section |= missing(section)
+    return whole
+
+
+def missing(section: dict[str, Any]) -> dict[str, Any]:
+    """Return the defaults of a section's class that it does not give.
+
+    Only those that YAML gives back as they are: a class knows best what else it takes (a tuple, an
+    object).
+    """
+    if "_args_" in section:  # one of which may be given by its place
+        return {}
+    known = defaults(section["_target_"])
+    return {key: value for key, value in known.items() if key not in section}
+
+
+@functools.cache
+def defaults(target: str) -> dict[str, Any]:
+    """Return the defaults of what `target` names that can be kept; none where it is not found."""
+    try:
+        from gym_loop.sweeps.sources import constructor_parameters, default_parameters, load_class
+
+        found = load_class(target, "")
+        known = {**constructor_parameters(found), **default_parameters(found)}
+    except (Exception, SystemExit):  # whoever builds it says what is wrong
+        return {}
+    return {key: literal(value) for key, value in known.items() if value != "???" and kept(value)}
+
+
+def kept(value: Any) -> bool:
+    """Return whether YAML gives `value` back as it is."""
+    if type(value) is dict:
+        return all(type(key) in PLAIN[1:] and kept(each) for key, each in value.items())
+    return all(map(kept, value)) if type(value) is list else type(value) in PLAIN
+
+
+# In a run's directory
+
+
+def write(directory: Path, cfg: DictConfig, base: Path) -> None:
+    """Keep `cfg` in `directory`, paths of files relative to `base`."""
+    whole = content(cfg, resolve=False)
+    for _, section in sections(whole):
+        file, colon, name = section["_target_"].rpartition(":")
+        if file.endswith(".py"):
+            section["_target_"] = f"{os.path.relpath(file, base)}{colon}{name}"
+    text = HEADER + to_yaml(whole)
+    path = directory / FILE
+    if not (path.exists() and path.read_text() == text):
+        files.write(path, text)
+
+
+def read(directory: Path) -> Any:
+    """Return the config that is kept in `directory`, unresolved; None when there is none.
+
+    Raises:
+        Mistake: it cannot be read.
+    """
+    path = directory / FILE
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise Mistake(f"cannot read {path}: {error}") from None
+
+
+def base(known: dict[str, Any]) -> Path:
+    """Return what the paths of a run are relative to: where it was launched, if that is there."""
+    launched_in = Path(str(known.get("cwd")))
+    return launched_in if launched_in.is_dir() else Path.cwd()
+
+
+def absolute(target: str, base: Path) -> str:
+    """Return `target` with the path of its file, if it names one, made absolute.
+
+    What is not in `base` may be in the current directory.
+    """
+    file, colon, name = target.rpartition(":")
+    if not file.endswith(".py"):
+        return target
+    known = Path(os.path.normpath(base / Path(file).expanduser()))
+    here = Path(os.path.normpath(Path.cwd() / os.path.relpath(known, base)))
+    return f"{here if here.is_file() and not known.is_file() else known.resolve()}{colon}{name}"
+
+
+# What comes from outside
+
+
+def digests(cfg: DictConfig) -> dict[str, Any]:
+    """Return a new key, and with it a digest of each value that an interpolation has brought.
+
+    A reference to another key (`${seed}`) is none of them: it is what the other one is.
+    """
+    key = randomness.token_hex(16)
+    found = {}
+    for path, _ in _brought(content(cfg, resolve=False)):
+        if (digest := _digest(cfg, path, key)) is not None:
+            found[dotted(path)] = digest
+    return {"key": key, "values": found}
+
+
+def changed(known: dict[str, Any], cfg: DictConfig | None = None) -> Iterator[tuple[str, str]]:
+    """Yield (key, origin) of each value that is not what it was when the run was launched.
+
+    Args:
+        known: run.json, with the config that is kept.
+        cfg: the config now, whose overrides may have put a value in an interpolation's place.
+    """
+    recorded = known.get("digests") or {}
+    values = recorded.get("values") or {}
+    then: Any = OmegaConf.create(known["config"]) if values else None
+    for path, text in _brought(known["config"]) if values else ():
+        key, name = recorded["key"], dotted(path)
+        if name not in values:
+            continue
+        if cfg is not None:
+            now = _raw(content(cfg, resolve=False), path)
+            if now != text or _digest(cfg, path, key) == values[name]:
+                continue
+        _environment_read.clear()
+        if _digest(then, path, key) != values[name]:
+            read_now = dict.fromkeys(_environment_read)
+            yield name, ", ".join(f"${{oc.env:{each}}}" for each in read_now) or text
+
+
+def refuse_changed(known: dict[str, Any], cfg: DictConfig | None, otherwise: str = "") -> None:
+    """Raise a Mistake when a value that came from outside has changed, as `changed` finds it.
+
+    `otherwise` says what else can be done, at the end of the line.
+    """
+    for key, origin in changed(known, cfg):
+        raise Mistake(
+            f"{key} comes from {origin}, which is not what it was when the run was launched; "
+            f"set it as it was{otherwise and '; '}{otherwise}"
+        )
+
+
+def followers(known: dict[str, Any], cfg: DictConfig) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (key, value then, value now) where `cfg` refers to what an override has changed."""
+    raw, then = content(cfg, resolve=False), OmegaConf.create(known["config"])
+    for path, text in leaves(known["config"]):
+        if isinstance(text, str) and "${" in text and _raw(raw, path) == text:
+            with contextlib.suppress(OmegaConfBaseException):
+                old, new = _plain(_at(then, path)), _plain(_at(cfg, path))
+                if old != new:
+                    yield dotted(path), old, new
+
+
+def is_as_recorded(known: dict[str, Any], key: str, value: Any) -> bool:
+    """Return whether `value`, now given as such, is what an interpolation had brought for `key`."""
+    recorded = known.get("digests") or {}
+    then = (recorded.get("values") or {}).get(key)
+    return then is not None and then == _digest_of(value, recorded["key"])
+
+
+def _brought(whole: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
+    """Yield path and text of what calls a resolver, what only watches a run aside."""
+    for path, text in leaves({k: v for k, v in whole.items() if k != "observers"}):
+        if isinstance(text, str) and re.search(r"\$\{[^}]*:", text):
+            yield path, text
+
+
+def _digest(cfg: DictConfig, path: Path_, key: str) -> str | None:
+    try:
+        value = _plain(_at(cfg, path))
+    except OmegaConfBaseException:
+        return None
+    return _digest_of(value, key)
+
+
+def _digest_of(value: Any, key: str) -> str | None:
+    if not kept(value):  # the text of an object says nothing
+        return None
+    return hashlib.blake2b(repr(value).encode(), key=bytes.fromhex(key), digest_size=16).hexdigest()
+
+
+# For readers
+
+
+def view(cfg: DictConfig) -> dict[str, Any]:
+    """Return the config as readers see it: resolved, classes by one name each, secrets hidden."""
+    raw, whole = content(cfg, resolve=False), content(cfg, resolve=True)
+    shown = OmegaConf.select(cfg, "observers.manifest.shown") or ()
+    if "oc.env" in str(raw):
+        for path, text in leaves(raw):
+            if isinstance(text, str) and "${" in text and dotted(path) not in shown:
+                _environment_read.clear()
+                value = _plain(_at(cfg, path))
+                if _environment_read:
+                    _put(whole, path, secrets.masked(value, path, from_environment=True))
+    for _, section in sections(whole):
+        section["_target_"] = one_name(section["_target_"])
+    hidden: dict[str, Any] = secrets.masked(whole)
+    return hidden
+
+
+def record(cfg: DictConfig) -> dict[str, Any]:
+    """Return what run.json says of a config that is kept with paths relative to `cwd`."""
+    return {"config": view(cfg), "digests": digests(cfg), "cwd": os.getcwd()}
+
+
+def one_name(target: str) -> str:
+    """Return one spelling for a class: `FILE.py:Name` for a file of the user's, else dotted."""
+    module, _, name = target.rpartition(":" if ":" in target else ".")
+    if module.endswith(".py"):
+        return target
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file and "." not in module and Path(file).resolve().is_relative_to(Path.cwd()):
+        return f"{Path(file).resolve()}:{name}"
+    return f"{module}.{name}"
+
+
+# Places in a config
+
+
+def leaves(node: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
+    """Yield the path and the value of each leaf of plain containers; empty ones have none."""
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from leaves(value, (*path, key))
+    else:
+        yield path, node
+
+
+def dotted(path: Path_) -> str:
+    """Return a path as one types it."""
+    return ".".join(map(str, path))
+
+
+def _at(cfg: Any, path: Path_) -> Any:
+    """Return what lies in a config at `path`, resolved."""
+    return functools.reduce(lambda node, key: node[key], path, cfg)
+
+
+def _raw(node: Any, path: Path_) -> Any:
+    """Return what lies in plain containers at `path`; ABSENT when nothing does."""
+    try:
+        return functools.reduce(lambda inner, key: inner[key], path, node)
+    except (KeyError, IndexError, TypeError):
+        return ABSENT
+
+
+def _put(node: Any, path: Path_, value: Any) -> None:
+    functools.reduce(lambda inner, key: inner[key], path[:-1], node)[path[-1]] = value
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

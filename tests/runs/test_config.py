@@ -1,0 +1,231 @@
+"""How a run's config is kept, checked against the outside, and shown."""
+
+import json
+import subprocess
+
+import pytest
+from omegaconf import OmegaConf
+
+from gym_loop.literal import literal
+from gym_loop.runs import secrets
+
+QUICK = ("env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=1")
+# An agent that writes down each parameter it is given, with its type, in the working directory.
+AGENT = """
+from gym_loop.agents import BaseAgent
+
+class Noting(BaseAgent):
+    @staticmethod
+    def get_default_parameters():
+        return {"x": None, "rate": 0.5, "shape": (2, 3)}
+
+    def __init__(self, observation_space, action_space, **given):
+        super().__init__(observation_space, action_space, **given)
+        with open("noted.txt", "a") as file:
+            print(repr(self.parameters["x"]), self.parameters["rate"], file=file)
+
+    def act(self, state, episode_num):
+        return self.action_space.sample()
+
+    def memorize(self, *transition):
+        pass
+
+    def update(self, episode_num):
+        pass
+"""
+
+
+@pytest.fixture
+def run(tmp_path, as_a_child, monkeypatch):
+    """Run `gym-loop WORDS` in a folder with `noting.py`."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "noting.py").write_text(AGENT)
+
+    def go(*words, folder=folder, code=0, **environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        done = as_a_child([*map(str, words)], folder)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stderr
+
+    go.folder = folder
+    return go
+
+
+def noted(run):
+    return (run.folder / "noted.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["${seed}", "a\\${b}", "open ${ only", "x\\\\${y}", "${a}\\", "${${}", "$${x}", "plain\\", ""],
+)
+def test_a_text_that_is_escaped_is_read_as_it_was(text):
+    content = {"a": text, "b": [text]}
+    read = OmegaConf.to_container(OmegaConf.create(literal(content)), resolve=True)
+    assert read == content
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        r'agent.x="\${seed}"',
+        "agent.x={1: one, 2.5: half}",
+        "agent.x={true: t}",
+        "agent.x='1e-3'",
+        "agent.x='on'",
+        r"agent.x={deep: [{k: '\${a}'}]}",
+    ],
+)
+def test_a_value_is_the_same_in_a_run_its_resume_and_its_evaluation(run, word):
+    run("agent=noting.py:Noting", *QUICK, word, "hydra.run.dir=r")
+    run("resume", "r", "loop.max_episodes=2")
+    run("evaluate", "r")
+    run("fork", "r", "loop.max_episodes=3", "hydra.run.dir=f")
+    run("agent=noting.py:Noting", *QUICK, word, "loop.max_episodes=4", "hydra.run.dir=r")
+    assert len(noted(run)) == 5
+    assert len(set(noted(run))) == 1
+
+
+def test_bytes_and_keys_of_every_kind_survive_the_file(run):
+    (run.folder / "conf" / "agent").mkdir(parents=True)
+    (run.folder / "conf" / "agent" / "noting.yaml").write_text(
+        "_target_: noting.py:Noting\nx: {1: a, 0.5: b, false: c, !!binary aGk=: !!binary AAE=}\n"
+    )
+    run("agent=noting", *QUICK, "hydra.run.dir=r")
+    run("resume", "r", "loop.max_episodes=2")
+    assert set(noted(run)) == {"{1: 'a', 0.5: 'b', False: 'c', b'hi': b'\\x00\\x01'} 0.5"}
+
+
+def test_what_a_yaml_leaves_out_is_kept_and_the_class_typed_is_the_same_run(run):
+    (run.folder / "conf" / "agent").mkdir(parents=True)
+    (run.folder / "conf" / "agent" / "brief.yaml").write_text("_target_: noting.py:Noting\nx: 3\n")
+    run("agent=brief", *QUICK, "hydra.run.dir=r")
+    kept = OmegaConf.load(run.folder / "r" / "config.yaml")
+    assert kept.agent == {"_target_": "noting.py:Noting", "x": 3, "rate": 0.5}
+    assert kept.observers.tensorboard.append is False
+    run("agent=brief", *QUICK, "hydra.run.dir=r")
+    run("resume", "r", "loop.max_episodes=2", "agent.rate=0.5")
+    assert "agent.rate=0.1 would change" in run("resume", "r", "agent.rate=0.1", code=2)
+
+
+def test_a_value_from_the_environment_that_has_changed_is_refused_and_named(run):
+    words = ("agent=noting.py:Noting", *QUICK, "hydra.run.dir=r")
+    run(*words, "agent.x=${oc.env:GRAVITY}", GRAVITY="10")
+    run("resume", "r", "loop.max_episodes=2", GRAVITY="10")
+    for command in (
+        ("resume", "r", "loop.max_episodes=3"),
+        ("evaluate", "r"),
+        ("replay", "r", "--every", "1"),
+        ("export", "r", "out.npz"),
+        (*words, "agent.x=${oc.env:GRAVITY}", "loop.max_episodes=2"),
+    ):
+        [line] = run(*command, code=2, GRAVITY="20").splitlines()
+        assert "agent.x comes from ${oc.env:GRAVITY}" in line
+        assert "20" not in line
+    run("resume", "r", "loop.max_episodes=3", "agent.x='10'", GRAVITY="20")
+    assert noted(run) == ["'10' 0.5"] * 3
+
+
+def test_a_fork_warns_of_a_value_from_the_environment_that_has_changed(run):
+    run("agent=noting.py:Noting", *QUICK, "agent.x=${oc.env:G}", "hydra.run.dir=r", G="10")
+    said = run("fork", "r", "loop.max_episodes=2", "hydra.run.dir=f", G="20")
+    assert "warning: agent.x comes from ${oc.env:G}, which has changed since" in said
+    assert noted(run) == ["'10' 0.5", "'20' 0.5"]
+
+
+def test_a_seed_from_the_environment_does_not_continue_another_run(run):
+    words = ("agent=random", *QUICK, "seed='${oc.decode:${oc.env:TASK}}'", "hydra.run.dir=r")
+    run(*words, TASK="1")
+    run(*words, TASK="1")
+    [line] = run(*words, code=2, TASK="2").splitlines()
+    assert "seed comes from ${oc.env:TASK}" in line
+
+
+def test_what_refers_to_the_launch_is_what_it_was_then(run):
+    words = ("agent.x=${hydra:job.name}-${now:%f}", "hydra.job.name=first", "hydra.run.dir=r")
+    run("agent=noting.py:Noting", *QUICK, *words)
+    run("resume", "r", "loop.max_episodes=2")
+    assert len(set(noted(run))) == 1
+    assert noted(run)[0].startswith("'first-")
+
+
+def test_what_follows_a_limit_follows_it_and_is_said(run):
+    run("agent=noting.py:Noting", *QUICK, "agent.x=${loop.max_episodes}", "hydra.run.dir=r")
+    assert "agent.x follows loop.max_episodes: 2 instead of 1" in run(
+        "resume", "r", "loop.max_episodes=2"
+    )
+    run("fork", "r", "loop.max_episodes=4", "hydra.run.dir=f")
+    assert noted(run) == ["1 0.5", "2 0.5", "4 0.5"]
+
+
+def test_a_key_that_others_refer_to_cannot_change_the_past(run):
+    run("agent=noting.py:Noting", *QUICK, "+mine=1", "agent.x=${mine}", "hydra.run.dir=r")
+    [line] = run("resume", "r", "mine=2", code=2).splitlines()
+    assert "agent.x follows mine" in line
+
+
+def test_a_project_that_was_moved_goes_on_and_an_override_says_where_a_class_is(run, tmp_path):
+    run("agent=noting.py:Noting", *QUICK, "hydra.run.dir=r")
+    moved = run.folder.rename(tmp_path / "moved")
+    run("resume", "r", "loop.max_episodes=2", folder=moved)
+    (moved / "lib").mkdir()
+    (moved / "noting.py").rename(moved / "lib" / "noting.py")
+    [line] = run("resume", "r", "loop.max_episodes=3", folder=moved, code=2).splitlines()
+    assert "say where it is now: agent._target_=path/to/noting.py:Noting" in line
+    where = "agent._target_=lib/noting.py:Noting"
+    run("resume", "r", "loop.max_episodes=3", where, folder=moved)
+    run("evaluate", "r", folder=moved)
+    assert OmegaConf.load(moved / "r" / "config.yaml").agent._target_ == "lib/noting.py:Noting"
+
+
+def test_a_run_of_an_older_version_goes_on(run):
+    words = ("agent=noting.py:Noting", *QUICK, r"agent.x='\${seed}'", "hydra.run.dir=r")
+    run(*words)
+    (run.folder / "r" / "config.yaml").unlink()
+    known = json.loads((run.folder / "r" / "run.json").read_text())
+    del known["digests"], known["config"]["agent"]["rate"]
+    (run.folder / "r" / "run.json").write_text(json.dumps(known))
+    run(*words)
+    run("resume", "r", "loop.max_episodes=2")
+    assert noted(run) == ["'${seed}' 0.5"] * 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "secret"),
+    [
+        ("env.token", "abc", True),
+        ("env.kwargs.API-KEY", "abc", True),
+        ("sink.authToken", "abc", True),
+        ("db_password", 1234, True),
+        ("agent.token_size", 64, False),
+        ("agent.tokens", 64, False),
+        ("agent.keys", "abc", False),
+        ("env.secret", None, False),
+    ],
+)
+def test_secrets_are_told_by_their_names(key, value, secret):
+    assert secrets.names_a_secret(key, value) is secret
+
+
+def test_no_file_but_what_composes_the_config_has_a_secret_in_clear(run):
+    (run.folder / "conf" / "loop").mkdir(parents=True)
+    (run.folder / "conf" / "loop" / "mine.yaml").write_text(
+        "defaults: [default]\nmax_episodes: 1\neval_episodes: 1\n"
+    )
+    words = ("agent=noting.py:Noting", "env=cartpole", "loop=mine", "hydra.run.dir=r")
+    run(*words, "agent.x=${oc.env:WHERE}", "+api_key=Typed1", "agent.rate=${api_key}", code=2)
+    (run.folder / "noting.py").write_text(AGENT.replace('"rate": 0.5', '"rate": "none"'))
+    run(*words, "agent.x=${oc.env:WHERE}", "+api_key=Typed1", "agent.rate=${api_key}", WHERE="Bro1")
+    run(*words, "agent.x=${oc.env:WHERE}", "+api_key=Typed1", "agent.rate=${api_key}")
+    found = subprocess.run(
+        ["grep", "-rlE", "Bro1", "r"], cwd=run.folder, capture_output=True, text=True, check=False
+    )
+    # The agent itself keeps what it was given.
+    assert {line.split("/")[-1] for line in found.stdout.split()} <= {"agent.pkl"}
+    view = json.loads((run.folder / "r" / "run.json").read_text())
+    assert "Typed1" not in json.dumps(
+        [view["overrides"], view["command"], view["config"]["api_key"]]
+    )
+    assert view["config"]["agent"]["x"].startswith("(hidden ")
