@@ -23,6 +23,7 @@ from gym_loop.checks.origin import origin
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import config
 from gym_loop.runs.reporting import one_line, short, user_frames
+from gym_loop.runs.yaml_files import first_line
 from gym_loop.sweeps.sources import constructor_parameters, default_parameters, load_class
 
 GROUPS = ("env", "agent", "loop")  # in the order in which they are made
@@ -134,7 +135,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
             if node._is_interpolation():
                 node._dereference_node()
         except (RecursionError, OmegaConfBaseException) as error:
-            reason = wording.first_line(error)
+            reason = first_line(error)
             if isinstance(error, RecursionError) or reason.startswith("Recursive"):
                 reason = "it leads back to itself"
             near = wording.near_interpolation(reason, cfg)
@@ -325,7 +326,7 @@ def check_directories(cfg: DictConfig, content: dict[str, Any]) -> None:
     try:
         directory = Path(str(OmegaConf.select(cfg, key)))
     except (OmegaConfBaseException, RecursionError) as error:
-        raise Mistake(f"{key}{origin(cfg, key)}: {wording.first_line(error)}") from None
+        raise Mistake(f"{key}{origin(cfg, key)}: {first_line(error)}") from None
     check_writable(directory, lambda: f"{key} is {directory}{origin(cfg, key)}")
     for name, value in content["loop"].items():
         if name.endswith("dir") and isinstance(value, str):

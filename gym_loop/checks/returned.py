@@ -11,6 +11,8 @@ from typing import Any
 from gym_loop.launch import PACKAGE
 from gym_loop.runs.reporting import user_frames
 
+# What functions of ours that step many environments call in each.
+CALLS = {"step": "step()", "start": "reset()", "restart": "reset()"}
 EXPECTED = {
     "step()": "five: observation, reward, terminated, truncated, info",
     "reset()": "two: observation, info",
@@ -32,7 +34,7 @@ def explain_returned(error: BaseException) -> str | None:
     source = linecache.getline(frame.f_code.co_filename, number)
     played = next((f.f_locals for f, _ in reversed(ours) if "episode" in f.f_locals), {})
     return (
-        wrong_count(error, source)
+        wrong_count(error, CALLS.get(frame.f_code.co_name) or source)
         or wrong_flag(error, played)
         or huge_reward(error, played)
         or other_kind(error, [f.f_locals.get("env") for f, _ in ours])
@@ -45,8 +47,12 @@ def wrong_count(error: Exception, source: str) -> str | None:
     text = str(error)
     if call is None:
         return None
-    if found := re.search(r"cannot unpack non-iterable (\S+) object", text):
-        came = "None" if found[1] == "NoneType" else f"one value, of type {found[1]}"
+    if found := re.search(
+        r"cannot unpack non-iterable (\w+) object|'(\w+)' object is not (?:iter|subscript)able",
+        text,
+    ):
+        kind = found[1] or found[2]
+        came = "None" if kind == "NoneType" else f"one value, of type {kind}"
     elif found := re.search(r"too many values to unpack \(expected (\d)(?:, got (\d+))?", text):
         came = f"{found[2] or f'more than {found[1]}'} values"
     elif found := re.search(r"not enough values to unpack \(expected 5, got ([0-35-9])", text):
@@ -90,15 +96,15 @@ def huge_reward(error: Exception, played: dict[str, Any]) -> str | None:
 def other_kind(error: Exception, envs: list[Any]) -> str | None:
     """Return the line for an environment that is not one of gym's or Gymnasium's kind."""
     for env in envs:
+        space = getattr(env, "observation_space", None)
+        env = getattr(space, "__self__", env)  # a method's environment is what has that kind
         kind = type(env).__name__
-        if env is None or not isinstance(error, AttributeError | TypeError):
-            continue
         if hasattr(env, "possible_agents"):
             return (
-                f"{kind} is an environment of PettingZoo's, for many agents; expected one for one"
+                f"{kind} is an environment of PettingZoo's, for many agents; expected an "
+                "environment of gym or Gymnasium, for one"
             )
-        space = getattr(env, "observation_space", None)
-        if space is None:
+        if space is None and env is not None and isinstance(error, AttributeError):
             return f"{kind} has no observation_space; expected an environment of gym or Gymnasium"
         if callable(space):
             return (

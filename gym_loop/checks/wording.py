@@ -43,7 +43,8 @@ def explain(error: BaseException) -> str | None:
         kind = found[1].lower()
         return (
             f"the grid sweeper does not take {kind}(...) ({COMMAND_LINE}): choice(...) and "
-            f"range(...) are for it; {kind}(...) is for one that searches, such as hydra/sweeper=optuna"
+            f"range(...) are for it; {kind}(...) is for one that searches, such as "
+            "hydra/sweeper=optuna"
         )
     if isinstance(error, HydraException | OmegaConfBaseException):
         return first_line(error)

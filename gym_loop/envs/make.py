@@ -38,7 +38,8 @@ def make_gym(
 ) -> Any:
     """Return the gym environment registered as `id`, with the wrappers of its registration.
 
-    On NumPy 2 classic control gives, bit for bit, the trajectories it gives on NumPy 1.
+    On NumPy 2 classic control gives the observations and flags that it gives on NumPy 1, bit for
+    bit; a reward of Pendulum's can differ in its last bit (see `gym_numpy`).
 
     Args:
         id: `Name-v1`, `namespace/Name-v1`, or `module:Name-v1` to import `module` first; without a

@@ -1,0 +1,161 @@
+"""Classes in files of the user's: what they are pickled under, and what finds them again."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+AGENT = """
+import helper_beside
+from gym_loop.agents import RandomAgent
+
+class Mine(RandomAgent):
+    def __init__(self, *spaces, **given):
+        super().__init__(*spaces, **given)
+        self.kept = Kept(), helper_beside.Helper()
+
+class Kept: ...
+"""
+ENV = """
+import gym
+
+class Walk(gym.Env):
+    observation_space = gym.spaces.Discrete(9)
+    action_space = gym.spaces.Discrete(2)
+    games = 0
+
+    def reset(self, seed=None, options=None):
+        self.games, self.at = self.games + 1, 4
+        return self.at, {}
+
+    def step(self, action):
+        self.at += 1
+        return self.at, float(self.games), self.at == 8, False, {}
+"""
+
+
+def write(folder, **files):
+    for name, text in files.items():
+        path = folder / name.replace("__", "/").replace("_py", ".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def python(code, cwd):
+    """Run code in a new process that finds nothing in the current folder by itself."""
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("agent", "env"),
+    [
+        ("a/play.py", "b/play.py"),
+        ("a/play.v2.py", "a/walk.old.py"),
+        ("statistics.py", "queue.py"),
+        ("with space/secrets.py", "decimal.py"),
+    ],
+)
+def test_a_run_resumes_whatever_its_files_are_called(agent, env, tmp_path, as_a_child):
+    folder = tmp_path / "work"
+    for name, text in ((agent, AGENT), (env, ENV)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+        (folder / name).with_name("helper_beside.py").write_text("class Helper: ...\n")
+    words = [f"agent={agent}:Mine", f"env={env}:Walk", "loop.eval_episodes=1"]
+    done = as_a_child([*words, "loop.max_episodes=3", "hydra.run.dir=run"], folder)
+    assert done.returncode == 0, done.stderr
+    for cwd, path, limit in ((folder, "run", 5), (tmp_path, "work/run", 7)):
+        done = subprocess.run(
+            [sys.executable, "-m", "gym_loop", "resume", path, f"loop.max_episodes={limit}"],
+            cwd=cwd,
+            env={**os.environ, "PYTHONSAFEPATH": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    rows = (folder / "run" / "episodes.csv").read_text().splitlines()
+    assert len(rows) == 8
+    known = json.loads((folder / "run" / "run.json").read_text())
+    assert known["warnings"] == [], "the environment went on from the checkpoint"
+
+
+def test_what_a_class_is_pickled_under_depends_on_its_file_alone(tmp_path):
+    write(
+        tmp_path,
+        one__same_py=AGENT,
+        two__same_py=AGENT,
+        one__helper_beside_py="class Helper: ...",
+        two__helper_beside_py="class Helper: ...",
+    )
+    code = "from gym_loop.sweeps.locate import locate\n" + "".join(
+        "print(locate('{}/same.py:Kept').__module__)\n" for _ in range(2)
+    )
+    there, back = (
+        python(code.format(*order), tmp_path) for order in (("one", "two"), ("two", "one"))
+    )
+    assert there == back[::-1]
+    assert len(set(there)) == 2
+
+
+@pytest.mark.parametrize("first", ["file", "module"])
+def test_a_file_and_the_module_of_its_name_are_one(first, tmp_path):
+    write(tmp_path, twice_py="class Thing: ...\n")
+    ways = {"file": "locate('twice.py:Thing')", "module": "locate('twice:Thing')"}
+    second = ways[{"file": "module", "module": "file"}[first]]
+    code = (
+        "import os, pickle, sys; sys.path.append(os.getcwd())\n"
+        "from gym_loop.sweeps.locate import locate\n"
+        f"a, b = {ways[first]}, {second}\n"
+        "print(a is b, pickle.loads(pickle.dumps(a)) is b)"
+    )
+    assert python(code, tmp_path) == ["True", "True"]
+
+
+def test_a_process_that_is_started_anew_unpickles_what_lies_in_a_file(tmp_path):
+    write(tmp_path, deep__thing_py="class Thing: ...\n")
+    code = (
+        "import pickle; from gym_loop.sweeps.locate import locate\n"
+        "print(pickle.dumps(locate('deep/thing.py:Thing')()).hex())"
+    )
+    [dumped] = python(code, tmp_path)
+    assert python(f"import pickle; pickle.loads(bytes.fromhex('{dumped}'))", tmp_path) == []
+
+
+def test_a_project_that_was_moved_unpickles_with_its_files_where_they_are_now(tmp_path):
+    write(tmp_path, old__a__thing_py="class Thing: ...", old__b__thing_py="class Thing: ...")
+    code = (
+        "import pickle; from gym_loop.sweeps.locate import locate\n"
+        "print(pickle.dumps(locate('old/a/thing.py:Thing')()).hex())"
+    )
+    [dumped] = python(code, tmp_path)
+    (tmp_path / "old").rename(tmp_path / "new")
+    code = (
+        "import pickle; from gym_loop.sweeps.locate import locate\n"
+        "a, b = (locate(f'new/{n}/thing.py:Thing') for n in 'ab')\n"
+        f"print(type(pickle.loads(bytes.fromhex('{dumped}'))) is a)"
+    )
+    assert python(code, tmp_path) == ["True"]
+
+
+def test_classes_pickled_by_their_plain_name_are_found_as_before(tmp_path):
+    write(tmp_path, former_py="class Thing: ...\n")
+    before = pickle.dumps(0)[:2] + b"cformer\nThing\n)\x81."
+    code = (
+        "import pickle; from gym_loop.sweeps.locate import locate\n"
+        f"a = locate('former.py:Thing'); print(type(pickle.loads({before!r})) is a)"
+    )
+    assert python(code, tmp_path) == ["True"]
