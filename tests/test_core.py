@@ -33,6 +33,7 @@ def test_the_core_imports_no_part(file):
 def test_a_part_can_be_deleted_without_editing_the_core(part, tmp_path):
     shutil.copytree(PACKAGE, tmp_path / "gym_loop", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    shutil.copy(ROOT / "gym_loop_files.py", tmp_path)
     target = tmp_path / "gym_loop" / part
     if target.is_dir():
         shutil.rmtree(target)
@@ -40,7 +41,7 @@ def test_a_part_can_be_deleted_without_editing_the_core(part, tmp_path):
         target.with_suffix(".py").unlink(missing_ok=True)
     # Observers write with gym_loop.runs, and the default launcher is one of gym_loop.sweeps.
     overrides = ["observers=none"] if part == "runs" else []
-    config = tmp_path / "conf" / "config.yaml"
+    config = tmp_path / "conf" / "hydra" / "gym_loop.yaml"
     if part == "sweeps":
         lines = config.read_text().splitlines()
         config.write_text("\n".join(line for line in lines if "launcher" not in line))

@@ -122,6 +122,38 @@ class OldReset(Fine):
 
 class NeedsSize(Fine):
     def __init__(self, size, render_mode=None): ...
+
+class LongStep(Fine):
+    def step(self, action):
+        return (*super().step(action), {}, {})
+
+class NoStep(Fine):
+    def step(self, action): ...
+
+class Flags(Fine):
+    def step(self, action):
+        return np.zeros(2, np.float32), 0.0, np.zeros(3, bool), False, {}
+
+class LoneReset(Fine):
+    def reset(self, seed=None, options=None):
+        return 0.5
+
+class Enormous(Fine):
+    def step(self, action):
+        return np.zeros(2, np.float32), -(10**500), True, False, {}
+
+class Crowd:
+    possible_agents = ["a", "b"]
+    def observation_space(self, agent): ...
+    def action_space(self, agent): ...
+    def reset(self, seed=None, options=None): ...
+    def step(self, actions): ...
+
+class Functional:
+    def observation_space(self, params): ...
+    def action_space(self, params): ...
+    def reset(self, key): ...
+    def step(self, key, state, action): ...
 """
 RUN_CONFIG = """\
 agent:
@@ -167,6 +199,11 @@ def files(tmp_path_factory, as_a_child):
         "circle.yaml": edited(
             "max_episodes: 2", "max_episodes: ${loop.max_steps}\n  max_steps: ${loop.max_episodes}"
         ),
+        "doubled.yaml": RUN_CONFIG + "  max_episodes: 3\n",
+        "number_alone.yaml": "3\n",
+        "conf/agent/set.yaml": "_target_: agents.Mine\nlr: 0.1\nlayers: !!set {a, b}\n",
+        "conf/agent/none.yaml": "_target_: agents.Mine\nlayers: {~: 1}\n",
+        "conf/agent/twice.yaml": "_target_: agents.Mine\nlr: 0.1\nlr: 0.2\n",
         "text.txt": "hello\n",
         "conf/agent/mine.yaml": "_target_: agents.Mine\nlr: 0.1\nlayer: [3]\n",
         "conf/agent/slip.yaml": "_target_: agents.Mine\nlr: [0.1\n",
@@ -180,6 +217,8 @@ def files(tmp_path_factory, as_a_child):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
     (folder / "binary.yaml").write_bytes(b"\xff\xfe\x00agent")
+    latin = b"_target_: agents.Mine\nname: gr\xfcn\n"
+    (folder / "conf" / "agent" / "latin.yaml").write_bytes(latin)
     words = ["env=cartpole", "loop.max_episodes=2", "loop.eval_episodes=1", "hydra.run.dir=run"]
     done = as_a_child(words, folder)
     assert done.returncode == 0, done.stderr
@@ -289,7 +328,8 @@ MISTAKES = [
     row("loop.max_episodes=0", "loop.max_episodes is 0 (command line)", "at least 1"),
     row("loop.max_episodes=nan", "loop.max_episodes is nan", "not NaN"),
     row("loop.max_episodes=1.5", "loop.max_episodes is 1.5", "an integer"),
-    row("loop.max_steps=1e6", "loop.max_steps is 1000000.0", "1000000"),
+    row("loop.max_steps=1e-6", "loop.max_steps is 1e-06", "an integer"),
+    row("agent=agents.py:Mine agent.name=1e3", "a string: agent.name='\"1e3\"'"),
     row("loop.max_steps=many", "loop.max_steps is 'many'", "an integer"),
     row("loop.max_time=nan", "loop.max_time is nan", "not NaN"),
     row("loop.max_time=-3", "loop.max_time is -3", "at least 0"),
@@ -308,6 +348,14 @@ MISTAKES = [
     row("seed=1.5", "seed is 1.5", "an integer"),
     row("seed=null", "seed is None", "an integer"),
     row("seed=1,2", "several values", "-m"),
+    row("-m seed=interval(0,1)", "grid sweeper does not take interval(...)", "hydra/sweeper="),
+    row("-m seed=1,2 +hydra.launcher.n_job=3", "'hydra.launcher.n_job'", "'n_jobs'?"),
+    row("-m seed=1,2 +hydra.sweeper.parms={}", "'hydra.sweeper.parms'", "'params'?"),
+    # what other libraries call it
+    row("total_timesteps=1e6", "no key 'total_timesteps'", "here it is loop.max_steps"),
+    row("+loop.n_envs=4", "no key 'loop.n_envs'", "loop.num_envs, with loop=vector"),
+    row("agent=agents.py:Mine +agent.net_arch=[64]", "agent.policy_kwargs"),
+    row("--n-timesteps 1000", "here it is loop.max_steps"),
     row("agent=agents.py:Mine agent.lr=fast", "agent.lr is 'fast'", "a number"),
     row("agent=agents.py:Mine agent.lr=nan", "agent.lr is nan", "not NaN"),
     row("agent=agents.py:Mine agent.lr=3", "agent.lr is 3 (command line)", "between 0 and 1"),
@@ -338,6 +386,10 @@ MISTAKES = [
     row("agent=high", "agent.lr is 3.0 (conf/agent/high.yaml:2)", "between 0 and 1"),
     row("agent=nothing", "agent has no _target_ (conf/agent/nothing.yaml:1)", "agent=random"),
     row("agent=bell", "conf/agent/bell.yaml: not YAML: special characters are not allowed"),
+    row("agent=latin", "conf/agent/latin.yaml:2: not UTF-8 (byte 0xfc)"),
+    row("agent=set", "conf/agent/set.yaml:3", "set"),
+    row("agent=none", "conf/agent/none.yaml:2", "NoneType"),
+    row("agent=twice", "conf/agent/twice.yaml:3:1: not YAML: found duplicate key lr"),
     row("agent=slip", "conf/agent/slip.yaml:3", "not YAML"),
     row("agent=scalar", "scalar"),
     row("--config-name=nothing", "no config 'nothing'"),
@@ -356,7 +408,9 @@ MISTAKES = [
     row("train -c missing.yaml", "missing.yaml", "No such file"),
     row("train -c rn.yaml", "rn.yaml", "'run.yaml'?"),
     row("train -c conf", "conf", "directory"),
-    row("train -c binary.yaml", "binary.yaml", "not a text file"),
+    row("train -c binary.yaml", "binary.yaml:1: not UTF-8 (byte 0xff)"),
+    row("train -c doubled.yaml", "doubled.yaml:9:3: not YAML: found duplicate key max_episodes"),
+    row("train -c number_alone.yaml", "number_alone.yaml holds a single value", "a mapping"),
     row("train -c slip.yaml", "slip.yaml:9", "not YAML"),
     row("train -c tab.yaml", "tab.yaml:5:1", "not YAML"),
     row("train -c list.yaml", "list.yaml holds a list", "a mapping"),
@@ -484,6 +538,15 @@ def test_the_readme_shows_what_is_printed(folder, as_a_child):
 FAULTS = [
     row("env=envs.py:OldStep", "four values", "gym before 0.26", "expected five"),
     row("env=envs.py:OldReset", "reset()", "gym before 0.26"),
+    row("env=envs.py:LongStep", "step() of the environment returned", "5 values", "five: obs"),
+    row("env=envs.py:NoStep", "step() of the environment returned None", "five: obs"),
+    row("env=envs.py:NoStep loop=vector", "step() of the environment returned None", "five: obs"),
+    row("env=envs.py:Flags", "array([False", "as terminated in episode 0, step 1", "true or false"),
+    row("env=envs.py:LoneReset", "reset() of the environment returned one value, of type float"),
+    row("env=envs.py:Enormous", "a reward of 1661 bits in episode 0, step 1"),
+    row("env=envs.py:Crowd", "Crowd", "PettingZoo"),
+    row("env=envs.py:Functional", "observation_space of Functional is a method", "JAX"),
+    row("env=envs.py:Functional loop=vector", "observation_space of Functional is a method"),
     row("agent=agents.py:ReturnsNone", "act() of ReturnsNone returned None", "Box("),
     row("agent=agents.py:ReturnsNone env=cartpole", "returned None", "Discrete(2)"),
     row("agent=agents.py:ReturnsNone env=taxi", "returned None", "Discrete(6)"),

@@ -57,16 +57,17 @@ def explain(error: BaseException) -> str | None:
 
 def unreadable(error: BaseException | None) -> str | None:
     """Return the line for a file that Hydra was reading when `error` was raised, or None."""
-    while error is not None:
+    found = None
+    while error is not None:  # what was raised first says most
         for frame, _ in traceback.walk_tb(error.__traceback__):
             source = frame.f_locals.get("self")
             if frame.f_code.co_name != "load_config" or not isinstance(source, ConfigSource):
                 continue
             if source.scheme() == "file":
                 name = frame.f_locals["config_path"].removesuffix(".yaml")
-                return yaml_files.problem(error, Path(source.path, f"{name}.yaml"))
+                found = yaml_files.problem(error, Path(source.path, f"{name}.yaml"))
         error = error.__cause__ or error.__context__
-    return None
+    return found
 
 
 def missing(error: MissingConfigException) -> str:
