@@ -15,8 +15,8 @@ BROKEN = "2>&1 | python -c 'import os; os.close(0)'"  # a reader that leaves at 
 
 def shell(command, folder):
     """Run a line of bash in which `gym-loop` is this program; the exit code of that."""
-    function = f'gym-loop() {{ "{sys.executable}" -m gym_loop "$@"; }}; python() {{ "{sys.executable}" "$@"; }}'
-    line = f"{function}; {command}; exit ${{PIPESTATUS[0]}}"
+    python = f'python() {{ "{sys.executable}" "$@"; }}; gym-loop() {{ python -m gym_loop "$@"; }}'
+    line = f"{python}; {command}; exit ${{PIPESTATUS[0]}}"
     return subprocess.run(["bash", "-c", line], cwd=folder, check=False).returncode
 
 
@@ -40,7 +40,7 @@ def test_a_sweep_ends_well_whatever_its_streams_are(tmp_path, streams):
     for seed in (0, 1):
         run = json.loads((tmp_path / f"sweep/seed={seed}/run.json").read_text())
         assert run["state"] == "finished"
-    assert shell(f"gym-loop ls {streams}", tmp_path) == 0
+    assert shell(f"gym-loop ls sweep {streams}", tmp_path) == 0
 
 
 def test_watching_ends_when_its_reader_leaves(tmp_path):

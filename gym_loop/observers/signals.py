@@ -23,7 +23,6 @@ class Signals(Observer):
     def __init__(self) -> None:
         self.previous: dict[signal.Signals, Any] = {}
         self.received = 0
-        self.pid = os.getpid()
         self.loop: Any = None
         self.limit = math.inf  # seconds
         self.began = time.monotonic()
@@ -47,10 +46,6 @@ class Signals(Observer):
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Remember the signal; the second one interrupts whatever is going on."""
-        if os.getpid() != self.pid:  # it came between a fork and `leave_child`
-            self.leave_child()
-            os.kill(os.getpid(), number)
-            return
         if self.received:
             raise SystemExit(128 + number)
         self.received = number
@@ -90,10 +85,22 @@ class Signals(Observer):
 
 @functools.cache
 def _reset_in_children() -> None:
-    """Have this process's forked children leave its runs' signal handlers; done once."""
+    """Have this process's forked children leave its runs' signal handlers; done once.
+
+    A signal that comes while a child is forked waits until the child has done so: Python would
+    forget it.
+    """
+    masks: list[set[int]] = []
+
+    def block() -> None:
+        masks.append({*signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)})
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop())
 
     def reset() -> None:
         for each in [*_open]:
             each.leave_child()
+        unblock()
 
-    os.register_at_fork(after_in_child=reset)
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=reset)

@@ -60,19 +60,6 @@ def test_a_forked_child_ends_on_the_second_ctrl_c_as_the_run_does(child):
     assert child.exitcode == 1
 
 
-def test_a_signal_between_the_fork_and_the_childs_first_step_is_not_lost(signals):
-    pid = os.getpid()
-    signals.pid = -1  # as if this process were a child that had not begun
-    killed = []
-    kill, os.kill = os.kill, lambda *arguments: killed.append(arguments)
-    try:
-        signals.handle(signal.SIGTERM, None)
-    finally:
-        os.kill = kill
-    assert killed == [(pid, signal.SIGTERM)]
-    assert signal.getsignal(signal.SIGTERM) == signals.previous[signal.SIGTERM]
-
-
 def test_children_forked_after_the_run_keep_the_handlers_that_they_are_given(signals):
     signals.close(None)
     previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)

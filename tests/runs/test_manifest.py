@@ -40,7 +40,7 @@ def test_one_process_at_a_time_has_the_lock_even_if_its_file_is_removed(holder, 
         (tmp_path / manifest.LOCK).unlink()
 
     assert manifest.is_locked(tmp_path)
-    with pytest.raises(manifest.InUse, match="another process"):
+    with pytest.raises(manifest.InUse):
         manifest.Lock(tmp_path)
 
     holder.send_signal(signal.SIGKILL)

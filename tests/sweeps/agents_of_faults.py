@@ -69,3 +69,4 @@ class Faulty(RandomAgent):
     def save(self, directory):
         if self.fate == "full disk":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().save(directory)
