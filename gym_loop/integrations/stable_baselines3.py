@@ -126,7 +126,7 @@ class StableBaselines3Agent(BaseAgent):
     algorithm: ClassVar[type[Any]]
     vectorized = whole_batches = True  # the library's buffers have a row for each environment
     of_many_kinds = frozenset(OTHERWISE)  # parameters of which a default does not tell the type
-    changeable = CHANGEABLE
+    changeable: ClassVar[dict[str, tuple[str, ...]]] = CHANGEABLE
     _first_observation: Any = 0  # the `start` of the environment's spaces, or 0
     _first_action: Any = 0
 
@@ -380,7 +380,7 @@ class StableBaselines3Agent(BaseAgent):
 class OnPolicyAgent(StableBaselines3Agent):
     """An algorithm that learns from what its present policy has just done."""
 
-    changeable: ClassVar = CHANGEABLE | {"ent_coef": ()}  # which SAC makes a tensor of
+    changeable = CHANGEABLE | {"ent_coef": ()}  # which SAC makes a tensor of
 
     def _explore(self) -> Any:
         model, buffer = self.model, self.model.rollout_buffer
