@@ -306,7 +306,7 @@ class StableBaselines3Agent(BaseAgent):
         except (AssertionError, NotImplementedError, TypeError, ValueError) as error:
             raise Mistake(f"{self.option()}: {error}") from error
         if isinstance(model.env, VecTransposeImage):
-            model.env.class_attributes = {}  # the methods of its class, which do not pickle
+            model.env = Transposed(model.env.venv)
         model.set_logger(Logger(None, []))
         model._setup_learn(ours["total_timesteps"])
         model.start_time = 0  # read by nobody; two runs of one config are to be equal
@@ -550,6 +550,16 @@ class Spaces(VecEnv):  # type: ignore[misc]
         raise Mistake("this algorithm asks for the environment itself, which no agent sees")
 
     step_async = step_wait = set_attr = env_method = _absent
+
+
+class Transposed(VecTransposeImage):  # type: ignore[misc]
+    """The library's wrapper of images with their channels last, which holds what does not pickle.
+
+    It is made anew from what it wraps.
+    """
+
+    def __reduce__(self) -> Any:
+        return Transposed, (self.venv,)
 
 
 def to_gymnasium(space: Any) -> Any:
