@@ -126,7 +126,7 @@ class StableBaselines3Agent(BaseAgent):
     algorithm: ClassVar[type[Any]]
     vectorized = whole_batches = True  # the library's buffers have a row for each environment
     of_many_kinds = frozenset(OTHERWISE)  # parameters of which a default does not tell the type
-    changeable = CHANGEABLE
+    changeable: ClassVar[dict[str, tuple[str, ...]]] = CHANGEABLE
     _first_observation: Any = 0  # the `start` of the environment's spaces, or 0
     _first_action: Any = 0
 
@@ -309,7 +309,7 @@ class StableBaselines3Agent(BaseAgent):
         except (AssertionError, NotImplementedError, TypeError, ValueError) as error:
             raise Mistake(f"{self.option()}: {error}") from error
         if isinstance(model.env, VecTransposeImage):
-            model.env.class_attributes = {}  # the methods of its class, which do not pickle
+            model.env = Transposed(model.env.venv)
         model.set_logger(Logger(None, []))
         model._setup_learn(ours["total_timesteps"])
         model.start_time = 0  # read by nobody; two runs of one config are to be equal
@@ -383,7 +383,7 @@ class StableBaselines3Agent(BaseAgent):
 class OnPolicyAgent(StableBaselines3Agent):
     """An algorithm that learns from what its present policy has just done."""
 
-    changeable: ClassVar = CHANGEABLE | {"ent_coef": ()}  # which SAC makes a tensor of
+    changeable = CHANGEABLE | {"ent_coef": ()}  # which SAC makes a tensor of
 
     def _explore(self) -> Any:
         model, buffer = self.model, self.model.rollout_buffer
@@ -553,6 +553,16 @@ class Spaces(VecEnv):  # type: ignore[misc]
         raise Mistake("this algorithm asks for the environment itself, which no agent sees")
 
     step_async = step_wait = set_attr = env_method = _absent
+
+
+class Transposed(VecTransposeImage):  # type: ignore[misc]
+    """The library's wrapper of images with their channels last, which holds what does not pickle.
+
+    It is made anew from what it wraps.
+    """
+
+    def __reduce__(self) -> Any:
+        return Transposed, (self.venv,)
 
 
 def to_gymnasium(space: Any) -> Any:

@@ -66,19 +66,14 @@ class Parts(Env):
     def observation(self):
         return {"a": super().observation(), "b": int(self.np_random.integers(3))}
 
-class Scheduled(RandomAgent):  # refuses to go on beyond its horizon
+class Scheduled(RandomAgent):  # cannot be made without its horizon
     @staticmethod
     def get_default_parameters():
-        return {"horizon": 0}
+        return {"horizon": 1}
 
     def __init__(self, **given):
         super().__init__(**given)
-        self.left = self.parameters["horizon"]
-
-    def update(self, episode_num):
-        self.left -= 1
-        if self.left < -10:
-            raise ValueError("trained for longer than was said")
+        self.share = 1 / self.parameters["horizon"]
 
 class Batches(RandomAgent):
     vectorized = True

@@ -522,9 +522,15 @@ def test_an_agent_of_images_with_channels_last_is_saved_and_goes_on(kind, policy
 
     def start(episodes):
         seed_all(SEED)
-        env = Screens(actions)
+        env = Screens(copy.deepcopy(actions))
+        env.action_space.seed(SEED)
         agent = kind(
-            env.observation_space, actions, policy=policy, total_timesteps=60, seed=SEED, **small
+            env.observation_space,
+            env.action_space,
+            policy=policy,
+            total_timesteps=60,
+            seed=SEED,
+            **small,
         )
         return make_loop(agent, env, max_episodes=episodes)
 
