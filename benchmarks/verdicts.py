@@ -23,7 +23,7 @@ RETURNS = {
     "heavy-tailed": lambda rng, size: rng.standard_t(2, size=size),
     "two-valued": lambda rng, size: (rng.random(size) < 0.5).astype(float),
 }
-PERMUTATIONS = 9_999
+PERMUTATIONS = 1_999
 
 
 def compared(scores, pooled=False):
@@ -131,7 +131,7 @@ def main():
                 named = statistics.seeds_needed(probability, math.comb(agents, 2), environments)
                 shares = [
                     power(np.random.default_rng(0), count, *setting, 10),
-                    sampled_power(np.random.default_rng(0), count // 4, *setting, 10),
+                    sampled_power(np.random.default_rng(0), count, *setting, 10),
                     power(np.random.default_rng(1), count, *setting, named),
                 ]
                 here, sampled, then = (f"{share:.0%}" for share in shares)
