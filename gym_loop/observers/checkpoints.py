@@ -51,7 +51,8 @@ class Checkpoints(Observer):
 
     def open(self, cfg: Any, directory: Path) -> None:
         """Remember what the agent's parameters are made from."""
-        self.agent_config = OmegaConf.to_container(cfg.agent, resolve=True)
+        content: Any = OmegaConf.to_container(cfg.agent, resolve=True)
+        self.agent_config = {k: v for k, v in content.items() if not k.startswith("_")}
 
     def begin(self, loop: Any) -> None:
         """Restore the newest sound checkpoint of the run's directory, if there is one."""

@@ -1,5 +1,7 @@
 """`gym-loop resume SWEEP_DIR`."""
 
+import json
+
 import pytest
 
 from gym_loop.mistake import Mistake
@@ -33,3 +35,35 @@ def test_new_overrides_take_the_place_of_known_ones():
         *("agent=random", "seed=9", "hydra/launcher=ray", "hydra.launcher.init=null", "env=taxi")
     ]
     assert replaced(known, ["hydra/launcher=pool"])[2:] == ["hydra/launcher=pool"]
+
+
+def test_what_refers_to_the_job_means_the_same_when_a_sweep_is_resumed_and_grown(
+    sweep, cli, tmp_path
+):
+    words = ("env=cartpole", "loop.max_episodes=1", "agent=random", "hydra.sweep.dir=s")
+    words += ("loop.eval_episodes=${seed}", "hydra.sweep.subdir=${hydra.job.num}-of-${seed}")
+    assert cli("-m", *words, "seed=1,2").returncode == 0
+    for more in ((), ("seed=3,2",), ()):
+        done = cli("resume", "s", *more)
+        assert done.returncode == 0, done.stderr
+    runs = [json.loads(path.read_text()) for path in sorted((tmp_path / "s").glob("*/run.json"))]
+    assert [(run["seed"], run["config"]["loop"]["eval_episodes"]) for run in runs] == [
+        *((1, 1), (2, 2), (3, 3))
+    ]
+    assert sorted(path.parent.name for path in (tmp_path / "s").glob("*/run.json")) == [
+        *("0-of-1", "1-of-2", "2-of-3")
+    ]
+    assert all(run["launches"] == 1 for run in runs)
+
+
+def test_a_sweep_of_a_run_config_keeps_the_types_of_its_keys(cli, tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "agent: {_target_: gym_loop.agents.RandomAgent}\n"
+        "env: {_target_: gym_loop.envs.make_gym, id: CartPole-v1}\n"
+        "loop: {_target_: gym_loop.loops.DefaultLoop, max_episodes: 1, eval_episodes: 1}\n"
+        "kept: {1: one, 0.5: half}\nseed: ${oc.select:kept.2,0}\n"
+    )
+    assert cli("train", "-c", "mine.yaml", "-m", "seed=0,1", "hydra.sweep.dir=s").returncode == 0
+    done = cli("resume", "s", "seed=2")
+    assert done.returncode == 0, done.stderr
+    assert "1 done, 2 skipped" in done.stdout
