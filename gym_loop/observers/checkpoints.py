@@ -60,8 +60,7 @@ class Checkpoints(Observer):
         per_time = loop.parameters.get("time_per_checkpoint")
         self.per_time = math.inf if per_time is None else per_time
         directory = loop.directory / "checkpoints"
-        if self.agent_config and hasattr(loop.agent, "_configured"):
-            loop.agent._configured = self.agent_config  # objects are compared by what made them
+        self.tell(loop.agent)
         files.remove_leftovers(directory)
         for path in sound(directory):
             if _is_passed_over(loop, path):
@@ -71,6 +70,11 @@ class Checkpoints(Observer):
             log.info("continuing from episode %d (%s)", loop.episodes, path)
             break
         self._schedule(loop)
+
+    def tell(self, agent: Any) -> None:
+        """Tell the agent what made its parameters: by that `load` compares those that are objects."""
+        if self.agent_config and hasattr(agent, "_configured"):
+            agent._configured = self.agent_config
 
     def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
         """Keep the best: write a checkpoint when an evaluation during training is better."""
