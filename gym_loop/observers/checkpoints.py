@@ -72,7 +72,7 @@ class Checkpoints(Observer):
         self._schedule(loop)
 
     def tell(self, agent: Any) -> None:
-        """Tell the agent what made its parameters: by that `load` compares those that are objects."""
+        """Tell the agent what made its parameters, by which `load` compares objects."""
         if self.agent_config and hasattr(agent, "_configured"):
             agent._configured = self.agent_config
 

@@ -74,7 +74,7 @@ class SweepLauncher(Launcher):
         config = sources.in_memory.get(str(self.config.hydra.job.config_name))
         asked.config = config and to_yaml(config)
         sweep = directory.merge(directory.read(self.directory), asked, self.directory)
-        jobs = self.check(sweep, job_overrides)
+        jobs = self.check(sweep, job_overrides, max(initial_job_idx, len(sweep.jobs)))
         if self.unrecorded:
             print(
                 f"note: without observers.manifest {self.unrecorded} leaves no run.json: repeating "
@@ -102,10 +102,13 @@ class SweepLauncher(Launcher):
         """
         raise NotImplementedError
 
-    def check(self, sweep: Sweep, job_overrides: Sequence[Sequence[str]]) -> dict[str, Job]:
+    def check(
+        self, sweep: Sweep, job_overrides: Sequence[Sequence[str]], number: int
+    ) -> dict[str, Job]:
         """Compose and check the config of every job, and return the jobs by name.
 
-        A job's number (`hydra.job.num`) is its place among all that the sweep was ever asked for.
+        A job keeps its `hydra.job.num`, its place among all that the sweep was ever asked for;
+        `number` is that of the first new one.
 
         Raises:
             Mistake: names the first job with something wrong.
@@ -119,15 +122,16 @@ class SweepLauncher(Launcher):
         self.look_ahead()
         jobs: dict[str, Job] = {}
         owners: dict[Path, str] = {}
-        numbers = {name: number for number, name in enumerate(sweep.jobs)}
+        numbers = {name: place for place, name in enumerate(sweep.jobs)}
         for words in job_overrides:
             name = sweep.name(words)
-            number = numbers.setdefault(name, len(numbers))
             if name in jobs:
                 continue
             with named(name):
-                config = composer.compose(words, number)
-                job = Job(name, list(words), number, self.directory / place(config, name))
+                own = numbers.get(name, number)
+                number += name not in numbers
+                config = composer.compose(words, own)
+                job = Job(name, list(words), own, self.directory / place(config, name))
                 if (owner := owners.setdefault(job.directory, name)) != name:
                     raise Mistake(f"its directory {job.directory} is that of the job {owner}, too")
                 jobs[name] = job

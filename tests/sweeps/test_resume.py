@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from omegaconf import OmegaConf
 
 from gym_loop.mistake import Mistake
 from gym_loop.sweeps import resume
@@ -60,10 +61,12 @@ def test_a_sweep_of_a_run_config_keeps_the_types_of_its_keys(cli, tmp_path):
     (tmp_path / "mine.yaml").write_text(
         "agent: {_target_: gym_loop.agents.RandomAgent}\n"
         "env: {_target_: gym_loop.envs.make_gym, id: CartPole-v1}\n"
-        "loop: {_target_: gym_loop.loops.DefaultLoop, max_episodes: 1, eval_episodes: 1}\n"
-        "kept: {1: one, 0.5: half}\nseed: ${oc.select:kept.2,0}\n"
+        "loop: {_target_: gym_loop.loops.DefaultLoop, max_episodes: 1,\n"
+        "  eval_episodes: '${kept.games}'}\nkept: {1: one, 0.5: half, games: 1}\n"
     )
     assert cli("train", "-c", "mine.yaml", "-m", "seed=0,1", "hydra.sweep.dir=s").returncode == 0
     done = cli("resume", "s", "seed=2")
     assert done.returncode == 0, done.stderr
     assert "1 done, 2 skipped" in done.stdout
+    config = OmegaConf.load(tmp_path / "s" / "seed=2" / "config.yaml")
+    assert config.kept == {1: "one", 0.5: "half", "games": 1}
