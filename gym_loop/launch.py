@@ -78,15 +78,17 @@ def run(cfg: DictConfig, evaluate: bool = False) -> Any:
     observers = {name: o for name, o in instantiate(cfg.observers).items() if o is not None}
     with contextlib.ExitStack() as stack:  # whatever happens, each that was opened is closed
         for observer in observers.values():
-            stack.push(lambda _, error, __, close=observer.close: close(error))
+            # A true result would swallow the error.
+            stack.push(lambda _, error, __, close=observer.close: (close(error), None)[1])
             observer.open(cfg, directory)
         loop = build(cfg, directory, observers)
+        stack.callback(loop.close)
+        loop.notify("restore", loop)
         loop.notify("begin", loop)
         if not evaluate:
             loop.train()
         if not loop.stop and (returns := [episode.ret for episode in loop.evaluate() or ()]):
             loop.result = sum(returns) / len(returns)
-        loop.close()
     if loop.exit_code:
         raise SystemExit(loop.exit_code)
     return loop.result
@@ -105,6 +107,7 @@ def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
     agent = make_agent(observation_space=spaces[0], action_space=spaces[1])
     loop = make_loop(agent, env)
     loop.seed, loop.directory, loop.observers = cfg.seed, directory, observers
+    loop.make_env_again = lambda: kind.make_env(make_env, parameters, "train")
     loop.make_eval_env = lambda: kind.make_env(make_env, parameters, "eval")
     return loop
 

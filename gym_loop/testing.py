@@ -470,7 +470,8 @@ def _check_saving(cls: type, make: Any, actions: list[Any]) -> None:
             loop, watch = _driven(make, seed, stop_after)
             loop.directory, keeper = Path(directory), Checkpoints()
             loop.observers["checkpoints"] = keeper
-            _called(f"{cls.__name__}.load(directory)", loop.notify, "begin", loop)
+            _called(f"{cls.__name__}.load(directory)", loop.notify, "restore", loop)
+            loop.notify("begin", loop)
             half = loop.episodes  # rounds come to their own end
             _called(f"{cls.__name__}, saved and loaded,", loop.train)
     for number, (after, before) in enumerate(zip(watch.actions, actions[half:], strict=True), half):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gym_loop.runs import files
 from tests import core_size
 
 AGENTS = Path(__file__).parent / "sample_agents.py"
@@ -143,3 +144,10 @@ def rows(directory, table="episodes.csv"):
     """The rows of a run's table as dicts, wall time aside."""
     with open(Path(directory) / table) as file:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def left_by_a_killed_process(path):
+    """The temporary name beside `path` that a process of this program would have left there."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    return path.with_name(files.temporary(path).name.replace(f"{os.getpid()}@", f"{ended.pid}@"))

@@ -222,6 +222,7 @@ class Trial:
         loop = launch.build(self.cfg, self.directory, observers)
         # Evaluations take time that says nothing of the speed of training.
         loop.parameters = {**loop.parameters, "episodes_per_eval": None}
+        loop.notify("restore", loop)
         loop.notify("begin", loop)
         self.watch.start(loop)
         with contextlib.suppress(_EnoughError):
@@ -243,7 +244,7 @@ class Trial:
         self.checkpoint_size = size(path.resolve())
         restorer.open(self.cfg, self.directory)
         other = launch.build(self.cfg, self.directory, {"checkpoints": restorer})
-        restorer.begin(other)
+        restorer.restore(other)
         again = self.directory / "again"
         again.mkdir()
         other.agent.save(again)

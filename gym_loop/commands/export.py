@@ -211,7 +211,7 @@ def write_npz(target: Path, recordings: Iterable[Recording], env: Any) -> tuple[
 
     spaces = {"observation": env.observation_space, "action": env.action_space}
     of_parts = {named(what, part): leaf for what in spaces for part, leaf in leaves(spaces[what])}
-    temporary = target.with_name(f"{files.TEMPORARY}{os.getpid()}-{target.stem}")
+    temporary = files.temporary(target)
     temporary.mkdir()
     columns: dict[str, Column] = {}
     left_out: dict[str, None] = {}
@@ -335,7 +335,7 @@ def write_minari(
             raise Mistake(
                 f"a Minari dataset cannot hold {what}s of a {kind(space)} space; export to .npz"
             )
-    temporary = whole.with_name(f"{files.TEMPORARY}{os.getpid()}-{whole.name}")
+    temporary = files.temporary(whole)
     temporary.mkdir(parents=True)
     buffers = (
         EpisodeBuffer(

@@ -56,7 +56,8 @@ def find(directory: Path, at: int | None) -> Path:
     from gym_loop.observers import checkpoints
 
     folder = directory / "checkpoints"
-    sound = [p for p in sorted(folder.glob("episode-*")) if checkpoints.load_state(p) is not None]
+    paths = [folder / name for name in reversed(checkpoints.names(folder))]
+    sound = [path for path in paths if checkpoints.load_state(path) is not None]
     if not sound:
         raise Mistake(f"{directory} has no sound checkpoint to fork from")
     if at is None:

@@ -47,7 +47,7 @@ class BaseLoop(Parametric):
 
     The launcher sets `seed` (which fixes every episode's reset seed), `directory` (the run's own,
     to which directories among the parameters are relative), `observers` (by name; each has the
-    methods of `gym_loop.observers.Observer`) and `make_eval_env`.
+    methods of `gym_loop.observers.Observer`), `make_eval_env` and `make_env_again`.
 
     Attributes:
         episodes, steps: training episodes that have ended, and the steps in them.

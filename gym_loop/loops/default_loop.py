@@ -7,6 +7,7 @@ import numpy as np
 
 from gym_loop.loops.base_loop import BaseLoop, Episode
 from gym_loop.loops.copies import CONSTANT, copied
+from gym_loop.loops.returns import total
 from gym_loop.loops.streams import derive, episode_seed, preserved
 
 
@@ -121,7 +122,6 @@ class DefaultLoop(BaseLoop):
             self.episodes, self.steps = self.episodes + 1, self.steps + episode.length
             episode.metrics = agent.metrics(number) or {}
         self.evaluated += not learn
-        episode.steps, episode.seconds = self.steps, self.seconds
-        episode.ret = math.fsum(episode.rewards)  # exact: the same on every Python
+        episode.steps, episode.seconds, episode.ret = self.steps, self.seconds, total(rewards)
         self.notify("end_episode", self, episode)
         return episode

@@ -20,6 +20,7 @@ from gym_loop.envs.vector import (
 )
 from gym_loop.loops.base_loop import Episode
 from gym_loop.loops.default_loop import DefaultLoop
+from gym_loop.loops.returns import total
 from gym_loop.loops.streams import episode_seed
 from gym_loop.mistake import Failure, Mistake
 
@@ -295,7 +296,7 @@ class Running:
                 actions = self.actions[slots, row]
                 episode.actions = actions.tolist() if actions.ndim == 1 else list(actions.copy())
                 episode.rewards = self.rewards[slots, row].tolist()
-                episode.ret = math.fsum(episode.rewards)
+                episode.ret = total(episode.rewards)
                 episode.terminated, episode.truncated = bool(terminated[row]), bool(truncated[row])
                 if metrics := self.hooks.get("metrics"):
                     episode.metrics = metrics(number) or {}

@@ -1,10 +1,12 @@
 """Checkpoints from which a run goes on bit for bit."""
 
+import contextlib
 import json
 import logging
 import math
 import os
 import pickle
+import re
 import shutil
 import sys
 import time
@@ -19,9 +21,12 @@ from omegaconf import OmegaConf
 from gym_loop.agents.base_agent import FILE, BaseAgent
 from gym_loop.loops import streams
 from gym_loop.mistake import Failure
-from gym_loop.observers import Observer
+from gym_loop.observers import Observer, environments
+from gym_loop.observers.manifest import versions
 from gym_loop.runs import files, manifest
 
+NAME = re.compile(r"episode-(\d{6,})")
+ENVIRONMENTS = {"env": "training", "eval_env": "evaluation"}
 COUNTERS = ("episodes", "steps", "evaluated")
 SHARED_KEYS_ARE_SLOW = (3, 11), (3, 12)  # see `quicken`
 SHARE = 0.02  # of a run's time: above it, a checkpoint that is due waits
@@ -46,7 +51,9 @@ class Checkpoints(Observer):
         self.best_episode: int | None = None  # after which that was, in this launch
         self.per_episodes = self.per_time = math.inf
         self.earliest = time.monotonic()  # that one which is due can be written
-        self.env_pickles = True
+        self.unpicklable: set[str] = set()  # environments by their attributes' names
+        self.said: set[str] = set()  # of links
+        self.is_first = True  # of those that this launch writes
         self.agent_config: Any = None
 
     def open(self, cfg: Any, directory: Path) -> None:
@@ -54,21 +61,31 @@ class Checkpoints(Observer):
         content: Any = OmegaConf.to_container(cfg.agent, resolve=True)
         self.agent_config = {k: v for k, v in content.items() if not k.startswith("_")}
 
-    def begin(self, loop: Any) -> None:
+    def restore(self, loop: Any) -> None:
         """Restore the newest sound checkpoint of the run's directory, if there is one."""
-        self.per_episodes = loop.parameters.get("episodes_per_checkpoint") or math.inf
-        per_time = loop.parameters.get("time_per_checkpoint")
-        self.per_time = math.inf if per_time is None else per_time
         directory = loop.directory / "checkpoints"
         self.tell(loop.agent)
         files.remove_leftovers(directory)
+        unused = False
         for path in sound(directory):
             if _is_passed_over(loop, path):
                 files.remove(path)
-                continue
-            restore(loop, path)
-            log.info("continuing from episode %d (%s)", loop.episodes, path)
-            break
+            elif lack := _lacks(loop, path):
+                log.warning("%s: %s; trying the checkpoint before it", path, lack)
+                _set_aside(path)
+                unused = True
+            else:
+                restore(loop, path)
+                log.info("continuing from episode %d (%s)", loop.episodes, path)
+                return
+        if unused or names(directory):
+            log.warning("no checkpoint in %s can be used: the run starts anew", directory)
+
+    def begin(self, loop: Any) -> None:
+        """Learn when checkpoints are due."""
+        self.per_episodes = loop.parameters.get("episodes_per_checkpoint") or math.inf
+        per_time = loop.parameters.get("time_per_checkpoint")
+        self.per_time = math.inf if per_time is None else per_time
         self._schedule(loop)
 
     def tell(self, agent: Any) -> None:
@@ -104,16 +121,18 @@ class Checkpoints(Observer):
         try:
             directory.mkdir(exist_ok=True)
             path = directory / _name(loop)
-            if path.exists() and load_state(path) is None:
+            if read_state(path) is None and (path.exists() or path.is_symlink()):
+                _set_aside(path)
+            elif path.exists() and load_state(path) is None:
                 files.remove(path)
             if not path.exists():
                 self._write(loop, path)
-            _point(directory / "latest", path.name)
+            self._point(directory / "latest", path.name)
             if self.best_name and (directory / self.best_name).exists():
-                _point(directory / "best", self.best_name)
-            names = _names(directory)
-            keep = {path.name, self.best_name, *names[: self._keep(loop)]}
-            for name in set(names) - keep:
+                self._point(directory / "best", self.best_name)
+            own = [name for name in names(directory) if read_state(directory / name)]
+            keep = {path.name, self.best_name, *own[: self._keep(loop)]}
+            for name in set(own) - keep:
                 files.remove(directory / name)
         except OSError as error:
             files.remove_leftovers(directory)
@@ -139,46 +158,60 @@ class Checkpoints(Observer):
         return int(loop.parameters.get("keep_checkpoints", 2))
 
     def _write(self, loop: Any, path: Path) -> None:
-        temporary = path.with_name(f"{files.TEMPORARY}{os.getpid()}-{path.name}")
-        (temporary / "agent").mkdir(parents=True)
-        save_agent(loop.agent, temporary / "agent")
+        unfinished = files.temporary(path)
+        (unfinished / "agent").mkdir(parents=True)
+        save_agent(loop.agent, unfinished / "agent")
         rest = {
             "streams": streams.get_state(),
             "drawn": drawn(loop.agent),
-            "env": self._pickled(loop.env),
+            "envs": {name: self._saved(loop, name) for name in ENVIRONMENTS},
+            "rendered": {name: _is_rendered(loop, name) for name in ENVIRONMENTS},
         }
-        (temporary / "loop.pkl").write_bytes(pickle.dumps(rest, protocol=5))
+        (unfinished / "loop.pkl").write_bytes(pickle.dumps(rest, protocol=5))
         quicken(loop)
-        written = sorted(filter(Path.is_file, temporary.rglob("*")))
-        sums = {str(file.relative_to(temporary)): _checksum_of(file) for file in written}
-        _write_state(temporary, {"files": sums, **state_dict(loop)})
+        written = sorted(filter(Path.is_file, unfinished.rglob("*")))
+        sums = {str(file.relative_to(unfinished)): _checksum_of(file) for file in written}
+        _write_state(unfinished, {"versions": versions(), "files": sums, **state_dict(loop)})
         # A new file's name goes to disk with it, or the checksums tell after a power cut.
-        files.sync(*written, temporary / "state.json")
-        temporary.rename(path)
+        files.sync(*written, unfinished / "state.json")
+        if self.is_first:  # the names of what has been made in the run's directory, and its own
+            files.sync(loop.directory, loop.directory.parent)
+            self.is_first = False
+        unfinished.rename(path)
         files.sync(path.parent)
 
-    def _pickled(self, env: Any) -> bytes | None:
-        if self.env_pickles:
-            try:
-                return pickle.dumps(env, protocol=5)
-            except Exception as error:
-                self.env_pickles = False
+    def _saved(self, loop: Any, name: str) -> environments.Saved | None:
+        env = getattr(loop, name)
+        if env is None or name in self.unpicklable or (name == "eval_env" and env is loop.env):
+            return None
+        try:
+            return environments.save(env)
+        except Exception as error:
+            if not self.unpicklable:
                 log.warning(
                     "the environment does not pickle (%s): a resumed run starts it anew. That is "
                     "exact unless it keeps something from one episode to the next",
                     error,
                 )
+            self.unpicklable.add(name)
         return None
+
+    def _point(self, link: Path, name: str) -> None:
+        """Make `link` a link to `name`, or say once why there is none: nothing is read by it."""
+        if (failure := point(link, name)) and link.name not in self.said:
+            self.said.add(link.name)
+            log.warning("%s %s; it is for people alone, and nothing else is missing", link, failure)
 
 
 class Newest(Observer):
     """Gives the agent of the newest checkpoint to a loop that only evaluates."""
 
-    def begin(self, loop: Any) -> None:
+    def restore(self, loop: Any) -> None:
         """Load the agent, and count from where it stood."""
         for path in sound(loop.directory / "checkpoints"):
             state = load_state(path) or {}
-            loop.agent.load(path / "agent")
+            with _reading(path, loop):
+                loop.agent.load(path / "agent")
             loop.episodes, loop.steps = state["episodes"], state["steps"]
             quicken(loop)
             break
@@ -197,11 +230,11 @@ def restore(loop: Any, path: Path) -> None:
     if state is None:
         raise Failure(f"{path} is not a sound checkpoint")
     fresh = streams.get_state(), drawn(loop.agent)
-    loop.agent.load(path / "agent")
-    rest = pickle.loads((path / "loop.pkl").read_bytes())
-    if rest["env"] is not None and state.get("same_env", True):
-        loop.env.close()
-        loop.env = pickle.loads(rest["env"])
+    with _reading(path, loop):
+        loop.agent.load(path / "agent")
+        rest = pickle.loads((path / "loop.pkl").read_bytes())
+    if state.get("same_env", True):
+        _restore_environments(loop, rest)
     load_state_dict(loop, state)
     global_streams, own = (
         (rest["streams"], rest["drawn"]) if state.get("same_seed", True) else fresh
@@ -277,12 +310,76 @@ def save_agent(agent: Any, directory: Path) -> None:
         raise Failure(f"{name}.save() wrote no {FILE}, which load() reads: write a load() as well")
 
 
+def _restore_environments(loop: Any, rest: dict[str, Any]) -> None:
+    """Put back what the environments were when the checkpoint was written, where that can be had.
+
+    Training's is there already; evaluation's is made when it is needed.
+    """
+    saved = rest.get("envs") or {"env": rest["env"]}  # of which an older checkpoint has one
+    rendered = rest.get("rendered", {})
+    for name, each in saved.items():
+        if each is None or (_is_rendered(loop, name) and not rendered.get(name, True)):
+            continue  # one that was made without frames gives none
+        if name == "env":
+            loop.env.close()  # before the other is tried: both may be at one handle
+        env = environments.restore(each, ENVIRONMENTS[name])
+        if env is None and name == "env":
+            env = loop.make_env_again()
+        setattr(loop, name, env)
+
+
+def _is_rendered(loop: Any, name: str) -> bool:
+    """Return whether the environment `name` of a loop gives frames."""
+    prefix = "eval_" if name == "eval_env" else ""
+    return any(loop.parameters.get(f"{prefix}{word}") for word in ("record", "render"))
+
+
 def _is_passed_over(loop: Any, path: Path) -> bool:
     """Return whether the run cannot go on from here, of which a fork's beginning is no case."""
     if not hasattr(loop, "passes_over"):
         return False
     parent = (manifest.read(loop.directory) or {}).get("parent") or {}
     return parent.get("episode") != episode(path) and bool(loop.passes_over(load_state(path)))
+
+
+def _lacks(loop: Any, path: Path) -> str:
+    """Say what of the run's tables the checkpoint at `path` counts on and is gone, or nothing."""
+    states = (read_state(path) or {}).get("observers", {})
+    each = (o.lacks(loop, states.get(name, {})) for name, o in loop.observers.items())
+    return next(filter(None, each), "")
+
+
+def _set_aside(path: Path) -> None:
+    """Give what cannot be used another name, under which nothing looks for it."""
+    aside, count = path.with_name(f"unused-{path.name}"), 1
+    while aside.exists() or aside.is_symlink():
+        count += 1
+        aside = path.with_name(f"unused-{count}-{path.name}")
+    path.rename(aside)
+    log.warning("%s is now called %s", path, aside.name)
+
+
+@contextlib.contextmanager
+def _reading(path: Path, loop: Any) -> Iterator[None]:
+    """Compare versions before the block reads the checkpoint at `path`.
+
+    Raises:
+        Failure: the block failed, and versions are other ones.
+    """
+    then = (read_state(path) or {}).get("versions")
+    then = then or (manifest.read(loop.directory) or {}).get("versions") or {}
+    now = versions()
+    changed = [f"{k} {then[k]}, now {now[k]}" for k in then if now.get(k, then[k]) != then[k]]
+    what = f"{path} was written with {'; '.join(changed)}"
+    if changed:
+        log.warning("%s: from here on results may differ from those of a single run", what)
+    try:
+        yield
+    except Exception as error:
+        if not changed:
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise Failure(f"{what}, and cannot be read ({reason}): resume it with those") from error
 
 
 def state_dict(loop: Any) -> dict[str, Any]:
@@ -304,7 +401,7 @@ def load_state_dict(loop: Any, state: dict[str, Any]) -> None:
 
 def sound(directory: Path) -> Iterator[Path]:
     """Yield the sound checkpoints in `directory`, the newest first; warn of each damaged one."""
-    for name in _names(directory):
+    for name in names(directory):
         if load_state(directory / name) is None:
             log.warning("%s is damaged; trying the one before it", directory / name)
         else:
@@ -313,14 +410,26 @@ def sound(directory: Path) -> Iterator[Path]:
 
 def load_state(path: Path) -> dict[str, Any] | None:
     """Return the counters in the checkpoint at `path`, or None when a checksum is wrong."""
+    state = read_state(path)
+    try:
+        right = state and all(_checksum_of(path / f) == s for f, s in state["files"].items())
+    except OSError:
+        return None
+    return state if right else None
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """Return the counters of the checkpoint at `path`, whose other files are not looked at.
+
+    None: there is no sound one by this name.
+    """
     try:
         checksum, _, text = (path / "state.json").read_text().partition("\n")
         if _checksum([text.rstrip("\n").encode()]) != checksum:
             return None
         state: dict[str, Any] = json.loads(text)
-        right = all(_checksum_of(path / f) == s for f, s in state["files"].items())
-        return state if right else None
-    except (OSError, ValueError):
+        return state if state["episodes"] == episode(path) else None
+    except (OSError, ValueError, KeyError):
         return None
 
 
@@ -346,6 +455,16 @@ def plant(checkpoint: Path, path: Path, same_env: bool, same_seed: bool) -> None
     _write_state(path, state if same_env else state | {"observers": {}})
 
 
+def names(directory: Path) -> list[str]:
+    """Return the checkpoints' names, the newest first. What else lies there is somebody's own."""
+    found = [p for p in directory.glob("episode-*") if NAME.fullmatch(p.name)]
+    return [
+        path.name
+        for path in sorted(found, key=episode, reverse=True)
+        if path.is_dir() and not path.is_symlink()
+    ]
+
+
 def episode(path: Path) -> int:
     """Return how many training episodes went before the checkpoint at `path`."""
     return int(path.name.partition("-")[2])
@@ -353,11 +472,6 @@ def episode(path: Path) -> int:
 
 def _name(loop: Any) -> str:
     return f"episode-{loop.episodes:06d}"
-
-
-def _names(directory: Path) -> list[str]:
-    """Return the checkpoints' names, the newest first."""
-    return [path.name for path in sorted(directory.glob("episode-*"), key=episode, reverse=True)]
 
 
 def _checksum(parts: Iterable[bytes]) -> str:
@@ -374,10 +488,46 @@ def _checksum_of(path: Path) -> str:
         return _checksum(iter(lambda: file.read(CHUNK), b""))
 
 
-def _point(link: Path, name: str) -> None:
-    """Make `link` a symbolic link to `name`, at once."""
-    if not link.is_symlink() or os.readlink(link) != name:
-        temporary = link.with_name(f"{files.TEMPORARY}{os.getpid()}-{link.name}")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(name)
-        temporary.replace(link)
+def point(link: Path, name: str) -> str:
+    """Make `link` a symbolic link to `name`, at once; return why that cannot be, or nothing.
+
+    What a copy of the run has in its place, the checkpoint or its name, is replaced; anything else
+    stays.
+    """
+    if link.is_symlink() and os.readlink(link) == name:
+        return ""
+    unfinished = files.temporary(link)
+    try:
+        unfinished.unlink(missing_ok=True)
+        unfinished.symlink_to(name)
+        if link.is_dir() and not link.is_symlink() and _is_copy(link):
+            files.remove(link)
+        if link.is_symlink() or not link.exists() or _is_name(link):
+            unfinished.replace(link)
+            return ""
+        unfinished.unlink()
+        return "is no link to a checkpoint, and stays as it is"
+    except OSError as error:
+        if error.errno in files.DISK_FULL:
+            raise
+        return f"cannot be made a link to {name} ({error.strerror})"
+
+
+def _is_copy(folder: Path) -> bool:
+    """Return whether `folder` is a copy of a checkpoint beside it."""
+    try:
+        text = (folder / "state.json").read_text()
+        state = json.loads(text.partition("\n")[2])
+        original = folder.with_name(f"episode-{state['episodes']:06d}")
+        alike = text == (original / "state.json").read_text() and load_state(original)
+        parts = ({p.relative_to(each) for p in each.rglob("*")} for each in (folder, original))
+        return bool(alike) and next(parts) == next(parts)
+    except (OSError, ValueError, LookupError):
+        return False
+
+
+def _is_name(file: Path) -> bool:
+    """Return whether `file` holds a checkpoint's name, as a link does that was unpacked as text."""
+    with contextlib.suppress(OSError, ValueError):
+        return file.stat().st_size < 100 and bool(NAME.fullmatch(file.read_text().strip()))
+    return False

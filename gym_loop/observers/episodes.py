@@ -1,12 +1,10 @@
 """One CSV row for each episode, appended as it ends."""
 
-import contextlib
-import errno
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
+from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
 from gym_loop.runs import files
 
@@ -41,56 +39,64 @@ class Episodes(Observer):
         outcome = episode.ret, episode.terminated, episode.truncated
         end = episode.steps, len(episode.rewards), *outcome, episode.seed, episode.seconds
         if episode.training:
-            self.tables["training"].append((episode.number, *end))
+            self.tables["training"].add((episode.number, *end))
         else:
-            self.tables["evaluation"].append((episode.index, loop.episodes, *end))
+            self.tables["evaluation"].add((episode.index, loop.episodes, *end))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how long the tables are, in bytes."""
+        """Bring the tables to the disk, and return how long they are, in bytes."""
+        for table in self.tables.values():
+            table.sync()
         return {name: table.size for name, table in self.tables.items()}
+
+    def lacks(self, loop: Any, state: dict[str, Any]) -> str:
+        """Name a table that is shorter than `state` says."""
+        for name, (file, *_) in TABLES.items():
+            path, size = loop.directory / file, state.get(name, 0)
+            there = path.stat().st_size if path.exists() else 0
+            if there < size:
+                return f"{file} has {there} of {size} bytes"
+        return ""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Remember where to cut the tables."""
         self.sizes |= state
 
     def close(self, error: BaseException | None) -> None:
-        """Close the files."""
+        """Bring the tables to the disk and close them.
+
+        Raises:
+            Failure: rows cannot be written, and the run would have ended well.
+        """
+        failed = None
         for table in self.tables.values():
+            try:
+                table.sync()
+            except OSError as failure:
+                failed = Failure(files.disk_full(failure, table.path))
             table.close()
+        if failed and error is None:
+            raise failed
 
 
-class _Table:
-    """A CSV file that appears with its first row; a row is in the file when `append` returns.
+class _Table(files.AppendOnly):
+    """A CSV file that appears with its first row; a row is in the file when `add` returns.
 
-    When the file cannot be written, one warning is logged and rows are dropped.
+    When the file cannot be written, one warning is logged, and rows are kept until it can be.
     """
 
     def __init__(self, path: Path, header: bytes, row: bytes, size: int) -> None:
-        files.cut(path, size)
-        self.path, self.header, self.row, self.size = path, header, row, size
-        self.file: Any = None  # unbuffered
-        self.broken = False
+        super().__init__(path, size)
+        self.header, self.row = header, row
+        self.warned = False
 
-    def append(self, values: tuple[Any, ...]) -> None:
+    def add(self, values: tuple[Any, ...]) -> None:
         """Write one row."""
-        if self.broken:
-            return
         data = self.row % values
-        try:
-            if self.file is None:
-                self.file = open(self.path, "ab", buffering=0)
-                data = data if self.size else self.header + data
-            if self.file.write(data) < len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-            self.size += len(data)
-        except OSError as error:
-            self.broken = True
+        self.append(self.header + data if self.is_empty else data)
+        if self.error and not self.warned:
             logging.getLogger(__name__).warning(
-                "%s; training goes on without it", files.disk_full(error, self.path)
+                "%s; training goes on, and rows are kept until they can be written",
+                files.disk_full(self.error, self.path),
             )
-
-    def close(self) -> None:
-        """Close the file, if it was ever opened."""
-        if self.file:
-            with contextlib.suppress(OSError):
-                self.file.close()
+        self.warned = self.error is not None

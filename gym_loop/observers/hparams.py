@@ -11,7 +11,7 @@ from gym_loop.observers import Observer
 from gym_loop.observers.tensorboard import PREFIX, framed
 from gym_loop.runs import config, files, reading
 
-SUFFIX = ".hparams"
+SUFFIX = ".gym_loop.hparams"  # of our files alone
 METRIC = "evaluation"
 SHOWN = ("agent", "env", "loop", "seed")  # what of the config can change a result
 

@@ -20,9 +20,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from gym_loop.mistake import Mistake
+from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
-from gym_loop.runs import config, files, manifest, reporting, secrets
+from gym_loop.runs import claim, config, files, manifest, reporting, secrets, stored
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +50,13 @@ class Manifest(Observer):
         self.git: Callable[[], dict[str, Any] | None] = lambda: None
         self.writing = threading.RLock()  # a warning may come from another thread
         self.warnings = _Warnings(self)
+        self.has_begun = False  # until then run.json tells of the launch before
+        self.keep_config: Callable[[], None] = lambda: None
 
     def open(self, cfg: Any, directory: Path) -> None:
-        """Lock the directory and write the state `running`.
+        """Lock the directory, and write the state `running` unless an earlier launch did so.
+
+        What that one left is replaced once its checkpoint has been read: see `begin`.
 
         Raises:
             InUse: another process is running it.
@@ -61,17 +65,19 @@ class Manifest(Observer):
         self.new = not (directory / manifest.NAME).exists()
         self.directory, lock = directory, manifest.Lock(directory)
         known = manifest.read(directory) or {}
-        if known.get("state") == "finished":
+        if known.get("state") == "finished" and not claim.differences(
+            stored.load_run(directory), cfg
+        ):
             lock.release()
             log.info("%s was finished by another process", directory)
             raise manifest.Finished(0)
         self.lock = lock
-        files.remove_leftovers(directory)
+        for name in (manifest.NAME, config.FILE):
+            files.remove_leftovers(directory, name)
         self.git = ask_git()
         command = secrets.masked_command(_program(), sys.argv[1:])
         overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
         launched_in = config.base(known) if "cwd" in known else Path.cwd()
-        config.write(directory, cfg, launched_in)
         self.content = {
             "format": manifest.FORMAT,
             "state": "running",
@@ -95,10 +101,16 @@ class Manifest(Observer):
             "warnings": known.get("warnings") or [],
             "git": json.loads(os.environ.get(GIT, "null")),
         }
-        for kept in ("parent", "overrides", "command"):  # what the first launch said of the run
+        for kept in ("parent", "command"):  # what the first launch said of the run
             if kept in known:
                 self.content[kept] = known[kept]
-        manifest.write(directory, self.content)
+        given = [*(known.get("overrides") or ()), *self.content["overrides"]]
+        self.content["overrides"] = [*{word.partition("=")[0]: word for word in given}.values()]
+        self.has_begun = "start" not in known
+        self.keep_config = lambda: config.write(directory, cfg, launched_in)
+        if self.has_begun:
+            self.keep_config()
+            manifest.write(directory, self.content)
         logging.getLogger("gym_loop").addHandler(self.warnings)
         log.debug("started: %s", command)
 
@@ -106,15 +118,20 @@ class Manifest(Observer):
         """Add a warning, once, for others to see at once."""
         if text not in self.content["warnings"] and len(self.content["warnings"]) < LIMIT:
             self.content["warnings"].append(text)
+            if not self.has_begun:
+                return
             with contextlib.suppress(OSError):  # a full disk is one of the things to warn of
                 self._write()
 
     def begin(self, loop: Any) -> None:
-        """Add what takes a moment to find out."""
+        """Write the state, with what takes a moment to find out."""
         self.loop, before = loop, self.content.copy()
         self.content["git"] = self.git()
         self._count()
-        if self.content != before | {"seconds": self.content["seconds"]}:
+        if not self.has_begun or self.content != before | {"seconds": self.content["seconds"]}:
+            if not self.has_begun:
+                self.keep_config()
+            self.has_begun = True
             self._write()
 
     def close(self, error: BaseException | None) -> None:
@@ -122,11 +139,12 @@ class Manifest(Observer):
         logging.getLogger("gym_loop").removeHandler(self.warnings)
         if self.lock is None:
             return
-        stopped = isinstance(error, SystemExit | KeyboardInterrupt) or (
-            self.loop is not None and self.loop.stop
-        )
-        state = "failed" if isinstance(error, Exception) else "stopped" if stopped else "finished"
-        if isinstance(error, Exception):
+        stopped = self.loop is not None and self.loop.stop
+        state = "stopped" if stopped else "finished"
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            state = "stopped"
+        elif error:  # also what is no Exception, such as a panic in Rust or CancelledError
+            state = "failed"
             log.error(reporting.message(error))
             error.reported = True  # type: ignore[attr-defined]
             self.content["error"] = "".join(traceback.format_exception_only(error)).strip()
@@ -135,19 +153,21 @@ class Manifest(Observer):
         self.content |= {"state": state, "end": _now()}
         log.debug("%s", state)
         try:
-            self._write()
+            if self.has_begun:
+                self._write()
         except OSError as failure:
             if error is None:  # else the disk is what the run has failed of
-                print(files.disk_full(failure, self.directory), file=sys.stderr)
-        self.lock.release()
-        single = HydraConfig.get().mode is not RunMode.MULTIRUN  # a sweep tells of its jobs' logs
-        if isinstance(error, Mistake) and self.new and self.loop is None and single:
+                raise Failure(files.disk_full(failure, self.directory)) from failure
+        finally:
+            self.lock.release()
+        refused = isinstance(error, Mistake) and self.new and self.loop is None
+        if refused and HydraConfig.get().mode is not RunMode.MULTIRUN:  # a sweep names its logs
             self._remove()
 
     def _remove(self) -> None:
         """Remove what this launch has written for a run that has not begun, and nothing else."""
         hydra = HydraConfig.get()
-        written = [manifest.NAME, manifest.LOCK, f"{hydra.job.name}.log"]
+        written = [manifest.NAME, manifest.LOCK, config.FILE, f"{hydra.job.name}.log"]
         written += [f"{hydra.output_subdir}/{name}.yaml" for name in HYDRAS]
         for name in written:
             (self.directory / name).unlink(missing_ok=True)

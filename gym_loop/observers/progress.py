@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gym_loop.loops.returns import total
 from gym_loop.observers import Observer
 from gym_loop.runs import manifest
 
@@ -149,8 +150,8 @@ class Summary(Observer):
         if not returns:
             print("no episode was played: loop.eval_episodes is 0")
             return
-        mean = math.fsum(returns) / len(returns)
-        deviation = math.sqrt(math.fsum((r - mean) ** 2 for r in returns) / len(returns))
+        mean = total(returns) / len(returns)
+        deviation = math.sqrt(total((r - mean) * (r - mean) for r in returns) / len(returns))
         print(f"{len(returns)} episodes in {_short(loop.directory)}")
         print(
             f"return: mean {mean:.6g}, standard deviation {deviation:.6g}, "

@@ -1,23 +1,26 @@
 """TensorBoard events, written with the protos of the `tensorboard` package."""
 
-import contextlib
 import functools
 import logging
 import os
+import re
 import socket
 import struct
 import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from google_crc32c import value as crc32c
 
+from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
-from gym_loop.runs import files
+from gym_loop.runs import files, manifest
 
 PREFIX = "events.out.tfevents."
 pack = struct.Struct("<I").pack
 PAUSE = 0.05  # seconds of the run's clock between two writes
+
+log = logging.getLogger(__name__)
 
 
 class TensorBoard(Observer):
@@ -38,10 +41,16 @@ class TensorBoard(Observer):
 
     def begin(self, loop: Any) -> None:
         """Cut the events back to what has been restored."""
+        mark = mark_of(loop.directory)
+        by_folder: dict[Path, EventFile] = {}  # the two may be one
         for name in ("logdir", "eval_logdir"):
             folder = loop.directory / loop.parameters.get(name, f"./{name}")
-            sizes = self.state.get(name, {})
-            self.files[name] = EventFile(folder, sizes, loop.steps)
+            if folder not in by_folder:
+                by_folder[folder] = EventFile(folder, {}, loop.steps, mark)
+            self.files[name] = by_folder[folder]
+            self.files[name].sizes |= self.state.get(name, {})
+        for folder, file in by_folder.items():
+            cut_back(folder, file.sizes, loop)
 
     def end_episode(self, loop: Any, episode: Any) -> None:
         """Remember a training episode, and write when it is time to."""
@@ -70,7 +79,7 @@ class TensorBoard(Observer):
             self.files["eval_logdir"].add(("eval/return",), [(loop.steps, (mean,))])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return, for each directory, the size of each event file."""
+        """Bring all events to the disk; return, for each directory, the size of each file."""
         self.write()
         return {name: file.state_dict() for name, file in self.files.items()}
 
@@ -79,38 +88,90 @@ class TensorBoard(Observer):
         self.state = state
 
     def close(self, error: BaseException | None) -> None:
-        """Write what is left."""
+        """Write what is left.
+
+        Raises:
+            Failure: the disk is full, and the run would have ended well.
+        """
         self.write()
+        failed = None
         for file in self.files.values():
+            try:
+                file.state_dict()
+            except OSError as failure:
+                failed = Failure(files.disk_full(failure, file.folder))
             file.close()
+        if failed and error is None:
+            raise failed
+
+
+def mark_of(run: Path) -> str:
+    """Return what the names of a run's event files end with: when it first began, and where it is.
+
+    By the first half a run that was moved or copied knows its files, by the second it tells those
+    of its original, which may go on, in a folder that both write to.
+    """
+    start = (manifest.read(run) or {}).get("start")
+    return f"{crc32c(str(start).encode()):08x}{crc32c(os.fsencode(os.path.abspath(run))):08x}"
+
+
+def cut_back(folder: Path, sizes: dict[str, int], loop: Any) -> None:
+    """Cut a run's event files in `folder` back to `sizes`, and delete those that it began later.
+
+    Files of others stay. So do, outside of the run's directory, those that its original wrote
+    before the run was copied or forked.
+
+    Args:
+        folder: it may be shared with other runs and other programs.
+        sizes: by the files' names; a file that is shorter, or gone, is warned of.
+        loop: of the run.
+    """
+    run = loop.directory
+    parent = ((manifest.read(run) or {}).get("parent") or {}).get("directory")
+    marks = [mark_of(Path(each)) for each in (run, parent) if each]
+    is_inside = folder.resolve().is_relative_to(run.resolve())
+    if is_inside:
+        own = re.compile(rf".*\.({'|'.join(mark[:8] for mark in marks)})[0-9a-f]{{8}}")
+    else:
+        own = re.compile(rf".*\.{re.escape(socket.gethostname())}\.\d+\.{marks[0]}")
+    there = {path.name: path for path in folder.glob(f"{PREFIX}*")}
+    for name, path in there.items():
+        if name in sizes and (is_inside or own.fullmatch(name)):
+            files.cut(path, sizes[name])
+        elif own.fullmatch(name):
+            path.unlink()
+    short = [n for n, s in sizes.items() if n not in there or there[n].stat().st_size < s]
+    if short:
+        text = "%s: %s is gone or shorter than at the checkpoint; events before step %d are missing"
+        log.warning(text, folder, ", ".join(short), loop.steps)
 
 
 class EventFile:
-    """An append-only file of events. One message is filled again and again: that is half the cost.
+    """Appends events to a new file. One message is filled again and again: that is half the cost.
 
-    A resumed run cuts its old files back and starts a new one, whose first event tells a
-    TensorBoard that is watching to forget the steps that are played again.
+    The first event of a run that goes on tells a TensorBoard that is watching to forget the steps
+    that are played again.
 
-    When it cannot be written, one warning is logged and events are dropped.
+    Events that a full disk does not take are kept until it does. When the file cannot be written
+    for another reason, one warning is logged and events are dropped.
     """
 
-    def __init__(self, folder: Path, sizes: dict[str, int], steps: int) -> None:
-        self.folder, self.sizes, self.steps = folder, sizes, steps
-        for path in folder.glob(f"{PREFIX}*"):
-            size = sizes.get(path.name, 0)
-            files.cut(path, size) if size else path.unlink()
-        self.file: BinaryIO | None = None
+    def __init__(self, folder: Path, sizes: dict[str, int], steps: int, mark: str) -> None:
+        self.folder, self.sizes = folder, sizes  # in bytes, of the files of earlier launches, too
+        self.steps, self.mark = steps, mark
+        self.file: files.AppendOnly | None = None
         self.event: Any = None
         self.tags: tuple[str, ...] = ()
         self.scalars: list[Any] = []  # of the event, one for each tag
-        self.broken = False
+        self.warned = self.broken = False
 
     def add(self, tags: tuple[str, ...], events: list[tuple[int, tuple[float, ...]]]) -> None:
         """Append events: each of a step, and a value for each of `tags`."""
-        now = time.time()
-        if self.broken or (self.file is None and not self._start(now)):
+        if self.broken:
             return
-        event, records = self.event, []
+        now = time.time()
+        records = [] if self.file else self._start(now)
+        event = self.event
         event.wall_time = now
         if tags != self.tags:
             event.summary.Clear()
@@ -119,53 +180,49 @@ class EventFile:
             for scalar, value in zip(self.scalars, values, strict=True):
                 scalar.simple_value = value
             records.append(framed(event.SerializeToString()))
-        self._write(b"".join(records))
+        self._append(b"".join(records))
 
     def state_dict(self) -> dict[str, int]:
-        """Return the size in bytes of each event file."""
+        """Bring the events to the disk; return the size in bytes of each file.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        if self.file and not self.broken:
+            self.file.sync()
+            self.sizes[self.file.path.name] = self.file.size
         return dict(self.sizes)
 
     def close(self) -> None:
         """Close the file, if it was ever opened."""
         if self.file:
-            with contextlib.suppress(OSError):  # what could not be written was warned of
-                self.file.close()
+            self.file.close()
 
-    def _start(self, now: float) -> bool:
+    def _start(self, now: float) -> list[bytes]:
+        """Choose the new file's name; return its first records."""
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
-        old = sorted(self.sizes)
         # Readers take the files in the order of their names.
-        stamp = max(int(now), int(old[-1].split(".")[3]) + 1 if old else 0)
-        name = f"{PREFIX}{stamp:010d}.{socket.gethostname()}.{os.getpid()}"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.file = open(self.folder / name, "ab")
-        except OSError as error:
-            self._break(error)
-            return False
-        self.name, self.sizes[name] = name, 0
-        self._write(framed(Event(wall_time=now, file_version="brain.Event:2").SerializeToString()))
-        if old:
-            start = Event(wall_time=now, step=self.steps + 1)
-            start.session_log.status = SessionLog.START
-            self._write(framed(start.SerializeToString()))
-        self.event = Event()
-        return True
+        stamp = max([int(now), *(int(name.split(".")[3]) + 1 for name in self.sizes)])
+        origin = f"{socket.gethostname()}.{os.getpid()}.{self.mark}"
+        while (path := self.folder / f"{PREFIX}{stamp:010d}.{origin}").exists():
+            stamp += 1  # one process may do much within a second
+        self.file, self.event = files.AppendOnly(path, 0), Event()
+        first = [Event(wall_time=now, file_version="brain.Event:2")]
+        if self.sizes:
+            first.append(Event(wall_time=now, step=self.steps + 1))
+            first[1].session_log.status = SessionLog.START
+        return [framed(event.SerializeToString()) for event in first]
 
-    def _write(self, records: bytes) -> None:
-        try:
-            self.file.write(records)  # type: ignore[union-attr]
-            self.file.flush()  # type: ignore[union-attr]
-            self.sizes[self.name] += len(records)
-        except OSError as error:
-            self._break(error)
-
-    def _break(self, error: OSError) -> None:
-        self.broken = True
-        logging.getLogger(__name__).warning(
-            "%s; training goes on without events", files.disk_full(error, self.folder)
-        )
+    def _append(self, records: bytes) -> None:
+        assert self.file is not None
+        self.file.append(records)
+        error = self.file.error
+        if error and not self.warned:
+            self.broken = error.errno not in files.DISK_FULL
+            goes_on = "without events" if self.broken else "and events are kept until it has room"
+            log.warning("%s; training goes on, %s", files.disk_full(error, self.folder), goes_on)
+        self.warned = error is not None
 
 
 def framed(data: bytes) -> bytes:

@@ -1,6 +1,5 @@
 """What it takes to play any episode again: its reset seed, its actions, its rewards."""
 
-import errno
 import logging
 import math
 from pathlib import Path
@@ -84,26 +83,39 @@ class Trace(Observer):
             OSError: the disk is full. A checkpoint without its traces would be no exact one.
         """
         for file in filter(None, (self.training, self.evaluation)):
-            self._write(file, errno.ENOSPC, errno.EDQUOT)
+            self._write(file, *files.DISK_FULL)
         return {}
 
     def close(self, error: BaseException | None) -> None:
-        """Write what is not on disk yet."""
+        """Write what is not on disk yet.
+
+        Raises:
+            Failure: the disk is full, and the run would have ended well.
+        """
+        failed = None
         for file in filter(None, (self.training, self.evaluation)):
             file.warned |= error is not None  # of what the run has failed
             waiting, file.waiting = sorted(file.waiting.items()), {}
             for number, episode in waiting:
                 file.next = number
                 self.end_episode(None, episode)
-            self._write(file)
+            try:
+                self._write(file, *files.DISK_FULL)
+            except OSError as failure:
+                failed = Failure(files.disk_full(failure, file.directory))
+        if failed and error is None:
+            raise failed
 
     def _write(self, file: "_File", *raised: int) -> None:
         """Write what there is; log one warning for any error but those with a number of `raised`.
 
-        What could not be written is tried again with the next episodes, until the file is full.
+        What a full disk did not take is kept, and tried again with the next episodes; for other
+        errors that is so until the file is full.
         """
         try:
             file.write()
+            if raised:  # by who counts on what is on the disk
+                file.sync()
         except ValueError as error:
             self.training = self.evaluation = None
             traces.remove(file.directory)
@@ -115,6 +127,8 @@ class Trace(Observer):
                 text = files.disk_full(error, file.directory.parent)
                 log.warning("%s; training goes on, and its traces may have gaps", text)
             file.warned = True
+            if error.errno not in files.DISK_FULL:
+                file.unwritten.clear()
 
 
 class _File:
@@ -126,7 +140,8 @@ class _File:
 
     def __init__(self, directory: Path, kind: str, full: int) -> None:
         self.directory, self.kind, self.full = directory, kind, full
-        self.arrays: dict[str, traces.Array] | None = None  # of the episodes written before
+        self.arrays: dict[str, traces.Array] | None = None  # of the episodes gathered before
+        self.unwritten: dict[str, dict[str, traces.Array]] = {}  # by the names of their files
         self.rows: list[int] = []  # of the others; see `traces.gather`
         self.actions: list[Any] = []
         self.rewards: list[float] = []  # empty as long as every one has been `reward`
@@ -134,7 +149,7 @@ class _File:
         self.steps = 0
         self.room = full  # for so many of their steps
         self.due = 0.0  # on the run's clock
-        self.warned = self.unwritten = False
+        self.warned = self.unsynced = False
         self.next = 0  # the number of the episode to come
         self.waiting: dict[int, Any] = {}  # episodes by number, of which an earlier one runs
 
@@ -160,6 +175,8 @@ class _File:
         if traces.of_earlier_version(self.arrays):
             self.arrays = None
             return
+        if (end := int(self.arrays["episode"][-1]) + 1) < count:
+            log.warning("%s ends before episode %d; expected %d of them", path, end, count)
         self.room -= int(lengths.sum())
         self._start_another_when_full()
 
@@ -187,16 +204,20 @@ class _File:
                 arrays = traces.join(self.arrays, arrays)
             self.room -= self.steps
             self.arrays, self.rows, self.actions, self.rewards = arrays, [], [], []
-            self.steps, self.unwritten = 0, True
-        if not self.unwritten or self.arrays is None:
-            return
-        try:
-            self.directory.mkdir(exist_ok=True)
-            name = traces.name(self.kind, int(self.arrays["episode"][0]))
-            files.write(self.directory / name, traces.pack(self.arrays))
-            self.unwritten = False
-        finally:
+            self.steps = 0
+            self.unwritten[traces.name(self.kind, int(arrays["episode"][0]))] = arrays
             self._start_another_when_full()
+        for name in list(self.unwritten):
+            self.directory.mkdir(exist_ok=True)
+            files.write(self.directory / name, traces.pack(self.unwritten[name]))
+            del self.unwritten[name]
+            self.unsynced = True
+
+    def sync(self) -> None:
+        """Bring the names of what was written to the disk; the content is there already."""
+        if self.unsynced:
+            files.sync(self.directory)
+            self.unsynced = False
 
     def _start_another_when_full(self) -> None:
         if self.room <= 0:

@@ -77,9 +77,13 @@ def check_path(path: str | Path) -> Path:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Delete the recordings that killed writers left unfinished; those in the making stay."""
+    """Delete the recordings that killed writers on this host left unfinished.
+
+    The directory may be shared: those in the making stay, and all that has another name.
+    """
     for leftover in directory.glob(f"{files.TEMPORARY}*"):
-        if leftover.suffix.lower() in FORMATS and not _is_being_written(leftover):
+        is_dead = files.writer_lives(leftover) is False and not _is_being_written(leftover)
+        if is_dead and leftover.suffix.lower() in FORMATS:
             leftover.unlink(missing_ok=True)
 
 
@@ -183,9 +187,8 @@ class VideoWriter:
 
     def _start(self, shape: tuple[int, ...]) -> None:
         height, width, _ = shape
-        self._temporary = self.path.with_name(
-            f"{files.TEMPORARY}{secrets.token_hex(4)}-{self.path.name}"
-        )
+        unique = f"{secrets.token_hex(4)}-{self.path.name}"
+        self._temporary = files.temporary(self.path.with_name(unique))
         command = [encoder(), "-loglevel", "error", "-nostdin", "-y"]
         command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
         command += ["-framerate", f"{self.fps:g}", "-i", "pipe:0"]

@@ -37,7 +37,7 @@ def claim(cfg: DictConfig) -> None:
     directory = Path(cfg.hydra.run.dir)
     if asked:
         if known := run_in(directory):
-            go_on(directory, known, cfg, overrides["task"])
+            go_on(directory, known, cfg)
         directory.mkdir(parents=True, exist_ok=True)
         return
     try:
@@ -82,7 +82,7 @@ def run_in(directory: Path) -> dict[str, Any] | None:
     return None
 
 
-def go_on(directory: Path, known: dict[str, Any], cfg: DictConfig, overrides: list[str]) -> None:
+def go_on(directory: Path, known: dict[str, Any], cfg: DictConfig) -> None:
     """Let the run in `directory` go on with `cfg`.
 
     Raises:
@@ -99,14 +99,8 @@ def go_on(directory: Path, known: dict[str, Any], cfg: DictConfig, overrides: li
     if not keys and known["state"] == "finished":
         print(f"{name} is finished. `gym-loop resume` with new limits extends it.")
         raise SystemExit(0)
-    if keys:
-        if manifest.is_locked(directory):
-            raise Mistake(f"{name} is in use: another process is running it")
-        words = [*known["overrides"], *secrets.masked_words(overrides)]
-        said = {word.partition("=")[0]: word for word in words}
-        # The config itself is kept once the run has the directory for itself.
-        content = manifest.read(directory) or {}
-        manifest.write(directory, content | {"overrides": [*said.values()], "state": "stopped"})
+    if keys and manifest.is_locked(directory):
+        raise Mistake(f"{name} is in use: another process is running it")
 
 
 def check_past(

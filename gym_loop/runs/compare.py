@@ -18,7 +18,6 @@ from gym_loop.runs import manifest
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
 # Of a checkpoint, what holds wall time and file sizes; its counters are those of the tables.
 STATE = "state.json"
-CONFIG = "made_from"  # of loop.pkl: two runs of one config have it, composed in two ways
 
 
 def differences(first: Path, second: Path) -> Iterator[str]:
@@ -84,9 +83,7 @@ def first_episode(first: Path, second: Path) -> int | None:
 def last_checkpoint_differences(first: Path, second: Path) -> Iterator[str]:
     """Compare two whole checkpoints: the agent, the streams, the environment."""
     yield from checkpoint_differences(first / "agent", second / "agent")
-    for line in checkpoint_differences(first, second, "checkpoint: ", skip=("agent", STATE)):
-        if not line.startswith(f"checkpoint: loop.pkl: {CONFIG}"):
-            yield line
+    yield from checkpoint_differences(first, second, "checkpoint: ", skip=("agent", STATE))
 
 
 def checkpoint_differences(

@@ -1,14 +1,28 @@
 """Files that others read appear whole: a temporary name beside them, fsync, rename."""
 
+import contextlib
+import errno
 import json
 import os
+import re
 import shutil
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
 # In the same directory, so that the rename stays on one filesystem; hidden, so that a glob for
-# results does not see it; one prefix, so that leftovers of a kill can be told from results.
+# results does not see it.
 TEMPORARY = ".tmp-"
+OWN = re.compile(rf"{re.escape(TEMPORARY)}gym_loop-(\d+)@([^@]+)@.+", re.DOTALL)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+RETRY = 1.0  # seconds until records that could not be written are tried again
+sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
+
+
+def temporary(path: Path) -> Path:
+    """Return a hidden name beside `path` that says which program, process and host made it."""
+    return path.with_name(f"{TEMPORARY}gym_loop-{os.getpid()}@{socket.gethostname()}@{path.name}")
 
 
 def write(path: Path, data: bytes | str) -> None:
@@ -19,15 +33,15 @@ def write(path: Path, data: bytes | str) -> None:
     Raises:
         OSError: the old content is then untouched.
     """
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    unfinished = temporary(path)
     try:
-        with open(temporary, "wb") as file:
+        with open(unfinished, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(unfinished, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise
 
 
@@ -46,9 +60,35 @@ def sync(*paths: Path) -> None:
             os.close(descriptor)
 
 
-def remove_leftovers(directory: Path) -> None:
-    """Delete what a killed writer left half-written in `directory`."""
-    for leftover in directory.glob(f"{TEMPORARY}*"):
+def writer_lives(path: Path) -> bool | None:
+    """Return whether the process lives that made this temporary name; None: on another host.
+
+    This process is no writer of what it finds: it has ended what it began.
+    """
+    match = OWN.fullmatch(path.name)
+    if match is None or match[2] != socket.gethostname():
+        return None
+    try:
+        os.kill(int(match[1]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # a process of another user
+    return int(match[1]) != os.getpid()
+
+
+def remove_leftovers(directory: Path, name: str = "") -> None:
+    """Delete what killed processes of a run left half-written in `directory`.
+
+    Only for who holds the run's lock: a writer on another host is then dead, too.
+
+    Args:
+        directory: it belongs to the run alone.
+        name: of what was being written; all that this program has begun if empty.
+    """
+    for leftover in directory.glob(f"{TEMPORARY}*{name}"):
+        if not OWN.fullmatch(leftover.name) or writer_lives(leftover):
+            continue
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
@@ -57,7 +97,7 @@ def remove_leftovers(directory: Path) -> None:
 
 def remove(directory: Path) -> None:
     """Delete a directory so that nobody ever sees a part of it."""
-    doomed = directory.with_name(f"{TEMPORARY}{os.getpid()}-old-{directory.name}")
+    doomed = temporary(directory.with_name(f"old-{directory.name}"))
     directory.rename(doomed)
     shutil.rmtree(doomed)
 
@@ -70,6 +110,80 @@ def cut(path: Path, size: int) -> None:
 
 def disk_full(error: OSError, path: Path) -> str:
     """Return one line that names what could not be written, and the space that is left."""
-    free = shutil.disk_usage(path if path.is_dir() else path.parent).free
+    there = next(p for p in (path, *path.absolute().parents) if p.is_dir())
+    free = shutil.disk_usage(there).free
     what = f"cannot write {error.filename or path}: {error.strerror or error}"
     return f"{what}; {free / 1e6:.1f} MB are free"
+
+
+class AppendOnly:
+    """A file to which records are appended. Only whole ones stay, and none is lost.
+
+    Those that cannot be written, for a full disk, are kept and written before later ones.
+
+    Attributes:
+        size: bytes of the records that have been written.
+        error: why the last ones have not been; None: all have.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        cut(path, size)
+        self.path, self.size, self.synced = path, size, size
+        self.error: OSError | None = None
+        self._waiting: list[bytes] = []
+        self._retry_at = 0.0
+        self._descriptor = -1
+        self._is_new = False  # its name is not on the disk yet
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no record yet."""
+        return not (self.size or self._waiting)
+
+    def append(self, record: bytes) -> None:
+        """Write a record, and what waits; `error` tells whether that could be done."""
+        self._waiting.append(record)
+        if self.error is None or time.monotonic() >= self._retry_at:
+            with contextlib.suppress(OSError):
+                self._write()
+
+    def sync(self) -> None:
+        """Bring all records to the disk, so that they survive a power cut.
+
+        Raises:
+            OSError: that cannot be done.
+        """
+        if self._waiting:
+            self._write()
+        if self.size > self.synced:
+            sync_data(self._descriptor)
+            if self._is_new:
+                sync(self.path.parent)
+                self._is_new = False
+            self.synced = self.size
+
+    def close(self) -> None:
+        """Close the file, if it was ever opened."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _write(self) -> None:
+        data, done = b"".join(self._waiting), 0
+        try:
+            if self._descriptor < 0:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._is_new = not self.path.exists()
+                self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
+            while done < len(data):  # the second call tells why the first wrote a part
+                done += os.pwrite(self._descriptor, data[done:], self.size + done)
+        except OSError as error:
+            error.filename = error.filename or str(self.path)
+            self.error, self._retry_at = error, time.monotonic() + RETRY
+            if done:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._descriptor, self.size)
+            raise
+        self.size += done
+        self._waiting.clear()
+        self.error = None

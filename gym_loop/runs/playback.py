@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 
 from gym_loop import launch
 from gym_loop.envs.vector import NO_SEED, make_single
+from gym_loop.loops.returns import total
 from gym_loop.loops.streams import seed_all
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import config, manifest, reporting, stored
@@ -114,7 +115,7 @@ class Playback:
             yield step + 1, observation, so_far
             if (terminated or truncated) and not at_end:
                 break
-        self.ret = math.fsum(rewards)
+        self.ret = total(rewards)
         if self.recorded is not None and not _same(self.ret, self.recorded):
             self._differs(last, f"the return is {self.ret!r}, recorded is {self.recorded!r}")
 

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from gym_loop.loops.returns import total
 from gym_loop.mistake import Mistake
 from gym_loop.runs import manifest
 
@@ -529,12 +530,7 @@ def amount(value: Any) -> float:
 def mean(values: Iterable[float]) -> float | None:
     """Return the mean, None of nothing; infinite or NaN where a value is, or they overflow."""
     values = list(values)
-    if not values:
-        return None
-    try:
-        return math.fsum(values) / len(values)
-    except (OverflowError, ValueError):
-        return sum(values) / len(values)
+    return total(values) / len(values) if values else None
 
 
 def short(directory: Path) -> str:

@@ -15,7 +15,7 @@ import pytest
 
 from gym_loop.observers import checkpoints
 from gym_loop.runs import compare, files
-from tests.conftest import AGENTS, rows
+from tests.conftest import AGENTS, left_by_a_killed_process, rows
 
 LEARNER = (f"agent={AGENTS}:Learner", "env=pendulum", "loop.episodes_per_eval=9")
 PLAIN = (f"agent={AGENTS}:Plain", "env=cartpole")
@@ -253,7 +253,7 @@ def test_a_fork_goes_on_from_a_checkpoint_with_a_changed_config(launch, cli, tmp
     words = (*LEARNER, "loop.eval_episodes=1", "loop.keep_checkpoints=9")
     parent = launch(*words, "loop.max_episodes=12", "loop.time_per_checkpoint=0")
     before = {p: p.read_bytes() for p in parent.rglob("*") if p.is_file()}
-    at = int(checkpoints._names(parent / "checkpoints")[1].partition("-")[2])
+    at = int(checkpoints.names(parent / "checkpoints")[1].partition("-")[2])
     words = ("agent.lr=0.7", "loop.max_episodes=15", "hydra.run.dir=forked")
     done = cli("fork", "run", "--at", at, *words)
     assert done.returncode == 0, done.stderr
@@ -340,7 +340,7 @@ def test_checkpoints_kept_are_the_newest_the_best_and_the_final_one(launch):
     words = ("env=cartpole", "loop.time_per_checkpoint=0", "loop.episodes_per_eval=2")
     directory = launch(*words, "loop.max_episodes=30", "loop.keep_checkpoints=3")
     folder = directory / "checkpoints"
-    kept = set(checkpoints._names(folder))
+    kept = set(checkpoints.names(folder))
     table = rows(directory, "evaluations.csv")
     means = {}
     for row in table:
@@ -421,8 +421,8 @@ def test_200_kills_while_checkpoints_are_written_leave_all_readable_and_nothing_
 
 def test_what_a_kill_left_of_a_link_to_a_checkpoint_is_removed(tmp_path):
     (tmp_path / "whole").mkdir()
-    (tmp_path / f"{files.TEMPORARY}1-latest").symlink_to("whole")
-    (tmp_path / f"{files.TEMPORARY}1-best").symlink_to("nothing")
+    left_by_a_killed_process(tmp_path / "latest").symlink_to("whole")
+    left_by_a_killed_process(tmp_path / "best").symlink_to("nothing")
     files.remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
@@ -448,9 +448,9 @@ def kill_writers(tmp_path, times):
         finally:
             process.kill()
             process.communicate()
-        names = checkpoints._names(folder)
+        names = checkpoints.names(folder)
         wrong += [name for name in names if checkpoints.load_state(folder / name) is None]
-    assert checkpoints._names(folder), "none was written"
+    assert checkpoints.names(folder), "none was written"
     return wrong
 
 
@@ -478,7 +478,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_the_resume_is_exact(cli, launc
             if "MB are free" in line and "training" not in line
         )
         assert str(disk) in line
-        names = checkpoints._names(disk / "run" / "checkpoints")
+        names = checkpoints.names(disk / "run" / "checkpoints")
         assert names
         assert all(checkpoints.load_state(disk / "run" / "checkpoints" / n) for n in names)
         ballast.unlink()

@@ -20,6 +20,7 @@ from gym_loop.loops import DefaultLoop
 from gym_loop.observers import Observer, video
 from gym_loop.observers import recorder as module
 from gym_loop.observers.recorder import Recorder
+from tests.conftest import left_by_a_killed_process
 
 
 class Env:
@@ -184,7 +185,7 @@ def test_an_episode_that_is_played_again_replaces_its_video(tmp_path):
 def test_a_start_removes_what_a_killed_run_left(tmp_path):
     for folder in ("episode_records", "eval_records"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / ".tmp-01234567-episode-000004.mp4").touch()
+        left_by_a_killed_process(tmp_path / folder / "episode-000004.mp4").touch()
     play(tmp_path)
     assert [os.listdir(folder) for folder in tmp_path.iterdir()] == [[], []]
 

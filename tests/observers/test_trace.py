@@ -15,7 +15,7 @@ from gym_loop.agents import RandomAgent
 from gym_loop.loops import DefaultLoop
 from gym_loop.observers import trace as observer
 from gym_loop.runs import traces
-from tests.conftest import rows
+from tests.conftest import left_by_a_killed_process, rows
 from tests.sample_envs import Counter, Pair, Wide, Words
 
 ENVS = Path(__file__).parents[1] / "sample_envs.py"
@@ -301,7 +301,7 @@ def test_a_killed_and_resumed_run_leaves_the_very_files_of_an_untouched_one(
     killed = tmp_path / "killed"
     for episodes in (300, 2500):
         kill_after(start(*WORDS, f"hydra.run.dir={killed}"), killed, episodes)
-    (killed / "traces" / ".tmp-1-train-000000.npz").write_bytes(b"half")
+    left_by_a_killed_process(killed / "traces" / "train-000000.npz").write_bytes(b"half")
     # As if it had been written after the checkpoint from which the run goes on.
     shutil.copy(untouched / "traces" / "train-000000.npz", killed / "traces" / "train-009999.npz")
     assert cli(*WORDS, f"hydra.run.dir={killed}").returncode == 0

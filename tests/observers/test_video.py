@@ -15,6 +15,7 @@ from imageio_ffmpeg import count_frames_and_secs, get_ffmpeg_exe
 
 from gym_loop.observers import video
 from gym_loop.observers.video import VideoError, VideoWriter, caption, check_path, remove_leftovers
+from tests.conftest import left_by_a_killed_process
 
 TEXT = "episode 12  step 87  return -312.4"
 
@@ -328,7 +329,8 @@ os.kill(child, signal.SIGKILL)
 
 
 def test_cleaning_up_spares_results_other_files_and_videos_in_the_making(tmp_path):
-    (tmp_path / ".tmp-00-episode-000001.mp4").touch()
+    left_by_a_killed_process(tmp_path / "episode-000001.mp4").touch()
+    (tmp_path / ".tmp-00-episode-000001.mp4").touch()  # somebody else's
     (tmp_path / ".tmp-00-results.csv").touch()
     (tmp_path / "b.mp4").touch()
     with VideoWriter(tmp_path / "a.mp4") as writer:
@@ -337,7 +339,8 @@ def test_cleaning_up_spares_results_other_files_and_videos_in_the_making(tmp_pat
         # Until the encoder has opened the file, it would just make it again.
         wait_until(lambda: writer._temporary.stat().st_size)
         remove_leftovers(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == [".tmp-00-results.csv", "a.mp4", "b.mp4"]
+    others = [".tmp-00-episode-000001.mp4", ".tmp-00-results.csv"]
+    assert sorted(os.listdir(tmp_path)) == [*others, "a.mp4", "b.mp4"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,145 @@
+"""Environments in a checkpoint: pickled there, and tried before a run goes on with them."""
+
+import logging
+import pickle
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from gym_loop.envs.vector import VectorEnv
+from gym_loop.runs.compare import value_differences
+
+SCALARS = (bool, int, float, complex, str, bytes, type(None))
+CONTAINERS = (list, tuple, set, frozenset, deque)
+MOST = 10_000  # items of a container that is looked at
+PICKLING = ("__getstate__", "__setstate__", "__reduce__", "__reduce_ex__")
+
+log = logging.getLogger(__name__)
+
+# An environment's pickle, and those of its attributes that the pickle may have left out: by the
+# path of the wrapper or environment that has them, and their name.
+Saved = tuple[bytes, dict[tuple[str, str], Any]]
+
+
+def save(env: Any) -> Saved:
+    """Return what `restore` takes. Raises what pickling raises."""
+    pickled = pickle.dumps(env, protocol=5)
+    own_way = any(_pickles_its_own_way(type(layer)) for layer in _layers(env).values())
+    return pickled, _attributes(env) if own_way else {}
+
+
+def restore(saved: Saved | bytes, what: str) -> Any:
+    """Return the environment that was saved; None, with a warning, where it does not come back.
+
+    Some come back as new, as all that are derived from `EzPickle`: pickled as the arguments of
+    their constructor. Attributes which they keep from one episode to the next are then put back.
+    Which these are a second copy tells: given the old ones' values and reset, it still differs
+    from a third that is reset only.
+
+    Args:
+        saved: by `save`; a pickle alone, by an older version.
+        what: the environment is, for the warning.
+    """
+    pickled, attributes = saved if isinstance(saved, tuple) else (saved, {})
+    try:
+        env, trial = pickle.loads(pickled), pickle.loads(pickled)
+        if getattr(env, "render_mode", None) == "human":
+            return env  # a second one would open a window
+        kept = _differences(attributes, _attributes(env))
+        _put(trial, kept)
+        _reset(trial)  # what lies behind a handle may be gone, and shows it only now
+        if kept:
+            new = pickle.loads(pickled)
+            _reset(new)
+            after_reset = _attributes(trial)
+            changed = _differences({k: after_reset.get(k) for k in kept}, _attributes(new))
+            kept = {key: kept[key] for key in changed}
+            _put(env, kept)
+    except Exception as error:
+        log.warning(
+            "the %s environment does not come back from its checkpoint (%s: %s) and is started "
+            "anew. That is exact unless it keeps something from one episode to the next",
+            what,
+            type(error).__name__,
+            error,
+        )
+        return None
+    if kept:
+        log.warning(
+            "the %s environment comes back from its pickle as new; what was put back is %s, and "
+            "anything else that it keeps from one episode to the next is lost",
+            what,
+            ", ".join(name for _, name in kept),
+        )
+    return env
+
+
+def _layers(env: Any) -> dict[str, Any]:
+    """Return an environment, what it wraps, and the parts of a vector, by their paths."""
+    layers: dict[str, Any] = {}
+    todo = [("env", env)]
+    while todo:
+        path, layer = todo.pop()
+        layers[path] = layer
+        content = getattr(layer, "__dict__", {})
+        inner = {"env": content.get("env"), **dict(enumerate(content.get("envs") or ()))}
+        todo += [(f"{path}.{key}", each) for key, each in inner.items() if each is not None]
+    return layers
+
+
+def _attributes(env: Any) -> dict[tuple[str, str], Any]:
+    """Return the attributes of all layers that are plain data."""
+    return {
+        (path, name): value
+        for path, layer in _layers(env).items()
+        for name, value in getattr(layer, "__dict__", {}).items()
+        if _is_plain(value)
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether `value` is made of nothing but numbers, texts and the like."""
+    kind = type(value)
+    if kind in SCALARS or isinstance(value, np.generic | np.random.Generator):
+        return True
+    if kind is np.ndarray:
+        return not value.dtype.hasobject
+    if kind in CONTAINERS:
+        return len(value) <= MOST and all(map(_is_plain, value))
+    if kind is dict:
+        return len(value) <= MOST and all(map(_is_plain, [*value, *value.values()]))
+    own = getattr(value, "__dict__", None)
+    if type(own) is not dict or isinstance(value, type) or callable(value):
+        return False
+    return not _pickles_its_own_way(kind) and all(map(_is_plain, own.values()))
+
+
+def _pickles_its_own_way(kind: type) -> bool:
+    """Return whether a class says itself what its pickle holds."""
+    return any(getattr(kind, n, None) is not getattr(object, n, None) for n in PICKLING)
+
+
+def _differences(
+    before: dict[tuple[str, str], Any], now: dict[tuple[str, str], Any]
+) -> dict[tuple[str, str], Any]:
+    """Return those of `before` that are absent from `now` or differ there."""
+    return {
+        key: value
+        for key, value in before.items()
+        if key not in now or any(value_differences(value, now[key], "_"))
+    }
+
+
+def _put(env: Any, attributes: dict[tuple[str, str], Any]) -> None:
+    layers = _layers(env)
+    for (path, name), value in attributes.items():
+        vars(layers[path])[name] = value
+
+
+def _reset(env: Any) -> None:
+    """Begin an episode, in each part of a vector environment."""
+    if isinstance(env, VectorEnv):
+        env.start([0] * env.num_envs)
+    else:
+        env.reset(seed=0)

@@ -1,0 +1,213 @@
+"""Checkpoints among files of others, in copies of runs, and of environments of all kinds."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gym_loop.__main__ import dispatch
+from gym_loop.mistake import Failure
+from gym_loop.observers import checkpoints
+from gym_loop.runs import manifest
+from tests.conftest import rows
+
+WORDS = ("agent=random", "env=cartpole", "loop.eval_episodes=1", "loop.time_per_checkpoint=0")
+
+ENVIRONMENTS = """
+import pickle
+import gymnasium as gym
+from gymnasium import spaces
+from gymnasium.utils import EzPickle
+
+class Counting(gym.Env):
+    '''Gives, in each step, how many games there have been.'''
+
+    observation_space = spaces.Discrete(2)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self):
+        self.games, self.steps = 0, 0
+        self.fresh = object()
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.games, self.steps, self.start = self.games + 1, 0, seed
+        return 0, {}
+
+    def step(self, action):
+        self.steps += 1
+        return 0, float(self.games), self.steps == 3, False, {}
+
+class AsNew(Counting, EzPickle):
+    def __init__(self):
+        Counting.__init__(self)
+        EzPickle.__init__(self)
+
+class Forgetful(AsNew):
+    '''Keeps nothing, but looks different after a game, as a simulator does.'''
+
+    def reset(self, *, seed=None, options=None):
+        self.games = 0
+        return super().reset(seed=seed)
+
+class Raises(Forgetful):
+    def __setstate__(self, state):
+        raise RuntimeError("the handle is of another process")
+
+class RaisesLater(Forgetful):
+    def __setstate__(self, state):
+        self.__dict__.update(observation_space=Counting.observation_space, steps=0)
+
+    def reset(self, *, seed=None, options=None):
+        self.fresh
+        return super().reset(seed=seed)
+"""
+
+
+@pytest.fixture
+def environments(tmp_path):
+    pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
+    (tmp_path / "envs_of_a_user.py").write_text(ENVIRONMENTS)
+
+
+def said(directory):
+    return (manifest.read(Path(directory)) or {})["warnings"]
+
+
+@pytest.mark.parametrize("name", ["Counting", "AsNew"])
+def test_what_environments_keep_from_game_to_game_goes_on(launch, environments, name):
+    words = ("agent=random", f"env=envs_of_a_user.py:{name}", "loop.eval_episodes=2")
+    words = (*words, "loop.episodes_per_eval=1")
+    whole = launch(*words, "loop.max_episodes=6", directory="whole")
+    part = launch(*words, "loop.max_episodes=3", directory="part")
+    dispatch("resume", "part", "loop.max_episodes=6")
+    for table in ("episodes.csv", "evaluations.csv"):
+        assert rows(part, table) == rows(whole, table)
+    assert [row["return"] for row in rows(part)] == ["3.0", "6.0", "9.0", "12.0", "15.0", "18.0"]
+    assert len([line for line in said(part) if "as new" in line and "games" in line]) == (
+        2 if name == "AsNew" else 0  # training's and evaluation's
+    )
+
+
+def test_an_environment_that_is_made_anew_and_keeps_nothing_is_not_warned_of(launch, environments):
+    run = launch("env=envs_of_a_user.py:Forgetful", "loop.max_episodes=3", "loop.eval_episodes=1")
+    dispatch("resume", "run", "loop.max_episodes=6")
+    assert said(run) == []
+
+
+@pytest.mark.parametrize("name", ["Raises", "RaisesLater"])
+def test_an_environment_that_does_not_come_back_is_started_anew_with_a_warning(
+    launch, environments, name
+):
+    words = ("agent=random", f"env=envs_of_a_user.py:{name}", "loop.eval_episodes=1")
+    whole = launch(*words, "loop.max_episodes=6", directory="whole")
+    part = launch(*words, "loop.max_episodes=3", directory="part")
+    dispatch("resume", "part", "loop.max_episodes=6")
+    assert rows(part) == rows(whole)
+    assert ["does not come back" in line for line in said(part)] == [True]
+
+
+@pytest.mark.parametrize("kind", ["folder", "copy", "file", "link", "renamed"])
+def test_what_else_lies_among_the_checkpoints_stays_and_is_not_read(launch, kind):
+    run = launch(*WORDS, "loop.max_episodes=4")
+    folder = run / "checkpoints"
+    newest = folder / "episode-000004"
+    if kind == "folder":
+        stray = folder / "episode-old"
+        stray.mkdir()
+    elif kind == "copy":
+        stray = shutil.copytree(newest, folder / "copy of episode-000004")
+        shutil.copytree(newest, folder / "episode-good-one")
+    elif kind == "file":
+        stray = folder / "episode-000099"
+        stray.write_text("notes")
+    elif kind == "link":
+        stray = folder / "episode-000050"
+        stray.symlink_to(newest.name)
+    else:
+        stray = shutil.copytree(newest, folder / "episode-000090")
+    dispatch("resume", "run", "loop.max_episodes=8")
+    dispatch("fork", "run", "loop.max_episodes=9", "seed=3", "hydra.run.dir=fork")
+    assert [row["episode"] for row in rows(run)] == [str(n) for n in range(8)]
+    assert stray.is_symlink() or stray.exists()
+    assert checkpoints.load_state(folder / "episode-000008")
+    assert [row["episode"] for row in rows(Path("fork"))] == [str(n) for n in range(9)]
+
+
+def test_a_stray_folder_with_a_checkpoints_name_is_set_aside(launch):
+    run = launch(*WORDS, "loop.max_episodes=4")
+    notes = run / "checkpoints" / "episode-000008" / "notes"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    dispatch("resume", "run", "loop.max_episodes=8")
+    assert (run / "checkpoints" / "unused-episode-000008" / "notes").read_text() == "mine"
+    assert checkpoints.load_state(run / "checkpoints" / "episode-000008")
+
+
+@pytest.mark.parametrize("form", ["folder", "text", "mine"])
+def test_a_copy_without_links_goes_on(launch, form):
+    run = launch(*WORDS, "loop.max_episodes=4")
+    link = run / "checkpoints" / "latest"
+    target = os.readlink(link)
+    link.unlink()
+    if form == "text":
+        link.write_text(target)
+    else:
+        shutil.copytree(run / "checkpoints" / target, link)
+    if form == "mine":
+        (link / "notes").write_text("mine")
+    dispatch("resume", "run", "loop.max_episodes=8")
+    assert len(rows(run)) == 8
+    assert link.is_symlink() == (form != "mine")
+    assert form != "mine" or (link / "notes").read_text() == "mine"
+    assert any("is no link" in line for line in said(run)) == (form == "mine")
+
+
+@pytest.mark.parametrize("left", [None, 0, 60])
+def test_a_checkpoint_whose_table_is_short_is_passed_over_and_said_so(launch, left):
+    whole = launch(*WORDS, "loop.max_episodes=8", directory="whole")
+    run = launch(*WORDS, "loop.max_episodes=4")
+    if left is None:
+        (run / "episodes.csv").unlink()
+    else:
+        os.truncate(run / "episodes.csv", left)
+    dispatch("resume", "run", "loop.max_episodes=8")
+    assert rows(run) == rows(whole)
+    assert any(f"episodes.csv has {left or 0} of" in line for line in said(run))
+    assert any("the run starts anew" in line for line in said(run))
+    assert checkpoints.load_state(run / "checkpoints" / "unused-episode-000004") is None
+    assert (run / "checkpoints" / "unused-episode-000004" / "agent" / "agent.pkl").exists()
+
+
+def test_other_versions_are_said_first_and_a_run_that_cannot_be_read_stays_as_it_is(launch, caplog):
+    Path("fragile.py").write_text(
+        "import os\n"
+        "from gym_loop.agents import RandomAgent\n"
+        "class Fragile(RandomAgent):\n"
+        "    def load(self, directory):\n"
+        "        if os.path.exists('older'):\n"
+        "            import numpy._core_of_another_version\n"
+        "        super().load(directory)\n"
+    )
+    run = launch("agent=fragile.py:Fragile", *WORDS[1:], "loop.max_episodes=4")
+    state = run / "checkpoints" / "episode-000004" / "state.json"
+    _, _, text = state.read_text().partition("\n")
+    text = text.replace('"numpy": "', '"numpy": "9.').rstrip("\n")
+    state.write_text(f"{checkpoints._checksum([text.encode()])}\n{text}\n")
+    before = (run / "run.json").read_bytes()
+    Path("older").touch()
+    with pytest.raises(Failure, match=r"numpy 9\..* and cannot be read \(ModuleNotFoundError"):
+        dispatch("resume", "run", "loop.max_episodes=8")
+    warning, error = (run / "gym_loop.log").read_text().splitlines()[-3:-1]
+    assert "WARNING" in warning and "was written with numpy 9." in warning
+    assert "ERROR" in error and "cannot be read" in error
+    assert (run / "run.json").read_bytes() == before
+    Path("older").unlink()
+    dispatch("resume", "run", "loop.max_episodes=8")
+    assert any("may differ" in line for line in said(run))
+    known = json.loads((run / "run.json").read_text())
+    assert (known["state"], known["episodes"]) == ("finished", 8)
+    assert known["config"]["loop"]["max_episodes"] == 8
+    assert "loop.max_episodes=8" in known["overrides"]

@@ -1,0 +1,117 @@
+"""How runs end: as finished only when the loop came to its end."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from gym_loop.mistake import Failure
+from tests.conftest import rows
+
+PANIC = """
+import asyncio
+import gymnasium as gym
+from gymnasium import spaces
+from gym_loop.agents import RandomAgent
+from gym_loop.observers import Observer
+
+class Panic(BaseException):
+    pass
+
+ERRORS = {e.__name__: e for e in (Panic, ValueError, asyncio.CancelledError, GeneratorExit)}
+
+class Raises(RandomAgent):
+    @staticmethod
+    def get_default_parameters():
+        return {"error": ""}
+
+    def act(self, state, episode_num):
+        if self.training and episode_num == 3:
+            raise ERRORS[self.parameters["error"]]("at once")
+        return super().act(state, episode_num)
+
+class Talks(Observer):
+    def close(self, error):
+        return "written"
+
+class Env(gym.Env):
+    observation_space = action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return 0, {}
+
+    def step(self, action):
+        return 0, 1.0, True, False, {}
+
+    def close(self):
+        open("closed", "w").close()
+"""
+
+
+@pytest.mark.parametrize("error", ["Panic", "ValueError", "CancelledError", "GeneratorExit"])
+def test_whatever_was_raised_the_run_has_failed_and_its_environment_is_closed(
+    launch, tmp_path, error
+):
+    pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
+    name = f"panics_{error.lower()}"
+    (tmp_path / f"{name}.py").write_text(PANIC)
+    words = (f"agent={name}.py:Raises", f"agent.error={error}", f"env={name}.py:Env")
+    with pytest.raises(BaseException, match="at once"):
+        launch(*words, f"+observers.talks._target_={tmp_path}/{name}.py:Talks")
+    known = json.loads(Path("run/run.json").read_text())
+    assert (known["state"], known["episodes"]) == ("failed", 3)
+    assert error in known["error"]
+    assert Path("closed").exists()
+
+
+def test_a_run_whose_last_rows_cannot_be_written_has_not_finished(launch, tmp_path):
+    (tmp_path / "fills.py").write_text(
+        "import os\n"
+        "from gym_loop.agents import RandomAgent\n"
+        "class Fills(RandomAgent):\n"
+        "    def end_episode(self, number, truncated):\n"
+        "        if not self.training:\n"
+        "            os.makedirs('run/evaluations.csv', exist_ok=True)\n"
+    )
+    with pytest.raises(Failure, match=r"cannot write .*evaluations\.csv"):
+        launch("agent=fills.py:Fills", "env=cartpole", "loop.eval_episodes=2")
+    assert json.loads(Path("run/run.json").read_text())["state"] == "failed"
+    assert len(rows(Path("run"))) == 5
+
+
+@pytest.mark.parametrize(
+    ("rewards", "ret"),
+    [("[inf, -inf]", "nan"), ("[1.5e308] * 3", "inf"), ("[-1.5e308] * 3", "-inf")],
+)
+def test_returns_that_are_no_numbers_are_warned_of_and_the_run_goes_on(
+    launch, tmp_path, rewards, ret
+):
+    pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
+    name = f"huge_{len(rewards)}_{ret.strip('-')}"
+    (tmp_path / f"{name}.py").write_text(
+        "from math import inf\n" + PANIC + f"    rewards = {rewards}\n"
+        "    def step(self, action):\n"
+        "        self.t = getattr(self, 't', -1) + 1\n"
+        "        n = len(self.rewards)\n"
+        "        return 0, self.rewards[self.t % n], self.t % n == n - 1, False, {}\n"
+    )
+    for loop in ("default", "vector"):
+        run = launch(
+            *("agent=random", f"env={name}.py:Env", f"loop={loop}", "loop.max_episodes=3"),
+            *("loop.eval_episodes=2", "loop.episodes_per_eval=2"),
+            directory=loop,
+        )
+        assert {row["return"] for row in rows(run)} == {ret}
+        known = json.loads((run / "run.json").read_text())
+        assert known["state"] == "finished"
+        assert any("the return of episode" in line for line in known["warnings"])
+
+
+def test_the_exact_sum_stays_exact():
+    from gym_loop.loops.returns import total
+
+    assert total([0.1] * 10) == 1.0
+    assert total([1e308, 1e308, -1e308]) in (1e308, float("inf"))
+    assert total([sys.float_info.max, 1.0]) == sys.float_info.max

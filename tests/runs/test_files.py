@@ -1,0 +1,67 @@
+"""Appending, and tidying up after killed writers."""
+
+import os
+import resource
+import signal
+import socket
+
+import pytest
+
+from gym_loop.runs import files
+from tests.conftest import left_by_a_killed_process
+
+
+@pytest.fixture
+def limited():
+    """Let no file grow beyond so many bytes, as a full disk would: writes end in the middle."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size=soft):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+
+    yield limit
+    limit()
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_records_without_room_wait_and_are_written_in_order_once_there_is(
+    tmp_path, limited, monkeypatch
+):
+    monkeypatch.setattr(files, "RETRY", 0.0)
+    file = files.AppendOnly(tmp_path / "table", 0)
+    file.append(b"one\n")
+    limited(6)
+    for record in (b"two\n", b"three\n"):
+        file.append(record)
+        assert file.error is not None
+        assert (tmp_path / "table").read_bytes() == b"one\n", "a part of a record stayed"
+    with pytest.raises(OSError, match="too large"):
+        file.sync()
+    limited()
+    file.append(b"four\n")
+    assert file.error is None
+    file.sync()
+    file.close()
+    assert (tmp_path / "table").read_bytes() == b"one\ntwo\nthree\nfour\n"
+    assert file.size == len(b"one\ntwo\nthree\nfour\n")
+
+
+def test_only_what_killed_processes_of_this_program_left_is_removed(tmp_path):
+    own = files.temporary(tmp_path / "run.json")
+    left = left_by_a_killed_process(tmp_path / "episode-000010")
+    elsewhere = own.name.replace(f"@{socket.gethostname()}@", "@elsewhere@")
+    alive = own.name.replace(f"{os.getpid()}@", f"{os.getppid()}@")
+    others = [".tmp-mydata", ".tmp-1-episode-000010", ".tmp-gym_loop-notes", "results", alive]
+    for name in (*others, elsewhere, own.name, left.name):
+        (tmp_path / name / "deep").mkdir(parents=True)
+    files.remove_leftovers(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(others)
+
+
+def test_leftovers_of_another_name_stay(tmp_path):
+    run, other = (left_by_a_killed_process(tmp_path / name) for name in ("run.json", "a.html"))
+    run.touch()
+    other.touch()
+    files.remove_leftovers(tmp_path, "run.json")
+    assert list(tmp_path.iterdir()) == [other]
