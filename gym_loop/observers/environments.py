@@ -83,7 +83,8 @@ def _layers(env: Any) -> dict[str, Any]:
         path, layer = todo.pop()
         layers[path] = layer
         content = getattr(layer, "__dict__", {})
-        inner = {"env": content.get("env"), **dict(enumerate(content.get("envs") or ()))}
+        inner: dict[Any, Any] = {"env": content.get("env")}
+        inner |= dict(enumerate(content.get("envs") or ()))
         todo += [(f"{path}.{key}", each) for key, each in inner.items() if each is not None]
     return layers
 
