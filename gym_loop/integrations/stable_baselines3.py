@@ -140,6 +140,8 @@ class StableBaselines3Agent(BaseAgent):
         if self.parameters["torch_threads"]:
             torch.set_num_threads(self.parameters["torch_threads"])
         self.model = self._build()
+        # Networks and buffers keep the space that they were given, which nothing draws from.
+        self.action_space = copy.deepcopy(self.action_space)
         n_envs = self.parameters["n_envs"]
         self._returns, self._lengths = np.zeros(n_envs), np.zeros(n_envs, int)
         # Of the last step, until it is stored: what `act` saw and chose, what `memorize` brought,
