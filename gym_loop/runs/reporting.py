@@ -14,6 +14,7 @@ from gym_loop.mistake import Failure
 # Read at import: the launcher sets the variable for Hydra's sake, and tells us by its absence here.
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
 PACKAGE = Path(__file__).parents[1]
+LOADER = PACKAGE.with_name("gym_loop_files.py")
 STANDARD = Path(os.__file__).parent  # the standard library
 INSTALLED = {"site-packages", "dist-packages"}
 PASSING_ON = {"hydra", "omegaconf", "antlr4", "yaml", "click"}
@@ -89,7 +90,7 @@ def user_frames(error: BaseException, libraries: bool = False) -> types.Tracebac
 
 
 def _is_the_users(file: Path, libraries: bool) -> bool:
-    if file.name.startswith("<") or file.is_relative_to(PACKAGE):
+    if file.name.startswith("<") or file.is_relative_to(PACKAGE) or file == LOADER:
         return False
     if INSTALLED & {*file.parts}:
         return libraries and not PASSING_ON & {*file.parts}

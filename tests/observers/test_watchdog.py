@@ -153,3 +153,23 @@ def test_a_resumed_run_does_not_warn_again_and_counts_on(launch):
     main([str(directory), "loop.max_episodes=6"])
     main([str(directory), "loop.max_episodes=30"])
     assert len(warnings(directory)) == 1
+
+
+@pytest.mark.parametrize(("learns_from", "warned"), [(0, False), (3, False), (99, True)])
+def test_an_agent_that_never_began_to_learn_is_warned_of(learns_from, warned, tmp_path, as_a_child):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "late.py").write_text(
+        "from gym_loop.agents import RandomAgent\n\n\nclass Late(RandomAgent):\n"
+        "    def metrics(self, episode_num):\n"
+        f"        name = 'loss' if episode_num >= {learns_from} else 'rollout/length'\n"
+        "        return {name: 0.5}\n"
+    )
+    words = ["agent=late.py:Late", "env=cartpole", "loop.eval_episodes=0", "hydra.run.dir=run"]
+    assert as_a_child(words, folder).returncode == 0
+    warnings = json.loads((folder / "run" / "run.json").read_text())["warnings"]
+    assert (
+        warnings
+        == ["no metric of Late's training appeared in 84 steps: it may not have begun to learn"]
+        * warned
+    )
