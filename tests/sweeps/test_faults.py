@@ -40,7 +40,7 @@ def test_every_job_ends_as_what_it_is_whatever_happens(start, tmp_path, jobs, ki
         wait_until(lambda enough=enough: len(finished()) >= enough, seconds=600)
         process.kill()
         process.communicate()
-        # What a job that is stopped between its evaluation and its end does again is the former.
+        # A job that is stopped after its evaluation evaluates again; a finished one never does.
         paths = [path for path in work.glob("sweep/*/run.json") if '"finished"' in path.read_text()]
         done |= {path: path.read_bytes() for path in paths if path not in done}
     process = start(*words, cwd=work, env=environment)
