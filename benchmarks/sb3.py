@@ -13,8 +13,8 @@ from typing import Any
 from benchmarks.harness import Cost, Row, show, side_by_side, skipped, spread, turns_of
 from gym_loop.envs import make_gymnasium
 from gym_loop.loops import DefaultLoop
-from gym_loop.loops.streams import seed_all
-from gym_loop.loops.vector_loop import VectorLoop
+from gym_loop.streams import seed_all
+from gym_loop.vector.loop import VectorLoop
 
 Block = Callable[[], int]
 

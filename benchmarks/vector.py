@@ -20,10 +20,10 @@ from omegaconf import OmegaConf
 from benchmarks.harness import Cost, Row, show, side_by_side, skipped, spread, turns_of
 from gym_loop.agents import RandomAgent
 from gym_loop.envs import MissingDependencyError, make_gym
-from gym_loop.envs.envpool import make_envpool
-from gym_loop.envs.vector import make_gymnasium_vector, make_vector
 from gym_loop.launch import CONF, instantiate
-from gym_loop.loops.vector_loop import VectorLoop
+from gym_loop.vector.envpool import make_envpool
+from gym_loop.vector.envs import make_gymnasium_vector, make_vector
+from gym_loop.vector.loop import VectorLoop
 
 CARTPOLE = "CartPole-v1"
 ENVS, TURNS, BLOCKS = 64, 2, 15

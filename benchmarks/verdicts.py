@@ -15,7 +15,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from gym_loop.runs import statistics
+from gym_loop.reports import statistics
 
 AGENTS, SEEDS, ENVIRONMENTS = (2, 4, 8), (3, 5, 10), (1, 3)
 RETURNS = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gym_loop.runs import files
+from gym_loop import files
 from tests import core_size
 
 AGENTS = Path(__file__).parent / "sample_agents.py"

@@ -31,7 +31,7 @@ def cuts_of_a_run(tmp_path):
 
 
 def check(cuts, untouched, as_a_child, tmp_path):
-    from gym_loop.sweeps.locate import load_file
+    from gym_loop.config.locate import load_file
 
     load_file(str(AGENTS))  # what the checkpoints name
     assert any((cut / "run" / "checkpoints").is_dir() for cut in cuts)
@@ -39,7 +39,8 @@ def check(cuts, untouched, as_a_child, tmp_path):
         done = as_a_child([*RUN, f"hydra.run.dir={cut}/run"], tmp_path)
         assert done.returncode == 0, (cut.name, done.stderr)
         assert list(compare.differences(cut / "run", untouched)) == [], cut.name
-        assert json.loads((cut / "run" / "run.json").read_text())["state"] == "finished"
+        known = json.loads((cut / "run" / "run.json").read_text())
+        assert (known["state"], known["warnings"]) == ("finished", []), cut.name
 
 
 def test_a_run_goes_on_exactly_from_what_was_on_the_disk(tmp_path, as_a_child):

@@ -11,8 +11,8 @@ from gym_loop.agents import BaseAgent, RandomAgent
 from gym_loop.agents.ars import ARS
 from gym_loop.agents.q_learning import QLearning
 from gym_loop.loops import BaseLoop, DefaultLoop, Episode
-from gym_loop.loops.streams import episode_seed, preserved
 from gym_loop.mistake import Mistake
+from gym_loop.streams import episode_seed, preserved
 from gym_loop.testing import check_agent, check_loop, check_vectorized_agent
 from tests.sample_agents import DoesNotPickle, Learner, Plain
 

@@ -20,11 +20,11 @@ from gym_loop import launch
 from gym_loop.checks import foreign, wording
 from gym_loop.checks.kinds import is_whole, problem
 from gym_loop.checks.origin import origin
+from gym_loop.config import kept
+from gym_loop.config.options import constructor_parameters, default_parameters, load_class
+from gym_loop.config.yaml_files import first_line
+from gym_loop.errors import one_line, short, user_frames
 from gym_loop.mistake import Mistake, nearest
-from gym_loop.runs import config
-from gym_loop.runs.reporting import one_line, short, user_frames
-from gym_loop.runs.yaml_files import first_line
-from gym_loop.sweeps.sources import constructor_parameters, default_parameters, load_class
 
 GROUPS = ("env", "agent", "loop")  # in the order in which they are made
 # What an object must have of its own to be one; a function that makes one has none of it.
@@ -40,10 +40,10 @@ HYDRAS = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
 LIBRARIES = {
     "gym_loop.envs.make.make_gym": "gym",
     "gym_loop.envs.make.make_gymnasium": "gymnasium",
-    "gym_loop.envs.vector.make_gym_vector": "gym",
-    "gym_loop.envs.vector.make_gymnasium_vector": "gymnasium",
+    "gym_loop.vector.envs.make_gym_vector": "gym",
+    "gym_loop.vector.envs.make_gymnasium_vector": "gymnasium",
 }
-ENVPOOL = "gym_loop.envs.envpool.make_envpool"
+ENVPOOL = "gym_loop.vector.envpool.make_envpool"
 
 # What was found right is not looked at again: most of a sweep's jobs have most sections in common.
 _writable: set[Path] = set()  # directories
@@ -143,7 +143,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
         if node._is_missing():
             example = "CartPole-v1" if key == "env.id" else "..."
             raise Mistake(f"{key} is not given{origin(cfg, key)}; expected {key}={example}")
-    return config.content(cfg, resolve=True)
+    return kept.content(cfg, resolve=True)
 
 
 def leaves(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
@@ -309,7 +309,7 @@ def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any]) -> 
         if library:
             envs.check_id(library, section.get("id", ""), kwargs, mode)
         else:
-            importlib.import_module("gym_loop.envs.envpool").check_envpool(section["id"], kwargs)
+            importlib.import_module("gym_loop.vector.envpool").check_envpool(section["id"], kwargs)
     except (envs.EnvError, envs.MissingDependencyError) as error:
         key = "env.id" if isinstance(error, envs.EnvError) else "env"
         raise Mistake(f"{error}{origin(cfg, key)}") from None

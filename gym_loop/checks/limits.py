@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gym_loop import launch
 from gym_loop.checks.origin import is_given
-from gym_loop.sweeps.sources import default_parameters
+from gym_loop.config.options import default_parameters
 
 KEY = "loop.max_episodes"
 OTHERS = ("loop.max_steps", "loop.max_time")

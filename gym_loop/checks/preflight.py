@@ -21,14 +21,14 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from gym_loop import launch
+from gym_loop import errors, launch
 from gym_loop.checks.growth import Growth, size
 from gym_loop.checks.running import OLD_STEP
-from gym_loop.loops.streams import episode_seed
 from gym_loop.observers import Observer
 from gym_loop.observers.checkpoints import Checkpoints
 from gym_loop.observers.wrapper import Wrapper
-from gym_loop.runs import compare, reporting
+from gym_loop.runs import compare
+from gym_loop.streams import episode_seed
 
 TRY = 3.0  # seconds that the run is tried for
 LOOK = 1.0  # seconds that each of the shorter looks may take
@@ -106,19 +106,19 @@ def look(what: str, at: Callable[[], str]) -> Finding:
     except AssertionError as error:
         return Finding(what, False, asserted(error))
     except Exception as error:
-        return Finding(what, False, reporting.explanation(error) or reporting.one_line(error))
+        return Finding(what, False, errors.explanation(error) or errors.one_line(error))
 
 
 def asserted(error: AssertionError) -> str:
     """Return what an assertion says; one that says nothing is quoted, with its place."""
     if text := " ".join(str(error).split()):
-        frames = reporting.user_frames(error)
+        frames = errors.user_frames(error)
         if frames is None:
             return text
         file = Path(frames.tb_frame.f_code.co_filename)
-        return f"{text} ({reporting.short(file)}:{frames.tb_lineno})"
+        return f"{text} ({errors.short(file)}:{frames.tb_lineno})"
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"fails: {place.line} ({reporting.short(Path(place.filename))}:{place.lineno})"
+    return f"fails: {place.line} ({errors.short(Path(place.filename))}:{place.lineno})"
 
 
 class Trial:

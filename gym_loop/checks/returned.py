@@ -8,8 +8,8 @@ import re
 import traceback
 from typing import Any
 
+from gym_loop.errors import user_frames
 from gym_loop.launch import PACKAGE
-from gym_loop.runs.reporting import user_frames
 
 # What functions of ours that step many environments call in each.
 CALLS = {"step": "step()", "start": "reset()", "restart": "reset()"}

@@ -8,8 +8,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from gym_loop.errors import user_frames
 from gym_loop.launch import PACKAGE
-from gym_loop.runs.reporting import user_frames
 
 OLD_STEP = (
     "step() of the environment returned four values, as in gym before 0.26; expected five: "

@@ -21,10 +21,10 @@ from omegaconf.errors import OmegaConfBaseException
 from gym_loop import launch
 from gym_loop.checks import foreign
 from gym_loop.checks.origin import COMMAND_LINE
+from gym_loop.config import yaml_files
+from gym_loop.config.yaml_files import first_line
+from gym_loop.errors import user_frames
 from gym_loop.mistake import nearest
-from gym_loop.runs import yaml_files
-from gym_loop.runs.reporting import user_frames
-from gym_loop.runs.yaml_files import first_line
 
 SHOWN = 12  # of a list of what there is
 

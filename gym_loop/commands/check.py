@@ -21,7 +21,7 @@ def check(run_config: Path | None, overrides: tuple[str, ...]) -> None:
     from gym_loop import launch
     from gym_loop.checks import preflight
     from gym_loop.checks.config import check_writable
-    from gym_loop.runs import stored
+    from gym_loop.config import stored
 
     words, target = [], Path("outputs")
     for word in overrides:

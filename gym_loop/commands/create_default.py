@@ -33,9 +33,8 @@ def create_default(agent: str, loop: str, env: str, run_config: Path, force: boo
 
     CLASS is package.module:Class or path/to/file.py:Class.
     """
-    from gym_loop import envs
-    from gym_loop.runs import files
-    from gym_loop.sweeps import sources
+    from gym_loop import envs, files
+    from gym_loop.config import options
 
     if run_config.exists() and not force:
         raise Mistake(f"{run_config} exists; choose another name, or --force to overwrite it")
@@ -44,14 +43,14 @@ def create_default(agent: str, loop: str, env: str, run_config: Path, force: boo
         option = f"gym:{option}" if group == "env" and ":" not in option else option
         dotted = ":" not in option
         content = (
-            {"_target_": option, **sources.default_parameters(sources.load_class(option, group))}
+            {"_target_": option, **options.default_parameters(options.load_class(option, group))}
             if dotted
-            else sources.option_config(group, option)
+            else options.option_config(group, option)
         )
         if "make_gym" in content["_target_"]:
             gymnasium = "gymnasium" in content["_target_"]
             envs.check_id("gymnasium" if gymnasium else "gym", content["id"])
-        comments = parameter_comments(sources.load_class(content["_target_"], group))
+        comments = parameter_comments(options.load_class(content["_target_"], group))
         text += f"{group}:\n"
         for name, value in content.items():
             text += textwrap.indent(entry(group, name, value, comments.get(name)), "  ")

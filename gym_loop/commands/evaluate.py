@@ -19,8 +19,9 @@ def evaluate(run_config: Path | None, words: tuple[str, ...]) -> None:
     directory; nothing else in RUN_DIR changes, and the run's curves get no points.
     """
     from gym_loop import launch
-    from gym_loop.runs import claim, stored
-    from gym_loop.runs.config import refuse_changed
+    from gym_loop.config import stored
+    from gym_loop.config.kept import refuse_changed
+    from gym_loop.runs import claim
 
     overrides, prepare = list(words), launch.prepare
     if run_config is not None:

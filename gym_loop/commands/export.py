@@ -78,7 +78,8 @@ def export(
     if target.suffix != ".npz":
         check_minari()
 
-    from gym_loop.runs import playback, stored
+    from gym_loop.config import stored
+    from gym_loop.runs import playback
     from gym_loop.runs.traces import Traces
 
     known = stored.load_run(directory)
@@ -168,7 +169,7 @@ def stacked(values: list[Any], space: Any) -> dict[Part, Any]:
 
 def leaves(space: Any, above: Part = ()) -> Iterator[tuple[Part, Any]]:
     """Yield the spaces in a Dict or Tuple that are none, and where; or the space itself."""
-    from gym_loop.envs.vector import parts_of
+    from gym_loop.vector.envs import parts_of
 
     parts = parts_of(space)
     if parts is None:
@@ -207,7 +208,7 @@ def write_npz(target: Path, recordings: Iterable[Recording], env: Any) -> tuple[
     """
     import numpy as np
 
-    from gym_loop.runs import files
+    from gym_loop import files
 
     spaces = {"observation": env.observation_space, "action": env.action_space}
     of_parts = {named(what, part): leaf for what in spaces for part, leaf in leaves(spaces[what])}
@@ -313,7 +314,7 @@ def write_minari(
     from minari import namespace
     from minari.data_collector import EpisodeBuffer
 
-    from gym_loop.runs import files
+    from gym_loop import files
 
     default = Path.home() / ".minari" / "datasets"
     root, whole = (
@@ -391,7 +392,7 @@ def to_gymnasium(space: Any, name: str, left_out: list[str]) -> Any:
     """
     from gymnasium import spaces
 
-    from gym_loop.envs.vector import parts_of
+    from gym_loop.vector.envs import parts_of
 
     if (parts := parts_of(space)) is not None:
         each = {k: to_gymnasium(parts[k], named(name, (k,)), left_out) for k in held_keys(parts)}
@@ -431,7 +432,7 @@ def nested(arrays: dict[Part, Any], space: Any, name: str, above: Part = ()) -> 
     Raises:
         Failure: what Minari would hold fits into no array.
     """
-    from gym_loop.envs.vector import parts_of
+    from gym_loop.vector.envs import parts_of
 
     if to_gymnasium(space, name, []) is None:
         return None

@@ -34,7 +34,7 @@ def fork(directory: Path, at: int | None, overrides: tuple[str, ...]) -> None:
     The parent is left as it is. Loads a pickle: fork only what you trust.
     """
     from gym_loop import launch
-    from gym_loop.runs import stored
+    from gym_loop.config import stored
 
     known = stored.load_run(directory)
     checkpoint = find(directory, at)
@@ -93,13 +93,14 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
 
     In another environment the history is another one: rows, events and traces stay behind.
     """
+    from gym_loop.config import kept
     from gym_loop.observers import checkpoints
-    from gym_loop.runs import claim, config, manifest
+    from gym_loop.runs import claim, manifest
 
     directory = Path(cfg.hydra.run.dir)
     changes = [key for key, *_ in claim.differences(known, cfg)]
-    changes += [key for key, *_ in config.followers(known, cfg)]
-    for key, source in config.changed(known):
+    changes += [key for key, *_ in kept.followers(known, cfg)]
+    for key, source in kept.changed(known):
         print(f"warning: {key} comes from {source}, which has changed since", file=sys.stderr)
         changes.append(key)
     groups = {key.partition(".")[0] for key in changes}
@@ -114,8 +115,8 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
     origin = {"directory": str(parent.absolute()), "episode": checkpoints.episode(checkpoint)}
     if before := (manifest.read(parent) or {}).get("parent"):
         origin["parent"] = before
-    config.write(directory, cfg, Path.cwd())
-    manifest.write(directory, {"state": "stopped", "parent": origin, **config.record(cfg)})
+    kept.write(directory, cfg, Path.cwd())
+    manifest.write(directory, {"state": "stopped", "parent": origin, **kept.record(cfg)})
 
 
 def main(arguments: list[str]) -> None:

@@ -77,8 +77,9 @@ def replay(
         raise Mistake("--caption needs a picture to stand below: --video, --gif or --human")
     target = checked(video, ".mp4", "--video") or checked(gif, ".gif", "--gif")
 
+    from gym_loop.config import stored
     from gym_loop.observers.video import remove_leftovers
-    from gym_loop.runs import playback, stored
+    from gym_loop.runs import playback
     from gym_loop.runs.traces import KINDS, Traces
 
     stored.load_run(directory)

@@ -51,8 +51,8 @@ def report(
     content = comparison.compare(runs, keys, metric, unfinished)
     try:
         if html is not None:
+            from gym_loop import files
             from gym_loop.reports import page
-            from gym_loop.runs import files
 
             files.write(html, page.page(content, html.absolute().parent))
             print(f"wrote {html}", file=sys.stderr)

@@ -18,7 +18,8 @@ def resume(directory: Path, overrides: tuple[str, ...]) -> None:
     for in the first place. Loads a pickle: resume only what you trust.
     """
     from gym_loop import launch
-    from gym_loop.runs import manifest, stored
+    from gym_loop.config import stored
+    from gym_loop.runs import manifest
     from gym_loop.sweeps import resume as sweeps
 
     if sweeps.is_sweep(directory):

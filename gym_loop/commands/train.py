@@ -15,7 +15,7 @@ from gym_loop.commands import run_click
 def train(run_config: Path, multirun: bool, cfg: str | None, overrides: tuple[str, ...]) -> None:
     """Launch the run config in FILE, as `gym-loop OVERRIDES` launches the one in conf/."""
     from gym_loop import launch
-    from gym_loop.runs import stored
+    from gym_loop.config import stored
 
     name = stored.compose_with(stored.load_file(run_config), list(overrides))
     flags = [*(["-m"] if multirun else []), *(["--cfg", cfg] if cfg else [])]

@@ -79,7 +79,8 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
     Raises:
         Failure: a run failed, or nothing was proved.
     """
-    from gym_loop.runs import compare, manifest, stored
+    from gym_loop.config import stored
+    from gym_loop.runs import compare, manifest
 
     untouched, stopped = folder / "untouched", folder / "stopped"
     began = time.monotonic()

@@ -8,7 +8,7 @@ import numpy as np
 from gym_loop.loops.base_loop import BaseLoop, Episode
 from gym_loop.loops.copies import CONSTANT, copied
 from gym_loop.loops.returns import total
-from gym_loop.loops.streams import derive, episode_seed, preserved
+from gym_loop.streams import derive, episode_seed, preserved
 
 
 class DefaultLoop(BaseLoop):

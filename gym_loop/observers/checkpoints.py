@@ -18,12 +18,12 @@ from typing import Any
 import google_crc32c
 from omegaconf import OmegaConf
 
+from gym_loop import files, streams
 from gym_loop.agents.base_agent import FILE, BaseAgent
-from gym_loop.loops import streams
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer, environments
 from gym_loop.observers.manifest import versions
-from gym_loop.runs import files, manifest
+from gym_loop.runs import manifest
 
 NAME = re.compile(r"episode-(\d{6,})")
 ENVIRONMENTS = {"env": "training", "eval_env": "evaluation"}
@@ -172,8 +172,8 @@ class Checkpoints(Observer):
         written = sorted(filter(Path.is_file, unfinished.rglob("*")))
         sums = {str(file.relative_to(unfinished)): _checksum_of(file) for file in written}
         _write_state(unfinished, {"versions": versions(), "files": sums, **state_dict(loop)})
-        # A new file's name goes to disk with it, or the checksums tell after a power cut.
-        files.sync(*written, unfinished / "state.json")
+        folders = filter(Path.is_dir, unfinished.rglob("*"))
+        files.sync(*written, unfinished / "state.json", *folders, unfinished)
         if self.is_first:  # the names of what has been made in the run's directory, and its own
             files.sync(loop.directory, loop.directory.parent)
             self.is_first = False

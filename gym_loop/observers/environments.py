@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gym_loop.envs.vector import VectorEnv
 from gym_loop.runs.compare import value_differences
+from gym_loop.vector.envs import VectorEnv
 
 SCALARS = (bool, int, float, complex, str, bytes, type(None))
 CONTAINERS = (list, tuple, set, frozenset, deque)
@@ -83,9 +83,8 @@ def _layers(env: Any) -> dict[str, Any]:
         path, layer = todo.pop()
         layers[path] = layer
         content = getattr(layer, "__dict__", {})
-        inner: dict[Any, Any] = {"env": content.get("env")}
-        inner |= dict(enumerate(content.get("envs") or ()))
-        todo += [(f"{path}.{key}", each) for key, each in inner.items() if each is not None]
+        inner = [("env", content.get("env")), *enumerate(content.get("envs") or ())]
+        todo += [(f"{path}.{key}", each) for key, each in inner if each is not None]
     return layers
 
 

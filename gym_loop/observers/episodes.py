@@ -4,9 +4,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from gym_loop import files
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
-from gym_loop.runs import files
 
 # Headers and rows. `%a` gives the shortest digits that are read back as the same float.
 END = b"steps,length,return,terminated,truncated,seed,seconds\n"

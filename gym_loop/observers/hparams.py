@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gym_loop import files
+from gym_loop.config import kept
 from gym_loop.observers import Observer
 from gym_loop.observers.tensorboard import PREFIX, framed
-from gym_loop.runs import config, files, reading
+from gym_loop.runs import reading
 
 SUFFIX = ".gym_loop.hparams"  # of our files alone
 METRIC = "evaluation"
@@ -31,7 +33,7 @@ class HParams(Observer):
 
     def open(self, cfg: Any, directory: Path) -> None:
         """Remember the config."""
-        self.config = config.view(cfg)
+        self.config = kept.view(cfg)
 
     def begin(self, loop: Any) -> None:
         """Remember the loop."""

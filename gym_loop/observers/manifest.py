@@ -20,9 +20,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from gym_loop import errors, files
+from gym_loop.config import kept, secrets, stored
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
-from gym_loop.runs import claim, config, files, manifest, reporting, secrets, stored
+from gym_loop.runs import claim, manifest
 
 log = logging.getLogger(__name__)
 
@@ -72,19 +74,19 @@ class Manifest(Observer):
             log.info("%s was finished by another process", directory)
             raise manifest.Finished(0)
         self.lock = lock
-        for name in (manifest.NAME, config.FILE):
+        for name in (manifest.NAME, kept.FILE):
             files.remove_leftovers(directory, name)
         self.git = ask_git()
         command = secrets.masked_command(_program(), sys.argv[1:])
         overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-        launched_in = config.base(known) if "cwd" in known else Path.cwd()
+        launched_in = kept.base(known) if "cwd" in known else Path.cwd()
         self.content = {
             "format": manifest.FORMAT,
             "state": "running",
             "command": command,
             "overrides": secrets.masked_words(overrides),
             "seed": cfg.seed,
-            **config.record(cfg),
+            **kept.record(cfg),
             "versions": versions(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -101,13 +103,13 @@ class Manifest(Observer):
             "warnings": known.get("warnings") or [],
             "git": json.loads(os.environ.get(GIT, "null")),
         }
-        for kept in ("parent", "command"):  # what the first launch said of the run
-            if kept in known:
-                self.content[kept] = known[kept]
+        for name in ("parent", "command"):  # what the first launch said of the run
+            if name in known:
+                self.content[name] = known[name]
         given = [*(known.get("overrides") or ()), *self.content["overrides"]]
         self.content["overrides"] = [*{word.partition("=")[0]: word for word in given}.values()]
         self.has_begun = "start" not in known
-        self.keep_config = lambda: config.write(directory, cfg, launched_in)
+        self.keep_config = lambda: kept.write(directory, cfg, launched_in)
         if self.has_begun:
             self.keep_config()
             manifest.write(directory, self.content)
@@ -145,7 +147,7 @@ class Manifest(Observer):
             state = "stopped"
         elif error:  # also what is no Exception, such as a panic in Rust or CancelledError
             state = "failed"
-            log.error(reporting.message(error))
+            log.error(errors.message(error))
             error.reported = True  # type: ignore[attr-defined]
             self.content["error"] = "".join(traceback.format_exception_only(error)).strip()
         if isinstance(error, Mistake):
@@ -167,7 +169,7 @@ class Manifest(Observer):
     def _remove(self) -> None:
         """Remove what this launch has written for a run that has not begun, and nothing else."""
         hydra = HydraConfig.get()
-        written = [manifest.NAME, manifest.LOCK, config.FILE, f"{hydra.job.name}.log"]
+        written = [manifest.NAME, manifest.LOCK, kept.FILE, f"{hydra.job.name}.log"]
         written += [f"{hydra.output_subdir}/{name}.yaml" for name in HYDRAS]
         for name in written:
             (self.directory / name).unlink(missing_ok=True)

@@ -5,9 +5,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gym_loop.config import kept
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
-from gym_loop.runs import config, manifest, reading
+from gym_loop.runs import manifest, reading
 
 BATCH, SECONDS = 500, 5.0  # metrics are sent so many at once, or so often
 PARAMETERS, LONGEST = 100, 500  # that MLflow takes at once; characters of one
@@ -47,7 +48,7 @@ class Mlflow(Observer):
 
     def open(self, cfg: Any, directory: Path) -> None:
         """Keep the config that is sent."""
-        self.config = config.view(cfg)
+        self.config = kept.view(cfg)
 
     def begin(self, loop: Any) -> None:
         """Start the run in MLflow, or go on with it."""

@@ -12,9 +12,10 @@ from typing import Any
 
 from google_crc32c import value as crc32c
 
+from gym_loop import files
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
-from gym_loop.runs import files, manifest
+from gym_loop.runs import manifest
 
 PREFIX = "events.out.tfevents."
 pack = struct.Struct("<I").pack

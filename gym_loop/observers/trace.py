@@ -5,9 +5,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from gym_loop import files
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
-from gym_loop.runs import files, traces
+from gym_loop.runs import traces
 
 FULL = 150_000  # steps in a file: hundreds or thousands of episodes, few megabytes in memory
 ARRAY = 4  # steps: what one counts whose action is an array, which takes more memory

@@ -24,8 +24,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from gym_loop import files
 from gym_loop.observers.wrapper import Wrapper
-from gym_loop.runs import files
 
 Frame = npt.NDArray[np.uint8]  # (height, width, 3), RGB
 

@@ -5,9 +5,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from gym_loop.config import kept
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
-from gym_loop.runs import config, manifest
+from gym_loop.runs import manifest
 
 
 class Wandb(Observer):
@@ -39,7 +40,7 @@ class Wandb(Observer):
 
     def open(self, cfg: Any, directory: Path) -> None:
         """Keep the config that is sent."""
-        self.config = {k: node for k, node in config.view(cfg).items() if k != "observers"}
+        self.config = {k: node for k, node in kept.view(cfg).items() if k != "observers"}
 
     def begin(self, loop: Any) -> None:
         """Start the run in W&B, or go on with it."""

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_loop.mistake import Mistake, nearest
-from gym_loop.runs import reading, statistics
+from gym_loop.reports import statistics
+from gym_loop.runs import reading
 from gym_loop.runs.reading import Run, plain, short, shown, typed
 
 METRICS = {

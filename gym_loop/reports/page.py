@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import quote
 
 from gym_loop import __version__
+from gym_loop.reports import statistics
 from gym_loop.reports.text import figure, gathered
-from gym_loop.runs import reading, statistics
+from gym_loop.runs import reading
 from gym_loop.runs.reading import plain, short
 
 COLOURS = 8  # curves beyond are grey

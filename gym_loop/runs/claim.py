@@ -10,8 +10,9 @@ from typing import Any
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from gym_loop.config import kept, secrets, stored
 from gym_loop.mistake import Mistake
-from gym_loop.runs import config, manifest, reading, secrets, stored
+from gym_loop.runs import manifest, reading
 
 # What a run can be continued with: nothing of it changes what has already happened.
 FREE = {
@@ -133,9 +134,9 @@ def check_past(
                 f"{name} holds a run with {key}={then}; {key}={now} would change what has already "
                 f"happened. Choose another directory, or: gym-loop fork {name} {key}={now}"
             )
-    config.refuse_changed(known, cfg, fork)
+    kept.refuse_changed(known, cfg, fork)
     keys = {key for key, *_ in changes}
-    for key, then, now in config.followers(known, cfg):
+    for key, then, now in kept.followers(known, cfg):
         texts = secrets.shown(key, then), secrets.shown(key, now)
         sources = ", ".join(sorted(keys))
         if not past(key):
@@ -170,13 +171,13 @@ def differences(known: dict[str, Any], cfg: DictConfig) -> list[tuple[str, str, 
         known: what `stored.load_run` returns.
         cfg: the config now.
     """
-    then, now = known["config"], config.content(cfg, resolve="digests" not in known)
+    then, now = known["config"], kept.content(cfg, resolve="digests" not in known)
     if "digests" not in known:  # of an older version: resolved, as JSON holds it
         then, now = known["resolved"], json.loads(json.dumps(now, default=str))
     return [
         (key, secrets.shown(key, old), secrets.shown(key, new))
-        for key, old, new in leaves_that_differ(config.completed(then), now)
-        if not config.is_as_recorded(known, key, new)
+        for key, old, new in leaves_that_differ(kept.completed(then), now)
+        if not kept.is_as_recorded(known, key, new)
     ]
 
 
@@ -187,8 +188,8 @@ def leaves_that_differ(then: Any, now: Any, prefix: str = "") -> list[tuple[str,
             found
             for key in dict.fromkeys((*then, *now))
             for found in leaves_that_differ(
-                then.get(key, config.ABSENT),
-                now.get(key, config.ABSENT),
+                then.get(key, kept.ABSENT),
+                now.get(key, kept.ABSENT),
                 f"{prefix}.{key}" if prefix else str(key),
             )
         ]

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gym_loop import files
 from gym_loop.mistake import Mistake
-from gym_loop.runs import files
 
 NAME, LOCK = "run.json", ".lock"
 FORMAT = 1

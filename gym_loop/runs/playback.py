@@ -19,13 +19,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from gym_loop import launch
-from gym_loop.envs.vector import NO_SEED, make_single
+from gym_loop import errors, launch
+from gym_loop.config import kept, stored
 from gym_loop.loops.returns import total
-from gym_loop.loops.streams import seed_all
 from gym_loop.mistake import Failure, Mistake
-from gym_loop.runs import config, manifest, reporting, stored
+from gym_loop.runs import manifest
 from gym_loop.runs.traces import Trace, Traces, load
+from gym_loop.streams import seed_all
+from gym_loop.vector.envs import NO_SEED, make_single
 
 
 def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None) -> Any:
@@ -38,7 +39,7 @@ def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None)
     known = _played_by(run, kind, episode)
     if known["cwd"] not in sys.path:  # where the run found the modules that its config names
         sys.path.append(known["cwd"])
-    config.refuse_changed(known, None)
+    kept.refuse_changed(known, None)
     stored.check_files({"env": known["config"]["env"]}, set())
     cfg = OmegaConf.create(known["config"])
     try:
@@ -54,9 +55,9 @@ def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None)
                 f"{cfg.env._target_} cannot render: it takes no render_mode; replay without "
                 "--video, --gif or --human to check the episode alone"
             ) from error
-        if line := reporting.explanation(error):
+        if line := errors.explanation(error):
             raise Mistake(line) from error
-        raise Failure(f"the environment cannot be made: {reporting.message(error)}") from error
+        raise Failure(f"the environment cannot be made: {errors.message(error)}") from error
 
 
 class Playback:
@@ -235,4 +236,4 @@ def _naming(when: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise Failure(f"the environment raised at {when}: {reporting.message(error)}") from error
+        raise Failure(f"the environment raised at {when}: {errors.message(error)}") from error

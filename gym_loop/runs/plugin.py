@@ -4,10 +4,10 @@ import gc
 import warnings
 
 from gym_loop import launch
+from gym_loop.compat.hydra_job import run_job
+from gym_loop.config.kept import settle
+from gym_loop.errors import report
 from gym_loop.runs.claim import claim
-from gym_loop.runs.config import settle
-from gym_loop.runs.hydra_job import run_job
-from gym_loop.runs.reporting import report
 
 launch.prepare += [settle, claim]
 launch.report = report

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from gym_loop import files
 from gym_loop.mistake import Mistake
-from gym_loop.runs import files, manifest
+from gym_loop.runs import manifest
 
 NAME, FORMAT = "sweep.json", 1
 # What Hydra's own sweepers may have put into a new directory before the launcher is called.

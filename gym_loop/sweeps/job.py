@@ -18,11 +18,11 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, setup_globals
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from gym_loop import launch
+from gym_loop import errors, launch
+from gym_loop.compat.hydra_job import run_job
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.output import open_streams
-from gym_loop.runs import manifest, reporting
-from gym_loop.runs.hydra_job import run_job
+from gym_loop.runs import manifest
 
 GRACE = 3.0  # seconds from the request to stop until the process is killed
 
@@ -126,7 +126,7 @@ def attempt(config: DictConfig, task: Any, context: Any, directory: Path) -> Out
     if job.status is JobStatus.FAILED:
         failure: BaseException = job._return_value
         if not getattr(failure, "reported", False):
-            log.error(reporting.message(failure))
+            log.error(errors.message(failure))
         return Outcome("failed", reason=one_line(failure))
     try:
         pickle.dumps(job.return_value)
@@ -162,7 +162,7 @@ def one_line(error: BaseException) -> str:
     """Return what went wrong in one line."""
     while isinstance(error, InstantiationException) and error.__cause__:
         error = error.__cause__
-    if explanation := reporting.explanation(error):
+    if explanation := errors.explanation(error):
         return explanation
     line = " ".join(str(error).split())
     if line and isinstance(error, Failure):

@@ -19,10 +19,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop import launch
+from gym_loop.compat.hydra_job import to_yaml
+from gym_loop.config import options
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import claim, manifest
-from gym_loop.runs.hydra_job import to_yaml
-from gym_loop.sweeps import directory, sources, table
+from gym_loop.sweeps import directory, table
 from gym_loop.sweeps.compose import Composer
 from gym_loop.sweeps.directory import Job, Sweep
 from gym_loop.sweeps.job import one_line, pack
@@ -71,7 +72,7 @@ class SweepLauncher(Launcher):
         # As they were typed: iterating over them would resolve what they refer to.
         words: Any = OmegaConf.to_container(self.config.hydra.overrides, resolve=False)
         asked = directory.asked([*self.params, *words["task"]], words["hydra"])
-        config = sources.in_memory.get(str(self.config.hydra.job.config_name))
+        config = options.in_memory.get(str(self.config.hydra.job.config_name))
         asked.config = config and to_yaml(config)
         sweep = directory.merge(directory.read(self.directory), asked, self.directory)
         jobs = self.check(sweep, job_overrides, max(initial_job_idx, len(sweep.jobs)))

@@ -13,9 +13,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 
 from gym_loop import launch
+from gym_loop.config.locate import locate
+from gym_loop.config.options import Options, SearchPath
 from gym_loop.mistake import Mistake, nearest
-from gym_loop.sweeps.locate import locate
-from gym_loop.sweeps.sources import Options, SearchPath
 
 PACKAGE = "hydra_plugins.gym_loop"
 

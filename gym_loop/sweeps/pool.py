@@ -15,9 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing import forkserver
 from types import FrameType
 
+from gym_loop import errors
 from gym_loop.mistake import Mistake
 from gym_loop.observers.manifest import GIT, ask_git
-from gym_loop.runs import manifest, reporting
+from gym_loop.runs import manifest
 from gym_loop.sweeps import warm
 from gym_loop.sweeps.directory import Job
 from gym_loop.sweeps.job import GRACE
@@ -156,7 +157,7 @@ def warm_up(modules: Iterable[str]) -> None:
         warm.MODULES: ",".join(modules),
         GIT: json.dumps(ask_git()()),
         "PYTHONSAFEPATH": "1",  # a file here that is named like a standard module is not one
-        "HYDRA_FULL_ERROR": str(int(reporting.FULL_ERROR)),  # which Hydra is told by its launch
+        "HYDRA_FULL_ERROR": str(int(errors.FULL_ERROR)),  # which Hydra is told by its launch
     }
     ours = {name: os.environ.get(name) for name in theirs}
     os.environ.update(theirs)

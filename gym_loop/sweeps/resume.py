@@ -6,10 +6,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from gym_loop.config import options
+from gym_loop.config.stored import quoted
 from gym_loop.mistake import Mistake
-from gym_loop.runs.stored import quoted
 from gym_loop.sweeps import directory as sweeps
-from gym_loop.sweeps import sources
 
 NAME = sweeps.NAME  # of the file that makes a directory a sweep
 
@@ -41,7 +41,7 @@ def resume(directory: Path, overrides: list[str]) -> None:
     if known.config is not None:
         name = "sweep"
         content: Any = OmegaConf.to_container(OmegaConf.create(known.config), resolve=False)
-        sources.in_memory[name] = content
+        options.in_memory[name] = content
     if Path(known.cwd).is_dir():  # which its paths are relative to
         os.chdir(known.cwd)
     given = {sweeps.key_and_value(word)[0]: word for word in words}

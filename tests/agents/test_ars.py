@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from gym_loop.agents.ars import ARS, Statistics
-from gym_loop.loops.streams import seed_all
 from gym_loop.mistake import Mistake
+from gym_loop.streams import seed_all
 from gym_loop.testing import check_agent
 from tests.conftest import rows
 

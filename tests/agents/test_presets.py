@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gym_loop.envs import make_gym
-from gym_loop.loops.streams import episode_seed
+from gym_loop.streams import episode_seed
 
 # experiment: the least mean return of its evaluation. For the random ones, what the optimal policy
 # has on average, less three standard deviations of the mean of as many episodes.

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from gym_loop.agents.q_learning import QLearning
-from gym_loop.loops.streams import seed_all
 from gym_loop.mistake import Mistake
+from gym_loop.streams import seed_all
 from gym_loop.testing import check_agent
 from tests.conftest import rows
 

@@ -3,7 +3,7 @@ import pytest
 from gym import spaces
 
 from gym_loop.agents import RandomAgent
-from gym_loop.loops.streams import preserved
+from gym_loop.streams import preserved
 
 MIXED = spaces.Dict(one=spaces.Discrete(2), two=spaces.Tuple((spaces.Discrete(3),)))
 SPACES = [

@@ -11,8 +11,7 @@ pytest.importorskip("scipy", reason='needs the extra: pip install "gym-loop[repo
 
 from gym_loop.commands.report import main
 from gym_loop.mistake import Mistake
-from gym_loop.reports import comparison
-from gym_loop.runs import statistics
+from gym_loop.reports import comparison, statistics
 from tests.run_directories import EVALUATION, HEADER, write_run
 
 

@@ -13,8 +13,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from gym_loop import files
 from gym_loop.observers import checkpoints
-from gym_loop.runs import compare, files
+from gym_loop.runs import compare
 from tests.conftest import AGENTS, left_by_a_killed_process, rows
 
 LEARNER = (f"agent={AGENTS}:Learner", "env=pendulum", "loop.episodes_per_eval=9")
@@ -26,7 +27,7 @@ RANDOM = ("agent=random", "env=gymnasium:CartPole-v1")
 
 def differences(one, two):
     sys.modules.pop("sample_agents", None)
-    from gym_loop.sweeps.locate import load_file
+    from gym_loop.config.locate import load_file
 
     load_file(str(AGENTS))  # what the checkpoints name
     return list(compare.differences(Path(one), Path(two)))
@@ -401,6 +402,7 @@ agent.ballast = bytes(200_000)
 loop = DefaultLoop(agent, env)
 loop.directory = Path(sys.argv[1])
 observer = Checkpoints()
+observer.restore(loop)
 observer.begin(loop)
 print("ready", flush=True)
 sys.stdin.readline()

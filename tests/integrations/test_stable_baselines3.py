@@ -21,14 +21,15 @@ from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
 from stable_baselines3.common.noise import NormalActionNoise  # noqa: E402
 from stable_baselines3.common.vec_env import DummyVecEnv  # noqa: E402
 
+from gym_loop import streams  # noqa: E402
 from gym_loop.envs import make_gym, make_gymnasium  # noqa: E402
 from gym_loop.integrations import stable_baselines3 as ours  # noqa: E402
 from gym_loop.launch import CONF, instantiate  # noqa: E402
 from gym_loop.launch import launch as compose_and_check  # noqa: E402
-from gym_loop.loops import DefaultLoop, streams  # noqa: E402
-from gym_loop.loops.streams import episode_seed, seed_all  # noqa: E402
+from gym_loop.loops import DefaultLoop  # noqa: E402
 from gym_loop.mistake import Mistake  # noqa: E402
 from gym_loop.runs import compare  # noqa: E402
+from gym_loop.streams import episode_seed, seed_all  # noqa: E402
 
 AGENTS = (ours.PPO, ours.A2C, ours.DQN, ours.SAC, ours.TD3, ours.DDPG)
 SEED = 3
@@ -261,7 +262,7 @@ class SharedSeeds(gymnasium.Wrapper):
     ],
 )
 def test_many_environments_at_once_are_learnt_from_as_learn_does(kind, id, parameters):
-    from gym_loop.loops.vector_loop import VectorLoop
+    from gym_loop.vector.loop import VectorLoop
 
     parameters = {**SMALL, **parameters, "seed": SEED, "total_timesteps": 5 * STEPS}
     seed_all(SEED)

@@ -7,8 +7,8 @@ import pytest
 from gym_loop.agents import RandomAgent
 from gym_loop.envs import make_gym
 from gym_loop.loops import DefaultLoop
-from gym_loop.loops.streams import episode_seed
 from gym_loop.observers import Observer
+from gym_loop.streams import episode_seed
 from tests.sample_envs import Pair
 
 

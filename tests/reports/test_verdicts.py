@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("scipy", reason='needs the extra: pip install "gym-loop[report]"')
 
 from benchmarks import verdicts
-from gym_loop.runs import statistics
+from gym_loop.reports import statistics
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gym_loop import launch
+from gym_loop.config import kept, yaml_files
 from gym_loop.literal import literal
 from gym_loop.mistake import Mistake, nearest
-from gym_loop.runs import config, manifest, yaml_files
+from gym_loop.runs import manifest
 
 GROUPS = ("agent", "env", "loop")
 NAME = "run"  # of the config in memory
@@ -82,17 +83,17 @@ def load_run(directory: Path) -> dict[str, Any]:
             if directory.exists()
             else f"{directory} is not a run: {where}"
         )
-    path, base = directory / config.FILE, config.base(known)
-    if (kept := config.read(directory)) is None:
+    path, base = directory / kept.FILE, kept.base(known)
+    if (content := kept.read(directory)) is None:
         if "digests" in known:
-            raise Mistake(f"{directory} cannot be continued or repeated: no {config.FILE} in it")
+            raise Mistake(f"{directory} cannot be continued or repeated: no {kept.FILE} in it")
         path, known["resolved"] = directory / manifest.NAME, known["config"]
-        kept = literal(known["config"])
-    check_groups(kept, f"config in {path}")
-    for whole in (kept, known.get("resolved") or {}):
-        for _, section in config.sections(whole):
-            section["_target_"] = config.absolute(section["_target_"], base)
-    return known | {"config": kept, "cwd": str(base)}
+        content = literal(known["config"])
+    check_groups(content, f"config in {path}")
+    for whole in (content, known.get("resolved") or {}):
+        for _, section in kept.sections(whole):
+            section["_target_"] = kept.absolute(section["_target_"], base)
+    return known | {"config": content, "cwd": str(base)}
 
 
 def compose_with(content: dict[str, Any], overrides: list[str]) -> str:
@@ -100,7 +101,7 @@ def compose_with(content: dict[str, Any], overrides: list[str]) -> str:
 
     A group among the overrides (`agent=`) takes the place of the config's own.
     """
-    from gym_loop.sweeps.sources import in_memory
+    from gym_loop.config.options import in_memory
 
     base = OmegaConf.to_container(OmegaConf.load(launch.CONF / "config.yaml"))
     assert isinstance(base, dict)
@@ -108,7 +109,7 @@ def compose_with(content: dict[str, Any], overrides: list[str]) -> str:
     check_files(content, given)
     chosen = [default for default in base["defaults"] if isinstance(default, dict)]
     groups = {name for default in chosen for name in default}
-    own = {k: v for k, v in config.completed(content).items() if k not in given & groups}
+    own = {k: v for k, v in kept.completed(content).items() if k not in given & groups}
     # What the config itself says stands in for the option that conf/ would choose.
     options = (
         {k: None if k in own else v for k, v in default.items()}
@@ -130,9 +131,9 @@ def check_files(content: dict[str, Any], given: set[str]) -> None:
     Raises:
         Mistake: one is not; the line says how to tell where it is now.
     """
-    for path, section in config.sections(content):
+    for path, section in kept.sections(content):
         file, _, name = section["_target_"].rpartition(":")
-        key = config.dotted(path)
+        key = kept.dotted(path)
         if (
             file.endswith(".py")
             and not Path(file).is_file()

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("scipy", reason='needs the extra: pip install "gym-loop[report]"')
 
-from gym_loop.runs import statistics
+from gym_loop.reports import statistics
 
 
 def strata(scores):

@@ -7,7 +7,7 @@ from gym_loop import launch
 
 def check_agent_fits_loop(cfg: DictConfig) -> None:
     """Raise Mistake for an agent that the loop cannot drive; leave other mistakes to others."""
-    from gym_loop.loops.vector_loop import VectorLoop, check_vectorized
+    from gym_loop.vector.loop import VectorLoop, check_vectorized
 
     try:
         agent, loop = (launch.locate(cfg[group]._target_) for group in ("agent", "loop"))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from gym_loop.envs.make import EnvError, MissingDependencyError, import_all
-from gym_loop.envs.vector import Step, VectorEnv, make_single, put
 from gym_loop.mistake import nearest
+from gym_loop.vector.envs import Step, VectorEnv, make_single, put
 
 INT_MAX = 2**31 - 1  # of EnvPool's own counts
 INSTALL = 'pip install "gym-loop[envpool]" (Linux, Python 3.11 or newer)'

@@ -13,13 +13,13 @@ from omegaconf import OmegaConf
 
 from gym_loop.agents import RandomAgent
 from gym_loop.envs import make_gym
-from gym_loop.envs.vector import VectorEnv, make_single, make_vector
 from gym_loop.launch import CONF
-from gym_loop.loops.streams import episode_seed
-from gym_loop.loops.vector_loop import VectorLoop
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import compare
+from gym_loop.streams import episode_seed
+from gym_loop.vector.envs import VectorEnv, make_single, make_vector
+from gym_loop.vector.loop import VectorLoop
 from tests import test_readme as readme
 from tests.conftest import rows
 from tests.tape import Tape, assert_played_alone
@@ -190,7 +190,7 @@ KINDS = [
 
 
 def assert_equal_runs(one, two):
-    from gym_loop.sweeps.locate import load_file
+    from gym_loop.config.locate import load_file
 
     load_file(AGENTS)  # what the checkpoints name
     assert list(compare.differences(one, two)) == []
@@ -336,7 +336,7 @@ def test_what_the_vector_loop_does_not_do_is_not_among_its_parameters(cli, word)
 
 def test_the_config_has_the_parameters_and_their_defaults():
     config = OmegaConf.to_container(OmegaConf.load(CONF / "loop" / "vector.yaml"))
-    assert config.pop("_target_") == "gym_loop.loops.vector_loop.VectorLoop"
+    assert config.pop("_target_") == "gym_loop.vector.loop.VectorLoop"
     assert config == VectorLoop.get_default_parameters()
 
 

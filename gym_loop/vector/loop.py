@@ -8,7 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gym_loop.agents import BaseAgent
-from gym_loop.envs.vector import (
+from gym_loop.loops.base_loop import Episode
+from gym_loop.loops.default_loop import DefaultLoop
+from gym_loop.loops.returns import total
+from gym_loop.mistake import Failure, Mistake
+from gym_loop.streams import episode_seed
+from gym_loop.vector.envs import (
     NO_SEED,
     array_type,
     in_type,
@@ -18,11 +23,6 @@ from gym_loop.envs.vector import (
     stack,
     take,
 )
-from gym_loop.loops.base_loop import Episode
-from gym_loop.loops.default_loop import DefaultLoop
-from gym_loop.loops.returns import total
-from gym_loop.loops.streams import episode_seed
-from gym_loop.mistake import Failure, Mistake
 
 Array = npt.NDArray[Any]
 ROUND = 20  # episodes of each environment in a round, where `episodes_per_round` does not tell

@@ -10,8 +10,10 @@ from gymnasium import spaces
 
 from gym_loop.agents import RandomAgent
 from gym_loop.envs import EnvError, make_gym, make_gymnasium
-from gym_loop.envs.envpool import make_envpool
-from gym_loop.envs.vector import (
+from gym_loop.mistake import Failure
+from gym_loop.streams import episode_seed
+from gym_loop.vector.envpool import make_envpool
+from gym_loop.vector.envs import (
     Copies,
     Single,
     from_library,
@@ -20,9 +22,7 @@ from gym_loop.envs.vector import (
     make_single,
     make_vector,
 )
-from gym_loop.loops.streams import episode_seed
-from gym_loop.loops.vector_loop import VectorLoop
-from gym_loop.mistake import Failure
+from gym_loop.vector.loop import VectorLoop
 from tests.tape import Tape, assert_played_alone, same
 
 NO_ENVPOOL = 'needs the extra: pip install "gym-loop[envpool]"'

@@ -239,7 +239,7 @@ def from_library(env: Any) -> LibraryVectorEnv:
     if not hasattr(env, "single_action_space") or not libraries & {"gym", "gymnasium"}:
         raise EnvError(
             f"{type(env).__name__} takes num_envs but is no vector environment of gym's, of "
-            "Gymnasium's, or gym_loop.envs.vector.VectorEnv"
+            "Gymnasium's, or gym_loop.vector.envs.VectorEnv"
         )
     copies = any(kind.__name__ in ("SyncVectorEnv", "AsyncVectorEnv") for kind in kinds)
     if "gymnasium" not in libraries:

@@ -25,10 +25,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
+from gym_loop import files
+from gym_loop.compat.hydra_job import to_yaml
+from gym_loop.config import secrets
 from gym_loop.literal import literal
 from gym_loop.mistake import Mistake
-from gym_loop.runs import files, secrets
-from gym_loop.runs.hydra_job import to_yaml
 
 FILE = "config.yaml"
 HEADER = """# The config as it was composed; resume, fork, evaluate, replay, export start from it.
@@ -133,20 +134,24 @@ def missing(section: dict[str, Any]) -> dict[str, Any]:
 def defaults(target: str) -> dict[str, Any]:
     """Return the defaults of what `target` names that can be kept; none where it is not found."""
     try:
-        from gym_loop.sweeps.sources import constructor_parameters, default_parameters, load_class
+        from gym_loop.config.options import constructor_parameters, default_parameters, load_class
 
         found = load_class(target, "")
         known = {**constructor_parameters(found), **default_parameters(found)}
     except (Exception, SystemExit):  # whoever builds it says what is wrong
         return {}
-    return {key: literal(value) for key, value in known.items() if value != "???" and kept(value)}
+    return {
+        key: literal(value)
+        for key, value in known.items()
+        if value != "???" and survives_yaml(value)
+    }
 
 
-def kept(value: Any) -> bool:
+def survives_yaml(value: Any) -> bool:
     """Return whether YAML gives `value` back as it is."""
     if type(value) is dict:
-        return all(type(key) in PLAIN[1:] and kept(each) for key, each in value.items())
-    return all(map(kept, value)) if type(value) is list else type(value) in PLAIN
+        return all(type(key) in PLAIN[1:] and survives_yaml(each) for key, each in value.items())
+    return all(map(survives_yaml, value)) if type(value) is list else type(value) in PLAIN
 
 
 # In a run's directory
@@ -285,7 +290,7 @@ def _digest(cfg: DictConfig, path: Path_, key: str) -> str | None:
 
 
 def _digest_of(value: Any, key: str) -> str | None:
-    if not kept(value):  # the text of an object says nothing
+    if not survives_yaml(value):  # the text of an object says nothing
         return None
     return hashlib.blake2b(repr(value).encode(), key=bytes.fromhex(key), digest_size=16).hexdigest()
 

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from gym_loop import launch
+from gym_loop import launch, streams
 from gym_loop.agents import BaseAgent
-from gym_loop.loops import streams
 from gym_loop.observers import Observer
 
 EPISODES = 1000

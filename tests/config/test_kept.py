@@ -6,8 +6,8 @@ import subprocess
 import pytest
 from omegaconf import OmegaConf
 
+from gym_loop.config import secrets
 from gym_loop.literal import literal
-from gym_loop.runs import secrets
 
 QUICK = ("env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=1")
 # An agent that writes down each parameter it is given, with its type, in the working directory.

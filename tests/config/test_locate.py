@@ -101,7 +101,7 @@ def test_what_a_class_is_pickled_under_depends_on_its_file_alone(tmp_path):
         one__helper_beside_py="class Helper: ...",
         two__helper_beside_py="class Helper: ...",
     )
-    code = "from gym_loop.sweeps.locate import locate\n" + "".join(
+    code = "from gym_loop.config.locate import locate\n" + "".join(
         "print(locate('{}/same.py:Kept').__module__)\n" for _ in range(2)
     )
     there, back = (
@@ -118,7 +118,7 @@ def test_a_file_and_the_module_of_its_name_are_one(first, tmp_path):
     second = ways[{"file": "module", "module": "file"}[first]]
     code = (
         "import os, pickle, sys; sys.path.append(os.getcwd())\n"
-        "from gym_loop.sweeps.locate import locate\n"
+        "from gym_loop.config.locate import locate\n"
         f"a, b = {ways[first]}, {second}\n"
         "print(a is b, pickle.loads(pickle.dumps(a)) is b)"
     )
@@ -128,7 +128,7 @@ def test_a_file_and_the_module_of_its_name_are_one(first, tmp_path):
 def test_a_process_that_is_started_anew_unpickles_what_lies_in_a_file(tmp_path):
     write(tmp_path, deep__thing_py="class Thing: ...\n")
     code = (
-        "import pickle; from gym_loop.sweeps.locate import locate\n"
+        "import pickle; from gym_loop.config.locate import locate\n"
         "print(pickle.dumps(locate('deep/thing.py:Thing')()).hex())"
     )
     [dumped] = python(code, tmp_path)
@@ -138,13 +138,13 @@ def test_a_process_that_is_started_anew_unpickles_what_lies_in_a_file(tmp_path):
 def test_a_project_that_was_moved_unpickles_with_its_files_where_they_are_now(tmp_path):
     write(tmp_path, old__a__thing_py="class Thing: ...", old__b__thing_py="class Thing: ...")
     code = (
-        "import pickle; from gym_loop.sweeps.locate import locate\n"
+        "import pickle; from gym_loop.config.locate import locate\n"
         "print(pickle.dumps(locate('old/a/thing.py:Thing')()).hex())"
     )
     [dumped] = python(code, tmp_path)
     (tmp_path / "old").rename(tmp_path / "new")
     code = (
-        "import pickle; from gym_loop.sweeps.locate import locate\n"
+        "import pickle; from gym_loop.config.locate import locate\n"
         "a, b = (locate(f'new/{n}/thing.py:Thing') for n in 'ab')\n"
         f"print(type(pickle.loads(bytes.fromhex('{dumped}'))) is a)"
     )
@@ -155,7 +155,7 @@ def test_classes_pickled_by_their_plain_name_are_found_as_before(tmp_path):
     write(tmp_path, former_py="class Thing: ...\n")
     before = pickle.dumps(0)[:2] + b"cformer\nThing\n)\x81."
     code = (
-        "import pickle; from gym_loop.sweeps.locate import locate\n"
+        "import pickle; from gym_loop.config.locate import locate\n"
         f"a = locate('former.py:Thing'); print(type(pickle.loads({before!r})) is a)"
     )
     assert python(code, tmp_path) == ["True"]

@@ -10,8 +10,8 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
+from gym_loop.config.locate import locate
 from gym_loop.mistake import Mistake, nearest
-from gym_loop.sweeps.locate import locate
 
 GROUPS = ("agent", "env", "loop")
 # Passed by the launcher, so not for a config to give.
@@ -114,17 +114,17 @@ def load_class(target: str, group: str) -> Any:
     try:
         return locate(target)
     except Exception as error:
-        from gym_loop.runs import reporting
+        from gym_loop import errors
 
         import_failed = isinstance(error, ImportError | SyntaxError)
-        if reporting.user_frames(error) and not import_failed:
+        if errors.user_frames(error) and not import_failed:
             raise  # it comes from within the user's module
         found = getattr(error, "obj", None)
         if isinstance(error, AttributeError) and found is not None:
             classes = [key for key, value in vars(found).items() if inspect.isclass(value)]
             near = nearest(name, classes)
             raise Mistake(f"{group}={target}: {module} has no {name!r}{near}") from None
-        reason = reporting.one_line(error)
+        reason = errors.one_line(error)
         raise Mistake(f"{group}={target}: cannot import {module}: {reason}") from None
 
 

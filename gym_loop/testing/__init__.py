@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from gym_loop import streams
 from gym_loop.agents.base_agent import BaseAgent
-from gym_loop.loops import streams
 from gym_loop.loops.base_loop import BaseLoop
 from gym_loop.loops.default_loop import DefaultLoop
 from gym_loop.mistake import Mistake
@@ -414,7 +414,7 @@ def _driven(
     parameters = {"max_episodes": _episodes(make), "eval_episodes": 2, **parameters}
     loop: DefaultLoop
     if make.num_envs:
-        from gym_loop.loops.vector_loop import VectorLoop
+        from gym_loop.vector.loop import VectorLoop
 
         own = {"num_envs": make.num_envs, "episodes_per_round": 4 * make.num_envs}
         env = VectorLoop.make_env(

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from gym_loop.runs import files
+from gym_loop import files
 from tests.conftest import left_by_a_killed_process
 
 

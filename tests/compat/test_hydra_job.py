@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from gym_loop import launch
-from gym_loop.runs import hydra_job
+from gym_loop.compat import hydra_job
 
 WORDS = ("env=cartpole", "+loop.mine='1e3'", "seed=3", "++hydra.job.env_set.OF_THE_JOB=yes")
 

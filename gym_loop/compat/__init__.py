@@ -1,0 +1,1 @@
+"""What is touched of foreign libraries' private parts: one module for each library."""

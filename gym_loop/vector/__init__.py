@@ -1,0 +1,1 @@
+"""Many environments at once: the loop, the environments in one form, EnvPool."""
