@@ -1,5 +1,6 @@
 """`python -m gym_loop` and `gym-loop`: the sub-command that the first word names, or a launch."""
 
+import gc
 import importlib
 import os
 import sys
@@ -23,6 +24,8 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:
         sys.exit(importlib.import_module("gym_loop.launch").report(error))
+    finally:
+        gc.freeze()  # the process ends: collecting what is left would be a tenth of a short run
 
 
 def dispatch(first: str, *rest: str) -> None:

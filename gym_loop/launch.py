@@ -1,7 +1,7 @@
 """From the command line to a run: compose the config, build agent, env and loop, run the loop.
 
-Parts hang themselves on here: a package with a `plugin.py` has it imported with this module. It
-may add to `prepare` and `explain`, and put its own function in the place of `locate` or `report`.
+What a part may add to, or replace, is declared below, a line each. A package's `plugin.py` does so;
+it is imported with this module.
 """
 
 import contextlib
@@ -9,19 +9,20 @@ import copy
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra._internal.callbacks import Callbacks
-from hydra._internal.utils import get_args_parser
+from hydra.core import utils
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobStatus, run_job
+from hydra.core.utils import JobStatus
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from gym_loop.compat.hydra import get_args_parser
 from gym_loop.literal import literal
 from gym_loop.streams import derive, seed_all
 
@@ -34,15 +35,29 @@ VERSION_BASE = {"version_base": "1.3"} if hydra.__version__ < "1.4" else {}
 prepare: list[Callable[[DictConfig], None]] = []
 # Called with an exception: returns the one line that names the mistake, or None.
 explain: list[Callable[[BaseException], str | None]] = []
+# Entered around each launch: what a part changes in the process, and undoes.
+around: list[Callable[[], contextlib.AbstractContextManager[None]]] = []
 # Returns the class or function that a `_target_` names.
 locate: Callable[[str], Any] = hydra.utils.get_object
+# Runs a task on a composed config, as Hydra does.
+run_job: Callable[..., Any] = utils.run_job
 
 
 def report(error: Exception) -> int:
-    """Tell the person at the keyboard of `error`, and return the exit code."""
+    """Tell the person at the keyboard of `error`; return the exit code. A part may replace it."""
     raise error
 
 
+@contextlib.contextmanager
+def surroundings() -> Iterator[None]:
+    """Change in the process what parts need changed, until the end of the block."""
+    with contextlib.ExitStack() as stack:
+        for part in around:
+            stack.enter_context(part())
+        yield
+
+
+@surroundings()
 def launch(argv: list[str], config_name: str = "config", task: Any = None) -> Any:
     """Compose the config from `argv` and run `task` on it; or do what Hydra's own flags ask for.
 

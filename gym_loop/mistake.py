@@ -12,8 +12,9 @@ class Mistake(SystemExit):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(2)
         self.message = " ".join(message.split())
+        super().__init__(self.message)
+        self.code = 2
 
     def show(self) -> int:
         """Print the line; return the exit code."""

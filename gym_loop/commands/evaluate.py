@@ -21,14 +21,14 @@ def evaluate(run_config: Path | None, words: tuple[str, ...]) -> None:
     from gym_loop import launch
     from gym_loop.config import stored
     from gym_loop.config.kept import refuse_changed
-    from gym_loop.runs import claim
+    from gym_loop.runs import claim, manifest
 
     overrides, prepare = list(words), launch.prepare
     if run_config is not None:
         config = stored.load_file(run_config)
     elif words and ("=" not in words[0] or Path(words[0]).is_dir()):
         directory = Path(overrides.pop(0))
-        known = stored.load_run(directory)
+        known = manifest.load(directory)
         config = known["config"]
         if not (directory / "checkpoints").is_dir():
             raise Mistake(f"{directory} has no checkpoint to evaluate")

@@ -78,11 +78,10 @@ def export(
     if target.suffix != ".npz":
         check_minari()
 
-    from gym_loop.config import stored
-    from gym_loop.runs import playback
+    from gym_loop.runs import manifest, playback
     from gym_loop.runs.traces import Traces
 
-    known = stored.load_run(directory)
+    known = manifest.load(directory)
     kind = "eval" if evaluation else "train"
     traces = Traces(directory, kind)
     everything = episode is None and every is None

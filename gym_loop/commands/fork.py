@@ -35,9 +35,10 @@ def fork(directory: Path, at: int | None, overrides: tuple[str, ...]) -> None:
     """
     from gym_loop import launch
     from gym_loop.config import stored
+    from gym_loop.runs import checkpoints, manifest
 
-    known = stored.load_run(directory)
-    checkpoint = find(directory, at)
+    known = manifest.load(directory)
+    checkpoint = checkpoints.find(directory, "latest" if at is None else at)
     name = stored.compose_with(known["config"], list(overrides))
     with stored.preparations(
         lambda cfg: check(directory, checkpoint, cfg),
@@ -47,34 +48,9 @@ def fork(directory: Path, at: int | None, overrides: tuple[str, ...]) -> None:
         launch.launch(list(overrides), name)
 
 
-def find(directory: Path, at: int | None) -> Path:
-    """Return the checkpoint after episode `at`, or the newest sound one.
-
-    Raises:
-        Mistake: there is none; the line says which there are.
-    """
-    from gym_loop.observers import checkpoints
-
-    folder = directory / "checkpoints"
-    paths = [folder / name for name in reversed(checkpoints.names(folder))]
-    sound = [path for path in paths if checkpoints.load_state(path) is not None]
-    if not sound:
-        raise Mistake(f"{directory} has no sound checkpoint to fork from")
-    if at is None:
-        return max(sound, key=checkpoints.episode)
-    for path in sound:
-        if checkpoints.episode(path) == at:
-            return path
-    known = ", ".join(str(n) for n in sorted(map(checkpoints.episode, sound)))
-    raise Mistake(
-        f"no checkpoint at episode {at}; there are: {known} (loop.keep_checkpoints keeps more)"
-    )
-
-
 def check(parent: Path, checkpoint: Path, cfg: Any) -> None:
     """Check that the fork has a directory of its own, and does not end before it begins."""
-    from gym_loop.observers import checkpoints
-    from gym_loop.runs import manifest
+    from gym_loop.runs import checkpoints, manifest
 
     directory = Path(cfg.hydra.run.dir)
     if directory.resolve() == parent.resolve() or manifest.read(directory):
@@ -94,8 +70,7 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
     In another environment the history is another one: rows, events and traces stay behind.
     """
     from gym_loop.config import kept
-    from gym_loop.observers import checkpoints
-    from gym_loop.runs import claim, manifest
+    from gym_loop.runs import checkpoints, claim, manifest
 
     directory = Path(cfg.hydra.run.dir)
     changes = [key for key, *_ in claim.differences(known, cfg)]

@@ -77,12 +77,11 @@ def replay(
         raise Mistake("--caption needs a picture to stand below: --video, --gif or --human")
     target = checked(video, ".mp4", "--video") or checked(gif, ".gif", "--gif")
 
-    from gym_loop.config import stored
     from gym_loop.observers.video import remove_leftovers
-    from gym_loop.runs import playback
+    from gym_loop.runs import manifest, playback
     from gym_loop.runs.traces import KINDS, Traces
 
-    stored.load_run(directory)
+    manifest.load(directory)
     kind = "eval" if evaluation else "train"
     traces = Traces(directory, kind)
     numbers = playback.playable(traces, select(traces, episode, every))

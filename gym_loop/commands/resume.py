@@ -29,7 +29,7 @@ def resume(directory: Path, overrides: tuple[str, ...]) -> None:
         why = f"no {sweeps.NAME} and no readable {manifest.NAME} in it"
         why = why if directory.is_dir() else "no such directory"
         raise Mistake(f"{directory} is not a run, nor a sweep: {why}")
-    name = stored.compose_with(stored.load_run(directory)["config"], list(overrides))
+    name = stored.compose_with(manifest.load(directory)["config"], list(overrides))
     launch.launch([*overrides, f"hydra.run.dir={stored.quoted(directory)}"], name)
 
 

@@ -43,13 +43,19 @@ Path_ = tuple[Any, ...]  # the keys that lead to a value
 _environment_read: list[str] = []  # names of variables, in the order in which they were read
 
 
-def _environment(*arguments: Any) -> Any:
-    """Do what OmegaConf's `oc.env` does, and note the variable's name."""
-    _environment_read.append(str(arguments[0]))
-    return oc.env(*arguments)
+@contextlib.contextmanager
+def noting_what_is_read() -> Iterator[None]:
+    """Have OmegaConf's `oc.env` note the names of variables in the block: see `changed`."""
 
+    def environment(*arguments: Any) -> Any:
+        _environment_read.append(str(arguments[0]))
+        return oc.env(*arguments)
 
-OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
+    OmegaConf.register_new_resolver("oc.env", environment, replace=True)
+    try:
+        yield
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
 
 
 def content(cfg: DictConfig, resolve: bool) -> dict[str, Any]:

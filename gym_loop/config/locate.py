@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gym_loop_files
+from gym_loop.config import by_value
 
 
 def locate(target: str) -> Any:
@@ -17,6 +18,8 @@ def locate(target: str) -> Any:
         AttributeError: it has no such name.
     """
     module_name, _, name = target.rpartition(":" if ":" in target else ".")
+    if by_value.is_file(module_name):
+        return by_value.load(module_name)
     is_file = module_name.endswith(".py")
     module = load_file(module_name) if is_file else importlib.import_module(module_name)
     return functools.reduce(getattr, name.split("."), module)

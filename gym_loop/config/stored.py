@@ -11,7 +11,6 @@ from gym_loop import launch
 from gym_loop.config import kept, yaml_files
 from gym_loop.literal import literal
 from gym_loop.mistake import Mistake, nearest
-from gym_loop.runs import manifest
 
 GROUPS = ("agent", "env", "loop")
 NAME = "run"  # of the config in memory
@@ -64,36 +63,6 @@ def check_groups(content: Any, where: str) -> None:
             )
         if not isinstance(target, str):
             raise Mistake(f"{where}: {group}._target_ is {target!r}; expected a class's name")
-
-
-def load_run(directory: Path) -> dict[str, Any]:
-    """Return the content of a run's run.json, with the config that is kept in its place.
-
-    That one is unresolved, and its files are where they are now: in the directory of the launch,
-    or else in the current one. A run of an older version has kept the `resolved` one alone.
-
-    Raises:
-        Mistake: there is no run in `directory`.
-    """
-    known = manifest.read(directory)
-    if known is None or not isinstance(known.get("config"), dict):
-        where = "no such directory" if not directory.exists() else f"no readable {manifest.NAME}"
-        raise Mistake(
-            f"{directory} is not a run: {where} in it"
-            if directory.exists()
-            else f"{directory} is not a run: {where}"
-        )
-    path, base = directory / kept.FILE, kept.base(known)
-    if (content := kept.read(directory)) is None:
-        if "digests" in known:
-            raise Mistake(f"{directory} cannot be continued or repeated: no {kept.FILE} in it")
-        path, known["resolved"] = directory / manifest.NAME, known["config"]
-        content = literal(known["config"])
-    check_groups(content, f"config in {path}")
-    for whole in (content, known.get("resolved") or {}):
-        for _, section in kept.sections(whole):
-            section["_target_"] = kept.absolute(section["_target_"], base)
-    return known | {"config": content, "cwd": str(base)}
 
 
 def compose_with(content: dict[str, Any], overrides: list[str]) -> str:

@@ -1,10 +1,8 @@
 """Environments: makers for gym 0.26 and Gymnasium, named as `_target_` in `conf/env`.
 
-Importing this package imports neither library. It only keeps their greetings off the terminal,
-which has to happen before either is imported, also by a package named in `env.imports`.
+Importing this package imports neither library.
 """
 
-from gym_loop.envs.greetings import hide_greetings
 from gym_loop.envs.make import (
     EnvError,
     MissingDependencyError,
@@ -22,5 +20,3 @@ __all__ = [
     "make_gym",
     "make_gymnasium",
 ]
-
-hide_greetings()

@@ -3,7 +3,7 @@
 Two names are gone: `np.float_`, without which Acrobot cannot step, and `np.bool8`, used by gym's
 environment checker. And NumPy 2 keeps float32 where NumPy 1 widened a float32 scalar to float64
 (NEP 50), which silently changes the trajectories of Pendulum and MountainCarContinuous.
-Importing this module gives gym the names back; `adapt` gives an environment its trajectories back:
+`give_names` gives gym the names back; `adapt` gives an environment its trajectories back:
 observations and flags bit for bit. A reward of Pendulum's can differ in its last bit, as it did in
 one of 27 trajectories of up to 600 steps: NumPy 1.26 squares a float32 by `pow` in float64, whose
 last bit depends on the processor.
@@ -21,21 +21,32 @@ from gym.envs.classic_control.continuous_mountain_car import Continuous_Mountain
 from gym.envs.classic_control.pendulum import PendulumEnv
 from gym.utils import passive_env_checker
 
-# A copy of NumPy's namespace with the two names, seen by the two modules that use them only.
-# Looking a name up in it costs what it costs in NumPy itself.
-_numpy_1 = types.ModuleType("numpy")
-vars(_numpy_1).update(vars(np), bool8=np.bool_, float_=np.float64)
-for _module in (acrobot, passive_env_checker):
-    vars(_module)["np"] = _numpy_1
-
 # As dtypes: NumPy would make one of `np.float32` at each step.
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 ON_NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
 
 
+def give_names() -> None:
+    """Give the two modules of gym that use them the names that NumPy 2 has not.
+
+    They see a copy of NumPy's namespace, in which a name is found as quickly as in NumPy itself.
+    """
+    if vars(acrobot)["np"] is not np:
+        return
+    numpy_1 = types.ModuleType("numpy")
+    vars(numpy_1).update(vars(np), bool8=np.bool_, float_=np.float64)
+    for module in (acrobot, passive_env_checker):
+        vars(module)["np"] = numpy_1
+
+
 class NumPy1Names(gym.Wrapper[Any, Any]):
-    """Changes nothing. Its pickle names this module, which the environment inside needs."""
+    """Changes nothing, but that an environment that was unpickled finds its names, too."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become what was pickled."""
+        vars(self).update(state)
+        give_names()
 
 
 class NumPy1Physics(NumPy1Names):

@@ -134,7 +134,7 @@ def _import(library: Library) -> Any:
             message = f"{library} is not installed: {INSTALL[library]}"
             raise MissingDependencyError(message, name=library) from error
     if library == "gym":
-        importlib.import_module("gym_loop.envs.gym_numpy")
+        importlib.import_module("gym_loop.envs.gym_numpy").give_names()
     return sys.modules[library]
 
 

@@ -1,15 +1,11 @@
-"""Hangs the environments on the launcher: what is wrong with one is said in one line.
-
-The launcher imports this before anything else, and with it `gym_loop.envs`, which hides greetings.
-Otherwise a package in `env.imports` could import gym, and gym print its notice, before any maker
-is called.
-"""
+"""Registers how an environment's mistake is told, and what keeps greetings off the terminal."""
 
 from gym_loop import launch
 from gym_loop.envs import EnvError, MissingDependencyError
+from gym_loop.envs.greetings import without_greetings
 
 
-def one_line(error: BaseException | None) -> str | None:
+def env_mistake(error: BaseException | None) -> str | None:
     """Return the message of the environment's mistake that `error` is or was caused by."""
     while error is not None:
         if isinstance(error, EnvError | MissingDependencyError):
@@ -18,4 +14,6 @@ def one_line(error: BaseException | None) -> str | None:
     return None
 
 
-launch.explain.append(one_line)
+# A package that the user's config names may import gym before a maker does.
+launch.around.append(without_greetings)
+launch.explain.append(env_mistake)

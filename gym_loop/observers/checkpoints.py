@@ -6,16 +6,13 @@ import logging
 import math
 import os
 import pickle
-import re
-import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import google_crc32c
 from omegaconf import OmegaConf
 
 from gym_loop import files, streams
@@ -24,13 +21,21 @@ from gym_loop.mistake import Failure
 from gym_loop.observers import Observer, environments
 from gym_loop.observers.manifest import versions
 from gym_loop.runs import manifest
+from gym_loop.runs.checkpoints import (
+    NAME,
+    checksum_of,
+    episode,
+    load_state,
+    names,
+    read_state,
+    sound,
+    write_state,
+)
 
-NAME = re.compile(r"episode-(\d{6,})")
 ENVIRONMENTS = {"env": "training", "eval_env": "evaluation"}
 COUNTERS = ("episodes", "steps", "evaluated")
 SHARED_KEYS_ARE_SLOW = (3, 11), (3, 12)  # see `quicken`
 SHARE = 0.02  # of a run's time: above it, a checkpoint that is due waits
-CHUNK = 1 << 18  # bytes of a file that are read at once
 PAUSE = 1.0  # seconds from one to the next at least: disks are shared, too
 
 log = logging.getLogger(__name__)
@@ -170,8 +175,8 @@ class Checkpoints(Observer):
         (unfinished / "loop.pkl").write_bytes(pickle.dumps(rest, protocol=5))
         quicken(loop)
         written = sorted(filter(Path.is_file, unfinished.rglob("*")))
-        sums = {str(file.relative_to(unfinished)): _checksum_of(file) for file in written}
-        _write_state(unfinished, {"versions": versions(), "files": sums, **state_dict(loop)})
+        sums = {str(file.relative_to(unfinished)): checksum_of(file) for file in written}
+        write_state(unfinished, {"versions": versions(), "files": sums, **state_dict(loop)})
         folders = filter(Path.is_dir, unfinished.rglob("*"))
         files.sync(*written, unfinished / "state.json", *folders, unfinished)
         if self.is_first:  # the names of what has been made in the run's directory, and its own
@@ -399,93 +404,8 @@ def load_state_dict(loop: Any, state: dict[str, Any]) -> None:
         observer.load_state_dict(state["observers"].get(name, {}))
 
 
-def sound(directory: Path) -> Iterator[Path]:
-    """Yield the sound checkpoints in `directory`, the newest first; warn of each damaged one."""
-    for name in names(directory):
-        if load_state(directory / name) is None:
-            log.warning("%s is damaged; trying the one before it", directory / name)
-        else:
-            yield directory / name
-
-
-def load_state(path: Path) -> dict[str, Any] | None:
-    """Return the counters in the checkpoint at `path`, or None when a checksum is wrong."""
-    state = read_state(path)
-    try:
-        right = state and all(_checksum_of(path / f) == s for f, s in state["files"].items())
-    except OSError:
-        return None
-    return state if right else None
-
-
-def read_state(path: Path) -> dict[str, Any] | None:
-    """Return the counters of the checkpoint at `path`, whose other files are not looked at.
-
-    None: there is no sound one by this name.
-    """
-    try:
-        checksum, _, text = (path / "state.json").read_text().partition("\n")
-        if _checksum([text.rstrip("\n").encode()]) != checksum:
-            return None
-        state: dict[str, Any] = json.loads(text)
-        return state if state["episodes"] == episode(path) else None
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _write_state(path: Path, state: dict[str, Any]) -> None:
-    text = json.dumps(state, indent=1)
-    (path / "state.json").write_text(f"{_checksum([text.encode()])}\n{text}\n")
-
-
-def plant(checkpoint: Path, path: Path, same_env: bool, same_seed: bool) -> None:
-    """Copy a checkpoint to `path`, in the directory of a fork.
-
-    Args:
-        checkpoint: the parent's.
-        path: where the fork begins.
-        same_env: whether the environment goes on; else what observers have kept is of another
-            one, and is left out.
-        same_seed: whether the streams go on.
-    """
-    state = load_state(checkpoint)
-    assert state is not None
-    shutil.copytree(checkpoint, path)
-    state |= {"same_env": same_env, "same_seed": same_seed}
-    _write_state(path, state if same_env else state | {"observers": {}})
-
-
-def names(directory: Path) -> list[str]:
-    """Return the checkpoints' names, the newest first. What else lies there is somebody's own."""
-    found = [p for p in directory.glob("episode-*") if NAME.fullmatch(p.name)]
-    return [
-        path.name
-        for path in sorted(found, key=episode, reverse=True)
-        if path.is_dir() and not path.is_symlink()
-    ]
-
-
-def episode(path: Path) -> int:
-    """Return how many training episodes went before the checkpoint at `path`."""
-    return int(path.name.partition("-")[2])
-
-
 def _name(loop: Any) -> str:
     return f"episode-{loop.episodes:06d}"
-
-
-def _checksum(parts: Iterable[bytes]) -> str:
-    """Return the checksum of accidents, not of malice: SHA-256 takes 20 times as long."""
-    checksum = 0
-    for part in parts:
-        checksum = google_crc32c.extend(checksum, part)
-    return f"{checksum:08x}"
-
-
-def _checksum_of(path: Path) -> str:
-    """Return a file's checksum; it may be larger than what is left of the memory."""
-    with open(path, "rb", buffering=0) as file:
-        return _checksum(iter(lambda: file.read(CHUNK), b""))
 
 
 def point(link: Path, name: str) -> str:

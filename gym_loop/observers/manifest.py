@@ -21,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from gym_loop import errors, files
-from gym_loop.config import kept, secrets, stored
+from gym_loop.config import by_value, kept, secrets
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import claim, manifest
@@ -68,7 +68,7 @@ class Manifest(Observer):
         self.directory, lock = directory, manifest.Lock(directory)
         known = manifest.read(directory) or {}
         if known.get("state") == "finished" and not claim.differences(
-            stored.load_run(directory), cfg
+            manifest.load(directory), cfg
         ):
             lock.release()
             log.info("%s was finished by another process", directory)
@@ -109,7 +109,7 @@ class Manifest(Observer):
         given = [*(known.get("overrides") or ()), *self.content["overrides"]]
         self.content["overrides"] = [*{word.partition("=")[0]: word for word in given}.values()]
         self.has_begun = "start" not in known
-        self.keep_config = lambda: kept.write(directory, cfg, launched_in)
+        self.keep_config = lambda: self._keep_config(cfg, launched_in)
         if self.has_begun:
             self.keep_config()
             manifest.write(directory, self.content)
@@ -165,6 +165,10 @@ class Manifest(Observer):
         refused = isinstance(error, Mistake) and self.new and self.loop is None
         if refused and HydraConfig.get().mode is not RunMode.MULTIRUN:  # a sweep names its logs
             self._remove()
+
+    def _keep_config(self, cfg: Any, launched_in: Path) -> None:
+        kept.write(self.directory, cfg, launched_in)
+        by_value.keep((cfg[group]._target_ for group in ("agent", "env", "loop")), self.directory)
 
     def _remove(self) -> None:
         """Remove what this launch has written for a run that has not begun, and nothing else."""

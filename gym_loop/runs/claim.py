@@ -10,7 +10,7 @@ from typing import Any
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from gym_loop.config import kept, secrets, stored
+from gym_loop.config import kept, secrets
 from gym_loop.mistake import Mistake
 from gym_loop.runs import manifest, reading
 
@@ -58,7 +58,7 @@ def claim(cfg: DictConfig) -> None:
 
 
 def run_in(directory: Path) -> dict[str, Any] | None:
-    """Return the run in `directory`, as `stored.load_run` does; None: a new one can be put there.
+    """Return the run in `directory`, as `manifest.load` does; None: a new one can be put there.
 
     Raises:
         Mistake: it holds something else, or cannot be written.
@@ -69,7 +69,7 @@ def run_in(directory: Path) -> dict[str, Any] | None:
     if not os.access(existing, os.W_OK | os.X_OK):
         raise Mistake(f"cannot write into {existing}: no permission")
     if manifest.read(directory) is not None:
-        return stored.load_run(directory)
+        return manifest.load(directory)
     if (directory / manifest.NAME).exists():
         raise Mistake(
             f"{directory} holds a {manifest.NAME} that is damaged: choose another directory"
@@ -113,7 +113,7 @@ def check_past(
 
     Args:
         directory: the run's.
-        known: what `stored.load_run` returns.
+        known: what `manifest.load` returns.
         cfg: the config now.
         free: keys of the loop that may be others.
 
@@ -168,7 +168,7 @@ def differences(known: dict[str, Any], cfg: DictConfig) -> list[tuple[str, str, 
     texts to be shown.
 
     Args:
-        known: what `stored.load_run` returns.
+        known: what `manifest.load` returns.
         cfg: the config now.
     """
     then, now = known["config"], kept.content(cfg, resolve="digests" not in known)

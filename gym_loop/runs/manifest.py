@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gym_loop import files
+from gym_loop.config import by_value, kept, stored
+from gym_loop.literal import literal
 from gym_loop.mistake import Mistake
 
 NAME, LOCK = "run.json", ".lock"
@@ -117,6 +119,37 @@ def read(directory: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) and "state" in content else None
+
+
+def load(directory: Path) -> dict[str, Any]:
+    """Return the content of a run's run.json, with the config that is kept in its place.
+
+    That one is unresolved, and its files are where they are now: in the directory of the launch,
+    or else in the current one. A run of an older version has kept the `resolved` one alone.
+
+    Raises:
+        Mistake: there is no run in `directory`.
+    """
+    known = read(directory)
+    if known is None or not isinstance(known.get("config"), dict):
+        where = "no such directory" if not directory.exists() else f"no readable {NAME}"
+        raise Mistake(
+            f"{directory} is not a run: {where} in it"
+            if directory.exists()
+            else f"{directory} is not a run: {where}"
+        )
+    path, base = directory / kept.FILE, kept.base(known)
+    if (content := kept.read(directory)) is None:
+        if "digests" in known:
+            raise Mistake(f"{directory} cannot be continued or repeated: no {kept.FILE} in it")
+        path, known["resolved"] = directory / NAME, known["config"]
+        content = literal(known["config"])
+    stored.check_groups(content, f"config in {path}")
+    for whole in (content, known.get("resolved") or {}):
+        for _, section in kept.sections(whole):
+            section["_target_"] = kept.absolute(section["_target_"], base)
+    by_value.folders.append(directory / by_value.FOLDER)
+    return known | {"config": content, "cwd": str(base)}
 
 
 def write(directory: Path, content: dict[str, Any]) -> None:

@@ -145,7 +145,7 @@ def playable(traces: Traces, numbers: list[int]) -> list[int]:
 
 def versions(run: Path) -> Iterator[str]:
     """Yield two lines: the versions that a run was played with, and those of now."""
-    then = dict(stored.load_run(run)["versions"])
+    then = dict(manifest.load(run)["versions"])
     now = {"python": platform.python_version()}
     for package in then.keys() - {"python"}:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -218,7 +218,7 @@ def _leave_signals() -> None:
 @functools.lru_cache(64)
 def _played_by(run: Path, kind: str, episode: int) -> dict[str, Any]:
     """Return run.json of the run that played an episode: a parent's, before the fork."""
-    known = stored.load_run(run)
+    known = manifest.load(run)
     parent = known.get("parent")
     if parent and kind == "train" and episode < parent["episode"]:
         origin = Path(parent["directory"])

@@ -349,6 +349,14 @@ class Run:
             yield directory, episode
             parent = parent.get("parent")
 
+    def header(self, file: str) -> list[str]:
+        """Return the names of the columns of a CSV file, [] when there is none."""
+        try:
+            with open_file(self.directory, file) as table:
+                return table.readline(1000).decode("ascii", "replace").strip().split(",")
+        except OSError:
+            return []
+
     def table(self, file: str, names: Sequence[str]) -> dict[str, list[float]]:
         """Return whole columns of a CSV file; rows that cannot be read are left out."""
         rows: list[tuple[float, ...]] = []

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gym_loop import errors, launch
 from gym_loop.compat.hydra_job import run_job
+from gym_loop.config import by_value
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.output import open_streams
 from gym_loop.runs import manifest
@@ -86,12 +87,14 @@ def run(packed: bytes, common: bytes) -> Outcome:
         redirect(directory / f"{config.hydra.job.name}.log")
     except OSError as error:
         return Outcome("failed", reason=f"cannot write {error.filename}: {error.strerror}")
-    return attempt(config, task, context, directory)
+    with launch.surroundings():
+        return attempt(config, task, context, directory)
 
 
 def begin(packed: bytes, common: bytes) -> tuple[DictConfig, Any, Any]:
     """Make this process one of the program's; return the job's config, task and context."""
-    task, context, name, sys.argv = unpack(common)
+    task, context, name, sys.argv, pickles = unpack(common)
+    by_value.pickles.update(pickles)
     setup_globals()
     if launch.VERSION_BASE:
         version.setbase(launch.VERSION_BASE["version_base"])

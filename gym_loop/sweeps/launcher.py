@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop import launch
 from gym_loop.compat.hydra_job import to_yaml
-from gym_loop.config import options
+from gym_loop.config import by_value, options
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import claim, manifest
 from gym_loop.sweeps import directory, table
@@ -161,7 +161,7 @@ class SweepLauncher(Launcher):
     def common(self) -> bytes:
         """Return what all jobs share: the task, Hydra's context, the program's name and words."""
         context = dataclasses.replace(self.context, config_loader=None)  # type: ignore[arg-type]
-        return pack((self.task, context, self.config.hydra.job.name, sys.argv))
+        return pack((self.task, context, self.config.hydra.job.name, sys.argv, by_value.pickles))
 
     def take(self, job: Job, config: DictConfig) -> None:
         """Keep what running `job` takes."""

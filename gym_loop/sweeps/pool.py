@@ -151,9 +151,8 @@ def stop_on_signals() -> Iterator[Stop]:
 
 def warm_up(modules: Iterable[str]) -> None:
     """Start the process that jobs are forked from, which imports `modules` once for them all."""
-    for name in THREADS:
-        os.environ.setdefault(name, "1")
     theirs = {
+        **{name: "1" for name in THREADS if name not in os.environ},
         warm.MODULES: ",".join(modules),
         GIT: json.dumps(ask_git()()),
         "PYTHONSAFEPATH": "1",  # a file here that is named like a standard module is not one

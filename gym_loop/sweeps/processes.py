@@ -5,11 +5,14 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 
 from gym_loop.runs import manifest
 from gym_loop.sweeps.directory import Job
@@ -65,7 +68,8 @@ class Processes:
     def __enter__(self) -> "Processes":
         reader, self.groups = self.context.Pipe(duplex=False)
         self.guard = self.context.Process(target=guard, args=(reader,))
-        self.guard.start()
+        with main_module_left_out():
+            self.guard.start()
         reader.close()
         return self
 
@@ -85,7 +89,8 @@ class Processes:
         arguments = (job.packed, self.common, self.groups, answer)
         process = self.context.Process(target=work, args=arguments)
         try:
-            process.start()
+            with main_module_left_out():
+                process.start()
         except OSError:
             answer.close()
             raise
@@ -122,6 +127,20 @@ class Processes:
         job = ended.job
         job.state, job.result, job.reason = outcome.state, outcome.result, outcome.reason
         return job
+
+
+@contextlib.contextmanager
+def main_module_left_out() -> Iterator[None]:
+    """Have a process that is started within the block not import the program's main module.
+
+    `multiprocessing` does so for what is pickled by that module's name. A script that launches a
+    sweep at its top would launch it again in every job.
+    """
+    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def outcome_of(ended: Running, timeout: float | None) -> Outcome:

@@ -12,10 +12,13 @@ MODULES = "GYM_LOOP_WARM"  # the environment variable that names what is to be i
 
 def warm_up(modules: list[str]) -> None:
     """Import what jobs import, and do once what takes longer the first time."""
-    for name in modules:
-        # What is wrong with a module is for the job to say. It must not end this process.
-        with contextlib.suppress(BaseException):
-            importlib.import_module(name)
+    from gym_loop import launch
+
+    with launch.surroundings():
+        for name in modules:
+            # What is wrong with a module is for the job to say. It must not end this process.
+            with contextlib.suppress(BaseException):
+                importlib.import_module(name)
 
     from omegaconf import OmegaConf
 

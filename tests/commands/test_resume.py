@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from gym_loop import files
-from gym_loop.observers import checkpoints
-from gym_loop.runs import compare
+from gym_loop.runs import checkpoints, compare
 from tests.conftest import AGENTS, left_by_a_killed_process, rows
 
 LEARNER = (f"agent={AGENTS}:Learner", "env=pendulum", "loop.episodes_per_eval=9")

@@ -1,0 +1,137 @@
+"""The checkpoints in a run's directory: which there are, and whether they are sound."""
+
+import json
+import logging
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+
+from gym_loop.mistake import Mistake
+
+FOLDER = "checkpoints"
+NAME = re.compile(r"episode-(\d{6,})")
+CHUNK = 1 << 18  # bytes of a file that are read at once
+
+log = logging.getLogger(__name__)
+
+
+def find(run: Path, which: str | int = "latest") -> Path:
+    """Return a sound checkpoint of a run.
+
+    Args:
+        run: its directory.
+        which: `latest`, `best`, or after how many training episodes.
+
+    Raises:
+        Mistake: there is none; the line says which there are.
+    """
+    folder = run / FOLDER
+    found = {episode(folder / name): folder / name for name in names(folder)}
+    found = {number: path for number, path in found.items() if load_state(path) is not None}
+    if not found:
+        raise Mistake(f"{run} has no sound checkpoint")
+    if which == "latest":
+        return found[max(found)]
+    if which == "best":
+        states = (read_state(path) or {} for path in found.values())
+        best = {(s.get("observers") or {}).get("checkpoints", {}).get("best_name") for s in states}
+        chosen = [path for path in found.values() if path.name in best]
+        if not chosen:
+            raise Mistake(f"{run} has no best checkpoint: it was not evaluated during training")
+        return max(chosen, key=episode)
+    if str(which).isdigit() and int(which) in found:
+        return found[int(which)]
+    known = ", ".join(map(str, sorted(found)))
+    raise Mistake(
+        f"no checkpoint at episode {which}; there are: {known} (loop.keep_checkpoints keeps more)"
+    )
+
+
+def sound(directory: Path) -> Iterator[Path]:
+    """Yield the sound checkpoints in `directory`, the newest first; warn of each damaged one."""
+    for name in names(directory):
+        if load_state(directory / name) is None:
+            log.warning("%s is damaged; trying the one before it", directory / name)
+        else:
+            yield directory / name
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Return the counters in the checkpoint at `path`, or None when a checksum is wrong."""
+    state = read_state(path)
+    try:
+        right = state and all(checksum_of(path / f) == s for f, s in state["files"].items())
+    except OSError:
+        return None
+    return state if right else None
+
+
+def read_state(path: Path) -> dict[str, Any] | None:
+    """Return the counters of the checkpoint at `path`, whose other files are not looked at.
+
+    None: there is no sound one by this name.
+    """
+    try:
+        known, _, text = (path / "state.json").read_text().partition("\n")
+        if checksum([text.rstrip("\n").encode()]) != known:
+            return None
+        state: dict[str, Any] = json.loads(text)
+        return state if state["episodes"] == episode(path) else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write the counters of the checkpoint at `path`, with their checksum."""
+    text = json.dumps(state, indent=1)
+    (path / "state.json").write_text(f"{checksum([text.encode()])}\n{text}\n")
+
+
+def plant(checkpoint: Path, path: Path, same_env: bool, same_seed: bool) -> None:
+    """Copy a checkpoint to `path`, in the directory of a fork.
+
+    Args:
+        checkpoint: the parent's.
+        path: where the fork begins.
+        same_env: whether the environment goes on; else what observers have kept is of another
+            one, and is left out.
+        same_seed: whether the streams go on.
+    """
+    state = load_state(checkpoint)
+    assert state is not None
+    shutil.copytree(checkpoint, path)
+    state |= {"same_env": same_env, "same_seed": same_seed}
+    write_state(path, state if same_env else state | {"observers": {}})
+
+
+def names(directory: Path) -> list[str]:
+    """Return the checkpoints' names, the newest first. What else lies there is somebody's own."""
+    found = [p for p in directory.glob("episode-*") if NAME.fullmatch(p.name)]
+    return [
+        path.name
+        for path in sorted(found, key=episode, reverse=True)
+        if path.is_dir() and not path.is_symlink()
+    ]
+
+
+def episode(path: Path) -> int:
+    """Return how many training episodes went before the checkpoint at `path`."""
+    return int(path.name.partition("-")[2])
+
+
+def checksum(parts: Iterable[bytes]) -> str:
+    """Return the checksum of accidents, not of malice: SHA-256 takes 20 times as long."""
+    checksum = 0
+    for part in parts:
+        checksum = google_crc32c.extend(checksum, part)
+    return f"{checksum:08x}"
+
+
+def checksum_of(path: Path) -> str:
+    """Return a file's checksum; it may be larger than what is left of the memory."""
+    with open(path, "rb", buffering=0) as file:
+        return checksum(iter(lambda: file.read(CHUNK), b""))

@@ -1,0 +1,272 @@
+"""A run and a set of runs, for Python: what `gym_loop.Run` and `gym_loop.Runs` are."""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import numpy.typing as npt
+from omegaconf import OmegaConf
+
+from gym_loop import launch, streams
+from gym_loop.mistake import Mistake, nearest
+from gym_loop.runs import checkpoints, compare, manifest, playback, reading, traces
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FLAGS = ("terminated", "truncated")
+REALS = ("return", "seconds")
+
+
+class Run:
+    """A run's directory, read. Nothing is instantiated or unpickled, unless a method says so.
+
+    What is read is kept: make another `Run` to see how one goes on.
+
+    Args:
+        directory: the run's.
+
+    Raises:
+        Mistake: there is no run in it.
+    """
+
+    def __init__(self, directory: "str | Path | Run") -> None:
+        self.path: Path = directory.path if isinstance(directory, Run) else Path(directory)
+        self._reader = reading.Run(self.path)
+        if not self._reader.manifest:
+            raise Mistake(f"{self.path} is not a run: {self._reader.warnings[0]}")
+
+    def __repr__(self) -> str:
+        """Return what one wants to know at a glance."""
+        return f"<Run {self.path}: {self.state}, {self._reader.episodes} episodes>"
+
+    @property
+    def state(self) -> str:
+        """`running`, `finished`, `stopped`, `failed`, or `dead`: it was killed."""
+        return self._reader.state
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config, resolved, secrets masked."""
+        return self._reader.config
+
+    @property
+    def result(self) -> float | None:
+        """Mean return of the final evaluation; None before there is one."""
+        return reading.number(self._reader.manifest.get("result"))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the run has warned of, and what of it cannot be read."""
+        return list(self._reader.warnings)
+
+    @cached_property
+    def episodes(self) -> npt.NDArray[np.void]:
+        """Training episodes: a structured array with the columns of `episodes.csv`."""
+        return self._table("episodes.csv")
+
+    @cached_property
+    def evaluations(self) -> npt.NDArray[np.void]:
+        """Evaluation episodes: a structured array with the columns of `evaluations.csv`."""
+        return self._table("evaluations.csv")
+
+    def metrics(self, tag: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """Return the steps and the values of a curve, as TensorBoard shows it.
+
+        Args:
+            tag: such as `train/return`, `eval/return` or `agent/loss`.
+
+        Raises:
+            Mistake: the run has no such curve; the line names the nearest.
+        """
+        if tag not in self._events:
+            known = sorted(self._events)
+            near = nearest(tag, known, f"; it has {', '.join(known) or 'none'}")
+            raise Mistake(f"{self.path} has no curve {tag!r}{near}")
+        steps, values = zip(*self._events[tag], strict=True)
+        return np.array(steps, np.int64), np.array(values, np.float64)
+
+    def policy(self, checkpoint: str | int = "latest") -> "Policy":
+        """Return the trained agent, which only acts: no exploration, no learning.
+
+        Unpickles what the run has saved: only for runs that are trusted.
+
+        Args:
+            checkpoint: `latest`, `best`, or after how many training episodes.
+
+        Raises:
+            Mistake: there is no such checkpoint; the line says which there are.
+        """
+        path = checkpoints.find(self.path, checkpoint)
+        with self._built() as loop:
+            loop.agent.load(path / "agent")
+            loop.agent.training = False
+            return Policy(loop.acting(loop.agent), checkpoints.episode(path))
+
+    def env(self) -> Any:
+        """Return a new environment, as the run's evaluation made it. Runs the user's code."""
+        with self._built() as loop:
+            return loop.make_eval_env()
+
+    def replay(self, episode: int, evaluation: bool = False, frames: bool = False) -> "Replay":
+        """Play a recorded episode again, in a new environment. Runs the user's code.
+
+        Args:
+            episode: its number.
+            evaluation: an episode of evaluation, not of training.
+            frames: render each step.
+
+        Raises:
+            Mistake: the run has no trace of it, or its environment cannot render.
+        """
+        kind = "eval" if evaluation else "train"
+        [(file, _)] = traces.Traces(self.path, kind).chunks([episode], sys.maxsize)
+        [trace] = traces.episodes(traces.load(file), [episode])
+        mode = "rgb_array" if frames else None
+        with contextlib.closing(playback.make_env(self.path, kind, episode, mode)) as env:
+            again = playback.Playback(env, trace)
+            observations, pictures = [], list[npt.NDArray[np.uint8]]()
+            for _, observation, _ in again:
+                observations.append(observation)
+                if frames:
+                    pictures.append(env.render())
+            steps = range(len(observations) - 1)
+            return Replay(
+                observations,
+                [trace.action(step, env.action_space) for step in steps],
+                trace.rewards[: len(steps)],
+                pictures if frames else None,
+                again.difference,
+            )
+
+    @contextlib.contextmanager
+    def _built(self) -> Iterator[Any]:
+        """Build the run's agent, environment and loop; close the environment at the end."""
+        random = streams.get_state()
+        with launch.surroundings():
+            loop = launch.build(OmegaConf.create(manifest.load(self.path)["config"]), self.path, {})
+            try:
+                yield loop
+            finally:
+                loop.env.close()
+                streams.set_state(random)
+
+    @cached_property
+    def _events(self) -> dict[str, list[tuple[int, float]]]:
+        loop = self.config.get("loop", {})
+        folders = (loop.get("logdir", "./logs"), loop.get("eval_logdir", "./eval_logs"))
+        found: dict[str, list[tuple[int, float]]] = {}
+        for folder in folders:
+            found |= compare.read_events(self.path / folder)
+        return found
+
+    def _table(self, file: str) -> npt.NDArray[np.void]:
+        names = self._reader.header(file)
+        columns = self._reader.table(file, names)
+        kinds = [(n, bool if n in FLAGS else float if n in REALS else np.int64) for n in names]
+        table = np.zeros(len(columns[names[0]]) if names else 0, kinds)
+        for name in names:
+            table[name] = columns[name]
+        return table
+
+
+class Policy:
+    """A trained agent that only acts: call it with an observation.
+
+    Attributes:
+        agent: what acts.
+        episode: after how many training episodes it was saved.
+    """
+
+    def __init__(self, agent: Any, episode: int) -> None:
+        self.agent, self.episode = agent, episode
+
+    def __call__(self, observation: Any) -> Any:
+        """Return an element of the action space for an element of the observation space."""
+        return self.agent.act(observation, self.episode)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """An episode of n steps that was played again.
+
+    Attributes:
+        observations: n + 1 of them, the first from `reset`.
+        actions: n, as `step` was given them.
+        rewards: shape (n,), float64, as recorded.
+        frames: n + 1 arrays of shape (height, width, 3), uint8; None unless they were asked for.
+        difference: where it went another way than recorded, or None.
+    """
+
+    observations: list[Any]
+    actions: list[Any]
+    rewards: npt.NDArray[np.float64]
+    frames: list[npt.NDArray[np.uint8]] | None
+    difference: str | None
+
+
+class Runs(Sequence[Run]):
+    """The runs in and below a directory, newest first.
+
+    Args:
+        directories: where to look; `outputs` and `multirun` when there are none.
+
+    Raises:
+        Mistake: there is no run.
+    """
+
+    def __init__(self, *directories: "str | Path") -> None:
+        found = [reading.Run(path) for path in reading.find(directories)]
+        found.sort(key=lambda run: run.start, reverse=True)
+        self._runs = [Run(run.directory) for run in found if run.manifest]
+
+    def __len__(self) -> int:
+        """Return how many runs there are."""
+        return len(self._runs)
+
+    @overload
+    def __getitem__(self, index: int) -> Run: ...
+    @overload
+    def __getitem__(self, index: slice) -> "list[Run]": ...
+    def __getitem__(self, index: int | slice) -> "Run | list[Run]":
+        """Return the run of that place, or several."""
+        return self._runs[index]
+
+    def __iter__(self) -> Iterator[Run]:
+        """Go through the runs."""
+        return iter(self._runs)
+
+    def frame(self) -> "pd.DataFrame":
+        """Return a row for each run: its state, result and counts, and each key that varies.
+
+        Raises:
+            Mistake: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise Mistake("frame() needs pandas: pip install pandas") from None
+        configs = [reading.flat(run.config) for run in self._runs]
+        keys = list(dict.fromkeys(key for config in configs for key in config))
+        varying = [k for k in keys if len({repr(config.get(k)) for config in configs}) > 1]
+        rows = [
+            {
+                "path": str(run.path),
+                "state": run.state,
+                "agent": run._reader.agent,
+                "env": run._reader.env,
+                **{key: config.get(key) for key in varying},
+                "episodes": run._reader.episodes,
+                "steps": run._reader.steps,
+                "seconds": run._reader.seconds,
+                "return": run._reader.last_return,
+                "result": run.result,
+            }
+            for run, config in zip(self._runs, configs, strict=True)
+        ]
+        return pd.DataFrame(rows)
