@@ -13,7 +13,7 @@ from gym_loop.mistake import Failure
 
 # Read at import: the launcher sets the variable for Hydra's sake, and tells us by its absence here.
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parent
 LOADER = PACKAGE.with_name("gym_loop_files.py")
 STANDARD = Path(os.__file__).parent  # the standard library
 INSTALLED = {"site-packages", "dist-packages"}

@@ -4,25 +4,20 @@ What a part may add to, or replace, is declared below, a line each. A package's 
 it is imported with this module.
 """
 
+import argparse
 import contextlib
 import copy
 import importlib
-import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.callbacks import Callbacks
-from hydra.core import utils
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobStatus
-from hydra.types import HydraContext, RunMode
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gym_loop.compat.hydra import get_args_parser
+from gym_loop.compat import hydra as inner
 from gym_loop.literal import literal
 from gym_loop.streams import derive, seed_all
 
@@ -40,7 +35,9 @@ around: list[Callable[[], contextlib.AbstractContextManager[None]]] = []
 # Returns the class or function that a `_target_` names.
 locate: Callable[[str], Any] = hydra.utils.get_object
 # Runs a task on a composed config, as Hydra does.
-run_job: Callable[..., Any] = utils.run_job
+run_job: Callable[..., Any] = inner.run_job
+# Returns Hydra's own flags, and the overrides, from a command line.
+parse: Callable[[list[str]], argparse.Namespace] = inner.parse
 
 
 def report(error: Exception) -> int:
@@ -65,26 +62,18 @@ def launch(argv: list[str], config_name: str = "config", task: Any = None) -> An
     """
     # What an environment's own constructor takes is known to no config: `++` adds or overrides.
     argv = [f"++{word}" if word.startswith("env.kwargs.") else word for word in argv]
-    args, task = get_args_parser().parse_args(argv), task or run
-    if args.multirun or args.cfg or args.info or args.shell_completion or args.hydra_help:
-        # Errors are to reach `report`, not Hydra's printer.
-        flags = [word for word in argv if word not in args.overrides]
-        os.environ["HYDRA_FULL_ERROR"], sys.argv = "1", ["gym-loop", *flags, *args.overrides]
-        return hydra.main(config_path=str(CONF), config_name=config_name, **VERSION_BASE)(task)()
-    conf = Path(args.config_dir or CONF).absolute()
+    args, task = parse(argv), task or run
+    if args.cfg or args.info or args.shell_completion or args.hydra_help:
+        return inner.show(argv, args, str(CONF), config_name, task, **VERSION_BASE)
+    conf, name = Path(args.config_dir or CONF).absolute(), args.config_name or config_name
     with hydra.initialize_config_dir(str(conf), job_name="gym_loop", **VERSION_BASE):
-        cfg = hydra.compose(args.config_name or config_name, args.overrides, True)
-        if cfg.hydra.mode is not RunMode.MULTIRUN:
-            HydraConfig.instance().cfg = cfg  # type: ignore[assignment]  # `set_config` copies it
-            for preparation in prepare:
-                preparation(cfg)
-            context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks(cfg))
-            job = run_job(task, cfg, "hydra.run.dir", None, context)
-    if cfg.hydra.mode is RunMode.MULTIRUN:
-        return launch(["-m", *argv], config_name, task)
-    if job.status is JobStatus.FAILED:  # asking for its `return_value` would print first
-        raise job._return_value
-    return job.return_value
+        cfg = None if args.multirun else hydra.compose(name, args.overrides, True)
+        if cfg is None or cfg.hydra.mode is RunMode.MULTIRUN:
+            return inner.multirun(name, task, args.overrides)
+        HydraConfig.instance().cfg = cfg  # type: ignore[assignment]  # `set_config` copies it
+        for preparation in prepare:
+            preparation(cfg)
+        return inner.result(run_job(task, cfg, "hydra.run.dir", None, inner.context(cfg)))
 
 
 def run(cfg: DictConfig, evaluate: bool = False) -> Any:

@@ -104,7 +104,10 @@ def as_a_child():
     from gym_loop.loops import DefaultLoop  # noqa: F401
     from gym_loop.sweeps import pool  # noqa: F401
 
-    with hydra.initialize_config_dir(str(launch.CONF), **launch.VERSION_BASE):
+    with (
+        launch.surroundings(),
+        hydra.initialize_config_dir(str(launch.CONF), **launch.VERSION_BASE),
+    ):
         hydra.compose("config")  # finds Hydra's plugins
 
     def run(words, folder):

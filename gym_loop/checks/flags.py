@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -13,12 +12,24 @@ from hydra.types import RunMode
 
 from gym_loop import __version__, launch
 from gym_loop.checks import foreign
+from gym_loop.compat.hydra import parser as hydras_parser
 from gym_loop.mistake import Mistake, nearest
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Return Hydra's flags and the overrides in a command line.
+
+    Raises:
+        Mistake: where Hydra's parser would print its usage.
+    """
+    args = one_line_parser().parse_intermixed_args(words)  # overrides on both sides of a flag
+    args.multirun = args.multirun or (not args.cfg and sweeps(args))
+    return args
 
 
 def one_line_parser() -> argparse.ArgumentParser:
     """Return Hydra's parser of flags, which raises a Mistake where it would print its usage."""
-    parser = get_args_parser()
+    parser = hydras_parser()
     known = [flag for action in parser._actions for flag in action.option_strings]
 
     def refuse(message: str) -> NoReturn:
@@ -36,13 +47,7 @@ def one_line_parser() -> argparse.ArgumentParser:
         elif "--version" in action.option_strings:
             action.version = f"gym_loop {__version__} (Hydra {hydra.__version__})"  # type: ignore[attr-defined]
 
-    def parse(words: list[str]) -> argparse.Namespace:
-        args = parser.parse_intermixed_args(words)  # overrides may stand on both sides of a flag
-        args.multirun = args.multirun or (not args.cfg and sweeps(args))
-        return args
-
     parser.error = refuse  # type: ignore[method-assign]
-    parser.parse_args = parse  # type: ignore[assignment, method-assign]
     return parser
 
 

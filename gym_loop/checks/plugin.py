@@ -1,4 +1,4 @@
-"""Hangs the checks on the launcher, before anything of a run is created."""
+"""Registers the checks with the launcher: they run before a run's directory is created."""
 
 from importlib.util import find_spec
 
@@ -7,7 +7,7 @@ from gym_loop import launch
 # What they stand on: a part that is taken away takes them along.
 if find_spec("gym_loop.runs") and find_spec("gym_loop.sweeps"):
     from gym_loop.checks.config import check
-    from gym_loop.checks.flags import one_line_parser
+    from gym_loop.checks.flags import parse
     from gym_loop.checks.limits import lift_default_limit
     from gym_loop.checks.returned import explain_returned
     from gym_loop.checks.running import explain_run
@@ -16,4 +16,4 @@ if find_spec("gym_loop.runs") and find_spec("gym_loop.sweeps"):
     # Before another preparation claims the run's directory.
     launch.prepare[:0] = [lift_default_limit, check]
     launch.explain += [explain, explain_returned, explain_run]
-    launch.get_args_parser = one_line_parser  # type: ignore[attr-defined]
+    launch.parse = parse

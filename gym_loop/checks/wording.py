@@ -39,13 +39,6 @@ def explain(error: BaseException) -> str | None:
         return parse(error)
     if isinstance(error, ConfigCompositionException):
         return composition(error)
-    if found := re.search(r"does not support sweep type : (\w+)_SWEEP", str(error)):
-        kind = found[1].lower()
-        return (
-            f"the grid sweeper does not take {kind}(...) ({COMMAND_LINE}): choice(...) and "
-            f"range(...) are for it; {kind}(...) is for one that searches, such as "
-            "hydra/sweeper=optuna"
-        )
     if isinstance(error, HydraException | OmegaConfBaseException):
         return first_line(error)
     if composing(error) and user_frames(error) is None:

@@ -1,25 +1,95 @@
 """What this project touches of Hydra's private parts, each with the reason."""
 
+import argparse
 import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-# Hydra offers no parser of its command line that leaves the program to its caller.
+import hydra
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobRuntime
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job
+from hydra.types import HydraContext
 from hydra.version import VersionBase
+from omegaconf import DictConfig
 
-__all__ = ["get_args_parser", "lazy_plugin", "options_in_folders", "own_state", "plugins"]
+__all__ = ["run_job"]
 
 NAMESPACE = "hydra_plugins.gym_loop"  # Hydra takes launchers and sweepers of that package alone
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of Hydra's own flags: it offers none for who is not decorated by it."""
+    made: argparse.ArgumentParser = get_args_parser()
+    return made
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Return what a command line says; Hydra prints its usage for a mistake, and exits."""
+    return parser().parse_args(words)
+
+
+def show(
+    argv: list[str],
+    args: argparse.Namespace,
+    conf: str,
+    config_name: str,
+    task: Callable[..., Any],
+    **version_base: str,
+) -> Any:
+    """Do what flags such as `--cfg job` ask for: only `hydra.main` does, which reads `sys.argv`.
+
+    Errors are raised, as `HYDRA_FULL_ERROR` says, and not printed by Hydra.
+    """
+    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    flags = [word for word in argv if word not in args.overrides]
+    os.environ["HYDRA_FULL_ERROR"], sys.argv = "1", ["gym-loop", *flags, *args.overrides]
+    try:
+        return hydra.main(config_path=conf, config_name=config_name, **version_base)(task)()
+    finally:
+        sys.argv = before
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if full is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full
+
+
+def multirun(config_name: str, task: Callable[..., Any], overrides: list[str]) -> Any:
+    """Sweep: have the sweeper of the config launch what varies. Hydra has been initialized."""
+    ours: Any = GlobalHydra.instance().hydra  # only `hydra.main` is offered, not its method
+    return ours.multirun(config_name, task, [*overrides, "hydra.mode=MULTIRUN"])
+
+
+def context(cfg: DictConfig) -> HydraContext:
+    """Return what a job needs of Hydra beside its config; its callbacks are private."""
+    return HydraContext(GlobalHydra.instance().config_loader(), Callbacks(cfg))
+
+
+def failure_of(job: JobReturn) -> Exception:
+    """Return what a failed job raised; asking for its `return_value` would print it."""
+    failure: Exception = job._return_value
+    return failure
+
+
+def result(job: JobReturn) -> Any:
+    """Return what a job returned, or raise what it raised."""
+    if job.status is JobStatus.FAILED:
+        raise failure_of(job)
+    return job.return_value
+
+
+def apply_values(overrides: list[Any], cfg: DictConfig) -> None:
+    """Apply parsed overrides of values, not of groups, to a composed config, as composing does."""
+    ConfigLoaderImpl._apply_overrides_to_config(overrides, cfg)
 
 
 def lazy_plugin(kind: type, name: str, make: Callable[..., Any]) -> Any:

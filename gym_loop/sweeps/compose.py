@@ -5,10 +5,11 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from gym_loop.compat.hydra import apply_values
 
 
 class Composer:
@@ -46,7 +47,7 @@ class Composer:
         choices = self.choices(overrides)
         config = self.template(choices)
         values = [override for override in parsed if override.input_line not in choices]
-        ConfigLoaderImpl._apply_overrides_to_config(values, config)
+        apply_values(values, config)
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.overrides.task = list(overrides)
             if not OmegaConf.is_interpolation(config.hydra.job, "override_dirname"):  # Hydra 1.3

@@ -19,6 +19,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gym_loop import errors, launch
+from gym_loop.compat.hydra import failure_of
 from gym_loop.compat.hydra_job import run_job
 from gym_loop.config import by_value
 from gym_loop.mistake import Failure, Mistake
@@ -127,7 +128,7 @@ def attempt(config: DictConfig, task: Any, context: Any, directory: Path) -> Out
     except BaseException as error:
         return Outcome("failed", reason=one_line(error))
     if job.status is JobStatus.FAILED:
-        failure: BaseException = job._return_value
+        failure = failure_of(job)
         if not getattr(failure, "reported", False):
             log.error(errors.message(failure))
         return Outcome("failed", reason=one_line(failure))

@@ -2,23 +2,27 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop import launch
+from gym_loop.compat.hydra import result
 from gym_loop.compat.hydra_job import to_yaml
 from gym_loop.config import by_value, options
 from gym_loop.mistake import Failure, Mistake
@@ -191,8 +195,8 @@ class SweepLauncher(Launcher):
             raise Mistake(f"cannot write into {self.directory}: {error.strerror}") from None
 
 
-class GridSweeper(BasicSweeper):
-    """Hydra's own sweeper, for a launcher that checks all jobs itself before it creates anything.
+class GridSweeper(Sweeper):
+    """Launches the product of all that varies.
 
     Args:
         params: overrides that are always swept over, before those of the command line.
@@ -200,18 +204,31 @@ class GridSweeper(BasicSweeper):
     """
 
     def __init__(self, params: Any = None, recorded: bool = False) -> None:
-        super().__init__(max_batch_size=None, params=params)
+        self.params = [f"{key}={value}" for key, value in (params or {}).items()]
         self.recorded = recorded
 
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Make the launcher that the config names."""
+        self.parser = OverridesParser.create(config_loader=hydra_context.config_loader)
+        self.launcher: Any = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        self.config: Any = config
+
     def sweep(self, arguments: list[str]) -> Any:
-        """Launch the product of what varies, all at once; exit with 1 when a job failed."""
+        """Launch all jobs at once; exit with 1 when one of our own launcher's failed."""
+        jobs = product(self.parser.parse_overrides([*self.params, *arguments]))
         if not isinstance(self.launcher, SweepLauncher):
-            return super().sweep(arguments)
-        assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        self.launcher.params = self._parse_config()
-        parsed = parser.parse_overrides([*self.launcher.params, *arguments])
-        [jobs] = self.split_arguments(parsed, None)
+            folder = Path(self.config.hydra.sweep.dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            OmegaConf.save(self.config, folder / "multirun.yaml")
+            returns = self.launcher.launch(jobs, initial_job_idx=0)
+            for job in returns:
+                result(job)
+            return [returns]
+        self.launcher.params = self.params
         if self.recorded:
             known = directory.read(self.launcher.directory)
             jobs += [words for words in (known.jobs if known else {}).values() if words not in jobs]
@@ -219,6 +236,28 @@ class GridSweeper(BasicSweeper):
         if any(job.status is not JobStatus.COMPLETED for job in returns):
             raise SystemExit(1)
         return [returns]
+
+
+def product(overrides: Sequence[Override]) -> list[list[str]]:
+    """Return the overrides of each job: every combination of the values that are given.
+
+    Raises:
+        Mistake: something varies in a way that has no list of values, such as an interval.
+    """
+    values: dict[str, list[str]] = {}
+    for override in overrides:
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            values[key] = [f"{key}={override.get_value_element_as_str()}"]
+        elif override.is_discrete_sweep():
+            values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            kind = str(override.value_type and override.value_type.name).partition("_")[0].lower()
+            raise Mistake(
+                f"the grid sweeper does not take {kind}(...) for {key}: choice(...) and range(...) "
+                f"are for it; {kind}(...) is for one that searches, such as hydra/sweeper=optuna"
+            )
+    return [list(words) for words in itertools.product(*values.values())]
 
 
 def targets(config: DictConfig) -> set[str]:
@@ -261,7 +300,7 @@ def job_return(job: Job, words: Sequence[str]) -> JobReturn:
 
 @contextlib.contextmanager
 def named(name: str) -> Iterator[None]:
-    """Say of which job it is that something is wrong."""
+    """Add the job's name to the message of a mistake or a failure in the block."""
     try:
         yield
     except Mistake as mistake:

@@ -83,8 +83,12 @@ def test_plain_hydra_makes_the_environment_of_a_composed_config(tmp_path, monkey
         "'gymnasium.envs.classic_control:CartPoleEnv', max_episode_steps=7)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    with hydra.initialize_config_dir(str(launch.CONF), **launch.VERSION_BASE):
-        cfg = hydra.compose("config", ["env=gymnasium:Pole-v7", "env.imports=[registers_pole]"])
+    words = ["env=gymnasium:Pole-v7", "env.imports=[registers_pole]"]
+    with (
+        launch.surroundings(),
+        hydra.initialize_config_dir(str(launch.CONF), **launch.VERSION_BASE),
+    ):
+        cfg = hydra.compose("config", words)
     assert hydra.utils.instantiate(cfg.env).spec.max_episode_steps == 7
 
 

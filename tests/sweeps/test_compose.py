@@ -34,7 +34,7 @@ def in_a_sweep(tmp_path, monkeypatch):
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
         monkeypatch.setattr("sys.argv", ["gym-loop", "-m", "seed=1,2"])
         monkeypatch.setattr(launcher.SweepLauncher, "check", check)
-        with pytest.raises(SystemExit):
+        with pytest.raises(SystemExit), launch.surroundings():
             hydra_main(config_path=str(launch.CONF), config_name="config", **launch.VERSION_BASE)(
                 launch.run
             )()
