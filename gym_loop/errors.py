@@ -40,6 +40,7 @@ def explanation(error: BaseException) -> str | None:
     """Return the line that some part has for `error`."""
     from gym_loop import launch  # which imports this module by way of the plugin
 
+    launch.parts()
     line = next(filter(None, (explain(error) for explain in launch.explain)), None)
     return " ".join(line.split()) if line else None
 

@@ -1,12 +1,13 @@
 """From the command line to a run: compose the config, build agent, env and loop, run the loop.
 
 What a part may add to, or replace, is declared below, a line each. A package's `plugin.py` does so;
-it is imported with this module.
+`parts` imports them, once.
 """
 
 import argparse
 import contextlib
 import copy
+import functools
 import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,16 +39,29 @@ locate: Callable[[str], Any] = hydra.utils.get_object
 run_job: Callable[..., Any] = inner.run_job
 # Returns Hydra's own flags, and the overrides, from a command line.
 parse: Callable[[list[str]], argparse.Namespace] = inner.parse
+# Tells the person at the keyboard of an exception; returns the exit code.
+tell: Callable[[Exception], int] | None = None
+
+
+@functools.cache
+def parts() -> None:
+    """Have each package add what it has to the above."""
+    for plugin in sorted(PACKAGE.glob("*/plugin.py")):
+        importlib.import_module(f"gym_loop.{plugin.parent.name}.plugin")
 
 
 def report(error: Exception) -> int:
-    """Tell the person at the keyboard of `error`; return the exit code. A part may replace it."""
-    raise error
+    """Tell the person at the keyboard of `error`, and return the exit code."""
+    parts()
+    if tell is None:
+        raise error
+    return tell(error)
 
 
 @contextlib.contextmanager
 def surroundings() -> Iterator[None]:
     """Change in the process what parts need changed, until the end of the block."""
+    parts()
     with contextlib.ExitStack() as stack:
         for part in around:
             stack.enter_context(part())
@@ -123,7 +137,3 @@ def instantiate(node: DictConfig, partial: bool = False) -> Any:
     for described in [content] if "_target_" in content else filter(None, content.values()):
         described["_target_"] = locate(described["_target_"])
     return hydra.utils.instantiate({**content, "_partial_": partial, "_convert_": "all"})
-
-
-for plugin in sorted(PACKAGE.glob("*/plugin.py")):
-    importlib.import_module(f"gym_loop.{plugin.parent.name}.plugin")

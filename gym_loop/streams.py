@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+NO_SEED = -1  # of an episode that a library began itself: it cannot be played alone
+
 
 def derive(seed: int, *stream: str | int, size: int = 4) -> int:
     """Return the seed of one of a run's streams: a hash of the run's whole seed and of its name.

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from gym_loop import launch
 
 # What they stand on: a part that is taken away takes them along.
-if find_spec("gym_loop.runs") and find_spec("gym_loop.sweeps"):
+if find_spec("gym_loop.runs"):
     from gym_loop.checks.config import check
     from gym_loop.checks.flags import parse
     from gym_loop.checks.limits import lift_default_limit

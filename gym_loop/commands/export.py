@@ -459,4 +459,7 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 def main(arguments: list[str]) -> None:
     """Run the command."""
-    run_click(export, arguments)
+    from gym_loop import launch
+
+    with launch.surroundings():  # environments draw, and so import, when they are asked to
+        run_click(export, arguments)

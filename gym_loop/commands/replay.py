@@ -269,4 +269,7 @@ def describe(kind: str, played: Played, video: Path | None) -> str:
 
 def main(arguments: list[str]) -> None:
     """Run the command."""
-    run_click(replay, arguments)
+    from gym_loop import launch
+
+    with launch.surroundings():  # environments draw, and so import, when they are asked to
+        run_click(replay, arguments)

@@ -119,19 +119,22 @@ def plugins(classes: Sequence[Any]) -> Iterator[None]:
     # Where Hydra's own launcher for Ray is installed, its option has the name of ours.
     options = ConfigStore.instance().repo["hydra"]["launcher"]
     foreign = options.pop("ray.yaml", None)
-    ours: Any = ModuleType(NAMESPACE)  # where Hydra looks a target up
+    # Hydra looks a target up in this module, and the module in its package.
     parent = NAMESPACE.partition(".")[0]
-    modules = {NAMESPACE: ours} | ({} if _importable(parent) else {parent: ModuleType(parent)})
-    sys.modules.update(modules)
-    vars(sys.modules[parent])["gym_loop"] = ours
+    package = sys.modules.get(parent) or (None if _importable(parent) else ModuleType(parent))
+    modules = {parent: package or sys.modules[parent], NAMESPACE: ModuleType(NAMESPACE)}
+    added = {name: module for name, module in modules.items() if name not in sys.modules}
+    sys.modules.update(added)
+    names = vars(sys.modules[parent]).setdefault("gym_loop", sys.modules[NAMESPACE])
     for each in classes:
-        setattr(ours, each.__name__, each)
+        setattr(names, each.__name__, each)
         known.register(each)
     try:
         yield
     finally:
-        delattr(sys.modules[parent], "gym_loop")
-        for name in modules:
+        if NAMESPACE in added:
+            del vars(sys.modules[parent])["gym_loop"]
+        for name in added:
             del sys.modules[name]
         known.class_name_to_class = before
         known.plugin_type_to_subclass_list.clear()

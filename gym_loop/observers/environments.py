@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from gym_loop.runs.compare import value_differences
-from gym_loop.vector.envs import VectorEnv
 
 SCALARS = (bool, int, float, complex, str, bytes, type(None))
 CONTAINERS = (list, tuple, set, frozenset, deque)
@@ -139,7 +138,7 @@ def _put(env: Any, attributes: dict[tuple[str, str], Any]) -> None:
 
 def _reset(env: Any) -> None:
     """Begin an episode, in each part of a vector environment."""
-    if isinstance(env, VectorEnv):
+    if hasattr(env, "start"):
         env.start([0] * env.num_envs)
     else:
         env.reset(seed=0)

@@ -25,10 +25,10 @@ from gym_loop.loops.returns import total
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import manifest
 from gym_loop.runs.traces import Trace, Traces, load
-from gym_loop.streams import seed_all
-from gym_loop.vector.envs import NO_SEED, make_single
+from gym_loop.streams import NO_SEED, seed_all
 
 
+@launch.surroundings()
 def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None) -> Any:
     """Return a new environment of the config that an episode of `run` was played with.
 
@@ -47,7 +47,8 @@ def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None)
             importlib.import_module(module)
         make = launch.instantiate(cfg.env, partial=True)
         seed_all(cfg.seed)  # as the launcher does, for what the constructor draws
-        return make_single(make, **({"render_mode": render_mode} if render_mode else {}))
+        parameters = {**cfg.loop, "eval_record": render_mode is not None, "eval_render": False}
+        return launch.locate(cfg.loop._target_).make_env(make, parameters, "eval")
     except Exception as error:
         refused = ("render_mode", "takes no arguments")
         if render_mode and isinstance(error, TypeError) and any(r in str(error) for r in refused):

@@ -128,7 +128,10 @@ class Run:
         [(file, _)] = traces.Traces(self.path, kind).chunks([episode], sys.maxsize)
         [trace] = traces.episodes(traces.load(file), [episode])
         mode = "rgb_array" if frames else None
-        with contextlib.closing(playback.make_env(self.path, kind, episode, mode)) as env:
+        with (
+            launch.surroundings(),
+            contextlib.closing(playback.make_env(self.path, kind, episode, mode)) as env,
+        ):
             again = playback.Playback(env, trace)
             observations, pictures = [], list[npt.NDArray[np.uint8]]()
             for _, observation, _ in again:

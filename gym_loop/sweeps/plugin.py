@@ -1,4 +1,4 @@
-"""Registers the search path, the options that are not files, and the launchers of sweeps."""
+"""Registers the sweeper and the launchers of sweeps with Hydra."""
 
 import contextlib
 import inspect
@@ -11,7 +11,6 @@ from hydra.plugins.sweeper import Sweeper
 from gym_loop import launch
 from gym_loop.compat import hydra
 from gym_loop.config.locate import locate
-from gym_loop.config.options import Options, SearchPath
 from gym_loop.mistake import Mistake, nearest
 
 
@@ -34,8 +33,6 @@ def lazy_plugin(kind: type, target: str) -> Any:
 
 
 PLUGINS = (
-    SearchPath,
-    Options,
     lazy_plugin(Sweeper, "gym_loop.sweeps.launcher:GridSweeper"),
     lazy_plugin(Launcher, "gym_loop.sweeps.pool:PoolLauncher"),
     lazy_plugin(Launcher, "gym_loop.sweeps.engines:RayLauncher"),
@@ -44,11 +41,10 @@ PLUGINS = (
 
 
 @contextlib.contextmanager
-def our_hydra() -> Iterator[None]:
-    """Give the block a Hydra of its own that knows our plugins."""
-    with hydra.own_state(), hydra.plugins(PLUGINS), hydra.options_in_folders():
+def launchers() -> Iterator[None]:
+    """Make the sweeper and the launchers known to Hydra within the block."""
+    with hydra.plugins(PLUGINS):
         yield
 
 
-launch.around.append(our_hydra)
-launch.locate = locate
+launch.around.append(launchers)

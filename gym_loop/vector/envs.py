@@ -31,8 +31,6 @@ Array = npt.NDArray[Any]
 # truncated.
 Step = tuple[Any, Array, Array, Array]
 
-NO_SEED = -1  # of an episode that the library itself has started: it cannot be played alone
-
 
 class VectorEnv:
     """`num_envs` environments, stepped at once. Rows of a batch are environments, in fixed order.

@@ -12,9 +12,8 @@ from gym_loop.loops.base_loop import Episode
 from gym_loop.loops.default_loop import DefaultLoop
 from gym_loop.loops.returns import total
 from gym_loop.mistake import Failure, Mistake
-from gym_loop.streams import episode_seed
+from gym_loop.streams import NO_SEED, episode_seed
 from gym_loop.vector.envs import (
-    NO_SEED,
     array_type,
     in_type,
     make_single,

@@ -1,4 +1,4 @@
-"""Hangs a check on the launcher: what a loop asks of the agent is known before anything starts."""
+"""Registers a check with the launcher: whether the agent takes the batches that a loop gives."""
 
 from omegaconf import DictConfig
 
@@ -17,4 +17,4 @@ def check_agent_fits_loop(cfg: DictConfig) -> None:
         check_vectorized(agent)
 
 
-launch.prepare.append(check_agent_fits_loop)
+launch.prepare.insert(0, check_agent_fits_loop)

@@ -1,0 +1,52 @@
+"""Registers how a config comes about, and how a job is run and told of."""
+
+import contextlib
+import gc
+import warnings
+from collections.abc import Iterator
+
+from gym_loop import errors, launch
+from gym_loop.compat import hydra, hydra_job
+from gym_loop.config.kept import noting_what_is_read, settle
+from gym_loop.config.locate import locate
+from gym_loop.config.options import Options, SearchPath
+
+
+@contextlib.contextmanager
+def our_hydra() -> Iterator[None]:
+    """Give the block a Hydra of its own that knows our options."""
+    with hydra.own_state(), hydra.plugins([SearchPath, Options]), hydra.options_in_folders():
+        yield
+
+
+@contextlib.contextmanager
+def fewer_collections() -> Iterator[None]:
+    """Let the garbage collector look less often, and not at what has been imported.
+
+    Composing and copying configs makes many objects and no garbage; so do most agents. Collecting
+    was a tenth of a short run.
+    """
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(20_000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+@contextlib.contextmanager
+def without_the_warning_of_instantiate() -> Iterator[None]:
+    """Hide Hydra 1.4's warning that a config names what is built: a launcher is there for that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"hydra\.utils\.instantiate\(\) resolved", UserWarning)
+        yield
+
+
+launch.around += [our_hydra, fewer_collections, without_the_warning_of_instantiate]
+launch.around.append(noting_what_is_read)
+launch.prepare.append(settle)
+launch.locate = locate
+launch.run_job = hydra_job.run_job
+launch.tell = errors.report
