@@ -13,14 +13,14 @@ from gym_loop.mistake import Failure
 
 # Read at import: the launcher sets the variable for Hydra's sake, and tells us by its absence here.
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parent
 LOADER = PACKAGE.with_name("gym_loop_files.py")
 STANDARD = Path(os.__file__).parent  # the standard library
 INSTALLED = {"site-packages", "dist-packages"}
 PASSING_ON = {"hydra", "omegaconf", "antlr4", "yaml", "click"}
 
 
-def report(error: Exception) -> int:
+def report(error: BaseException) -> int:
     """Print what went wrong, to stderr; return the exit code, 2 for a mistake in the request."""
     if getattr(error, "reported", False):  # by the run, in its log and on the terminal
         return 1
