@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from gym_loop import launch
 from gym_loop.config import kept, yaml_files
+from gym_loop.config.locate import present_name
 from gym_loop.literal import literal
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import manifest
@@ -92,7 +93,7 @@ def load_run(directory: Path) -> dict[str, Any]:
     check_groups(content, f"config in {path}")
     for whole in (content, known.get("resolved") or {}):
         for _, section in kept.sections(whole):
-            section["_target_"] = kept.absolute(section["_target_"], base)
+            section["_target_"] = kept.absolute(present_name(section["_target_"]), base)
     return known | {"config": content, "cwd": str(base)}
 
 
