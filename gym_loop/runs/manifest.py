@@ -14,6 +14,7 @@ from gym_loop.mistake import Mistake
 
 NAME, LOCK = "run.json", ".lock"
 FORMAT = 1
+LARGEST = 16_000_000  # bytes of a run.json: of more, nothing is read
 _held: "list[Lock]" = []  # by this process
 
 
@@ -113,10 +114,17 @@ def ended_by(loop: Any) -> str | None:
 def read(directory: Path) -> dict[str, Any] | None:
     """Return the content of `directory`'s run.json, or None where there is no sound one."""
     try:
-        content = json.loads((directory / NAME).read_text())
-    except (OSError, ValueError):
+        with open(directory / NAME, "rb", opener=_open_at_once) as file:
+            text = file.read(LARGEST + 1)
+        content = json.loads(text) if len(text) <= LARGEST else None
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) and "state" in content else None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file to read, without waiting for somebody to write if it is a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def write(directory: Path, content: dict[str, Any]) -> None:
