@@ -38,7 +38,7 @@ explain: list[Callable[[BaseException], str | None]] = []
 locate: Callable[[str], Any] = hydra.utils.get_object
 
 
-def report(error: Exception) -> int:
+def report(error: BaseException) -> int:
     """Tell the person at the keyboard of `error`, and return the exit code."""
     raise error
 
