@@ -18,11 +18,11 @@ def main() -> None:
     sys.path.insert(installed, os.getcwd())
     try:
         dispatch(*(sys.argv[1:] or ["--help"]))
-    except Mistake as mistake:
-        sys.exit(mistake.show())
+    except SystemExit as ended:
+        sys.exit(ended.show() if isinstance(ended, Mistake) else ended.code)
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:
+    except BaseException as error:  # also a panic in Rust, or CancelledError
         sys.exit(importlib.import_module("gym_loop.launch").report(error))
     finally:
         gc.freeze()  # the process ends: collecting what is left would be a tenth of a short run

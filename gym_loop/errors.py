@@ -20,7 +20,7 @@ INSTALLED = {"site-packages", "dist-packages"}
 PASSING_ON = {"hydra", "omegaconf", "antlr4", "yaml", "click"}
 
 
-def report(error: Exception) -> int:
+def report(error: BaseException) -> int:
     """Print what went wrong, to stderr; return the exit code, 2 for a mistake in the request."""
     if getattr(error, "reported", False):  # by the run, in its log and on the terminal
         return 1

@@ -40,7 +40,7 @@ run_job: Callable[..., Any] = inner.run_job
 # Returns Hydra's own flags, and the overrides, from a command line.
 parse: Callable[[list[str]], argparse.Namespace] = inner.parse
 # Tells the person at the keyboard of an exception; returns the exit code.
-tell: Callable[[Exception], int] | None = None
+tell: Callable[[BaseException], int] | None = None
 
 
 @functools.cache
@@ -50,7 +50,7 @@ def parts() -> None:
         importlib.import_module(f"gym_loop.{plugin.parent.name}.plugin")
 
 
-def report(error: Exception) -> int:
+def report(error: BaseException) -> int:
     """Tell the person at the keyboard of `error`, and return the exit code."""
     parts()
     if tell is None:

@@ -2,12 +2,21 @@
 
 import functools
 import importlib
+import io
+import pickle
 import types
 from pathlib import Path
 from typing import Any
 
 import gym_loop_files
 from gym_loop.config import by_value
+
+# Modules of ours by the names that earlier versions have written into configs and pickles.
+MOVED = {
+    "gym_loop.envs.envpool": "gym_loop.vector.envpool",
+    "gym_loop.envs.vector": "gym_loop.vector.envs",
+    "gym_loop.loops.vector_loop": "gym_loop.vector.loop",
+}
 
 
 def locate(target: str) -> Any:
@@ -17,12 +26,31 @@ def locate(target: str) -> Any:
         ImportError: the module cannot be imported.
         AttributeError: it has no such name.
     """
-    module_name, _, name = target.rpartition(":" if ":" in target else ".")
+    module_name, _, name = present_name(target).rpartition(":" if ":" in target else ".")
     if by_value.is_file(module_name):
         return by_value.load(module_name)
     is_file = module_name.endswith(".py")
     module = load_file(module_name) if is_file else importlib.import_module(module_name)
     return functools.reduce(getattr, name.split("."), module)
+
+
+def present_name(target: str) -> str:
+    """Return `target` with the name that its module has now, if that is one of ours."""
+    module_name, separator, name = target.rpartition(":" if ":" in target else ".")
+    return f"{MOVED.get(module_name, module_name)}{separator}{name}"
+
+
+class Unpickler(pickle.Unpickler):
+    """Finds classes of ours in the modules where they are now."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what `name` is in `module`."""
+        return super().find_class(MOVED.get(module, module), name)
+
+
+def unpickle(pickled: bytes) -> Any:
+    """Return what was pickled, by this version or by an earlier one."""
+    return Unpickler(io.BytesIO(pickled)).load()
 
 
 def load_file(path: str) -> types.ModuleType:

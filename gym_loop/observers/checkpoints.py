@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import pickle
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ from gym_loop.runs.checkpoints import (
     write_state,
 )
 
+RECORDING = re.compile(rf"{NAME.pattern}\.mp4")
 ENVIRONMENTS = {"env": "training", "eval_env": "evaluation"}
 COUNTERS = ("episodes", "steps", "evaluated")
 SHARED_KEYS_ARE_SLOW = (3, 11), (3, 12)  # see `quicken`
@@ -218,6 +220,12 @@ class Newest(Observer):
             with _reading(path, loop):
                 loop.agent.load(path / "agent")
             loop.episodes, loop.steps = state["episodes"], state["steps"]
+            # No recording of an evaluation that the run itself, or an earlier call, has made is
+            # written again.
+            folder = loop.directory / loop.parameters["eval_record_dir"]
+            recorded = map(RECORDING.fullmatch, (file.name for file in folder.glob("*.mp4")))
+            numbers = [int(name[1]) + 1 for name in recorded if name]
+            loop.evaluated = max(state["evaluated"], *numbers, 0)
             quicken(loop)
             break
 
@@ -273,8 +281,9 @@ def quicken(loop: Any) -> None:
         names = getattr(each, "__dict__", None)
         if type(names) is not dict or isinstance(each, ModuleType):
             continue
-        for name in [n for n in names if type(n) is str and sys.intern(n) is not n]:
-            names[sys.intern(name)] = names.pop(name)
+        if any(type(name) is str and sys.intern(name) is not name for name in names):
+            for name in list(names):  # all of them: their order is part of what is kept
+                names[sys.intern(name) if type(name) is str else name] = names.pop(name)
         if sys.version_info[:2] in SHARED_KEYS_ARE_SLOW:
             names[""] = None
             names.popitem()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gym_loop.config.locate import unpickle
 from gym_loop.runs.compare import value_differences
 
 SCALARS = (bool, int, float, complex, str, bytes, type(None))
@@ -42,14 +43,14 @@ def restore(saved: Saved | bytes, what: str) -> Any:
     """
     pickled, attributes = saved if isinstance(saved, tuple) else (saved, {})
     try:
-        env, trial = pickle.loads(pickled), pickle.loads(pickled)
+        env, trial = unpickle(pickled), unpickle(pickled)
         if getattr(env, "render_mode", None) == "human":
             return env  # a second one would open a window
         kept = _differences(attributes, _attributes(env))
         _put(trial, kept)
         _reset(trial)  # what lies behind a handle may be gone, and shows it only now
         if kept:
-            new = pickle.loads(pickled)
+            new = unpickle(pickled)
             _reset(new)
             after_reset = _attributes(trial)
             changed = _differences({k: after_reset.get(k) for k in kept}, _attributes(new))

@@ -177,7 +177,7 @@ class Manifest(Observer):
         written += [f"{hydra.output_subdir}/{name}.yaml" for name in HYDRAS]
         for name in written:
             (self.directory / name).unlink(missing_ok=True)
-        for folder in (self.directory / str(hydra.output_subdir), self.directory):
+        for folder in (self.directory / str(hydra.output_subdir), *claim.new_folders):
             with contextlib.suppress(OSError):  # it holds something else, or is not there
                 folder.rmdir()
 

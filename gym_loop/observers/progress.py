@@ -88,7 +88,7 @@ class Progress(Observer):
         """Print the summary."""
         self._stop()
         loop = self.loop
-        if loop is None or isinstance(error, Exception):
+        if loop is None or not (error is None or isinstance(error, SystemExit | KeyboardInterrupt)):
             return
         why = loop.stop or (error and type(error).__name__)  # SystemExit, from the agent
         state = f"stopped ({why})" if why else "finished"

@@ -22,6 +22,7 @@ FREE = {
 }
 # What only a run leaves behind. A directory that holds one of these, but no run.json, is not ours.
 RESULTS = ("episodes.csv", "evaluations.csv", "checkpoints", "traces")
+new_folders: list[Path] = []  # the run's directory and those above it that this launch makes
 
 
 def claim(cfg: DictConfig) -> None:
@@ -36,21 +37,23 @@ def claim(cfg: DictConfig) -> None:
     overrides: Any = OmegaConf.to_container(cfg.hydra.overrides, resolve=False)
     asked = any(word.partition("=")[0] == "hydra.run.dir" for word in overrides["hydra"])
     directory = Path(cfg.hydra.run.dir)
+    folders = directory.absolute(), *directory.absolute().parents
+    new_folders[:] = [folder for folder in folders if not folder.exists()]
     if asked:
         if known := run_in(directory):
             go_on(directory, known, cfg)
         directory.mkdir(parents=True, exist_ok=True)
         return
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
         unique, count = directory, 0
         while True:
             try:
-                unique.mkdir()
+                unique.mkdir(parents=True)
                 break
             except FileExistsError:  # two launches in one microsecond
                 count += 1
                 unique = directory.with_name(f"{directory.name}-{count}")
+                new_folders[:] = [unique.absolute()]
     except OSError as error:
         raise Mistake(f"cannot create {directory}: {error.strerror}") from None
     with read_write(cfg.hydra.run):

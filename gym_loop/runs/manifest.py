@@ -11,11 +11,13 @@ from typing import Any
 
 from gym_loop import files
 from gym_loop.config import by_value, kept, stored
+from gym_loop.config.locate import present_name
 from gym_loop.literal import literal
 from gym_loop.mistake import Mistake
 
 NAME, LOCK = "run.json", ".lock"
 FORMAT = 1
+LARGEST = 16_000_000  # bytes of a run.json: of more, nothing is read
 _held: "list[Lock]" = []  # by this process
 
 
@@ -115,8 +117,10 @@ def ended_by(loop: Any) -> str | None:
 def read(directory: Path) -> dict[str, Any] | None:
     """Return the content of `directory`'s run.json, or None where there is no sound one."""
     try:
-        content = json.loads((directory / NAME).read_text())
-    except (OSError, ValueError):
+        with open(directory / NAME, "rb", opener=_open_at_once) as file:
+            text = file.read(LARGEST + 1)
+        content = json.loads(text) if len(text) <= LARGEST else None
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) and "state" in content else None
 
@@ -147,9 +151,14 @@ def load(directory: Path) -> dict[str, Any]:
     stored.check_groups(content, f"config in {path}")
     for whole in (content, known.get("resolved") or {}):
         for _, section in kept.sections(whole):
-            section["_target_"] = kept.absolute(section["_target_"], base)
+            section["_target_"] = kept.absolute(present_name(section["_target_"]), base)
     by_value.folders.append(directory / by_value.FOLDER)
     return known | {"config": content, "cwd": str(base)}
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file to read, without waiting for somebody to write if it is a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def write(directory: Path, content: dict[str, Any]) -> None:

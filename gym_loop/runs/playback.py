@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 from gym_loop import errors, launch
 from gym_loop.config import kept, stored
-from gym_loop.loops.returns import total
+from gym_loop.loops.returns import as_float, total
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import manifest
 from gym_loop.runs.traces import Trace, Traces, load
@@ -101,7 +101,7 @@ class Playback:
             with _naming(f"step {step + 1}"):
                 action = trace.action(step, space)
                 observation, reward, terminated, truncated, _ = env.step(action)
-            rewards.append(float(reward))
+            rewards.append(as_float(reward))
             if not _same(rewards[-1], recorded):
                 self._differs(step, f"the reward is {rewards[-1]!r}, recorded is {recorded!r}")
             # A truncation that is recorded may be the loop's, and is none of the environment's.
@@ -219,12 +219,13 @@ def _leave_signals() -> None:
 @functools.lru_cache(64)
 def _played_by(run: Path, kind: str, episode: int) -> dict[str, Any]:
     """Return run.json of the run that played an episode: a parent's, before the fork."""
-    known = manifest.load(run)
-    parent = known.get("parent")
-    if parent and kind == "train" and episode < parent["episode"]:
-        origin = Path(parent["directory"])
-        if manifest.read(origin):
-            return _played_by(origin, kind, episode)
+    known, seen = manifest.load(run), {run.resolve()}
+    while kind == "train" and (parent := known.get("parent")) and episode < parent["episode"]:
+        origin = Path(parent["directory"]).resolve()
+        if origin in seen or not manifest.read(origin):
+            break
+        seen.add(origin)
+        known = manifest.load(origin)
     return known
 
 

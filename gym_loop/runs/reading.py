@@ -30,7 +30,7 @@ WINDOW = 100  # episodes whose returns are averaged, as in the progress bar
 TAIL = 96 * WINDOW  # bytes that hold that many rows
 SILENCE = 600.0  # seconds without a sign of life after which a run elsewhere counts as dead
 SLOW = 10  # ... or this many of its usual episodes, if that is longer
-LARGEST_JSON, LARGEST_TABLE = 16_000_000, 1 << 30  # bytes: of more, nothing is read
+LARGEST_TABLE = 1 << 30  # bytes of a table: of more, nothing is read
 LARGEST_TAIL = 1 << 24  # bytes of the end of a table that are read
 CHUNK = 1 << 20  # bytes that are read at once; no row is as long
 LONGEST = 4000  # characters of a text that is shown
@@ -106,9 +106,9 @@ class Run:
     def _read_manifest(self) -> dict[str, Any]:
         try:
             with open_file(self.directory, manifest.NAME) as file:
-                text = file.read(LARGEST_JSON + 1)
-            if len(text) > LARGEST_JSON:
-                raise OSError(errno.EFBIG, f"larger than {LARGEST_JSON:,} bytes")
+                text = file.read(manifest.LARGEST + 1)
+            if len(text) > manifest.LARGEST:
+                raise OSError(errno.EFBIG, f"larger than {manifest.LARGEST:,} bytes")
             content = json.loads(text.decode()) if text.strip() else None
         except FileNotFoundError:
             self.warnings.append(f"no {manifest.NAME}")

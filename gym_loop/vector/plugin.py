@@ -17,4 +17,5 @@ def check_agent_fits_loop(cfg: DictConfig) -> None:
         check_vectorized(agent)
 
 
+# Before another preparation claims the run's directory.
 launch.prepare.insert(0, check_agent_fits_loop)

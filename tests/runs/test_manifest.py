@@ -8,7 +8,9 @@ import sys
 import time
 
 import pytest
+from omegaconf import OmegaConf
 
+from gym_loop.config import kept
 from gym_loop.observers.manifest import Manifest
 from gym_loop.runs import manifest
 
@@ -67,12 +69,16 @@ def test_what_a_process_has_forked_does_not_hold_its_lock(tmp_path):
 
 
 def test_a_run_that_another_process_has_just_finished_is_left_alone(tmp_path):
-    manifest.write(tmp_path, {"state": "finished", "result": 3.0})
+    makers = {"agent": "agents.RandomAgent", "env": "envs.make_gym", "loop": "loops.DefaultLoop"}
+    groups = {group: {"_target_": f"gym_loop.{name}"} for group, name in makers.items()}
+    cfg = OmegaConf.create(kept.completed(groups))
+    kept.write(tmp_path, cfg, tmp_path)
+    manifest.write(tmp_path, {"state": "finished", "result": 3.0, **kept.record(cfg)})
     before = (tmp_path / manifest.NAME).read_bytes()
     observer = Manifest()
 
     with pytest.raises(manifest.Finished) as end:
-        observer.open(None, tmp_path)
+        observer.open(cfg, tmp_path)
     observer.close(end.value)
 
     assert end.value.code == 0

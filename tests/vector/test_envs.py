@@ -281,6 +281,10 @@ def test_the_agent_is_given_what_the_environment_said(kind):
 
 def test_observations_that_are_none_of_their_space_are_named():
     class Lies(Talks):
+        observation_space = spaces.Dict(
+            {"text": spaces.Text(40), "number": Talks.observation_space["number"]}
+        )
+
         def step(self, action):
             return ["ok"], 0.0, False, False, {}
 
