@@ -11,11 +11,14 @@ from typing import Any
 import gym_loop_files
 from gym_loop.config import by_value
 
-# Modules of ours by the names that earlier versions have written into configs and pickles.
+# Modules of ours, by the names that earlier versions have written into configs and pickles.
 MOVED = {
-    "gym_loop.envs.envpool": "gym_loop.vector.envpool",
-    "gym_loop.envs.vector": "gym_loop.vector.envs",
-    "gym_loop.loops.vector_loop": "gym_loop.vector.loop",
+    f"gym_loop.{before}": f"gym_loop.{now}"
+    for before, now in {
+        "envs.envpool": "vector.envpool",
+        "envs.vector": "vector.envs",
+        "loops.vector_loop": "vector.loop",
+    }.items()
 }
 
 
