@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from gym_loop import launch, streams
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import checkpoints, compare, manifest, playback, reading, traces
+from gym_loop.vector.loop import Alone, VectorLoop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +107,9 @@ class Run:
         with self._built() as loop:
             loop.agent.load(path / "agent")
             loop.agent.training = False
-            return Policy(loop.acting(loop.agent), checkpoints.episode(path))
+            takes_batches = isinstance(loop, VectorLoop)
+            agent = Alone(loop.agent, loop.env) if takes_batches else loop.agent
+            return Policy(agent, checkpoints.episode(path))
 
     def env(self) -> Any:
         """Return a new environment, as the run's evaluation made it. Runs the user's code."""
@@ -221,6 +224,7 @@ class Runs(Sequence[Run]):
     """
 
     def __init__(self, *directories: "str | Path") -> None:
+        self.directories = [Path(directory) for directory in directories]
         found = [reading.Run(path) for path in reading.find(directories)]
         found.sort(key=lambda run: run.start, reverse=True)
         self._runs = [Run(run.directory) for run in found if run.manifest]
