@@ -222,18 +222,11 @@ def _as_command(*words: str) -> Iterator[None]:
     full_error = os.environ.get("HYDRA_FULL_ERROR")  # which a sweep's launch sets
     sys.argv = ["gym-loop", *words]
     try:
-        with _own_logging():
+        with _own_logging(), errors.mistakes_raised():
             yield
-    except Mistake:
-        raise
-    except SystemExit as end:
+    except SystemExit as end:  # a Mistake's code is 2
         if not isinstance(end.code, int) or 1 < end.code <= 128:
             raise
-    except Exception as error:
-        line = errors.explanation(error)
-        if line is None:
-            raise
-        raise Mistake(line) from error
     finally:
         sys.argv = argv
         os.chdir(here)

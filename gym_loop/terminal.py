@@ -45,9 +45,10 @@ class NotebookLive:
 
     def start(self) -> None:
         """Take a place in the output."""
-        from IPython.display import display
+        from IPython import display
 
-        self.shown = display({"text/plain": ""}, raw=True, display_id=True)
+        show: Any = display.display
+        self.shown = show({"text/plain": ""}, raw=True, display_id=True)
 
     def update(self, renderable: Any, refresh: bool = True) -> None:
         """Show `renderable` there, at once."""
