@@ -200,9 +200,9 @@ def test_a_run_goes_on_is_forked_and_evaluated(here):
     longer = gym_loop.resume(run, "loop.max_episodes=4")
     assert longer.path.resolve() == run.path.resolve()
     assert longer.episodes[:2].tolist() == first
-    forked = gym_loop.fork(longer, "agent.gamma=0.5", "loop.max_episodes=5", at=4, directory="f")
+    forked = gym_loop.fork(longer, "agent.discount=0.5", "loop.max_episodes=5", at=4, directory="f")
     assert forked.episodes[:4].tolist() == longer.episodes.tolist()
-    assert (len(forked.episodes), forked.config["agent"]["gamma"]) == (5, 0.5)
+    assert (len(forked.episodes), forked.config["agent"]["discount"]) == (5, 0.5)
     returns = gym_loop.evaluate("f", "loop.eval_episodes=3")
     assert (returns.shape, returns[0]) == ((3,), forked.evaluations["return"][-1])
     with pytest.raises(gym_loop.Mistake, match="no checkpoint at episode 3; there are: "):
