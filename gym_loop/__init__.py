@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gym_loop import testing as testing
     from gym_loop.agents.base_agent import BaseAgent as BaseAgent
+    from gym_loop.api import evaluate as evaluate
+    from gym_loop.api import fork as fork
+    from gym_loop.api import resume as resume
     from gym_loop.api import run as run
     from gym_loop.api import sweep as sweep
     from gym_loop.loops.base_loop import BaseLoop as BaseLoop
@@ -30,6 +33,9 @@ _HOMES = {
     "Observer": "gym_loop.observers",
     "Run": "gym_loop.runs.run",
     "Runs": "gym_loop.runs.run",
+    "evaluate": "gym_loop.api",
+    "fork": "gym_loop.api",
+    "resume": "gym_loop.api",
     "run": "gym_loop.api",
     "sweep": "gym_loop.api",
 }
@@ -42,6 +48,9 @@ __all__ = [
     "Observer",
     "Run",
     "Runs",
+    "evaluate",
+    "fork",
+    "resume",
     "run",
     "sweep",
     "testing",

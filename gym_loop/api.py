@@ -8,18 +8,21 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-from hydra.core.hydra_config import HydraConfig
+import numpy as np
+import numpy.typing as npt
 
-from gym_loop import errors, launch, streams
+from gym_loop import errors, launch, relaunch, streams
 from gym_loop.config import by_value
-from gym_loop.config.stored import quoted
+from gym_loop.config.stored import preparations, quoted
 from gym_loop.mistake import Mistake
+from gym_loop.runs import claim
 from gym_loop.runs.run import Run, Runs
+from gym_loop.sweeps import resume as sweeps
 
 Named = str | type | Callable[..., Any] | None  # a class, a function that makes one, or a name
 
@@ -72,23 +75,132 @@ def sweep(
             fails raises nothing: its run's `state` tells.
     """
     place = Path(directory or f"multirun/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}")
-    given = [*words, *_options(agent=agent, env=env, loop=loop)]
+    given = _overrides([*words, *_options(agent=agent, env=env, loop=loop)])
     with _as_command("-m", *given):
         launch.launch(["-m", *given, f"hydra.sweep.dir={quoted(place)}"])
     return Runs(place)
 
 
-def _run(words: list[str], directory: str | Path | None, config_name: str = "config") -> Run:
-    places = [Path(directory)] if directory is not None else []
-    own = [f"hydra.run.dir={quoted(places[0])}"] if places else []
+@overload
+def resume(run: Run, *words: str) -> Run: ...
+@overload
+def resume(run: Runs, *words: str) -> Runs: ...
+@overload
+def resume(run: str | Path, *words: str) -> Run | Runs: ...
+def resume(run: Run | Runs | str | Path, *words: str) -> Run | Runs:
+    """Continue a run from its newest sound checkpoint, or complete a sweep, and return it, read.
 
-    def task(cfg: Any) -> Any:
-        places[:] = [Path(HydraConfig.get().runtime.output_dir)]
-        return launch.run(cfg)
+    Unpickles what the run has saved: only for runs that are trusted.
 
-    with _as_command(*words, *own):
-        launch.launch([*words, *own], config_name, task)
-    return Run(places[0])
+    Args:
+        run: the run, the runs of a sweep, or the directory of either.
+        words: overrides, such as `"loop.max_episodes=400"`: the run goes on as if that had been
+            asked for in the first place.
+
+    Raises:
+        Mistake: there is nothing to continue, or the words would change what has happened.
+        Exception: what the code of the agent or the environment raised; the run has `failed`.
+    """
+    path = _path(run)
+    with _as_command("resume", str(path), *words):
+        relaunch.resume(path, _overrides(words))
+    return Runs(path) if sweeps.is_sweep(path) else Run(path)
+
+
+def fork(
+    run: Run | str | Path,
+    *words: str,
+    at: int | None = None,
+    directory: str | Path | None = None,
+) -> Run:
+    """Start a new run from a checkpoint of another, which is left as it is, and return it.
+
+    Unpickles what the run has saved: only for runs that are trusted.
+
+    Args:
+        run: the parent, or its directory.
+        words: overrides, such as `"agent.lr=0.01"`: what is different from there on.
+        at: after how many training episodes; the newest checkpoint when None.
+        directory: of the new run; one below `outputs` when None.
+
+    Raises:
+        Mistake: there is no such checkpoint, or something is wrong with the words.
+        Exception: what the code of the agent or the environment raised; the run has `failed`.
+    """
+    path, given = _path(run), [*_overrides(words), *_run_directory(directory)]
+    number = [] if at is None else ["--at", str(at)]
+    with _as_command("fork", str(path), *number, *given), _noting_directories() as places:
+        relaunch.fork(path, at, given)
+    return Run(places[-1])
+
+
+def evaluate(run: Run | str | Path, *words: str) -> npt.NDArray[np.float64]:
+    """Have the agent of a run's newest checkpoint play, without learning.
+
+    Unpickles what the run has saved: only for runs that are trusted. Nothing in the run's
+    directory changes, recordings of evaluation aside.
+
+    Args:
+        run: the run, or its directory.
+        words: overrides, such as `"loop.eval_episodes=100"`.
+
+    Returns:
+        The episodes' returns, shape (`loop.eval_episodes`,).
+
+    Raises:
+        Mistake: there is no checkpoint, or something is wrong with the words.
+        Exception: what the code of the agent or the environment raised.
+    """
+    path = _path(run)
+    with _as_command("evaluate", str(path), *words):
+        relaunch.evaluate(path, _overrides(words))
+    return np.array(relaunch.Returns.newest, np.float64)
+
+
+def _run(words: Sequence[str], directory: str | Path | None) -> Run:
+    given = [*_overrides(words), *_run_directory(directory)]
+    with _as_command(*given), _noting_directories() as places:
+        launch.launch(given)
+    return Run(places[-1])
+
+
+def _overrides(words: Sequence[str]) -> list[str]:
+    """Return overrides, among which there are none of the command line's flags.
+
+    Raises:
+        Mistake: a word is not an override.
+    """
+    for word in words:
+        if not isinstance(word, str) or word.startswith("-"):
+            raise Mistake(f"expected an override such as 'loop.max_episodes=50', not {word!r:.60}")
+    return list(words)
+
+
+def _run_directory(directory: str | Path | None) -> list[str]:
+    return [] if directory is None else [f"hydra.run.dir={quoted(Path(directory))}"]
+
+
+def _path(run: Run | Runs | str | Path) -> Path:
+    """Return the directory of a run or a sweep."""
+    if isinstance(run, Runs):
+        if len(run.directories) != 1:
+            raise Mistake("expected the runs of one sweep: Runs(DIRECTORY)")
+        return run.directories[0]
+    return run.path if isinstance(run, Run) else Path(run)
+
+
+@contextlib.contextmanager
+def _noting_directories() -> Iterator[list[Path]]:
+    """Yield a list that gets the directory of each run that is launched in the block."""
+    places: list[Path] = []
+
+    def note(cfg: Any) -> None:
+        places.append(Path(cfg.hydra.run.dir).absolute())
+
+    launch.parts()
+    first = launch.prepare.index(claim.claim)  # which ends the launch of a finished run
+    with preparations(*launch.prepare[:first], note, *launch.prepare[first:]):
+        yield places
 
 
 def _options(**groups: Named) -> list[str]:
@@ -107,28 +219,36 @@ def _as_command(*words: str) -> Iterator[None]:
     A launch ends with SystemExit where a process would end: for a finished run (0), jobs that
     failed (1), and a stop by a signal (128 and its number). Here that is told by the run's state.
     """
-    root = logging.getLogger()
-    handlers, level, here, argv = root.handlers[:], root.level, os.getcwd(), sys.argv
-    random = streams.get_state()
+    here, argv, random = os.getcwd(), sys.argv, streams.get_state()
     sys.argv = ["gym-loop", *words]
     try:
-        yield
-    except Mistake:
-        raise
-    except SystemExit as end:
+        with _own_logging(), errors.mistakes_raised():
+            yield
+    except SystemExit as end:  # a Mistake's code is 2
         if not isinstance(end.code, int) or 1 < end.code <= 128:
             raise
-    except Exception as error:
-        line = errors.explanation(error)
-        if line is None:
-            raise
-        raise Mistake(line) from error
     finally:
         sys.argv = argv
         os.chdir(here)
         streams.set_state(random)
+
+
+@contextlib.contextmanager
+def _own_logging() -> Iterator[None]:
+    """Let the block configure logging, and put back what the program had.
+
+    A configuration closes every handler that it finds in the list of `logging`'s own; a file that
+    the program writes its log to would stay closed.
+    """
+    root, every = logging.getLogger(), logging._handlerList  # type: ignore[attr-defined]
+    handlers, level, theirs = root.handlers[:], root.level, every[:]
+    every.clear()
+    try:
+        yield
+    finally:
         for handler in root.handlers:
             if handler not in handlers:
                 handler.close()
         root.handlers[:] = handlers
         root.setLevel(level)
+        every[:] = theirs

@@ -1,15 +1,17 @@
 """What the person at the keyboard is told of an exception."""
 
+import contextlib
 import os
 import sys
 import traceback
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
-from gym_loop.mistake import Failure
+from gym_loop.mistake import Failure, Mistake
 
 # Read at import: the launcher sets the variable for Hydra's sake, and tells us by its absence here.
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -45,10 +47,33 @@ def explanation(error: BaseException) -> str | None:
     return " ".join(line.split()) if line else None
 
 
-def user_traceback(error: BaseException) -> str:
-    """Return the traceback from the user's own frame on; one line where there is no such frame."""
+@contextlib.contextmanager
+def mistakes_raised() -> Iterator[None]:
+    """Raise Mistake for what some part explains; of other errors the user's own, not Hydra's.
+
+    Raises:
+        Mistake: with the line that the command line shows.
+    """
+    try:
+        yield
+    except Exception as error:
+        if line := explanation(error):
+            raise Mistake(line) from error
+        if (own := user_error(error)) is error:
+            raise
+        raise own from None
+
+
+def user_error(error: BaseException) -> BaseException:
+    """Return what Hydra's `instantiate` met, for what it raised."""
     while isinstance(error, InstantiationException) and error.__cause__:
         error = error.__cause__
+    return error
+
+
+def user_traceback(error: BaseException) -> str:
+    """Return the traceback from the user's own frame on; one line where there is no such frame."""
+    error = user_error(error)
     if isinstance(error, Failure):
         return str(error)
     frames = user_frames(error) or user_frames(error, libraries=True)

@@ -1,6 +1,8 @@
 """Launching and reading from Python."""
 
+import functools
 import gc
+import inspect
 import logging
 import os
 import random
@@ -8,12 +10,20 @@ import signal
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 
 import gym_loop
 from tests.conftest import AGENTS
+
+LOGGERS = {"a.program", "gym_loop", "hydra", "root"}
+QUICK = ("env=cartpole", "loop.max_episodes=2", "loop.eval_episodes=1")
+EVALUATED = ("loop.eval_episodes=2", "loop.episodes_per_eval=2")
+VECTOR_AGENTS = Path(__file__).with_name("vector_agents.py")
 
 SCRIPT = """
 import gym_loop
@@ -40,16 +50,23 @@ class Counter(gym_loop.BaseAgent):
 def process_state():
     """What a launch might leave changed in the process."""
     root = logging.getLogger()
+    names = {name for name in logging.root.manager.loggerDict if not name.startswith("rich")}
+    loggers = {name: logging.getLogger(name) for name in names & LOGGERS}
     return {
         "signals": [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)],
-        "logging": (root.handlers[:], root.level),
+        "logging": (root.handlers[:], root.level, logging._handlerList[:]),
+        "loggers": {
+            name: (each.handlers[:], each.level, each.disabled, each.propagate)
+            for name, each in loggers.items()
+        },
         "gc": (gc.get_threshold(), gc.get_freeze_count()),
         "random": random.getstate(),
         "numpy": np.random.get_state()[1].tobytes(),
         "warnings": warnings.filters[:],
-        "environment": dict(os.environ),
+        "environment": {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"},
         "directory": os.getcwd(),
-        "arguments": sys.argv,
+        "arguments": sys.argv[:],
+        "hydra": (GlobalHydra.instance().is_initialized(), HydraConfig.initialized()),
     }
 
 
@@ -57,6 +74,16 @@ def process_state():
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def script(folder, code):
+    """Run a script of that code in `folder`, and return what it printed."""
+    (folder / "script.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def test_import_gym_loop_imports_nothing_but_itself():
@@ -92,12 +119,59 @@ def test_a_curve_that_is_not_there_names_the_nearest(here):
         run.metrics("train/retrun")
 
 
-def test_a_launch_leaves_the_process_as_it_was(here):
-    before = process_state()
-    gym_loop.run("env=cartpole", "loop.max_episodes=2", directory="r")
+def raises(directory):
+    with pytest.raises(ValueError, match="no idea"):
+        gym_loop.run("env=cartpole", f"agent={AGENTS}:Raises", directory=directory)
+
+
+def is_a_mistake(*words, launch=None):
     with pytest.raises(gym_loop.Mistake):
-        gym_loop.run("env=cartpole", "loop.max_episode=2")
+        (launch or gym_loop.run)("env=cartpole", "loop.max_episode=2", *words)
+
+
+def continue_a_sweep():
+    gym_loop.sweep(*QUICK, "seed=0,1", directory="s")
+    os.mkdir("elsewhere")
+    os.chdir("elsewhere")
+    gym_loop.resume("../s", "seed=0,1,2")
+    os.chdir("..")
+
+
+@pytest.mark.parametrize(
+    "launch",
+    [
+        lambda: gym_loop.run(*QUICK, directory="r"),
+        lambda: gym_loop.evaluate(gym_loop.run(*QUICK, directory="r")),
+        lambda: gym_loop.run(*QUICK, directory="r").policy(),
+        lambda: raises("r"),
+        is_a_mistake,
+        lambda: is_a_mistake("seed=0,1", launch=gym_loop.sweep),
+        lambda: gym_loop.sweep(*QUICK, "seed=0,1"),
+        continue_a_sweep,
+    ],
+    ids=["run", "evaluate", "policy", "failure", "mistake", "sweep-mistake", "sweep", "resume"],
+)
+def test_a_launch_leaves_the_process_as_it_was(here, launch):
+    logging.getLogger("a.program")
+    import gym_loop.api  # noqa: F401  # which makes loggers
+
+    before = process_state()
+    launch()
     assert process_state() == before
+
+
+def test_a_log_that_the_program_writes_goes_on_after_a_launch(here):
+    handler = logging.FileHandler(here / "program.log", mode="w")
+    logger = logging.getLogger("a.program")
+    logger.addHandler(handler)
+    try:
+        logger.warning("before")
+        gym_loop.run(*QUICK)
+        logger.warning("after")
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+    assert (here / "program.log").read_text().split() == ["before", "after"]
 
 
 def test_a_mistake_is_the_command_lines_own_line(here, cli):
@@ -120,14 +194,250 @@ def test_a_run_in_its_own_directory_is_returned_when_it_is_finished(here):
     assert again.episodes.tolist() == first.episodes.tolist()
 
 
+def test_a_run_goes_on_is_forked_and_evaluated(here):
+    run = gym_loop.run(*QUICK, "env=frozen_lake", "agent=q_learning", directory="r")
+    first = run.episodes.tolist()
+    longer = gym_loop.resume(run, "loop.max_episodes=4")
+    assert longer.path.resolve() == run.path.resolve()
+    assert longer.episodes[:2].tolist() == first
+    forked = gym_loop.fork(longer, "agent.discount=0.5", "loop.max_episodes=5", at=4, directory="f")
+    assert forked.episodes[:4].tolist() == longer.episodes.tolist()
+    assert (len(forked.episodes), forked.config["agent"]["discount"]) == (5, 0.5)
+    returns = gym_loop.evaluate("f", "loop.eval_episodes=3")
+    assert (returns.shape, returns[0]) == ((3,), forked.evaluations["return"][-1])
+    with pytest.raises(gym_loop.Mistake, match="no checkpoint at episode 3; there are: "):
+        gym_loop.fork(longer, at=3)
+
+
+def test_a_word_that_is_a_flag_is_refused(here):
+    with pytest.raises(gym_loop.Mistake, match=r"expected an override .* not '--cfg'"):
+        gym_loop.run(*QUICK, "--cfg", "job")
+
+
+def test_a_finished_run_is_returned_when_a_word_names_its_directory(here):
+    first = gym_loop.run(*QUICK, "hydra.run.dir=r")
+    assert gym_loop.run(*QUICK, "hydra.run.dir=r").path == first.path
+
+
+LOOPS = {
+    "default": (f"agent={AGENTS}:Learner",),
+    "vector": (f"agent={VECTOR_AGENTS}:Learner", "loop=vector", "loop.num_envs=2"),
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_policy_acts_in_a_plain_environment(here, loop):
+    gymnasium = pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
+    run = gym_loop.run("env=cartpole", *LOOPS[loop], "loop.max_episodes=4", *EVALUATED)
+    env = gymnasium.make("CartPole-v1")
+    observation, _ = env.reset(seed=3)
+    for which in ("latest", "best", run.policy().episode):
+        policy = run.policy(which)
+        assert env.action_space.contains(policy(observation))
+        assert not policy.agent.training
+    with pytest.raises(gym_loop.Mistake, match="no checkpoint at episode 99"):
+        run.policy(99)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_replay_has_what_the_episode_had(here, loop):
+    run = gym_loop.run("env=cartpole", *LOOPS[loop], "loop.max_episodes=4", *EVALUATED)
+    for evaluation, table in ((False, run.episodes), (True, run.evaluations)):
+        again = run.replay(1, evaluation=evaluation, frames=True)
+        (row,) = table[table["episode"] == 1]
+        length = row["length"]
+        assert again.difference is None
+        assert again.rewards.sum() == row["return"]
+        assert len(again.actions) == length
+        assert len(again.observations) == len(again.frames) == length + 1
+        assert again.frames[0].shape == (400, 600, 3)
+
+
+def test_env_is_the_one_of_evaluation(here):
+    run = gym_loop.run(*QUICK, "env.kwargs.sutton_barto_reward=true", "env=gymnasium:CartPole-v1")
+    env = run.env()
+    env.reset(seed=0)
+    assert env.step(0)[1] == 0.0  # Gymnasium's CartPole gives 1 otherwise
+
+
 def test_a_script_without_a_guard_sweeps_over_its_own_class(tmp_path):
-    script = SCRIPT + (
-        "runs = gym_loop.sweep('env=cartpole', 'agent.step=1,2', 'loop.max_episodes=2',\n"
+    told = script(
+        tmp_path,
+        SCRIPT + "runs = gym_loop.sweep('env=cartpole', 'agent.step=1,2', 'loop.max_episodes=2',\n"
         "                      'loop.eval_episodes=1', agent=Counter, directory='s')\n"
-        "print(sorted((run.state, run.config['agent']['step']) for run in runs))\n"
+        "print(sorted((run.state, run.config['agent']['step']) for run in runs))\n",
     )
-    (tmp_path / "script.py").write_text(script)
-    done = subprocess.run(
-        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    assert told[-1] == "[('finished', 1), ('finished', 2)]"
+
+
+OWN = (
+    SCRIPT
+    + """
+import numpy as np
+from gym.spaces import Box, Discrete
+
+
+class Line:
+    observation_space, action_space = Box(-9, 9, (1,)), Discrete(2)
+
+    def __init__(self, length=3, render_mode=None):
+        self.length = length
+
+    def reset(self, seed=None, options=None):
+        self.place = np.zeros(1, np.float32)
+        return self.place.copy(), {}
+
+    def step(self, action):
+        self.place += 2 * action - 1
+        over = bool(abs(self.place[0]) >= self.length)
+        return self.place.copy(), float(action), over, False, {}
+
+    def close(self):
+        pass
+
+
+class Notes:
+    count = 0
+
+
+class Loop(gym_loop.DefaultLoop):
+    pass
+
+
+class Noting(Counter):
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.notes = Notes()
+
+    def memorize(self, last_ob, action, reward, done, ob):
+        self.notes.count += 1
+
+
+"""
+)
+
+
+def test_another_process_continues_a_run_and_a_sweep_of_a_scripts_classes(tmp_path, cli):
+    script(
+        tmp_path,
+        OWN + "own = {'agent': Noting, 'env': Line, 'loop': Loop}\n"
+        "run = gym_loop.run('loop.max_episodes=3', 'env.length=2', **own, directory='r')\n"
+        "assert run.policy().agent.notes.count == run.episodes['steps'][-1]\n"
+        "assert run.replay(1).difference is None\n"
+        "gym_loop.sweep('agent.step=1,2', 'loop.max_episodes=2', **own, directory='s')\n",
     )
-    assert done.stdout.splitlines()[-1:] == ["[('finished', 1), ('finished', 2)]"], done.stderr
+    (tmp_path / "script.py").unlink()
+    done = cli("resume", tmp_path / "r", "loop.max_episodes=5")
+    assert done.returncode == 0, done.stderr
+    run = gym_loop.Run(tmp_path / "r")
+    assert (len(run.episodes), run.config["agent"]["_target_"][-7:]) == (5, ":Noting")
+    done = cli("resume", tmp_path / "s", "agent.step=1,2,3")
+    assert done.returncode == 0, done.stderr
+    assert "3 jobs: 1 done, 2 skipped" in done.stdout
+
+
+def test_ctrl_c_stops_a_run_which_is_returned_and_goes_on(tmp_path):
+    told = script(
+        tmp_path,
+        SCRIPT + "import os, signal\n"
+        "class Interrupts(Counter):\n"
+        "    def end_episode(self, number, truncated):\n"
+        "        if number == 2 and self.training:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "run = gym_loop.run('env=cartpole', 'loop.max_episodes=6', agent=Interrupts)\n"
+        "print(run.state, len(run.episodes))\n"
+        "run = gym_loop.resume(run)\n"
+        "print(run.state, len(run.episodes))\n"
+        "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)\n",
+    )
+    assert [line for line in told if not line.startswith(("return:", "run:", "continue"))][
+        1::2
+    ] == [
+        "stopped 3",
+        "finished 6",
+    ]
+    assert told[-1] == "True"
+
+
+def test_ctrl_c_stops_a_sweep_whose_runs_are_returned_and_go_on(tmp_path):
+    told = script(
+        tmp_path,
+        SCRIPT + "import os, pathlib, signal, threading, time\n"
+        "class Waits(Counter):\n"
+        "    def end_episode(self, number, truncated):\n"
+        "        if number == 2 and not pathlib.Path('go').exists():\n"
+        "            pathlib.Path('here').touch()\n"
+        "            time.sleep(30)\n"
+        "def interrupt():\n"
+        "    while not pathlib.Path('here').exists():\n"
+        "        time.sleep(0.01)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "threading.Thread(target=interrupt, daemon=True).start()\n"
+        "words = ['env=cartpole', 'loop.max_episodes=4', 'seed=0', 'hydra.launcher.n_jobs=1']\n"
+        "runs = gym_loop.sweep(*words, agent=Waits, directory='s')\n"
+        "print([run.state in ('stopped', 'dead') for run in runs])\n"
+        "pathlib.Path('go').touch()\n"
+        "print([run.state for run in gym_loop.resume(runs)])\n",
+    )
+    assert (told[-1], "[True]" in told) == ("['finished']", True)
+
+
+def test_a_program_that_uses_hydra_launches_runs_and_goes_on_undisturbed(tmp_path):
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "theirs.yaml").write_text("name: theirs\nseeds: 2\n")
+    told = script(
+        tmp_path,
+        SCRIPT + "import hydra, logging\n"
+        "from hydra.core.hydra_config import HydraConfig\n"
+        "log = logging.getLogger('theirs')\n"
+        "@hydra.main(config_path='conf', config_name='theirs', version_base='1.3')\n"
+        "def main(cfg):\n"
+        "    log.info('before')\n"
+        "    own = HydraConfig.get()\n"
+        "    run = gym_loop.run('env=cartpole', 'loop.max_episodes=2', agent=Counter)\n"
+        "    words = ['env=cartpole', f'seed=range({cfg.seeds})', 'loop.max_episodes=1']\n"
+        "    runs = gym_loop.sweep(*words, agent=Counter)\n"
+        "    assert HydraConfig.get() is own and own.job.config_name == 'theirs'\n"
+        "    log.info('after')\n"
+        "    print(run.state, len(runs), cfg.name, own.job.name)\n"
+        "main()\n"
+        "print(HydraConfig.initialized())\n",
+    )
+    assert "finished 2 theirs script" in told
+    (log,) = tmp_path.glob("outputs/*/*/script.log")
+    assert [line.split()[-1] for line in log.read_text().splitlines()] == ["before", "after"]
+
+
+ARGUMENTS = {
+    "run": ["words", "agent", "env", "loop", "directory"],
+    "sweep": ["words", "agent", "env", "loop", "directory"],
+    "resume": ["run", "words"],
+    "fork": ["run", "words", "at", "directory"],
+    "evaluate": ["run", "words"],
+    "Run": ["directory"],
+    "Run.metrics": ["self", "tag"],
+    "Run.policy": ["self", "checkpoint"],
+    "Run.env": ["self"],
+    "Run.replay": ["self", "episode", "evaluation", "frames"],
+    "Runs": ["directories"],
+    "Runs.frame": ["self"],
+}
+NAMES = [
+    *("BaseAgent", "BaseLoop", "DefaultLoop", "Episode", "Mistake", "Observer", "Run", "Runs"),
+    *("evaluate", "fork", "resume", "run", "sweep", "testing"),
+]
+
+
+def test_the_public_names_are_these():
+    assert gym_loop.__all__ == NAMES
+    assert all(getattr(gym_loop, name) is not None for name in NAMES)
+    assert {*NAMES} <= {*dir(gym_loop)}
+    assert {"check_agent", "check_loop"} <= {*dir(gym_loop.testing)}
+    with pytest.raises(AttributeError, match="no attribute 'runn'"):
+        _ = gym_loop.runn
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_the_public_functions_take_these_arguments(name):
+    found = functools.reduce(getattr, name.split("."), gym_loop)
+    assert list(inspect.signature(found).parameters) == ARGUMENTS[name]

@@ -75,9 +75,55 @@ else:
 
 
 def test_a_notebook_trains_sweeps_reads_resumes_and_plays(tmp_path):
+    trained, swept, *_ = executed(tmp_path, CELLS)
+    assert any("20/20" in text and "steps/s" in text for text in displayed(trained))
+    assert any("2 of 2 jobs" in text or "1 of 2 jobs" in text for text in displayed(swept))
+
+
+INTERRUPTED = """
+import os, signal
+import gym_loop
+
+class Interrupts(gym_loop.BaseAgent):
+    def act(self, state, episode_num):
+        return 0
+
+    def memorize(self, last_ob, action, reward, done, ob):
+        if self.training and episode_ended(done):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def update(self, episode_num):
+        pass
+
+def episode_ended(done):
+    return done
+
+handler = signal.getsignal(signal.SIGINT)
+run = gym_loop.run("env=cartpole", "loop.max_episodes=5", agent=Interrupts, directory="r")
+assert (run.state, len(run.episodes)) == ("stopped", 1), run
+assert signal.getsignal(signal.SIGINT) is handler
+"""
+
+
+def test_an_interrupt_ends_a_cell_with_the_run_so_far(tmp_path):
+    executed(tmp_path, [INTERRUPTED])
+
+
+def test_the_same_cell_in_a_new_kernel_names_the_same_class(tmp_path):
+    for _ in range(2):
+        executed(tmp_path, [CELLS[0].replace("agent=Linear", "agent=Linear, directory='r'")])
+    assert len([*(tmp_path / "r" / "classes").iterdir()]) == 1
+
+
+def executed(folder, cells):
+    """Execute a notebook of these cells in `folder`; return the cells."""
     notebook = nbformat.v4.new_notebook()
-    notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
-    client = nbclient.NotebookClient(
-        notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}
-    )
-    client.execute()
+    notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    resources = {"metadata": {"path": str(folder)}}
+    nbclient.NotebookClient(notebook, timeout=120, resources=resources).execute()
+    return notebook.cells
+
+
+def displayed(cell):
+    """What a cell shows in the place of a terminal's bar."""
+    return [o["data"]["text/plain"] for o in cell["outputs"] if o["output_type"] == "display_data"]

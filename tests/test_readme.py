@@ -79,6 +79,37 @@ def test_the_commands_about_comparing_runs_work(folder):
     assert (folder / "curves.pdf").exists()
 
 
+def example(section):
+    """The Python of a section."""
+    return re.search(r"```python\n(.*?)```", SECTIONS[section], re.DOTALL)[1]
+
+
+def test_the_python_example_works_as_a_script(folder):
+    pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
+    (folder / "script.py").write_text(example("Python and notebooks"))
+    done = run(["python", "script.py"], folder)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("section", "file"), [("Your own observer", "my_observer.py"), ("Your own loop", "my_loop.py")]
+)
+def test_an_observer_and_a_loop_of_ones_own_work(folder, section, file):
+    assert len([line for line in example(section).splitlines() if line.strip()]) < 25
+    (folder / file).write_text(example(section))
+    (words,) = commands(SECTIONS[section])
+    done = run([*words, "hydra.run.dir=r"], folder)
+    assert done.returncode == 0, done.stderr
+    lengths = [
+        int(row.split(",")[2]) for row in (folder / "r" / "episodes.csv").open().readlines()[1:]
+    ]
+    if file == "my_loop.py":
+        assert all(length <= 5 + number for number, length in enumerate(lengths))
+    else:
+        longest = lengths.index(max(lengths))
+        assert (folder / "r" / "longest.txt").read_text() == f"episode {longest}\n"
+
+
 def test_the_commands_about_killed_runs_work(folder):
     launched = ["gym-loop", "agent=my_agent.py:MyAgent", "env=cartpole", "loop.max_episodes=100"]
     assert run([*launched, "hydra.run.dir=RUN_DIR"], folder).returncode == 0

@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from gym_loop.commands import run_click
-from gym_loop.mistake import Mistake
 
 
 @click.command("resume")
@@ -17,20 +16,9 @@ def resume(directory: Path, overrides: tuple[str, ...]) -> None:
     `loop.max_episodes=200` takes a run that finished at 100 on to 200, as if 200 had been asked
     for in the first place. Loads a pickle: resume only what you trust.
     """
-    from gym_loop import launch
-    from gym_loop.config import stored
-    from gym_loop.runs import manifest
-    from gym_loop.sweeps import resume as sweeps
+    from gym_loop import relaunch
 
-    if sweeps.is_sweep(directory):
-        sweeps.resume(directory, list(overrides))
-        return
-    if not manifest.read(directory):
-        why = f"no {sweeps.NAME} and no readable {manifest.NAME} in it"
-        why = why if directory.is_dir() else "no such directory"
-        raise Mistake(f"{directory} is not a run, nor a sweep: {why}")
-    name = stored.compose_with(manifest.load(directory)["config"], list(overrides))
-    launch.launch([*overrides, f"hydra.run.dir={stored.quoted(directory)}"], name)
+    relaunch.resume(directory, overrides)
 
 
 def main(arguments: list[str]) -> None:

@@ -1,7 +1,7 @@
 """Classes that no importable file defines: those of a notebook's cell, or of a running script.
 
 Such a class is pickled by value (`cloudpickle`). Its `_target_` is `NAME-DIGEST.pkl:NAME`, and each
-run keeps the file in its folder `classes`, so that it can be resumed in another process.
+run and sweep keeps the file in its folder `classes`, to be resumed in another process.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ from typing import Any
 from gym_loop import files
 from gym_loop.mistake import Mistake
 
-FOLDER = "classes"  # in a run's directory
+FOLDER = "classes"  # in the directory of a run or a sweep
 pickles: dict[str, bytes] = {}  # of this process's classes, by the file's name
-folders: list[Path] = []  # of runs that are continued here: where other files are looked for
+folders: list[Path] = []  # of runs and sweeps that are read here: where other files are looked for
 _loaded: dict[str, Any] = {}
 
 
@@ -60,8 +60,8 @@ def load(file: str) -> Any:
                 raise ImportError(f"no {file} in the run's folder {FOLDER}")
             pickles[file] = found.read_bytes()
         kind = _loaded[file] = cloudpickle.loads(pickles[file])
-        if kind.__module__ == "__main__":  # by which name its objects have been pickled
-            vars(sys.modules["__main__"]).setdefault(kind.__qualname__, kind)
+        for name, each in _of_main(kind).items():  # by which name their objects are pickled
+            vars(sys.modules["__main__"]).setdefault(name, each)
     return _loaded[file]
 
 
@@ -85,8 +85,41 @@ def _lookup(module: str, path: str) -> Any:
         return None
 
 
+def _of_main(kind: Any) -> dict[str, Any]:
+    """Return the classes of `__main__` that `kind` is, derives from, or refers to, by name."""
+    found: dict[str, Any] = {}
+    pending = [kind]
+    while pending:
+        each = pending.pop()
+        if getattr(each, "__module__", None) != "__main__" or each in found.values():
+            continue
+        if isinstance(each, type):
+            found[each.__qualname__] = each
+            pending += each.__mro__
+        for function in _functions(each):
+            names = inspect.getclosurevars(function)
+            pending += [
+                v
+                for v in (*names.globals.values(), *names.nonlocals.values())
+                if isinstance(v, type) or inspect.isfunction(v)
+            ]
+    return found
+
+
+def _functions(kind: Any) -> list[Any]:
+    """Return the functions that a class defines, or the function itself."""
+    members = vars(kind).values() if isinstance(kind, type) else [kind]
+    found = (getattr(each, "__func__", getattr(each, "fget", each)) for each in members)
+    return [each for each in found if inspect.isfunction(each)]
+
+
 def _digest(kind: Any, data: bytes) -> str:
-    """Return what tells a class from others of its name: its source, else its pickle."""
-    with contextlib.suppress(OSError, TypeError):
-        data = inspect.getsource(kind).encode()
+    """Return what tells a class from others of its name: its source, else its pickle.
+
+    In a notebook only the source of functions is known.
+    """
+    for parts in ([kind], _functions(kind)):
+        with contextlib.suppress(OSError, TypeError):
+            data = "".join(map(inspect.getsource, parts)).encode() or data
+            break
     return hashlib.sha256(data).hexdigest()[:12]

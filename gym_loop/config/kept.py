@@ -329,7 +329,7 @@ def record(cfg: DictConfig) -> dict[str, Any]:
 def one_name(target: str) -> str:
     """Return one spelling for a class: `FILE.py:Name` for a file of the user's, else dotted."""
     module, _, name = target.rpartition(":" if ":" in target else ".")
-    if module.endswith(".py"):
+    if module.endswith((".py", ".pkl")):
         return target
     file = getattr(sys.modules.get(module), "__file__", None)
     if file and "." not in module and Path(file).resolve().is_relative_to(Path.cwd()):

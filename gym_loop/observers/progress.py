@@ -11,6 +11,7 @@ from typing import Any
 from gym_loop.loops.returns import total
 from gym_loop.observers import Observer
 from gym_loop.runs import manifest
+from gym_loop.terminal import is_watched, live
 
 BAR_SECONDS, LOG_SECONDS = 0.1, 30.0
 WINDOW = 100  # episodes whose returns are averaged
@@ -28,7 +29,7 @@ class Progress(Observer):
         self.evaluated = 0.0  # seconds of this launch that evaluations took
         self.evaluation: list[float] = []
         self.loop: Any = None
-        self.bar: Any = None
+        self.bar: Any = None  # of rich's, shown by `live`
         self.due = 0.0
 
     def begin(self, loop: Any) -> None:
@@ -36,9 +37,9 @@ class Progress(Observer):
         self.loop, self.directory = loop, loop.directory
         self.steps, self.seconds = loop.steps, loop.seconds
         self.trained_until = loop.seconds
-        if sys.stderr.isatty():
-            self.bar = _bar(loop)
-            self.bar.start()
+        if is_watched():
+            self.bar, self.live = _bar(loop), live(refresh_per_second=10)
+            self.live.start()
             _redirect_log()  # rich has put something in the place of sys.stderr
         self.due = loop.seconds + (BAR_SECONDS if self.bar else LOG_SECONDS)
 
@@ -67,6 +68,7 @@ class Progress(Observer):
         if self.bar:
             done, _ = _done(loop)
             self.bar.update(self.bar.task_ids[0], completed=done, rate=rate, mean=f"{mean:.6g}")
+            self.live.update(self.bar)
         else:
             log.info(
                 "%d episodes, %d steps (%.0f a second), return %.6g (last %d)",
@@ -129,7 +131,7 @@ class Progress(Observer):
     def _stop(self) -> None:
         if self.bar:
             self.show(self.loop.seconds)
-            self.bar.stop()
+            self.live.stop()
             self.bar = None
             _redirect_log()
 
@@ -174,7 +176,6 @@ def _done(loop: Any) -> tuple[int, int | None]:
 
 
 def _bar(loop: Any) -> Any:
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -191,8 +192,6 @@ def _bar(loop: Any) -> Any:
         TextColumn("{task.fields[rate]:.0f} steps/s"),
         TextColumn("return {task.fields[mean]}"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
-        refresh_per_second=10,
         expand=True,
     )
     done, total = _done(loop)

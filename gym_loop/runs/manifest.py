@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gym_loop import files
-from gym_loop.config import by_value, kept, stored
+from gym_loop.config import by_value, kept
 from gym_loop.config.locate import present_name
 from gym_loop.literal import literal
 from gym_loop.mistake import Mistake
@@ -134,6 +134,8 @@ def load(directory: Path) -> dict[str, Any]:
     Raises:
         Mistake: there is no run in `directory`.
     """
+    from gym_loop.config import stored  # it imports the launcher, whose plugins import this module
+
     known = read(directory)
     if known is None or not isinstance(known.get("config"), dict):
         where = "no such directory" if not directory.exists() else f"no readable {NAME}"

@@ -37,10 +37,7 @@ def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None)
         Failure: its code raised; the message is the traceback from there on.
     """
     known = _played_by(run, kind, episode)
-    if known["cwd"] not in sys.path:  # where the run found the modules that its config names
-        sys.path.append(known["cwd"])
-    kept.refuse_changed(known, None)
-    stored.check_files({"env": known["config"]["env"]}, set())
+    check_sources(known, {"env": known["config"]["env"]})
     cfg = OmegaConf.create(known["config"])
     try:
         for module in cfg.env.get("imports") or ():
@@ -59,6 +56,22 @@ def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None)
         if line := errors.explanation(error):
             raise Mistake(line) from error
         raise Failure(f"the environment cannot be made: {errors.message(error)}") from error
+
+
+def check_sources(known: dict[str, Any], config: dict[str, Any]) -> None:
+    """Have modules found where a run found them, and check that what it was made from is there.
+
+    Args:
+        known: what `manifest.load` returns.
+        config: what is to be built of the run's.
+
+    Raises:
+        Mistake: a file is gone, or a value from outside is another one.
+    """
+    if known["cwd"] not in sys.path:
+        sys.path.append(known["cwd"])
+    kept.refuse_changed(known, None)
+    stored.check_files(config, set())
 
 
 class Playback:

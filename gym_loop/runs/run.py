@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from omegaconf import OmegaConf
 
-from gym_loop import launch, streams
+from gym_loop import errors, launch, streams
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import checkpoints, compare, manifest, playback, reading, traces
+from gym_loop.vector.loop import Alone, VectorLoop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +107,9 @@ class Run:
         with self._built() as loop:
             loop.agent.load(path / "agent")
             loop.agent.training = False
-            return Policy(loop.acting(loop.agent), checkpoints.episode(path))
+            takes_batches = isinstance(loop, VectorLoop)
+            one = Alone(loop.agent, loop.env) if takes_batches else loop.agent
+            return Policy(loop.agent, one.act, checkpoints.episode(path))
 
     def env(self) -> Any:
         """Return a new environment, as the run's evaluation made it. Runs the user's code."""
@@ -150,14 +153,13 @@ class Run:
     @contextlib.contextmanager
     def _built(self) -> Iterator[Any]:
         """Build the run's agent, environment and loop; close the environment at the end."""
-        random = streams.get_state()
-        with launch.surroundings():
-            loop = launch.build(OmegaConf.create(manifest.load(self.path)["config"]), self.path, {})
-            try:
-                yield loop
-            finally:
-                loop.env.close()
-                streams.set_state(random)
+        known, random = manifest.load(self.path), streams.get_state()
+        playback.check_sources(known, known["config"])
+        with launch.surroundings(), errors.mistakes_raised(), contextlib.ExitStack() as stack:
+            stack.callback(streams.set_state, random)
+            loop = launch.build(OmegaConf.create(known["config"]), self.path, {})
+            stack.callback(loop.env.close)
+            yield loop
 
     @cached_property
     def _events(self) -> dict[str, list[tuple[int, float]]]:
@@ -186,12 +188,13 @@ class Policy:
         episode: after how many training episodes it was saved.
     """
 
-    def __init__(self, agent: Any, episode: int) -> None:
+    def __init__(self, agent: Any, act: Callable[[Any, int], Any], episode: int) -> None:
         self.agent, self.episode = agent, episode
+        self._act = act
 
     def __call__(self, observation: Any) -> Any:
         """Return an element of the action space for an element of the observation space."""
-        return self.agent.act(observation, self.episode)
+        return self._act(observation, self.episode)
 
 
 @dataclass(frozen=True)
@@ -224,6 +227,7 @@ class Runs(Sequence[Run]):
     """
 
     def __init__(self, *directories: "str | Path") -> None:
+        self.directories = [Path(directory) for directory in directories]
         found = [reading.Run(path) for path in reading.find(directories)]
         found.sort(key=lambda run: run.start, reverse=True)
         self._runs = [Run(run.directory) for run in found if run.manifest]

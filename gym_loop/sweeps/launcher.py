@@ -189,6 +189,7 @@ class SweepLauncher(Launcher):
                 sweep.config = checked.config
                 sweep.jobs |= {job.name: job.overrides for job in jobs.values()}
                 directory.write(self.directory, sweep)
+                by_value.keep(self.targets, self.directory)
                 if not (self.directory / "multirun.yaml").exists():
                     OmegaConf.save(self.config, self.directory / "multirun.yaml")
         except OSError as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from gym_loop.config import options
+from gym_loop.config import by_value, options
 from gym_loop.config.stored import quoted
 from gym_loop.mistake import Mistake
 from gym_loop.sweeps import directory as sweeps
@@ -36,6 +36,7 @@ def resume(directory: Path, overrides: list[str]) -> None:
     if known is None:
         raise Mistake(f"{directory} is not a sweep: no {sweeps.NAME} in it")
     directory = directory.absolute()
+    by_value.folders.append(directory / by_value.FOLDER)
     words = replaced(known.overrides, overrides)
     name = "config"
     if known.config is not None:

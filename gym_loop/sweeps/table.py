@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gym_loop import terminal
 from gym_loop.runs import reading
 from gym_loop.sweeps.directory import Job
 
@@ -32,12 +33,8 @@ class Table:
         self.live: Any = None
 
     def __enter__(self) -> "Table":
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.live import Live
-
-            console = Console(stderr=True)
-            self.live = Live(console=console, auto_refresh=False, transient=True)
+        if terminal.is_watched():
+            self.live = terminal.live(auto_refresh=False, transient=True)
             self.live.start()
         return self
 

@@ -176,7 +176,7 @@ class VectorLoop(DefaultLoop):
         """Play one episode of evaluation: the agent gets batches of one."""
         assert not learn, "training goes in rounds: play_round()"
         agent = self.agent
-        self.agent = _Alone(agent, self.env)
+        self.agent = Alone(agent, self.env)
         try:
             return super().play(number, learn)
         finally:
@@ -320,7 +320,7 @@ class Running:
         self.slot, self.deadline = kept, self.deadline - oldest
 
 
-class _Alone:
+class Alone:
     """A vectorized agent for one environment, with the spaces of `env`."""
 
     def __init__(self, agent: Any, env: Any) -> None:
@@ -330,6 +330,7 @@ class _Alone:
         return getattr(self.agent, name)
 
     def act(self, state: Any, episode_num: int) -> Any:
+        """Return an action for one observation."""
         states = stack([state], self.env.observation_space)
         actions = self.agent.act(states, np.array([episode_num]))
         dtype = array_type(self.env.action_space)
