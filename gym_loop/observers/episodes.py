@@ -1,12 +1,16 @@
-"""One CSV row for each episode, appended as it ends."""
+"""A CSV row for each episode, appended when it ends."""
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gym_loop import files
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
+
+if TYPE_CHECKING:
+    from gym_loop.loops import BaseLoop, Episode
+    from gym_loop.loops.episode_batch import EpisodeBatch
 
 # Headers and rows. `%a` gives the shortest digits that are read back as the same float.
 END = b"steps,length,return,terminated,truncated,seed,seconds\n"
@@ -29,19 +33,33 @@ class Episodes(Observer):
         self.sizes = dict.fromkeys(TABLES, 0)
         self.tables: dict[str, _Table] = {}
 
-    def begin(self, loop: Any) -> None:
+    def begin(self, loop: "BaseLoop") -> None:
         """Cut the tables back to what has been restored, and go on from there."""
         for name, (file, header, row) in TABLES.items():
             self.tables[name] = _Table(loop.directory / file, header, row, self.sizes[name])
 
-    def end_episode(self, loop: Any, episode: Any) -> None:
+    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Append the episode's row."""
         outcome = episode.ret, episode.terminated, episode.truncated
         end = episode.steps, len(episode.rewards), *outcome, episode.seed, episode.seconds
         if episode.training:
-            self.tables["training"].add((episode.number, *end))
+            self.tables["training"].add([(episode.number, *end)])
         else:
-            self.tables["evaluation"].add((episode.index, loop.episodes, *end))
+            self.tables["evaluation"].add([(episode.index, loop.episodes, *end)])
+
+    def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
+        """Append the rows of training episodes in one write."""
+        columns = (
+            episodes.numbers.tolist(),
+            [episodes.steps] * len(episodes),
+            episodes.lengths.tolist(),
+            episodes.returns.tolist(),
+            episodes.terminated.tolist(),
+            episodes.truncated.tolist(),
+            episodes.seeds.tolist(),
+            [episodes.seconds] * len(episodes),
+        )
+        self.tables["training"].add(list(zip(*columns, strict=True)))
 
     def state_dict(self) -> dict[str, Any]:
         """Bring the tables to the disk, and return how long they are, in bytes."""
@@ -49,7 +67,7 @@ class Episodes(Observer):
             table.sync()
         return {name: table.size for name, table in self.tables.items()}
 
-    def lacks(self, loop: Any, state: dict[str, Any]) -> str:
+    def lacks(self, loop: "BaseLoop", state: dict[str, Any]) -> str:
         """Name a table that is shorter than `state` says."""
         for name, (file, *_) in TABLES.items():
             path, size = loop.directory / file, state.get(name, 0)
@@ -90,9 +108,9 @@ class _Table(files.AppendOnly):
         self.header, self.row = header, row
         self.warned = False
 
-    def add(self, values: tuple[Any, ...]) -> None:
-        """Write one row."""
-        data = self.row % values
+    def add(self, rows: list[tuple[Any, ...]]) -> None:
+        """Append rows, in one write."""
+        data = b"".join([self.row % row for row in rows])
         self.append(self.header + data if self.is_empty else data)
         if self.error and not self.warned:
             logging.getLogger(__name__).warning(

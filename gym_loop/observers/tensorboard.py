@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google_crc32c import value as crc32c
 
@@ -17,9 +17,13 @@ from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
 from gym_loop.runs import manifest
 
+if TYPE_CHECKING:
+    from gym_loop.loops import BaseLoop, Episode
+    from gym_loop.loops.episode_batch import EpisodeBatch
+
 PREFIX = "events.out.tfevents."
 pack = struct.Struct("<I").pack
-PAUSE = 0.05  # seconds of the run's clock between two writes
+SECONDS_BETWEEN_WRITES = 0.05  # on the run's clock
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +31,11 @@ log = logging.getLogger(__name__)
 class TensorBoard(Observer):
     """Writes `train/return`, `train/length`, `agent/<metric>` and `eval/return` over steps.
 
-    Episodes that follow each other quickly are written together: what is done once in a while is
-    done with cold caches, at a third of its speed. What is kept of them until then is small, so
-    that the memory of their steps is free, and warm, for the next one's.
+    Events of quick episodes are written together, twenty times a second: writing each on its own
+    takes three times as long, with cold caches. Until then only steps and values are kept, so that
+    the next episode reuses the memory of the last one's steps.
+
+    Values are float32, as TensorBoard keeps them; the x-axis is the run's count of training steps.
     """
 
     def __init__(self) -> None:
@@ -40,10 +46,10 @@ class TensorBoard(Observer):
         self.files: dict[str, EventFile] = {}
         self.state: dict[str, Any] = {}
 
-    def begin(self, loop: Any) -> None:
-        """Cut the events back to what has been restored."""
+    def begin(self, loop: "BaseLoop") -> None:
+        """Cut the event files back to the restored checkpoint."""
         mark = mark_of(loop.directory)
-        by_folder: dict[Path, EventFile] = {}  # the two may be one
+        by_folder: dict[Path, EventFile] = {}  # logdir and eval_logdir may be one
         for name in ("logdir", "eval_logdir"):
             folder = loop.directory / loop.parameters.get(name, f"./{name}")
             if folder not in by_folder:
@@ -53,19 +59,30 @@ class TensorBoard(Observer):
         for folder, file in by_folder.items():
             cut_back(folder, file.sizes, loop)
 
-    def end_episode(self, loop: Any, episode: Any) -> None:
+    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Remember a training episode, and write when it is time to."""
         if episode.training:
-            metrics = episode.metrics
-            if self.names is None or [*metrics] != self.names:
-                self.write()
-                self.names = [*metrics]
-                self.tags = ("train/return", "train/length", *(f"agent/{n}" for n in metrics))
-            values = episode.ret, len(episode.rewards), *map(float, metrics.values())
-            self.ended.append((episode.steps, values))
-            if episode.seconds >= self.due:
-                self.due = episode.seconds + PAUSE
-                self.write()
+            self._remember(episode.steps, episode.ret, len(episode.rewards), episode.metrics)
+            self._write_when_due(episode.seconds)
+
+    def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
+        """Remember training episodes, and write when it is time to."""
+        returns, lengths = episodes.returns.tolist(), episodes.lengths.tolist()
+        for ret, length, metrics in zip(returns, lengths, episodes.metrics, strict=True):
+            self._remember(episodes.steps, ret, length, metrics)
+        self._write_when_due(episodes.seconds)
+
+    def _remember(self, steps: int, ret: float, length: int, metrics: dict[str, float]) -> None:
+        if self.names is None or [*metrics] != self.names:
+            self.write()  # events of other metrics have other tags
+            self.names = [*metrics]
+            self.tags = ("train/return", "train/length", *(f"agent/{n}" for n in metrics))
+        self.ended.append((steps, (ret, length, *map(float, metrics.values()))))
+
+    def _write_when_due(self, seconds: float) -> None:
+        if seconds >= self.due:
+            self.due = seconds + SECONDS_BETWEEN_WRITES
+            self.write()
 
     def write(self) -> None:
         """Write one event for each training episode that has ended."""
@@ -73,7 +90,7 @@ class TensorBoard(Observer):
             self.files["logdir"].add(self.tags, self.ended)
             self.ended.clear()
 
-    def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
+    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
         """Write the mean return of an evaluation."""
         if episodes:
             mean = sum(episode.ret for episode in episodes) / len(episodes)
@@ -107,20 +124,21 @@ class TensorBoard(Observer):
 
 
 def mark_of(run: Path) -> str:
-    """Return what the names of a run's event files end with: when it first began, and where it is.
+    """Return the end of the names of a run's event files: 16 hexadecimal digits.
 
-    By the first half a run that was moved or copied knows its files, by the second it tells those
-    of its original, which may go on, in a folder that both write to.
+    The first 8 are a checksum of the time at which the run first began: a run that was moved or
+    copied knows its files by them. The last 8 are a checksum of its directory: they tell a copy's
+    files from those of its original when both write to one folder.
     """
     start = (manifest.read(run) or {}).get("start")
     return f"{crc32c(str(start).encode()):08x}{crc32c(os.fsencode(os.path.abspath(run))):08x}"
 
 
-def cut_back(folder: Path, sizes: dict[str, int], loop: Any) -> None:
+def cut_back(folder: Path, sizes: dict[str, int], loop: "BaseLoop") -> None:
     """Cut a run's event files in `folder` back to `sizes`, and delete those that it began later.
 
-    Files of others stay. So do, outside of the run's directory, those that its original wrote
-    before the run was copied or forked.
+    Files of other programs and runs stay. Outside of the run's directory, those stay, too, that the
+    original wrote before this run was copied or forked from it.
 
     Args:
         folder: it may be shared with other runs and other programs.
@@ -148,10 +166,10 @@ def cut_back(folder: Path, sizes: dict[str, int], loop: Any) -> None:
 
 
 class EventFile:
-    """Appends events to a new file. One message is filled again and again: that is half the cost.
+    """Appends events to a new file.
 
-    The first event of a run that goes on tells a TensorBoard that is watching to forget the steps
-    that are played again.
+    One protobuf message is filled again for each event, which halves the cost. A resumed run's
+    first event tells a TensorBoard that is open to forget the steps that are played again.
 
     Events that a full disk does not take are kept until it does. When the file cannot be written
     for another reason, one warning is logged and events are dropped.

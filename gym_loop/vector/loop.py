@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gym_loop.agents import BaseAgent
 from gym_loop.loops.base_loop import Episode
 from gym_loop.loops.default_loop import DefaultLoop
+from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.loops.returns import total
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.streams import NO_SEED, episode_seed
@@ -194,11 +195,14 @@ class VectorLoop(DefaultLoop):
 
 
 class Running:
-    """The episodes that are being played, one in each environment: who, since when, and what.
+    """The episodes that are being played, one in each environment.
 
     Attributes:
-        numbers: of the episodes; another array whenever one of them changes.
+        numbers: of the episodes, int64, shape (num_envs,); a new array whenever one of them
+            changes, so that an agent may keep the one that it was given.
         end_of_round: the first number that is not counted in this round.
+        slot: steps kept so far; row `slot` of `actions` and `rewards` is the next step's.
+        since: for each environment the slot of its episode's first step.
     """
 
     def __init__(self, loop: VectorLoop, end_of_round: float) -> None:
@@ -206,17 +210,20 @@ class Running:
         self.end_of_round = end_of_round
         count = loop.env.num_envs
         self.numbers = self.count = np.arange(count)
-        self.since = np.zeros(count, np.int64)  # the slot in which each episode's first step lies
-        self.slot = 0  # steps kept so far
+        self.seeds = np.full(count, NO_SEED)
+        self.since = np.zeros(count, np.int64)
+        self.slot = 0
         self.max_len: int = loop.parameters["max_episode_len"]
         self.deadline = self.max_len  # the first slot at which an episode may be that long
-        self.next = loop.episodes
+        self.next = loop.episodes  # number of the next episode to begin
         self.starting = True
         self.seeded = self.env.seeded != "none"  # whether the next ones begin with their own seeds
         self.watched = bool(loop.observers)
-        self.episodes: list[Episode | None] = [None] * count
-        # What was done and given, a slot for each step; made larger when the first actions show
-        # what they are.
+        # Most observers do nothing when an episode begins.
+        self.announced = any(each.listens("begin_episode") for each in loop.observers.values())
+        self.begun: list[Episode | None] = [None] * count  # as announced
+        # A row for each step and a column for each environment. The first step makes room, since
+        # it shows the shape and type of actions.
         self.actions, self.rewards = np.zeros((0, count)), np.zeros((0, count))
         self.dtype: Any = None  # of the last actions
         self.hooks = {
@@ -224,7 +231,7 @@ class Running:
             for name in ("begin_episode", "end_episode", "metrics")
             if getattr(type(self.agent), name, None) is not getattr(BaseAgent, name)
         }
-        # Nobody is to be told of an episode, nor does one have a seed.
+        # Nothing has to be done for single episodes: no observer, no hook, no seeds.
         self.bare = not (self.watched or self.hooks or self.env.seeded == "all")
 
     def begin(self, rows: Array) -> list[int]:
@@ -235,18 +242,20 @@ class Running:
         self.since[rows] = self.slot
         if self.bare and not self.starting:
             return []
-        loop, seeds, numbers = self.loop, [], range(first, self.next)
+        loop, numbers, seeds = self.loop, range(first, self.next), list[int]()
         if self.starting or self.seeded:
             seeds = [episode_seed(loop.seed, number) for number in numbers]
-        for i, (row, number) in enumerate(zip(rows.tolist(), numbers, strict=True)):
-            self.episodes[row] = None
-            if self.watched and number < self.end_of_round:
-                seed = seeds[i] if self.seeded else NO_SEED
-                episode = Episode(number, seed, self.env, True, loop.steps, number)
-                self.episodes[row] = episode
-                loop.notify("begin_episode", loop, episode)
-            if hook := self.hooks.get("begin_episode"):
-                hook(number)
+        self.seeds[rows] = seeds if self.seeded else NO_SEED
+        hook = self.hooks.get("begin_episode")
+        if self.announced or hook:
+            for row, number in zip(rows.tolist(), numbers, strict=True):
+                self.begun[row] = None
+                if self.announced and number < self.end_of_round:
+                    seed = int(self.seeds[row])
+                    self.begun[row] = Episode(number, seed, self.env, True, loop.steps, number)
+                    loop.notify("begin_episode", loop, self.begun[row])
+                if hook:
+                    hook(number)
         self.starting, self.seeded = False, self.env.seeded == "all"
         return seeds
 
@@ -279,28 +288,52 @@ class Running:
         return truncated | (long & ~ended)
 
     def end(self, rows: Array, terminated: Array, truncated: Array) -> None:
-        """End the episodes in the environments `rows`: count them, and tell who is to know."""
-        loop = self.loop
-        if not (self.watched or self.hooks):
-            loop.episodes += int((self.numbers[rows] < self.end_of_round).sum())
+        """End the episodes in the environments `rows`: count them, tell agent and observers.
+
+        Args:
+            rows: indices of environments, shape (ended,).
+            terminated: of all environments, shape (num_envs,).
+            truncated: the same.
+        """
+        counts = self.numbers[rows] < self.end_of_round
+        self.loop.episodes += int(counts.sum())
+        metrics = self._tell_agent(rows, counts, truncated) if self.hooks else []
+        rows = rows[counts]
+        if not (self.watched and rows.size):
             return
-        hook = self.hooks.get("end_episode")
-        for row in rows.tolist():
+        each = [
+            (slice(since, self.slot), row)
+            for since, row in zip(self.since[rows].tolist(), rows.tolist(), strict=True)
+        ]
+        rewards = [self.rewards[steps, row].tolist() for steps, row in each]
+        episodes = EpisodeBatch(
+            numbers=self.numbers[rows],
+            seeds=self.seeds[rows],
+            returns=np.array([total(given) for given in rewards]),
+            lengths=self.slot - self.since[rows],
+            terminated=terminated[rows],
+            truncated=truncated[rows],
+            actions=[self.actions[steps, row] for steps, row in each],
+            rewards=rewards,
+            metrics=metrics or [{} for _ in each],
+            steps=self.loop.steps,
+            seconds=self.loop.seconds,
+            env=self.env,
+            begun=[self.begun[row] for row in rows],
+        )
+        self.loop.notify("end_episodes", self.loop, episodes)
+
+    def _tell_agent(self, rows: Array, counts: Array, truncated: Array) -> list[dict[str, float]]:
+        """Call the agent's `end_episode` for each of `rows`, `metrics` for those that count."""
+        end_episode, ask = self.hooks.get("end_episode"), self.hooks.get("metrics")
+        found = []
+        for row, is_counted in zip(rows.tolist(), counts.tolist(), strict=True):
             number = int(self.numbers[row])
-            loop.episodes += number < self.end_of_round
-            if hook:
-                hook(number, bool(truncated[row]))
-            if episode := self.episodes[row]:
-                slots = slice(int(self.since[row]), self.slot)
-                actions = self.actions[slots, row]
-                episode.actions = actions.tolist() if actions.ndim == 1 else list(actions.copy())
-                episode.rewards = self.rewards[slots, row].tolist()
-                episode.ret = total(episode.rewards)
-                episode.terminated, episode.truncated = bool(terminated[row]), bool(truncated[row])
-                if metrics := self.hooks.get("metrics"):
-                    episode.metrics = metrics(number) or {}
-                episode.steps, episode.seconds = loop.steps, loop.seconds
-                loop.notify("end_episode", loop, episode)
+            if end_episode:
+                end_episode(number, bool(truncated[row]))
+            if is_counted and self.watched:
+                found.append((ask(number) or {}) if ask else {})
+        return found
 
     def _make_room(self, actions: Array) -> None:
         """Forget what no running episode needs, and make room for as much again."""

@@ -42,7 +42,7 @@ class Watcher(Observer):
 
     def end_episode(self, loop, episode):
         if episode.training:
-            assert loop.episodes == len(self.ended) + 1
+            assert loop.episodes > len(self.ended)  # it counts all that ended in this step
             self.ended.append(episode)
 
     def end_cycle(self, loop):
@@ -57,6 +57,57 @@ def make_loop(factory=CARTPOLE, agent=Tape, num_envs=4, seed=7, **parameters):
     loop.seed, loop.observers = seed, {"watcher": Watcher()}
     loop.make_eval_env = lambda: make_single(factory)
     return loop, loop.observers["watcher"]
+
+
+class Left(RandomAgent):
+    def act(self, states, episode_nums):
+        return np.zeros(len(episode_nums), int)
+
+
+class ByColumns(Watcher):
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def end_episodes(self, loop, episodes):
+        self.calls.append(loop.steps)
+        assert len(episodes) == len(episodes.numbers) > 0
+        for i, episode in enumerate(episodes):
+            assert episode.number == episodes.numbers[i]
+            assert episode.seed == episodes.seeds[i]
+            assert episode.length == episodes.lengths[i]
+            assert episode.ret == episodes.returns[i] == sum(episodes.rewards[i])
+            assert episode.terminated == episodes.terminated[i]
+            assert episode.truncated == episodes.truncated[i] != episodes.terminated[i]
+            assert np.array_equal(episode.actions, episodes.actions[i])
+            assert episode.metrics == episodes.metrics[i]
+            assert (episode.steps, episode.seconds) == (episodes.steps, episodes.seconds)
+        assert list(episodes) == list(episodes)  # the same objects for every observer
+        self.ended += episodes
+
+
+@pytest.mark.parametrize("max_episode_len", [7, 5000])
+def test_episodes_that_end_in_one_step_come_in_one_call(max_episode_len):
+    given = {"max_episodes": 24, "episodes_per_round": 12, "max_episode_len": max_episode_len}
+    columns, _ = make_loop(agent=Left, **given)
+    columns.observers = {"columns": (by_columns := ByColumns())}
+    columns.train()
+    assert len(by_columns.calls) == len(set(by_columns.calls))  # once a step at most
+    if max_episode_len == 7:  # before any pole falls: all four end together
+        assert len(by_columns.calls) == 6
+
+    singles, by_single = make_loop(agent=Left, **given)
+    singles.train()
+    for one, other in zip(by_columns.ended, by_single.ended, strict=True):
+        assert (one.number, one.seed, one.actions) == (other.number, other.seed, other.actions)
+        assert (one.rewards, one.ret, one.steps) == (other.rewards, other.ret, other.steps)
+
+
+def test_the_object_that_an_observer_saw_begin_is_the_one_that_ends():
+    loop, watcher = make_loop(num_envs=3, max_episodes=9)
+    loop.train()
+    begun = {episode.number: episode for episode in watcher.begun}
+    assert all(begun[episode.number] is episode for episode in watcher.ended)
 
 
 def test_an_episode_that_is_told_of_is_the_one_that_was_played():

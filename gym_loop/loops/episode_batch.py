@@ -1,0 +1,69 @@
+"""Training episodes that end in the same step, in columns."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gym_loop.loops.base_loop import Episode
+
+
+@dataclass(slots=True)
+class EpisodeBatch:
+    """`n` training episodes that have ended in one step of many environments, at least one.
+
+    Row i of each column is the i-th of them. They are in the order of their environments, so their
+    numbers need not ascend. Iterating gives each as an `Episode`; these are made once, and shared
+    by all observers.
+
+    Attributes:
+        numbers: int64, shape (n,).
+        seeds: int64, shape (n,); of each episode's `reset`, -1 where the library seeded it.
+        returns: float64, shape (n,): undiscounted sums of rewards.
+        lengths: int64, shape (n,), in steps.
+        terminated, truncated: bool, shape (n,); one of the two is True.
+        actions: for each episode an array of shape (length, *action shape), in the type of the
+            action space. It is a view of the loop's memory: copy what outlives the call.
+        rewards: for each episode a list of `length` floats.
+        metrics: for each episode what the agent's `metrics` returned.
+        steps: the run's count of training steps when they ended.
+        seconds: on the run's clock when they ended.
+        env: the environments, a `gym_loop.vector.envs.VectorEnv`.
+        begun: for each the `Episode` that observers were told of when it began, or None.
+    """
+
+    numbers: npt.NDArray[np.int64]
+    seeds: npt.NDArray[np.int64]
+    returns: npt.NDArray[np.float64]
+    lengths: npt.NDArray[np.int64]
+    terminated: npt.NDArray[np.bool_]
+    truncated: npt.NDArray[np.bool_]
+    actions: Sequence[npt.NDArray[Any]]
+    rewards: Sequence[list[float]]
+    metrics: Sequence[dict[str, float]]
+    steps: int
+    seconds: float
+    env: Any
+    begun: Sequence[Episode | None]
+    _episodes: list[Episode] = field(default_factory=list, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __iter__(self) -> Iterator[Episode]:
+        if not self._episodes:
+            self._episodes = [self._episode(i) for i in range(len(self))]
+        return iter(self._episodes)
+
+    def _episode(self, i: int) -> Episode:
+        number, actions = int(self.numbers[i]), self.actions[i]
+        episode = self.begun[i] or Episode(
+            number, int(self.seeds[i]), self.env, True, self.steps, number
+        )
+        episode.actions = actions.tolist() if actions.ndim == 1 else list(actions.copy())
+        episode.rewards, episode.ret = self.rewards[i], float(self.returns[i])
+        episode.terminated, episode.truncated = bool(self.terminated[i]), bool(self.truncated[i])
+        episode.metrics, episode.steps, episode.seconds = self.metrics[i], self.steps, self.seconds
+        return episode
