@@ -12,6 +12,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop.mistake import Failure, Mistake
+from gym_loop.terminal import short
 
 # Read at import: the launcher sets the variable for Hydra's sake, and tells us by its absence here.
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -86,8 +87,8 @@ def user_traceback(error: BaseException) -> str:
     return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
 
 
-def one_line(error: BaseException) -> str:
-    """Return an exception in one line, with the line of the user's where it comes from."""
+def with_place(error: BaseException) -> str:
+    """Return an exception in one line, with the file and line of the user's that raised it."""
     reason, file, line = " ".join(str(error).split()), None, None
     if isinstance(error, SyntaxError) and error.filename:
         reason, file, line = error.msg, error.filename, error.lineno
@@ -95,12 +96,6 @@ def one_line(error: BaseException) -> str:
         file, line = frames.tb_frame.f_code.co_filename, frames.tb_lineno
     place = f" ({short(Path(file))}:{line})" if file else ""
     return f"{type(error).__name__}: {reason}{place}"
-
-
-def short(path: Path) -> str:
-    """Return `path`, relative to the current directory where it lies below it."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def user_frames(error: BaseException, libraries: bool = False) -> types.TracebackType | None:

@@ -143,7 +143,7 @@ def _plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> N
     In another environment the history is another one: rows, events and traces stay behind.
     """
     directory = Path(cfg.hydra.run.dir)
-    changes = [key for key, *_ in claim.differences(known, cfg)]
+    changes = [key for key, *_ in claim.config_changes(known, cfg)]
     changes += [key for key, *_ in kept.followers(known, cfg)]
     for key, source in kept.changed(known):
         print(f"warning: {key} comes from {source}, which has changed since", file=sys.stderr)

@@ -23,8 +23,9 @@ from gym_loop.checks.origin import origin
 from gym_loop.config import kept
 from gym_loop.config.options import constructor_parameters, default_parameters, load_class
 from gym_loop.config.yaml_files import first_line
-from gym_loop.errors import one_line, short, user_frames
+from gym_loop.errors import user_frames, with_place
 from gym_loop.mistake import Mistake, nearest
+from gym_loop.terminal import short
 
 GROUPS = ("env", "agent", "loop")  # in the order in which they are made
 # What an object must have of its own to be one; a function that makes one has none of it.
@@ -185,7 +186,7 @@ def check_imports(cfg: DictConfig, imports: Any) -> None:
                 raise
             where = origin(cfg, "env.imports")
             raise Mistake(
-                f"env.imports{where}: {module!r} cannot be imported: {one_line(error)}"
+                f"env.imports{where}: {module!r} cannot be imported: {with_place(error)}"
             ) from None
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gym_loop.config import stored, yaml_files
-from gym_loop.errors import short
 from gym_loop.launch import CONF
+from gym_loop.terminal import short
 
 COMMAND_LINE = "command line"
 

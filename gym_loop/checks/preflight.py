@@ -29,6 +29,7 @@ from gym_loop.observers.checkpoints import Checkpoints
 from gym_loop.observers.wrapper import Wrapper
 from gym_loop.runs import compare
 from gym_loop.streams import episode_seed
+from gym_loop.terminal import short
 
 TRY = 3.0  # seconds that the run is tried for
 LOOK = 1.0  # seconds that each of the shorter looks may take
@@ -106,7 +107,7 @@ def look(what: str, at: Callable[[], str]) -> Finding:
     except AssertionError as error:
         return Finding(what, False, asserted(error))
     except Exception as error:
-        return Finding(what, False, errors.explanation(error) or errors.one_line(error))
+        return Finding(what, False, errors.explanation(error) or errors.with_place(error))
 
 
 def asserted(error: AssertionError) -> str:
@@ -116,9 +117,9 @@ def asserted(error: AssertionError) -> str:
         if frames is None:
             return text
         file = Path(frames.tb_frame.f_code.co_filename)
-        return f"{text} ({errors.short(file)}:{frames.tb_lineno})"
+        return f"{text} ({short(file)}:{frames.tb_lineno})"
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"fails: {place.line} ({errors.short(Path(place.filename))}:{place.lineno})"
+    return f"fails: {place.line} ({short(Path(place.filename))}:{place.lineno})"
 
 
 class Trial:

@@ -155,12 +155,13 @@ def runs() -> Iterator[str]:
     """Yield run directories below the usual places."""
     from gym_loop.mistake import Mistake
     from gym_loop.runs import reading
+    from gym_loop.terminal import short
 
     try:
         found = reading.find([])
     except Mistake:
         return
-    yield from islice((reading.short(path) for path in reversed(found)), RUNS)
+    yield from islice((short(path) for path in reversed(found)), RUNS)
 
 
 def _stems() -> list[str]:

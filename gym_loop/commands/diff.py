@@ -9,12 +9,12 @@ import click
 
 from gym_loop.commands import run_click
 from gym_loop.mistake import Mistake
-from gym_loop.runs import reading
-from gym_loop.runs.reading import Run, plain, short, shown
+from gym_loop.runs import reading, tables
+from gym_loop.runs.reading import Run, shown
+from gym_loop.terminal import printable, short
 
 ABSENT = "(absent)"
-TABLES = {"episodes.csv": "training", "evaluations.csv": "evaluation"}
-CLOCK = "seconds"  # the column that differs each time
+TABLES = {tables.EPISODES: "training", tables.EVALUATIONS: "evaluation"}
 
 
 @click.command("diff")
@@ -24,11 +24,11 @@ CLOCK = "seconds"  # the column that differs each time
 def diff(first: Path, second: Path, as_json: bool) -> None:
     """Show what differs between two runs: config, code, packages, and where results part."""
     runs = only(first), only(second)
-    found = differences(*runs)
+    found = between_runs(*runs)
     if as_json:
         print(json.dumps(found, indent=1))
     else:
-        print("\n".join(lines(found, [short(run.directory) for run in runs])))
+        print("\n".join(told(found, [short(run.directory) for run in runs])))
     for run in runs:
         for warning in run.warnings:
             print(f"warning: {short(run.directory)}: {warning}", file=sys.stderr)
@@ -47,21 +47,21 @@ def only(directory: Path) -> Run:
     return Run(paths[0])
 
 
-def differences(first: Run, second: Run) -> dict[str, Any]:
+def between_runs(first: Run, second: Run) -> dict[str, Any]:
     """Return what differs, as JSON can hold it."""
     runs = (first, second)
     versions = [run.manifest.get("versions") for run in runs]
     git = [run.manifest.get("git") for run in runs]
     return {
         "directories": [str(run.directory) for run in runs],
-        "config": _between(*(reading.flat(run.config) if run.config else {} for run in runs)),
-        "commit": _between(*({"commit": _commit(entry)} for entry in git)).get("commit"),
-        "versions": _between(*(v if isinstance(v, dict) else {} for v in versions)),
+        "config": _changed(*(reading.flat(run.config) if run.config else {} for run in runs)),
+        "commit": _changed(*({"commit": _commit(entry)} for entry in git)).get("commit"),
+        "versions": _changed(*(v if isinstance(v, dict) else {} for v in versions)),
         **{what: parting(first, second, table) for table, what in TABLES.items()},
     }
 
 
-def _between(first: dict[str, Any], second: dict[str, Any]) -> dict[str, list[str]]:
+def _changed(first: dict[str, Any], second: dict[str, Any]) -> dict[str, list[str]]:
     return {
         key: [shown(side[key]) if key in side else ABSENT for side in (first, second)]
         for key in dict.fromkeys((*first, *second))
@@ -72,7 +72,7 @@ def _between(first: dict[str, Any], second: dict[str, Any]) -> dict[str, list[st
 def _commit(git: Any) -> str:
     if not isinstance(git, dict):
         return "(no commit)"
-    return plain(git.get("commit")) + (" with changes" if git.get("dirty") else "")
+    return printable(git.get("commit")) + (" with changes" if git.get("dirty") else "")
 
 
 def parting(first: Run, second: Run, table: str) -> dict[str, Any]:
@@ -80,10 +80,10 @@ def parting(first: Run, second: Run, table: str) -> dict[str, Any]:
 
     `from` is None when all that both have is equal; `rows` says how much each has.
     """
-    tables = [_rows(run.directory, table) for run in (first, second)]
-    (names, one), (others, two) = tables
-    shared = [name for name in names if name in others and name != CLOCK]
-    places = [[header.index(name) for name in shared] for header, _ in tables]
+    found_in = [_cells(run, table) for run in (first, second)]
+    (names, one), (others, two) = found_in
+    shared = [name for name in names if name in others and name != tables.CLOCK]
+    places = [[header.index(name) for name in shared] for header, _ in found_in]
     found: dict[str, Any] = {"rows": [len(one), len(two)], "from": None, "values": {}}
     for number, (a, b) in enumerate(zip(one, two, strict=False)):
         cells = [
@@ -93,7 +93,7 @@ def parting(first: Run, second: Run, table: str) -> dict[str, Any]:
         if cells[0] != cells[1]:
             found["from"] = number
             found["values"] = {
-                name: [plain(x), plain(y)]
+                name: [printable(x), printable(y)]
                 for name, x, y in zip(shared, *cells, strict=True)
                 if x != y
             }
@@ -101,16 +101,14 @@ def parting(first: Run, second: Run, table: str) -> dict[str, Any]:
     return found
 
 
-def _rows(directory: Path, table: str) -> tuple[list[str], list[list[str]]]:
-    """Return a CSV file's header and its whole rows."""
+def _cells(run: Run, table: str) -> tuple[list[str], list[list[str]]]:
     try:
-        rows = [line.decode("ascii", "replace") for line in reading.lines(directory, table)]
+        return tables.cells(run.directory, table)
     except OSError:
         return [], []
-    return rows[0].split(",") if rows else [], [row.split(",") for row in rows[1:]]
 
 
-def lines(found: dict[str, Any], names: list[str]) -> list[str]:
+def told(found: dict[str, Any], names: list[str]) -> list[str]:
     """Return the differences for a terminal."""
     text = [f"- {names[0]}", f"+ {names[1]}", ""]
     for title, section in (("config", found["config"]), ("packages", found["versions"])):

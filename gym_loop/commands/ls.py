@@ -1,7 +1,6 @@
 """Show all runs: where each stands, and how well it does."""
 
 import json
-import math
 import os
 import shutil
 import sys
@@ -11,11 +10,12 @@ from typing import Any
 
 import click
 
-from gym_loop import output
+from gym_loop import output, terminal
 from gym_loop.commands import run_click
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import reading
-from gym_loop.runs.reading import Run, short
+from gym_loop.runs.reading import Run
+from gym_loop.terminal import duration, short
 
 COLOURS = {"running": 36, "finished": 32, "stopped": 33, "failed": 31, "dead": 31, "damaged": 35}
 NUMERIC = {"episodes", "steps", "return", "evaluation", "steps/s", "left"}
@@ -54,11 +54,11 @@ def ls(words: tuple[str, ...], state: str | None, as_json: bool, watch: bool, ev
     if watch:
         follow(directories, filters, every)
         return
-    runs = choose(read(directories, {}), filters)
+    runs = filtered(read(directories, {}), filters)
     if as_json:
-        print(json.dumps([facts(run) for run in runs], indent=1))
+        print(json.dumps([as_json_object(run) for run in runs], indent=1))
         return
-    print("\n".join(table(runs, width())))
+    print("\n".join(table_lines(runs, terminal.width())))
     for run in runs:
         for warning in run.warnings:
             print(f"warning: {short(run.directory)}: {warning}", file=sys.stderr)
@@ -84,7 +84,7 @@ def _changed(run: Run) -> bool:
         return True
 
 
-def choose(runs: list[Run], filters: list[str]) -> list[Run]:
+def filtered(runs: list[Run], filters: list[str]) -> list[Run]:
     """Return the runs for which every filter `KEY=VALUE` holds.
 
     Raises:
@@ -122,7 +122,7 @@ def _leaves(run: Run) -> dict[str, Any]:
     return reading.flat(run.config) if run.config else {}
 
 
-def facts(run: Run) -> dict[str, Any]:
+def as_json_object(run: Run) -> dict[str, Any]:
     """Return what the table shows of a run, and a little more, as JSON can hold it."""
     return {
         "directory": str(run.directory),
@@ -133,11 +133,11 @@ def facts(run: Run) -> dict[str, Any]:
         "overrides": run.overrides,
         "episodes": run.episodes,
         "steps": run.steps,
-        "return": reading.number(run.last_return),
-        "evaluation": reading.number(run.evaluation),
+        "return": reading.finite(run.last_return),
+        "evaluation": reading.finite(run.evaluation),
         "steps_per_second": run.steps_per_second,
         "seconds": run.seconds,
-        "seconds_left": reading.number(run.seconds_left),
+        "seconds_left": reading.finite(run.seconds_left),
         "start": run.start,
         "last_sign": run.last_sign,
         "error": run.error,
@@ -145,7 +145,7 @@ def facts(run: Run) -> dict[str, Any]:
     }
 
 
-def table(runs: list[Run], columns: int | None) -> list[str]:
+def table_lines(runs: list[Run], columns: int | None) -> list[str]:
     """Return the table's lines, cut to `columns` characters; None: neither cut nor coloured."""
     shared = [set(run.overrides.items()) for run in runs]
     common = set.intersection(*shared) if len(runs) > 1 else set()
@@ -233,30 +233,14 @@ def _number(value: float | None, style: str = ".6g") -> str:
     return "" if value is None else format(value, style)
 
 
-def duration(seconds: float) -> str:
-    """Return a time as people say it: 45s, 3m20s, 2h05m, 4d06h."""
-    if not math.isfinite(seconds):
-        return ""
-    total = round(seconds)
-    for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60)):
-        if total >= size:
-            return f"{total // size}{unit}{total % size // part:02d}{smaller}"
-    return f"{total // 60}m{total % 60:02d}s" if total >= 60 else f"{total}s"
-
-
-def width() -> int | None:
-    """Return the terminal's width, None where the output is not one."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
 def follow(directories: list[str], filters: list[str], every: float) -> None:
     """Show the table again and again, until the user has had enough or the reader has left."""
     known: dict[Path, Run] = {}
-    terminal = sys.stdout.isatty()
+    on_terminal = terminal.is_terminal(sys.stdout)
     try:
         while 1 not in output.lost:
-            lines = table(choose(read(directories, known), filters), width())
-            if terminal:
+            lines = table_lines(filtered(read(directories, known), filters), terminal.width())
+            if on_terminal:
                 size = shutil.get_terminal_size()
                 rest = len(lines) - (size.lines - 1)
                 if rest > 0:

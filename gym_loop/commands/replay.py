@@ -227,9 +227,9 @@ def select(traces: Any, episode: str | None, every: int | None) -> list[int]:
 
 def recorded_returns(run: Path, kind: str, wanted: list[int] | None = None) -> dict[int, float]:
     """Return the return of each episode, or each of `wanted`, in a run's table."""
-    from gym_loop.runs import reading
+    from gym_loop.runs import reading, tables
 
-    file = "evaluations.csv" if kind == "eval" else "episodes.csv"
+    file = tables.EVALUATIONS if kind == "eval" else tables.EPISODES
     table = reading.Run(run).table(file, ("episode", "return"))
     both = zip(table["episode"], table["return"], strict=True)
     returns = {int(number): ret for number, ret in both if math.isfinite(number)}

@@ -1,7 +1,6 @@
 """Prove that a stopped and continued run of yours ends as an untouched one."""
 
 import contextlib
-import csv
 import importlib
 import json
 import os
@@ -23,6 +22,7 @@ from gym_loop.commands import run_click
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
 from gym_loop.observers.wrapper import Wrapper
+from gym_loop.runs import tables
 
 MOMENT, STORY = "moment.json", "story.json"  # what a launch is told to do; what it did
 # How a run is stopped, in this order; the last stop comes in an evaluation, where there is one.
@@ -153,8 +153,8 @@ def plan(directory: Path, kills: int, rng: random.Random) -> list[dict[str, Any]
     Raises:
         Failure: the run is too short.
     """
-    lengths = [int(row["length"]) for row in _table(directory / "episodes.csv")]
-    evaluations = _table(directory / "evaluations.csv")
+    lengths = [int(n) for n in tables.columns(directory, tables.EPISODES, ("length",))["length"]]
+    evaluations = tables.columns(directory, tables.EVALUATIONS, ("at_episode", "length"))
     total = len(lengths)
     if total < 2:
         raise Failure(
@@ -170,11 +170,12 @@ def plan(directory: Path, kills: int, rng: random.Random) -> list[dict[str, Any]
         step = None if way == LATER else rng.randint(1, max(lengths[after], 1))
         skipped = min(2, total - 1 - after) if way == LATER else 0
         moments.append({"way": way, "after": after, "skipped": skipped, "step": step})
-    if evaluations and kills > 1:
+    if evaluations["length"] and kills > 1:
         # The final evaluation is without a stop of its own where others come before it.
-        ends = sorted({int(row["at_episode"]) for row in evaluations})
+        ends = sorted({*map(int, evaluations["at_episode"])})
         end = rng.choice(ends[:-1] or ends)
-        of_it = [int(row["length"]) for row in evaluations if int(row["at_episode"]) == end]
+        both = zip(evaluations["at_episode"], evaluations["length"], strict=True)
+        of_it = [int(length) for at_episode, length in both if at_episode == end]
         skipped = rng.randrange(len(of_it))
         step = rng.randint(1, max(of_it[skipped], 1))
         after = max(end - 1, 1) if ends[:-1] else end
@@ -305,10 +306,6 @@ def _import_classes(config: dict[str, Any]) -> None:
         importlib.import_module(module)
     for group in ("agent", "env"):
         launch.locate(config[group]["_target_"])
-
-
-def _table(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(_text(path).splitlines()))
 
 
 def _text(path: Path) -> str:

@@ -124,7 +124,7 @@ def load_class(target: str, group: str) -> Any:
             classes = [key for key, value in vars(found).items() if inspect.isclass(value)]
             near = nearest(name, classes)
             raise Mistake(f"{group}={target}: {module} has no {name!r}{near}") from None
-        reason = errors.one_line(error)
+        reason = errors.with_place(error)
         raise Mistake(f"{group}={target}: cannot import {module}: {reason}") from None
 
 

@@ -7,7 +7,7 @@ import yaml
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from gym_loop.errors import short
+from gym_loop.terminal import short
 
 
 def problem(error: BaseException, file: Path) -> str:

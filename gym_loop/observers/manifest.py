@@ -67,7 +67,7 @@ class Manifest(Observer):
         self.new = not (directory / manifest.NAME).exists()
         self.directory, lock = directory, manifest.Lock(directory)
         known = manifest.read(directory) or {}
-        if known.get("state") == "finished" and not claim.differences(
+        if known.get("state") == "finished" and not claim.config_changes(
             manifest.load(directory), cfg
         ):
             lock.release()

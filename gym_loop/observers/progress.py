@@ -5,13 +5,12 @@ import math
 import sys
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from gym_loop.loops.returns import total
 from gym_loop.observers import Observer
 from gym_loop.runs import manifest
-from gym_loop.terminal import is_watched, live
+from gym_loop.terminal import is_watched, live, short
 
 BAR_SECONDS, LOG_SECONDS = 0.1, 30.0
 WINDOW = 100  # episodes whose returns are averaged
@@ -113,9 +112,9 @@ class Progress(Observer):
             parts.append(f"evaluation {mean:.6g} ({len(self.evaluation)} episodes)")
         print(f"return: {', '.join(parts) or 'no episode was played'}")
         if why:
-            print(f"continue with: gym-loop resume {_short(self.directory)}")
+            print(f"continue with: gym-loop resume {short(self.directory)}")
         else:
-            print(f"run: {_short(self.directory)}")
+            print(f"run: {short(self.directory)}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the last returns and the best one."""
@@ -154,17 +153,11 @@ class Summary(Observer):
             return
         mean = total(returns) / len(returns)
         deviation = math.sqrt(total((r - mean) * (r - mean) for r in returns) / len(returns))
-        print(f"{len(returns)} episodes in {_short(loop.directory)}")
+        print(f"{len(returns)} episodes in {short(loop.directory)}")
         print(
             f"return: mean {mean:.6g}, standard deviation {deviation:.6g}, "
             f"minimum {min(returns):.6g}, maximum {max(returns):.6g}"
         )
-
-
-def _short(path: Path) -> str:
-    """Return `path` relative to the current directory where it lies below it."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _done(loop: Any) -> tuple[int, int | None]:

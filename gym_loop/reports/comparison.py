@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.reports import statistics
-from gym_loop.runs import reading
-from gym_loop.runs.reading import Run, plain, short, shown, typed
+from gym_loop.runs import reading, tables
+from gym_loop.runs.reading import Run, shown, typed
+from gym_loop.terminal import printable, short
 
 METRICS = {
     "evaluation": "mean return of the final evaluation",
@@ -125,7 +126,7 @@ def compare(
         "rescaled": rescaled,
         "groups": [_facts(group) for group in groups],
         "pairs": pairs,
-        "differences": _differences(groups),
+        "differences": _varying_settings(groups),
         "runs": [
             *(
                 _run_facts(m.run, m.scores, place)
@@ -173,7 +174,7 @@ def _value(member: Member, key: str) -> str:
 def _read(member: Member, last_step: int) -> None:
     """Read the whole of a run's episodes; of them the scores and the curve are kept."""
     run = member.run
-    table = run.table("episodes.csv", ("episode", "steps", "return"))
+    table = run.table(tables.EPISODES, ("episode", "steps", "return"))
     episodes, steps, returns = (np.array(table[name]) for name in ("episode", "steps", "return"))
     finite = returns[np.isfinite(returns)]
     member.not_finite = len(returns) - len(finite)
@@ -219,8 +220,8 @@ def _recordings(
         ("record_dir", "episode_records", "training episode"),
         ("eval_record_dir", "eval_records", "evaluation episode"),
     ):
-        name = plain((loop if isinstance(loop, dict) else {}).get(parameter, default))
-        folder, found = reading.inside(run.directory, name), {}
+        name = printable((loop if isinstance(loop, dict) else {}).get(parameter, default))
+        folder, found = tables.inside(run.directory, name), {}
         if folder is None:
             run.warnings.append(f"{parameter} leads out of the run's directory: not shown")
             continue
@@ -231,18 +232,18 @@ def _recordings(
         for name in names:
             if not (match := RECORDING.fullmatch(name)) or len(match[1]) > DIGITS:
                 continue
-            if reading.inside(run.directory, folder / name) is None:
+            if tables.inside(run.directory, folder / name) is None:
                 run.warnings.append(f"{name} leads out of the run's directory: not shown")
             elif (folder / name).is_file():
                 found[int(match[1])] = folder / name
         if found and what.startswith("evaluation"):
-            table = run.table("evaluations.csv", ("episode", "return"))
+            table = run.table(tables.EVALUATIONS, ("episode", "return"))
             episodes, returns = np.array(table["episode"]), np.array(table["return"])
         if found:
             known = dict(zip(episodes.tolist(), returns.tolist(), strict=True))
             for number, file in found.items():
                 if math.isfinite(known.get(number, math.nan)):
-                    yield known[number], file, f"seed {plain(run.seed)}, {what} {number}"
+                    yield known[number], file, f"seed {printable(run.seed)}, {what} {number}"
 
 
 def _choose(
@@ -308,7 +309,7 @@ def _select(group: Group, metric: str, unfinished: bool) -> None:
             scores = {member.scores[metric] for member in repeats}
             differ = f", although the results differ ({min(scores):.6g} to {max(scores):.6g})"
             group.notes.append(
-                f"seed {plain(seed)} was run {len(repeats)} times: the newest counts"
+                f"seed {printable(seed)} was run {len(repeats)} times: the newest counts"
                 + (differ if len(scores) > 1 else "")
             )
     for family in families.values():
@@ -333,7 +334,7 @@ def _note(group: Group) -> None:
     if len(configs) > len(group.scores):
         group.notes.append(f"pools {len(configs)} configs")
     git = [member.run.manifest.get("git") for member in group.scored]
-    commits = {plain(g.get("commit"))[:10] for g in git if isinstance(g, dict)}
+    commits = {printable(g.get("commit"))[:10] for g in git if isinstance(g, dict)}
     if len(commits) > 1:
         group.notes.append(
             f"its runs come from {len(commits)} commits: {', '.join(sorted(commits))}"
@@ -391,7 +392,7 @@ def _short(words: dict[str, str]) -> str:
     return " ".join([*list(words.values())[:MOST_WORDS], *([f"+{left} more"] if left > 0 else [])])
 
 
-def _differences(groups: list[Group]) -> dict[str, list[str]]:
+def _varying_settings(groups: list[Group]) -> dict[str, list[str]]:
     """Return the config keys in which groups differ: key -> its value in each group."""
     keys = dict.fromkeys(key for group in groups for m in group.members for key in m.leaves)
     found = {}
@@ -585,7 +586,7 @@ def _run_facts(run: Run, scores: dict[str, float], group: int | None) -> dict[st
         "seed": run.seed,
         "episodes": run.episodes,
         "steps": run.steps,
-        "scores": {name: reading.number(score) for name, score in scores.items()},
+        "scores": {name: reading.finite(score) for name, score in scores.items()},
         "error": run.error,
         "warnings": run.warnings,
     }

@@ -16,8 +16,8 @@ from urllib.parse import quote
 from gym_loop import __version__
 from gym_loop.reports import statistics
 from gym_loop.reports.text import figure, gathered
-from gym_loop.runs import reading
-from gym_loop.runs.reading import plain, short
+from gym_loop.runs import tables
+from gym_loop.terminal import printable, short
 
 COLOURS = 8  # curves beyond are grey
 OPEN = 10  # findings that are shown unfolded
@@ -352,7 +352,7 @@ def _films(groups: list[dict[str, Any]], folder: Path) -> str:
             link = _link(file, folder)
             source = link
             try:
-                with reading.open_file(Path(film["directory"]).absolute(), file) as opened:
+                with tables.open_file(Path(film["directory"]).absolute(), file) as opened:
                     data = opened.read(room + 1)
                 if len(data) <= room:
                     room -= len(data)
@@ -402,9 +402,9 @@ def _runs(content: dict[str, Any], groups: list[dict[str, Any]], folder: Path) -
         remark = "; ".join([*([run["error"]] if run["error"] else []), *run["warnings"]])
         rows.append(
             f'<tr><th scope="row"><a href="{_link(Path(path), folder)}/">'
-            f"{escape(plain(os.path.relpath(path, root)))}</a></th>"
+            f"{escape(printable(os.path.relpath(path, root)))}</a></th>"
             f'<td class="mid">{escape(group)}</td>'
-            f'<td class="n">{"–" if run["seed"] is None else escape(plain(run["seed"]))}</td>'
+            f'<td class="n">{"–" if run["seed"] is None else escape(printable(run["seed"]))}</td>'
             f'<td><span class="state {escape(run["state"])}">{escape(run["state"])}</span></td>'
             f'<td class="n" data-v="{run["episodes"]}">{run["episodes"]:,}</td>'
             f'<td class="n" data-v="{run["steps"]}">{run["steps"]:,}</td>'

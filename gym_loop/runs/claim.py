@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from gym_loop.config import kept, secrets
 from gym_loop.mistake import Mistake
-from gym_loop.runs import manifest, reading
+from gym_loop.runs import manifest, tables
+from gym_loop.terminal import short
 
 # What a run can be continued with: nothing of it changes what has already happened.
 FREE = {
@@ -21,7 +22,7 @@ FREE = {
     *("episodes_per_checkpoint", "time_per_checkpoint"),
 }
 # What only a run leaves behind. A directory that holds one of these, but no run.json, is not ours.
-RESULTS = ("episodes.csv", "evaluations.csv", "checkpoints", "traces")
+RESULTS = (tables.EPISODES, tables.EVALUATIONS, "checkpoints", "traces")
 new_folders: list[Path] = []  # the run's directory and those above it that this launch makes
 
 
@@ -93,7 +94,7 @@ def go_on(directory: Path, known: dict[str, Any], cfg: DictConfig) -> None:
         Mistake: `cfg` would change what has already happened, or the run is going on elsewhere.
         SystemExit: with code 0, when nothing is left to do.
     """
-    name, keys = reading.short(directory), check_past(directory, known, cfg, FREE)
+    name, keys = short(directory), check_past(directory, known, cfg, FREE)
     for key, count in (("max_episodes", known["episodes"]), ("max_steps", known["steps"])):
         limit = cfg.loop.get(key)
         if limit is not None and limit < count and f"loop.{key}" in keys:
@@ -128,9 +129,9 @@ def check_past(
         group, _, name = key.partition(".")
         return group in ("agent", "env", "seed") or (group == "loop" and name not in free)
 
-    name = reading.short(directory)
+    name = short(directory)
     fork = f"`gym-loop fork {name}` starts another run from it"
-    changes = [change for change in differences(known, cfg) if not is_moved_class(*change)]
+    changes = [change for change in config_changes(known, cfg) if not is_moved_class(*change)]
     for key, then, now in changes:
         if past(key) or not free:
             raise Mistake(
@@ -164,7 +165,7 @@ def is_moved_class(key: str, then: str, now: str) -> bool:
     return key.endswith("._target_") and ".py:" in now and names[0] == names[1]
 
 
-def differences(known: dict[str, Any], cfg: DictConfig) -> list[tuple[str, str, str]]:
+def config_changes(known: dict[str, Any], cfg: DictConfig) -> list[tuple[str, str, str]]:
     """Return (dotted key, value then, value now) for each leaf in which `cfg` is not the run's.
 
     What stands in for an interpolation, and is what that had brought, is no difference. Values are

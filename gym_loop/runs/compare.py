@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gym_loop.runs import manifest
+from gym_loop.runs import manifest, tables
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
 # Of a checkpoint, what holds wall time and file sizes; its counters are those of the tables.
@@ -43,9 +43,9 @@ def parts(directory: Path) -> list[tuple[str, Callable[[Path, Path], Iterator[st
     """Return what runs like the one in `directory` are compared by: name, function, path."""
     loop = ((manifest.read(directory) or {}).get("config") or {}).get("loop") or {}
     found: list[tuple[str, Callable[[Path, Path], Iterator[str]], str]]
-    found = [("episodes", table_differences, "episodes.csv")]
+    found = [("episodes", table_differences, tables.EPISODES)]
     if loop.get("eval_episodes", 1):
-        found.append(("evaluations", table_differences, "evaluations.csv"))
+        found.append(("evaluations", table_differences, tables.EVALUATIONS))
     found.append(("the last checkpoint", last_checkpoint_differences, "checkpoints/latest"))
     for key in ("logdir", "eval_logdir"):
         name = str(loop.get(key) or f"./{key.removesuffix('dir')}s")
@@ -57,15 +57,16 @@ def parts(directory: Path) -> list[tuple[str, Callable[[Path, Path], Iterator[st
 
 
 def table_differences(first: Path, second: Path) -> Iterator[str]:
-    """Compare two CSV files row by row, the column `seconds` aside."""
-    (names, *one), (others, *two) = (_rows(first), _rows(second))
+    """Compare two tables row by row, the column `seconds` aside."""
+    both = (tables.cells(path.parent, path.name, strict=True) for path in (first, second))
+    (names, one), (others, two) = both
     if names != others:
         yield f"{first.name}: columns {','.join(names)} and {','.join(others)}"
     for number, (a, b) in enumerate(zip(one, two, strict=False), 1):
         if len(a) != len(b):
             yield f"{first.name} row {number}: {len(a)} and {len(b)} values"
         for name, x, y in zip(names, a, b, strict=False):
-            if name != "seconds" and x != y:
+            if name != tables.CLOCK and x != y:
                 yield f"{first.name} row {number}: {name} ({x} and {y})"
     if len(one) != len(two):
         yield f"{first.name}: {len(one)} and {len(two)} rows"
@@ -73,11 +74,11 @@ def table_differences(first: Path, second: Path) -> Iterator[str]:
 
 def first_episode(first: Path, second: Path) -> int | None:
     """Return the number of the first episode of training that differs in two runs' tables."""
-    rows = [_rows(path / "episodes.csv") for path in (first, second)]
-    skipped = rows[0][0].index("seconds") if "seconds" in rows[0][0] else len(rows[0][0])
-    one, two = ([row[:skipped] + row[skipped + 1 :] for row in table[1:]] for table in rows)
+    names = [name for name in tables.COLUMNS[tables.EPISODES] if name != tables.CLOCK]
+    found = [tables.columns(run, tables.EPISODES, names).values() for run in (first, second)]
+    one, two = (zip(*columns, strict=True) for columns in found)
     pairs = enumerate(zip(one, two, strict=False))
-    return next((number for number, (a, b) in pairs if a != b), None)
+    return next((number for number, (a, b) in pairs if repr(a) != repr(b)), None)  # NaN is itself
 
 
 def last_checkpoint_differences(first: Path, second: Path) -> Iterator[str]:
@@ -106,7 +107,7 @@ def checkpoint_differences(
             yield f"{what}{file} is in one of them only"
         elif one.read_bytes() != two.read_bytes():
             try:
-                a, b = (_load(path.read_bytes()) for path in (one, two))
+                a, b = (_unpickled(path.read_bytes()) for path in (one, two))
             except Exception as error:
                 yield f"{what}{file} differs (and cannot be looked into: {_reason(error)})"
                 continue
@@ -300,12 +301,7 @@ def _equal_tensors(a: Any, b: Any) -> bool:
     return bool(torch.equal(one, two))
 
 
-def _rows(path: Path) -> list[list[str]]:
-    """Return the rows of a CSV file, the names of the columns first."""
-    return [line.split(",") for line in path.read_text().splitlines()] or [[]]
-
-
-def _load(data: bytes) -> Any:
+def _unpickled(data: bytes) -> Any:
     """Return the object that a file holds: NumPy's, torch's, or a pickle."""
     if data.startswith(b"PK"):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

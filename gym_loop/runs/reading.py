@@ -11,34 +11,28 @@ import math
 import os
 import re
 import socket
-import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from gym_loop.loops.returns import total
 from gym_loop.mistake import Mistake
-from gym_loop.runs import manifest
+from gym_loop.runs import manifest, tables
+from gym_loop.runs.tables import EPISODES, EVALUATIONS, Row
+from gym_loop.terminal import printable, text_of
 
 DEFAULT = ("outputs", "multirun")  # where launches and sweeps leave their runs
 # A directory that holds one of these is a run's, even when its run.json is gone.
-MARKS = {manifest.NAME, "episodes.csv", "evaluations.csv", "checkpoints"}
+MARKS = {manifest.NAME, EPISODES, EVALUATIONS, "checkpoints"}
 WINDOW = 100  # episodes whose returns are averaged, as in the progress bar
 TAIL = 96 * WINDOW  # bytes that hold that many rows
 SILENCE = 600.0  # seconds without a sign of life after which a run elsewhere counts as dead
 SLOW = 10  # ... or this many of its usual episodes, if that is longer
-LARGEST_TABLE = 1 << 30  # bytes of a table: of more, nothing is read
 LARGEST_TAIL = 1 << 24  # bytes of the end of a table that are read
-CHUNK = 1 << 20  # bytes that are read at once; no row is as long
-LONGEST = 4000  # characters of a text that is shown
-LARGEST = 1e15  # count of anything, or seconds
 WARNINGS = 50  # of a run's own that are listed
-COUNTS = {"episode", "at_episode", "steps", "seconds"}  # columns that are never negative or NaN
-
-Row = dict[str, float]
 
 
 def find(directories: Sequence[str | Path]) -> list[Path]:
@@ -101,11 +95,11 @@ class Run:
             self.warnings.append("no .hydra: Hydra's own record of the config is missing")
         own = self.manifest.get("warnings")
         if isinstance(own, list):
-            self.warnings += [plain(text) for text in own[:WARNINGS] if text]
+            self.warnings += [printable(text) for text in own[:WARNINGS] if text]
 
     def _read_manifest(self) -> dict[str, Any]:
         try:
-            with open_file(self.directory, manifest.NAME) as file:
+            with tables.open_file(self.directory, manifest.NAME) as file:
                 text = file.read(manifest.LARGEST + 1)
             if len(text) > manifest.LARGEST:
                 raise OSError(errno.EFBIG, f"larger than {manifest.LARGEST:,} bytes")
@@ -131,7 +125,7 @@ class Run:
         """running, finished, failed, stopped; dead: ended without a word; damaged: unreadable."""
         if not self.manifest:
             return "damaged"
-        state = plain(self.manifest["state"])
+        state = printable(self.manifest["state"])
         return "dead" if state == "running" and not self._lives() else state
 
     def _lives(self) -> bool:
@@ -168,7 +162,7 @@ class Run:
     def last_sign(self) -> float:
         """When anything was last written, in seconds since 1970."""
         times = [0.0]
-        for name in (manifest.NAME, "episodes.csv", "evaluations.csv", "gym_loop.log"):
+        for name in (manifest.NAME, EPISODES, EVALUATIONS, "gym_loop.log"):
             try:
                 times.append((self.directory / name).lstat().st_mtime)
             except OSError:
@@ -187,7 +181,7 @@ class Run:
     def overrides(self) -> dict[str, str]:
         """The launch's overrides: key -> the value as it was typed."""
         words = self.manifest.get("overrides")
-        pairs = (plain(w).partition("=") for w in words) if isinstance(words, list) else ()
+        pairs = (printable(w).partition("=") for w in words) if isinstance(words, list) else ()
         return {key.lstrip("+~"): value for key, _, value in pairs}
 
     @property
@@ -202,12 +196,12 @@ class Run:
         """The environment's id, else its class."""
         node = self.config.get("env")
         known = node.get("id") if isinstance(node, dict) else None
-        return plain(known) if isinstance(known, str) else self._class("env")
+        return printable(known) if isinstance(known, str) else self._class("env")
 
     def _class(self, group: str) -> str:
         node = self.config.get(group)
         target = node.get("_target_") if isinstance(node, dict) else None
-        return plain(target).rpartition(":")[2].rpartition(".")[2] if target else ""
+        return printable(target).rpartition(":")[2].rpartition(".")[2] if target else ""
 
     @property
     def seed(self) -> Any:
@@ -250,7 +244,7 @@ class Run:
             trained = {}
         evaluated = self._evaluated(rows[-1]["seconds"])
         if evaluated and not trained:
-            ends = self.table("episodes.csv", ("seconds",))["seconds"]
+            ends = self.table(EPISODES, ("seconds",))["seconds"]
             trained = {float(count): end for count, end in enumerate(ends, 1)}
         for count, end in evaluated.items():
             seconds -= max(end - trained.get(count, end), 0.0)
@@ -258,7 +252,7 @@ class Run:
 
     def _evaluated(self, until: float) -> dict[float, float]:
         """Return when each evaluation ended, by the count of training episodes before it."""
-        table = self.table("evaluations.csv", ("at_episode", "seconds"))
+        table = self.table(EVALUATIONS, ("at_episode", "seconds"))
         ends = zip(table["at_episode"], table["seconds"], strict=True)
         return {count: end for count, end in ends if end <= until}
 
@@ -270,7 +264,7 @@ class Run:
             return None
         elapsed, left = rows[-1]["seconds"] - rows[0]["seconds"], []
         for key, limit in (("episode", "max_episodes"), ("steps", "max_steps")):
-            most, pace = number(loop.get(limit)), rows[-1][key] - rows[0][key]
+            most, pace = finite(loop.get(limit)), rows[-1][key] - rows[0][key]
             if most is not None and pace > 0:
                 done = rows[-1][key] + (key == "episode")
                 left.append(max(most - done, 0.0) * elapsed / pace)
@@ -285,14 +279,14 @@ class Run:
     @cached_property
     def evaluation(self) -> float | None:
         """Mean return of the last evaluation: of a finished run, the final one."""
-        rows, result = self.last_evaluation, number(self.manifest.get("result"))
+        rows, result = self.last_evaluation, finite(self.manifest.get("result"))
         return mean(row["return"] for row in rows) if result is None else result
 
     @cached_property
     def last_rows(self) -> list[Row]:
         """The last rows of episodes.csv, at most 100."""
         names = ("episode", "steps", "return", "seconds")
-        return self._tail("episodes.csv", names, TAIL, WINDOW)
+        return self._tail(EPISODES, names, TAIL, WINDOW)
 
     @cached_property
     def last_evaluation(self) -> list[Row]:
@@ -300,14 +294,16 @@ class Run:
         names = ("episode", "at_episode", "length", "return")
         size, places = TAIL, list[float]()
         while True:
-            rows = self._tail("evaluations.csv", names, size)
+            rows = self._tail(EVALUATIONS, names, size)
             places = list(dict.fromkeys(row["at_episode"] for row in rows))
             # The first place may have begun before what was read.
-            if len(places) > 2 or size >= min(self._size("evaluations.csv"), LARGEST_TAIL):
+            if len(places) > 2 or size >= min(
+                tables.size(self.directory, EVALUATIONS), LARGEST_TAIL
+            ):
                 break
             size *= 8
         loop = self.config.get("loop")
-        asked = number(loop.get("eval_episodes")) if isinstance(loop, dict) else None
+        asked = finite(loop.get("eval_episodes")) if isinstance(loop, dict) else None
         count = int(asked) if asked and asked > 0 else 0
         for place in reversed(places):
             own = [row for row in rows if row["at_episode"] == place]
@@ -323,7 +319,7 @@ class Run:
     def error(self) -> str | None:
         """The first line of what a failed run failed of."""
         lines = text_of(self.manifest.get("error") or "").strip().splitlines()
-        return plain(lines[0]) if lines else None
+        return printable(lines[0]) if lines else None
 
     @property
     def forked_at(self) -> int:
@@ -349,129 +345,38 @@ class Run:
             yield directory, episode
             parent = parent.get("parent")
 
-    def header(self, file: str) -> list[str]:
-        """Return the names of the columns of a CSV file, [] when there is none."""
+    def table(self, file: str, names: Sequence[str] | None = None) -> dict[str, list[float]]:
+        """Return whole columns of a table, as `tables.columns` does; empty if it is unreadable."""
         try:
-            with open_file(self.directory, file) as table:
-                return table.readline(1000).decode("ascii", "replace").strip().split(",")
-        except OSError:
-            return []
-
-    def table(self, file: str, names: Sequence[str]) -> dict[str, list[float]]:
-        """Return whole columns of a CSV file; rows that cannot be read are left out."""
-        rows: list[tuple[float, ...]] = []
-        try:
-            table = lines(self.directory, file)
-            header = next(table, b"").decode("ascii", "replace").split(",")
-            if set(names) <= set(header):
-                width, places = len(header), [header.index(name) for name in names]
-                for line in table:
-                    cells = line.split(b",")
-                    if len(cells) == width:
-                        try:
-                            rows.append(tuple([float(cells[place]) for place in places]))
-                        except ValueError:
-                            continue
-        except FileNotFoundError:
-            pass
+            return tables.columns(self.directory, file, names)
         except OSError as error:
             self._warn(f"cannot read {file}: {error.strerror}")
-        columns = list(zip(*rows, strict=True)) or [()] * len(names)
-        return {name: list(column) for name, column in zip(names, columns, strict=True)}
-
-    def _size(self, file: str) -> int:
-        try:
-            return (self.directory / file).lstat().st_size
-        except OSError:
-            return 0
+            return {name: [] for name in names or tables.COLUMNS[file]}
 
     def _tail(
         self, file: str, names: Sequence[str], size: int, most: int | None = None
     ) -> list[Row]:
-        """Return the rows in the last `size` bytes of a CSV file, the last `most` of them."""
+        """Return the rows in the last `size` bytes of a table, the last `most` of them."""
         try:
-            with open_file(self.directory, file) as table:
-                header = table.readline(1000).decode("ascii", "replace").strip().split(",")
-                end = table.seek(0, os.SEEK_END)
-                start = max(end - size, 0)
-                table.seek(start)
-                lines = table.read().split(b"\n")
+            found = tables.tail(self.directory, file, names, size, most)
         except FileNotFoundError:
             return []
         except OSError as error:
             self._warn(f"cannot read {file}: {error.strerror}")
             return []
-        if not set(names) <= set(header):
-            self._warn(f"{file} has no columns {', '.join(names)}")
+        except LookupError as error:
+            self._warn(error.args[0])
             return []
-        whole = lines[1:-1]  # the first line is the header, or cut where we began to read
-        whole = whole[-most:] if most else whole
         # A row that is being written, or was when the process died, is no damage.
-        if lines[-1] and self.manifest.get("state") != "running":
+        if found.cut and self.manifest.get("state") != "running":
             self._warn(f"{file}: the last row is cut")
-        places, rows, bad = [header.index(name) for name in names], [], 0
-        for line in whole:
-            cells = line.split(b",")
-            try:
-                if len(cells) != len(header):
-                    raise ValueError
-                row = {name: float(cells[p]) for name, p in zip(names, places, strict=True)}
-                if not all(0 <= row[name] < LARGEST for name in COUNTS & row.keys()):
-                    raise ValueError
-                rows.append(row)
-            except ValueError:
-                bad += 1
-        if bad:
-            self._warn(f"{file}: {bad} damaged row{'s' * (bad > 1)} left out")
-        return rows
+        if found.damaged:
+            self._warn(f"{file}: {found.damaged} damaged row{'s' * (found.damaged > 1)} left out")
+        return found.rows
 
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
-
-
-def open_file(directory: Path, name: str | Path) -> BinaryIO:
-    """Open a file of a run's directory to read its bytes.
-
-    Raises:
-        OSError: there is none; it leads out of the directory, which may itself be a link; or it is
-            something else, such as a pipe that would never end.
-    """
-    path = inside(directory, name)
-    if path is None:
-        raise OSError(errno.EPERM, "it leads out of the run's directory", str(name))
-    flags = os.O_NONBLOCK | os.O_NOFOLLOW
-    file = open(path, "rb", opener=lambda name, more: os.open(name, flags | more))
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return file
-
-
-def inside(directory: Path, name: str | Path) -> Path | None:
-    """Return where `name` leads from a run's directory; None if out of it."""
-    try:
-        base, path = os.path.realpath(directory), os.path.realpath(directory / name)
-    except (OSError, ValueError):  # a NUL
-        return None
-    return Path(path) if Path(path).is_relative_to(base) else None
-
-
-def lines(directory: Path, name: str) -> Iterator[bytes]:
-    """Yield the whole lines of a file in a run's directory.
-
-    Raises:
-        OSError: it cannot be read, or is larger than any run's.
-    """
-    with open_file(directory, name) as file:
-        if os.fstat(file.fileno()).st_size > LARGEST_TABLE:
-            raise OSError(errno.EFBIG, f"larger than {LARGEST_TABLE:,} bytes", name)
-        rest = b""
-        while chunk := file.read(CHUNK):
-            *whole, rest = (rest + chunk).split(b"\n")
-            yield from whole
-            if len(rest) > CHUNK:
-                raise OSError(errno.EINVAL, "not a table", name)
 
 
 def flat(config: Any) -> dict[str, Any]:
@@ -481,7 +386,7 @@ def flat(config: Any) -> dict[str, Any]:
     while pending:
         prefix, node = pending.pop()
         if isinstance(node, dict) and (node or not prefix):
-            names = {key: plain(key) for key in node}
+            names = {key: printable(key) for key in node}
             inner = [(f"{prefix}.{n}" if prefix else n, node[key]) for key, n in names.items()]
             pending += reversed(inner)
         else:
@@ -491,7 +396,7 @@ def flat(config: Any) -> dict[str, Any]:
 
 def shown(value: Any) -> str:
     """Return a config's value as one would type it, as far as it is shown."""
-    return plain(typed(value))
+    return printable(typed(value))
 
 
 def typed(value: Any) -> str:
@@ -504,22 +409,7 @@ def typed(value: Any) -> str:
         return "(too deep)"
 
 
-def plain(value: Any) -> str:
-    """Return text that can be printed: what would move the cursor or colour it is replaced."""
-    text = text_of(value)
-    text = f"{text[:LONGEST]}…" if len(text) > LONGEST else text
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def text_of(value: Any) -> str:
-    """Return `str(value)` of whatever JSON may hold."""
-    try:
-        return str(value)
-    except RecursionError:
-        return "(too deep)"
-
-
-def number(value: Any) -> float | None:
+def finite(value: Any) -> float | None:
     """Return a finite number that run.json may hold, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -531,20 +421,14 @@ def number(value: Any) -> float | None:
 
 def amount(value: Any) -> float:
     """Return a count or a time that run.json may hold, else 0."""
-    known = number(value)
-    return known if known is not None and 0 <= known < LARGEST else 0.0
+    known = finite(value)
+    return known if known is not None and 0 <= known < tables.LARGEST else 0.0
 
 
 def mean(values: Iterable[float]) -> float | None:
     """Return the mean, None of nothing; infinite or NaN where a value is, or they overflow."""
     values = list(values)
     return total(values) / len(values) if values else None
-
-
-def short(directory: Path) -> str:
-    """Return `directory` as one would type it from here."""
-    here = Path.cwd()
-    return plain(directory.relative_to(here) if directory.is_relative_to(here) else directory)
 
 
 def _exists(pid: Any) -> bool:

@@ -14,14 +14,10 @@ from omegaconf import OmegaConf
 
 from gym_loop import errors, launch, streams
 from gym_loop.mistake import Mistake, nearest
-from gym_loop.runs import checkpoints, compare, manifest, playback, reading, traces
-from gym_loop.vector.loop import Alone, VectorLoop
+from gym_loop.runs import checkpoints, compare, manifest, playback, reading, tables, traces
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FLAGS = ("terminated", "truncated")
-REALS = ("return", "seconds")
 
 
 class Run:
@@ -59,7 +55,7 @@ class Run:
     @property
     def result(self) -> float | None:
         """Mean return of the final evaluation; None before there is one."""
-        return reading.number(self._reader.manifest.get("result"))
+        return reading.finite(self._reader.manifest.get("result"))
 
     @property
     def warnings(self) -> list[str]:
@@ -106,9 +102,11 @@ class Run:
         path = checkpoints.find(self.path, checkpoint)
         with self._built() as loop:
             loop.agent.load(path / "agent")
-            loop.agent.training = False
-            takes_batches = isinstance(loop, VectorLoop)
-            one = Alone(loop.agent, loop.env) if takes_batches else loop.agent
+            loop.agent.training, one = False, loop.agent
+            if hasattr(loop, "play_round"):  # of loop=vector, whose agents take batches
+                from gym_loop.vector.loop import Alone
+
+                one = Alone(loop.agent, loop.env)
             return Policy(loop.agent, one.act, checkpoints.episode(path))
 
     def env(self) -> Any:
@@ -171,13 +169,7 @@ class Run:
         return found
 
     def _table(self, file: str) -> npt.NDArray[np.void]:
-        names = self._reader.header(file)
-        columns = self._reader.table(file, names)
-        kinds = [(n, bool if n in FLAGS else float if n in REALS else np.int64) for n in names]
-        table = np.zeros(len(columns[names[0]]) if names else 0, kinds)
-        for name in names:
-            table[name] = columns[name]
-        return table
+        return tables.array(self._reader.table(file))
 
 
 class Policy:

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from gym_loop.mistake import Mistake
 from gym_loop.runs import manifest
 from gym_loop.sweeps.directory import Job
-from gym_loop.sweeps.job import Outcome, attempt, begin, one_line
+from gym_loop.sweeps.job import Outcome, attempt, begin, reason_of
 from gym_loop.sweeps.launcher import SweepLauncher
 from gym_loop.sweeps.pool import stop_on_signals
 from gym_loop.sweeps.table import REFRESH_SECONDS, Table
@@ -133,7 +133,7 @@ class SlurmLauncher(EngineLauncher):
             executor.update_parameters(**known)
             submitted = executor.map_array(Requeued(common), [take(job) for job in jobs])
         except (RuntimeError, ValueError, NameError, OSError) as error:
-            raise Mistake(f"{self.cluster}: {one_line(error)}") from None
+            raise Mistake(f"{self.cluster}: {reason_of(error)}") from None
         waiting = dict(zip(submitted, jobs, strict=True))
 
         def poll() -> list[tuple[Job, Callable[[], Outcome]]]:
@@ -206,7 +206,7 @@ def settle(job: Job, result: Callable[[], Outcome]) -> Job:
     try:
         outcome = result()
     except Exception as error:  # the engine's: the process is gone
-        outcome = Outcome("failed", reason=one_line(error))
+        outcome = Outcome("failed", reason=reason_of(error))
         if type(error).__name__ == "TaskCancelledError":  # Ray's, of a job that we took back
             outcome = Outcome("stopped", reason="before it had started")
     job.state, job.result, job.reason = outcome.state, outcome.result, outcome.reason

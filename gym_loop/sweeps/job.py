@@ -70,7 +70,7 @@ def work(packed: bytes, common: bytes, groups: Connection, answer: Connection) -
     try:
         outcome = run(packed, common)
     except BaseException as error:  # what is not caught elsewhere has to end this job alone
-        outcome = Outcome("failed", reason=one_line(error))
+        outcome = Outcome("failed", reason=reason_of(error))
     answer.send(outcome)
     # Threads and processes that the job has started may keep this one from ending.
     patience = threading.Timer(GRACE, os.killpg, (0, signal.SIGKILL))
@@ -126,16 +126,16 @@ def attempt(config: DictConfig, task: Any, context: Any, directory: Path) -> Out
     except SystemExit as stop:
         return stopped(stop.code)
     except BaseException as error:
-        return Outcome("failed", reason=one_line(error))
+        return Outcome("failed", reason=reason_of(error))
     if job.status is JobStatus.FAILED:
         failure = failure_of(job)
         if not getattr(failure, "reported", False):
             log.error(errors.message(failure))
-        return Outcome("failed", reason=one_line(failure))
+        return Outcome("failed", reason=reason_of(failure))
     try:
         pickle.dumps(job.return_value)
     except Exception as error:
-        return Outcome("failed", reason=f"what it returned does not pickle: {one_line(error)}")
+        return Outcome("failed", reason=f"what it returned does not pickle: {reason_of(error)}")
     return finished(job, directory)
 
 
@@ -162,7 +162,7 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def one_line(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Return what went wrong in one line."""
     while isinstance(error, InstantiationException) and error.__cause__:
         error = error.__cause__

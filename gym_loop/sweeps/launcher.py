@@ -30,7 +30,7 @@ from gym_loop.runs import claim, manifest
 from gym_loop.sweeps import directory, table
 from gym_loop.sweeps.compose import Composer
 from gym_loop.sweeps.directory import Job, Sweep
-from gym_loop.sweeps.job import one_line, pack
+from gym_loop.sweeps.job import pack, reason_of
 
 # What conf/config.yaml says, for other launchers. Ours name a job by what varies alone.
 SUBDIR = "${hydra.job.override_dirname}"
@@ -307,7 +307,7 @@ def named(name: str) -> Iterator[None]:
     except Mistake as mistake:
         raise Mistake(f"job {name}: {mistake.message}") from None
     except (HydraException, OmegaConfBaseException) as error:
-        raise Mistake(f"job {name}: {one_line(error)}") from error
+        raise Mistake(f"job {name}: {reason_of(error)}") from error
     except Failure as failure:
         raise Failure(f"job {name}: {failure}") from failure
 

@@ -16,7 +16,7 @@ from types import ModuleType
 
 from gym_loop.runs import manifest
 from gym_loop.sweeps.directory import Job
-from gym_loop.sweeps.job import GRACE, Outcome, one_line, signal_name, work
+from gym_loop.sweeps.job import GRACE, Outcome, reason_of, signal_name, work
 
 HANDLED = (signal.SIGINT, signal.SIGTERM)
 
@@ -154,7 +154,7 @@ def outcome_of(ended: Running, timeout: float | None) -> Outcome:
         if known and known["state"] == "finished":
             outcome = Outcome("finished", known["result"])
     except Exception as error:  # of the user's class, when it is unpickled
-        return Outcome("failed", reason=one_line(error))
+        return Outcome("failed", reason=reason_of(error))
     if ended.timed_out and not (outcome and outcome.state == "finished"):
         return Outcome("failed", reason=f"over its timeout of {timeout:g} s")
     if outcome:

@@ -1,7 +1,6 @@
 """How a sweep is doing: one live table on a terminal, a line now and then elsewhere."""
 
 import math
-import shutil
 import sys
 import time
 from collections import Counter
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gym_loop import terminal
-from gym_loop.runs import reading
+from gym_loop.runs import tables
 from gym_loop.sweeps.directory import Job
 
 REFRESH_SECONDS, LOG_SECONDS = 0.25, 30.0
@@ -101,38 +100,20 @@ class Table:
 
 def progress(job: Job) -> tuple[str, str, str]:
     """Return a running job's episode, return and time left, from the end of its episodes.csv."""
-    row = last_row(job.directory / "episodes.csv")
     of = f"/{job.episodes}" if job.episodes is not None else ""
-    if row is None:
+    names = ("episode", "return", tables.CLOCK)
+    try:
+        row = tables.tail(job.directory, tables.EPISODES, names, TAIL).rows[-1]
+    except (OSError, LookupError):  # no table or no row yet
         return f"0{of}", "", ""
-    try:
-        episode, ret, seconds = int(row[0]) + 1, float(row[3]), float(row[7])
-    except ValueError:
-        return f"?{of}", "", ""
-    left = time_left(seconds, episode, job.episodes) if job.episodes is not None else ""
-    return f"{episode}{of}", f"{ret:.6g}", left
-
-
-def last_row(path: Path) -> list[str] | None:
-    """Return the fields of the last whole row of a CSV file, reading only its end."""
-    try:
-        with reading.open_file(path.parent, path.name) as file:
-            size = file.seek(0, 2)
-            file.seek(max(size - TAIL, 0))
-            lines = file.read().decode("ascii").split("\n")
-    except (OSError, UnicodeDecodeError):
-        return None
-    row = lines[-2].split(",") if len(lines) > 1 else []
-    return row if len(row) >= 8 and row[0].isdigit() else None
+    episode = int(row["episode"]) + 1
+    left = time_left(row[tables.CLOCK], episode, job.episodes) if job.episodes is not None else ""
+    return f"{episode}{of}", f"{row['return']:.6g}", left
 
 
 def time_left(seconds: float, done: int, total: int) -> str:
-    """Return how long the rest will take at the pace so far, as `1:02:03`."""
-    if not done:
-        return "?"
-    left = round(seconds / done * max(total - done, 0))
-    hours, minutes = left // 3600, left // 60 % 60
-    return f"{hours}:{minutes:02}:{left % 60:02}" if hours else f"{minutes}:{left % 60:02}"
+    """Return how long the rest will take at the pace so far."""
+    return terminal.duration(seconds / done * max(total - done, 0)) if done else "?"
 
 
 def summary(directory: Path, jobs: Sequence[Job]) -> str:
@@ -143,7 +124,7 @@ def summary(directory: Path, jobs: Sequence[Job]) -> str:
     lines = [f"{directory}: {number_of(len(jobs))}: {', '.join(parts)}"]
     told = [job for job in jobs if job.state in ("failed", "stopped")]
     rows = columns((job.state, job.name, job.reason) for job in told)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
+    width = terminal.width() or math.inf
     for job, row in zip(told, rows, strict=True):
         log = str(job.log)
         lines += [f"{row}  {log}"] if len(row) + 2 + len(log) <= width else [row, f"  log: {log}"]

@@ -211,9 +211,9 @@ def test_making_an_environment_hides_no_warning_of_the_user_s(fresh_python):
 
 
 def test_the_launcher_is_given_the_line_to_print_also_through_a_chain_of_errors():
-    from gym_loop.envs.plugin import one_line
+    from gym_loop.envs.plugin import env_mistake
 
     outer = RuntimeError("Error in call to target")
     outer.__cause__ = EnvError("gym has no environment 'Zork-v0'")
-    assert one_line(outer) == "gym has no environment 'Zork-v0'"
-    assert one_line(RuntimeError("of the user's own")) is None
+    assert env_mistake(outer) == "gym has no environment 'Zork-v0'"
+    assert env_mistake(RuntimeError("of the user's own")) is None

@@ -14,7 +14,14 @@ import pytest
 from imageio_ffmpeg import count_frames_and_secs, get_ffmpeg_exe
 
 from gym_loop.observers import video
-from gym_loop.observers.video import VideoError, VideoWriter, caption, check_path, remove_leftovers
+from gym_loop.observers.video import (
+    VideoError,
+    VideoWriter,
+    caption,
+    captions,
+    check_path,
+    remove_leftovers,
+)
 from tests.conftest import left_by_a_killed_process
 
 TEXT = "episode 12  step 87  return -312.4"
@@ -47,7 +54,7 @@ def start(script, *args):
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(Path(video.__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(video.__file__).parents[3])},
     )
 
 
@@ -387,7 +394,7 @@ def test_a_caption_fits_the_frame(width):
 
 def test_what_does_not_fit_is_shortened_as_little_as_needed():
     def fit(room):
-        return video._fit(TEXT, lambda text: len(text) <= room)
+        return captions._fit(TEXT, lambda text: len(text) <= room)
 
     assert fit(40) == TEXT
     assert fit(30) == "ep 12 step 87 ret -312.4"

@@ -1,33 +1,21 @@
-"""Frames of an environment, captions below them, and video files written while they come.
+"""Video files, written frame by frame with an encoder in a process of its own."""
 
-Nothing heavy is imported here: the encoder, Pillow and NumPy's work start with the first frame.
-"""
-
-import contextlib
 import errno
 import fcntl
 import functools
-import math
 import os
 import queue
-import re
 import secrets
 import shutil
 import subprocess
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from gym_loop import files
-from gym_loop.observers.wrapper import Wrapper
-
-Frame = npt.NDArray[np.uint8]  # (height, width, 3), RGB
+from gym_loop.observers.video.camera import VideoError, checked_frame
 
 QUEUE_BYTES = 16_000_000  # of frames that wait for the encoder, at least one frame
 
@@ -42,13 +30,6 @@ FORMATS = {
 # A GIF counts time in 1/100 s, and browsers slow down anything above 50 frames a second.
 GIF_FPS = 50
 GIF_PALETTE = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1:dither=none"
-
-
-class VideoError(RuntimeError):
-    """A frame or a video cannot be made; the message is one line and says what to do."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
 
 
 def check_path(path: str | Path) -> Path:
@@ -133,7 +114,7 @@ class VideoWriter:
         Raises:
             VideoError: the frame is of another kind or size, or the encoder has failed.
         """
-        frame = _checked(frame)
+        frame = checked_frame(frame)
         if self._shape is None:
             self._start(frame.shape)
         if frame.shape != self._shape:
@@ -317,149 +298,3 @@ def _is_being_written(path: Path) -> bool:
     except OSError:
         pass  # gone, or not to be opened: then nobody is at it
     return False
-
-
-def frames_per_second(env: Any) -> float:
-    """Return the real-time frame rate of `env`, from its metadata; 30 where it has none."""
-    rate: Any = (getattr(env, "metadata", None) or {}).get("render_fps")
-    with contextlib.suppress(TypeError, ValueError):
-        if 0 < float(rate) < math.inf:
-            return float(rate)
-    return 30.0
-
-
-def env_name(env: Any) -> str:
-    """Return the id of `env`, or the name of its class."""
-    spec = getattr(env, "spec", None)
-    return getattr(spec, "id", None) or type(getattr(env, "unwrapped", env)).__name__
-
-
-def render(env: Any) -> Frame:
-    """Return the current frame of `env`.
-
-    Raises:
-        VideoError: it has none, or cannot draw.
-    """
-    try:
-        frame = env.render()
-    except Exception as error:
-        raise VideoError(
-            f"{env_name(env)} cannot render: {type(error).__name__}: {error}; if it needs a "
-            "display or OpenGL, run under xvfb-run or set MUJOCO_GL=egl (or osmesa)"
-        ) from error
-    if frame is None:
-        mode = getattr(env, "render_mode", None)
-        raise VideoError(
-            f"{env_name(env)} gives no frames: its render_mode is {mode!r}; make it with "
-            "render_mode='rgb_array', or set record=false and render=false"
-        )
-    return _checked(frame)
-
-
-def _checked(frame: Any) -> Frame:
-    array = np.asarray(frame)
-    if array.dtype != np.uint8 or array.shape[2:] != (3,) or not array.size:
-        raise VideoError(
-            f"a frame has type {array.dtype} and shape {array.shape}; "
-            "expected uint8 and (height, width, 3)"
-        )
-    return array
-
-
-# Takes a frame, or the reason why there is none.
-Receiver = Callable[[Frame | VideoError], None]
-
-
-class Camera(Wrapper):
-    """An episode's environment, one `render()` a step for all who want the frames."""
-
-    def __init__(self, env: Any) -> None:
-        super().__init__(env)
-        self.receivers: list[Receiver] = []
-
-    def reset(self, **arguments: Any) -> Any:
-        """Reset the environment, and show it."""
-        result = self.env.reset(**arguments)
-        self.show()
-        return result
-
-    def step(self, action: Any) -> Any:
-        """Step the environment, and show it."""
-        result = self.env.step(action)
-        self.show()
-        return result
-
-    def show(self) -> None:
-        """Hand the current frame to every receiver; a receiver may take itself off the list."""
-        if not self.receivers:
-            return
-        frame: Frame | VideoError
-        try:
-            frame = render(self.env)
-        except VideoError as error:
-            frame = error
-        for receive in tuple(self.receivers):
-            receive(frame)
-
-    @classmethod
-    def watch(cls, episode: Any, receive: Receiver) -> "Camera":
-        """Have `receive` called with each frame of an episode, by its camera or a new one."""
-        if type(episode.env) is not cls:
-            episode.env = cls(episode.env)
-        camera: Camera = episode.env
-        camera.receivers.append(receive)
-        return camera
-
-    def unwatch(self, receive: Receiver) -> None:
-        """Undo `watch`."""
-        if receive in self.receivers:
-            self.receivers.remove(receive)
-
-
-NARROW = 120  # pixels: below it, each part of a caption has a line of its own
-MARGIN = 3
-
-
-def caption(frame: Frame, text: str) -> Frame:
-    """Return `frame` with a strip below that shows `text`.
-
-    The strip's height depends on the frame's width and on the number of parts of `text` alone.
-
-    Args:
-        frame: uint8 (height, width, 3).
-        text: parts set apart by two spaces, `episode 12  step 87  return -312.4`; what does not
-            fit is shortened.
-
-    Returns:
-        uint8 (height + strip, width, 3), a new array.
-    """
-    from PIL import Image, ImageDraw
-
-    height, width, _ = frame.shape
-    font = _font(min(48, max(12, width // 26)))
-    lines = text.split("  ") if width < NARROW else [text]
-    line_height = sum(font.getmetrics())
-    strip = Image.new("L", (width, line_height * len(lines) + 2 * MARGIN))
-    draw = ImageDraw.Draw(strip)
-    for number, line in enumerate(lines):
-        fitting = _fit(line, lambda text: font.getlength(text) <= width - 2 * MARGIN)
-        draw.text((MARGIN, MARGIN + number * line_height), fitting, 255, font)
-    out = np.empty((height + strip.height, width, 3), np.uint8)
-    out[:height] = frame
-    out[height:] = np.asarray(strip)[..., None]
-    return out
-
-
-@functools.cache
-def _font(size: int) -> Any:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)
-
-
-def _fit(line: str, fits: Callable[[str], bool]) -> str:
-    """Return `line` in the longest form that `fits`: shorter words, initials, or its start."""
-    short = re.sub(" +", " ", line.replace("episode", "ep").replace("return", "ret"))
-    initials = re.sub(r"([A-Za-z])[A-Za-z]* *", r"\1", short)
-    cut = (initials[:end] + "…" for end in range(len(initials) - 1, 0, -1))
-    return next((form for form in (line, short, initials, *cut) if fits(form)), "")
