@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from gym_loop import files
-from gym_loop.config import by_value, kept
-from gym_loop.config.locate import present_name
-from gym_loop.literal import literal
 from gym_loop.mistake import Mistake
 
 NAME, LOCK = "run.json", ".lock"
@@ -134,7 +131,13 @@ def load(directory: Path) -> dict[str, Any]:
     Raises:
         Mistake: there is no run in `directory`.
     """
-    from gym_loop.config import stored  # it imports the launcher, whose plugins import this module
+    from gym_loop.config import (  # readers do without what these import
+        by_value,
+        kept,
+        stored,  # it imports the launcher, whose plugins import this module
+    )
+    from gym_loop.config.locate import present_name
+    from gym_loop.literal import literal
 
     known = read(directory)
     if known is None or not isinstance(known.get("config"), dict):

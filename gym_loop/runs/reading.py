@@ -18,7 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gym_loop.loops.returns import total
 from gym_loop.mistake import Mistake
 from gym_loop.runs import manifest, tables
 from gym_loop.runs.tables import EPISODES, EVALUATIONS, Row
@@ -428,7 +427,12 @@ def amount(value: Any) -> float:
 def mean(values: Iterable[float]) -> float | None:
     """Return the mean, None of nothing; infinite or NaN where a value is, or they overflow."""
     values = list(values)
-    return total(values) / len(values) if values else None
+    if not values:
+        return None
+    try:
+        return math.fsum(values) / len(values)
+    except (OverflowError, ValueError):
+        return sum(values) / len(values)
 
 
 def _exists(pid: Any) -> bool:

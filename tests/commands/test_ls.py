@@ -229,14 +229,14 @@ def test_in_a_narrow_terminal_the_columns_are_cut_but_not_the_figures(runs):
     from gym_loop.runs import reading
 
     listed = [reading.Run(path) for path in sorted(reading.find([runs]))]
-    lines = [re.sub(r"\x1b\[\d+m", "", line) for line in ls.table(listed, 100)]
+    lines = [re.sub(r"\x1b\[\d+m", "", line) for line in ls.table_lines(listed, 100)]
     assert lines[0] == f"in {runs}/"
     assert max(map(len, lines)) <= 100
     assert lines[2].startswith("ars/0  finished  ars")
     assert f"{listed[0].evaluation:.6g}" in lines[2]
-    narrow = [re.sub(r"\x1b\[\d+m", "", line) for line in ls.table(listed, 60)]
+    narrow = [re.sub(r"\x1b\[\d+m", "", line) for line in ls.table_lines(listed, 60)]
     assert max(map(len, narrow[1:])) <= 60
     assert "steps/s" not in narrow[1]
     assert narrow[2].startswith("ars/0  finished")
-    wide = ls.table(listed, None)
+    wide = ls.table_lines(listed, None)
     assert wide[1].startswith(f"{runs}/ars/0  finished")
