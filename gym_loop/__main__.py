@@ -18,12 +18,12 @@ def main() -> None:
     sys.path.insert(installed, os.getcwd())
     try:
         dispatch(*(sys.argv[1:] or ["--help"]))
-    except SystemExit as ended:
-        sys.exit(ended.show() if isinstance(ended, Mistake) else ended.code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except (SystemExit, KeyboardInterrupt) as ended:
+        sys.exit(ended.show() if isinstance(ended, Mistake) else getattr(ended, "code", 130))
     except BaseException as error:  # also a panic in Rust, or CancelledError
-        sys.exit(importlib.import_module("gym_loop.launch").report(error))
+        launch = importlib.import_module("gym_loop.launch")
+        launch.parts()
+        sys.exit(launch.tell(error))
     finally:
         gc.freeze()  # the process ends: collecting what is left would be a tenth of a short run
 

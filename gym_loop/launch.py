@@ -39,8 +39,6 @@ locate: Callable[[str], Any] = hydra.utils.get_object
 run_job: Callable[..., Any] = inner.run_job
 # Returns Hydra's own flags, and the overrides, from a command line.
 parse: Callable[[list[str]], argparse.Namespace] = inner.parse
-# Tells the person at the keyboard of an exception; returns the exit code.
-tell: Callable[[BaseException], int] | None = None
 
 
 @functools.cache
@@ -50,12 +48,9 @@ def parts() -> None:
         importlib.import_module(f"gym_loop.{plugin.parent.name}.plugin")
 
 
-def report(error: BaseException) -> int:
-    """Tell the person at the keyboard of `error`, and return the exit code."""
-    parts()
-    if tell is None:
-        raise error
-    return tell(error)
+def tell(error: BaseException) -> int:
+    """Tell the person at the keyboard of `error`; return the exit code. A part may replace it."""
+    raise error
 
 
 @contextlib.contextmanager

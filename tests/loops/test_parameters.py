@@ -1,4 +1,4 @@
-"""A loop's parameter is one entry in one table; all that is said of it elsewhere is made of that."""
+"""A loop's parameter is one entry of one table; all that is said of it is made of that."""
 
 import os
 import shutil
