@@ -83,6 +83,21 @@ def launch(tmp_path, monkeypatch):
     return run
 
 
+@pytest.fixture
+def alone(cli, tmp_path):
+    """Launch a run in a process of its own and return its directory.
+
+    It has the streams of what it uses itself: this process may have imported torch.
+    """
+
+    def run(*overrides, directory):
+        done = cli(*overrides, f"hydra.run.dir={directory}")
+        assert done.returncode == 0, done.stderr
+        return tmp_path / directory
+
+    return run
+
+
 def pytest_terminal_summary(terminalreporter):
     """Print how large the core is."""
     terminalreporter.write_line(core_size.summary())

@@ -138,10 +138,6 @@ class LoneReset(Fine):
     def reset(self, seed=None, options=None):
         return 0.5
 
-class Enormous(Fine):
-    def step(self, action):
-        return np.zeros(2, np.float32), -(10**500), True, False, {}
-
 class Crowd:
     possible_agents = ["a", "b"]
     def observation_space(self, agent): ...
@@ -543,7 +539,6 @@ FAULTS = [
     row("env=envs.py:NoStep loop=vector", "step() of the environment returned None", "five: obs"),
     row("env=envs.py:Flags", "array([False", "as terminated in episode 0, step 1", "true or false"),
     row("env=envs.py:LoneReset", "reset() of the environment returned one value, of type float"),
-    row("env=envs.py:Enormous", "a reward of 1661 bits in episode 0, step 1"),
     row("env=envs.py:Crowd", "Crowd", "PettingZoo"),
     row("env=envs.py:Functional", "observation_space of Functional is a method", "JAX"),
     row("env=envs.py:Functional loop=vector", "observation_space of Functional is a method"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from gym_loop import files
 from gym_loop.config import kept
+from gym_loop.loops.returns import as_float
 from gym_loop.observers import Observer
 from gym_loop.observers.tensorboard import PREFIX, framed
 from gym_loop.runs import reading
@@ -68,7 +69,7 @@ class HParams(Observer):
             if isinstance(value, bool):
                 field.bool_value = value
             elif isinstance(value, int | float):
-                field.number_value = value
+                field.number_value = as_float(value)
             else:
                 field.string_value = reading.shown(value)
         end.session_end_info.end_time_secs = now

@@ -41,7 +41,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gym_loop.loops.returns import float_array
+from gym_loop.loops.returns import as_float
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import manifest
 
@@ -106,7 +106,10 @@ def gather(
     for name in ("terminated", "truncated"):
         arrays[name] = arrays[name].astype(np.bool_)
     if not isinstance(rewards, np.ndarray):
-        rewards = float_array(rewards)
+        try:
+            rewards = np.fromiter(rewards, np.float64, len(rewards))
+        except (OverflowError, ValueError):  # an integer beyond a float; an array of one number
+            rewards = np.array([*map(as_float, rewards)])
     return _narrow(arrays | {"reward": rewards} | _encoded(actions))
 
 

@@ -24,7 +24,7 @@ from gym_loop.envs.make import (
     make_gym,
     make_gymnasium,
 )
-from gym_loop.loops.returns import float_array
+from gym_loop.loops.returns import as_float
 from gym_loop.mistake import Failure
 
 Array = npt.NDArray[Any]
@@ -113,7 +113,11 @@ class Copies(VectorEnv):
             *[env.step(action) for env, action in zip(self.envs, each, strict=True)], strict=True
         )
         flags = np.array((terminated, truncated), np.bool_)
-        return stack(obs, self.observation_space), float_array(rewards), flags[0], flags[1]
+        try:
+            rewarded = np.array(rewards, np.float64)
+        except OverflowError:  # an integer beyond a float
+            rewarded = np.array([*map(as_float, rewards)])
+        return stack(obs, self.observation_space), rewarded, flags[0], flags[1]
 
     def restart(self, states: Any, rows: Array, seeds: Sequence[int]) -> Any:
         """Reset the environments `rows`, each with its seed."""

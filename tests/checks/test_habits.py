@@ -107,13 +107,10 @@ def test_a_whole_number_may_be_written_with_an_exponent(word, key, folder, as_a_
 
 @pytest.mark.parametrize("place", [[], ["hydra.run.dir=mine"]])
 def test_a_mistake_that_building_finds_leaves_no_run(place, folder, as_a_child):
+    before = {*folder.iterdir()}
     done = as_a_child(["agent=q_learning", "env=cartpole", *place], folder)
     assert done.returncode == 2
-    assert (
-        not list(folder.rglob("run.json"))
-        + list(folder.rglob(".hydra"))
-        + list(folder.rglob("*.log"))
-    )
+    assert {*folder.iterdir()} == before
 
 
 def test_what_a_directory_held_before_stays_when_building_fails(folder, as_a_child):

@@ -199,14 +199,15 @@ def test_several_videos_are_made_side_by_side_and_named_by_their_episodes(cli, l
     assert "-> lake-000002.gif" in done.stdout
 
 
-def test_a_fork_into_another_environment_replays_its_own_episodes_alone(launch, cli, tmp_path):
+def test_a_fork_replays_its_own_episodes_and_those_that_it_shares(launch, cli):
     launch(f"env={ENVS}:Counter", "loop.max_episodes=4", directory="parent")
-    words = ("env.length=5", "loop.max_episodes=7", "hydra.run.dir=child")
-    done = cli("fork", "parent", "--at", 4, *words)
-    assert done.returncode == 0, done.stderr
-    done = cli("replay", "child", "--every", 1)
-    assert done.returncode == 0, done.stdout
-    assert [line.split()[2] for line in done.stdout.splitlines()] == ["5"] * 3
+    for name, change, lengths in ("a", "env.length=5", ["5"] * 3), ("b", "seed=3", ["10"] * 7):
+        words = (change, "loop.max_episodes=7", f"hydra.run.dir={name}")
+        done = cli("fork", "parent", "--at", 4, *words)
+        assert done.returncode == 0, done.stderr
+        done = cli("replay", name, "--every", 1)
+        assert done.returncode == 0, done.stdout
+        assert [line.split()[2] for line in done.stdout.splitlines()] == lengths
 
 
 def test_rendering_that_needs_opengl_fails_in_one_line_with_the_fix(launch, tmp_path):

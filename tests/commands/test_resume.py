@@ -49,9 +49,9 @@ def kill_after(process, directory, episodes):
     [(LEARNER, 60), (PLAIN, 3000), (RANDOM, 2000)],
     ids=["learner", "plain", "random"],
 )
-def test_three_kills_within_a_run_leave_no_trace(launch, start, cli, tmp_path, words, episodes):
+def test_three_kills_within_a_run_leave_no_trace(alone, start, cli, tmp_path, words, episodes):
     words = (*words, f"loop.max_episodes={episodes}", "loop.eval_episodes=2", *OFTEN)
-    untouched = launch(*words, directory="untouched")
+    untouched = alone(*words, directory="untouched")
     rng = np.random.default_rng(episodes)
     killed = 0
     for moment in sorted(rng.integers(0, episodes - 1, size=3)):
@@ -65,10 +65,10 @@ def test_three_kills_within_a_run_leave_no_trace(launch, start, cli, tmp_path, w
 @pytest.mark.slow
 @pytest.mark.parametrize(("words", "episodes"), [(LEARNER, 60), (PLAIN, 3000), (RANDOM, 2000)])
 def test_ten_single_kills_at_random_moments_leave_no_trace(
-    launch, start, cli, tmp_path, words, episodes
+    alone, start, cli, tmp_path, words, episodes
 ):
     words = (*words, f"loop.max_episodes={episodes}", "loop.eval_episodes=2", *OFTEN)
-    untouched = launch(*words, directory="untouched")
+    untouched = alone(*words, directory="untouched")
     for number, moment in enumerate(np.random.default_rng(1).integers(0, episodes - 1, size=10)):
         directory = tmp_path / f"killed{number}"
         assert kill_after(start(*words, f"hydra.run.dir={directory}"), directory, moment)
@@ -161,9 +161,9 @@ def test_checkpoints_are_written_when_they_are_due_and_affordable(
     assert moments == written
 
 
-def test_a_finished_run_goes_on_to_what_more_would_have_given(launch, cli):
+def test_a_finished_run_goes_on_to_what_more_would_have_given(launch, alone, cli):
     words = (*LEARNER, "loop.eval_episodes=2")
-    longer = launch(*words, "loop.max_episodes=20", directory="longer")
+    longer = alone(*words, "loop.max_episodes=20", directory="longer")
     launch(*words, "loop.max_episodes=8", directory="run")
     done = cli("resume", "run", "loop.max_episodes=20")
     assert done.returncode == 0, done.stderr
@@ -359,6 +359,8 @@ def test_an_agent_that_does_not_pickle_is_told_which_attribute_it_is(cli):
 
 
 STATISTICS = """
+import threading
+
 import gymnasium as gym
 from gymnasium.wrappers import NormalizeObservation
 
@@ -367,20 +369,20 @@ def normalized():
 
 def stubborn():
     env = gym.make("CartPole-v1")
-    env.guard = threading.Lock()
+    env.guard = threading.Lock()  # which does not pickle
     return env
 """
 
 
 @pytest.mark.parametrize(("env", "warns"), [("normalized", False), ("stubborn", True)])
 def test_environments_with_statistics_and_those_that_do_not_pickle_resume_exactly(
-    launch, start, cli, tmp_path, env, warns
+    alone, start, cli, tmp_path, env, warns
 ):
     pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
     (tmp_path / "my_env.py").write_text(STATISTICS)
     words = (f"agent={AGENTS}:Learner", f"env=my_env.py:{env}", "loop.max_episodes=60")
     words = (*words, "loop.time_per_checkpoint=0", "loop.eval_episodes=1")
-    untouched = launch(*words, directory="untouched")
+    untouched = alone(*words, directory="untouched")
     assert kill_after(start(*words, "hydra.run.dir=killed"), tmp_path / "killed", 20)
     done = cli(*words, "hydra.run.dir=killed")
     assert done.returncode == 0, done.stderr
@@ -455,7 +457,7 @@ def kill_writers(tmp_path, times):
     return wrong
 
 
-def test_a_full_disk_ends_the_run_in_one_line_and_the_resume_is_exact(cli, launch, tmp_path):
+def test_a_full_disk_ends_the_run_in_one_line_and_the_resume_is_exact(cli, alone, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
@@ -469,7 +471,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_the_resume_is_exact(cli, launc
         words = (*PLAIN, "loop.max_episodes=1500", "loop.time_per_checkpoint=0")
         words = (*words, "loop.keep_checkpoints=1", "loop.eval_episodes=1")
         ballast = disk / "ballast"
-        whole = launch(*words, directory="whole")
+        whole = alone(*words, directory="whole")
         ballast.write_bytes(bytes(940_000))
         done = cli(*words, f"hydra.run.dir={disk}/run", timeout=60)
         assert done.returncode == 1

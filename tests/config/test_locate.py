@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.conftest import rows
+
 AGENT = """
 import helper_beside
 from gym_loop.agents import RandomAgent
@@ -159,3 +161,28 @@ def test_classes_pickled_by_their_plain_name_are_found_as_before(tmp_path):
         f"a = locate('former.py:Thing'); print(type(pickle.loads({before!r})) is a)"
     )
     assert python(code, tmp_path) == ["True"]
+
+
+def test_configs_and_pickles_of_earlier_versions_find_what_has_moved(launch, cli):
+    words = ("loop=vector", "loop.num_envs=2", "env=gym_vector:CartPole-v1", "loop.max_episodes=4")
+    directory = launch(*words, "loop.eval_episodes=0")
+    earlier = {
+        "gym_loop.vector.envs.make_gym_vector": "gym_loop.envs.vector.make_gym_vector",
+        "gym_loop.vector.loop.VectorLoop": "gym_loop.loops.vector_loop.VectorLoop",
+    }
+    for name in ("config.yaml", "run.json"):
+        text = (directory / name).read_text()
+        for now, then in earlier.items():
+            assert now in text
+            text = text.replace(now, then)
+        (directory / name).write_text(text)
+    done = cli("resume", directory, "loop.max_episodes=8")
+    assert done.returncode == 0, done.stderr
+    assert len(rows(directory)) == 8
+
+    from gym_loop.config.locate import locate, unpickle
+    from gym_loop.vector.envs import Copies
+
+    pickled = pickle.dumps(Copies, protocol=0)
+    assert unpickle(pickled.replace(b"gym_loop.vector.envs", b"gym_loop.envs.vector")) is Copies
+    assert locate("gym_loop.envs.envpool:make_envpool").__name__ == "make_envpool"

@@ -111,6 +111,20 @@ def test_evaluate_records_where_the_config_says(command, launch):
     }
 
 
+def test_evaluate_writes_over_no_recording(command, launch):
+    words = ("loop.eval_episodes=2", "loop.eval_record=true")
+    directory = launch("env=cartpole", "loop.max_episodes=2", "loop.episodes_per_eval=1", *words)
+    films = directory / "eval_records"
+    before = {file.name: file.stat().st_mtime_ns for file in films.iterdir()}
+    assert len(before) == 6
+    for count in (8, 10):
+        command("evaluate", directory, *words)
+        after = {file.name: file.stat().st_mtime_ns for file in films.iterdir()}
+        assert sorted(after) == [f"episode-{n:06d}.mp4" for n in range(count)]
+        assert before.items() <= after.items()
+        before = after
+
+
 @pytest.mark.parametrize(
     "env", ["cartpole", "gym_vector:CartPole-v1", "gymnasium_vector:CartPole-v1"]
 )

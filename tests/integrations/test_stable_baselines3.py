@@ -720,7 +720,7 @@ def test_what_cannot_be_built_is_one_line(kind, parameters, message):
         ({"tensorboard_log": "logs"}, "tensorboard_log is set"),
         ({"replay_buffer_class": "stable_baselines3.HerReplayBuffer"}, "asks the environment"),
         ({"total_timesteps": 0}, "total_timesteps is 0; expected at least 1"),
-        ({"learning_rate": "fast"}, "learning_rate is 'fast'; expected a number, or a schedule"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast'; expected a number, a schedule"),
         ({"ent_coef": "automatic"}, "ent_coef is 'automatic'; expected a number, auto, or"),
         ({"train_freq": [1, "steps"]}, "train_freq is .*; expected an integer, or a list such"),
         ({"torch_threads": -1}, "torch_threads is -1; expected at least 1"),

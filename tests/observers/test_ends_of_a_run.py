@@ -66,6 +66,21 @@ def test_whatever_was_raised_the_run_has_failed_and_its_environment_is_closed(
     assert Path("closed").exists()
 
 
+@pytest.mark.parametrize("error", ["Panic", "ValueError"])
+def test_what_was_raised_is_said_once(error, tmp_path, as_a_child):
+    pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "panics.py").write_text(PANIC)
+    words = ["agent=panics.py:Raises", f"agent.error={error}", "env=panics.py:Env"]
+    done = as_a_child(words, folder)
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 1
+    assert done.stderr.count("at once") == 2  # the line of code and the exception
+    assert "stopped" not in done.stdout
+    assert "finished" not in done.stdout
+
+
 def test_a_run_whose_last_rows_cannot_be_written_has_not_finished(launch, tmp_path):
     (tmp_path / "fills.py").write_text(
         "import os\n"

@@ -9,6 +9,7 @@ import pytest
 
 from gym_loop.agents import RandomAgent
 from gym_loop.mistake import Failure
+from tests.conftest import rows
 
 THIS = __file__
 
@@ -79,6 +80,20 @@ def test_a_return_that_is_infinite_is_warned_of_once(launch):
     directory = launch(f"env={THIS}:Env", "env.reward=inf", "loop.max_episodes=4")
     [warning] = warnings(directory)
     assert warning.startswith("the return of episode 0 is inf")
+
+
+@pytest.mark.parametrize("loop", ["default", "vector"])
+def test_integers_beyond_a_float_are_infinite_and_the_run_goes_on(loop, launch, as_a_child):
+    words = (f"env={THIS}:Env", f"env.reward={10**400}", "loop.max_episodes=4", f"loop={loop}")
+    directory = launch(*words)
+    [warning] = warnings(directory)
+    assert "is inf" in warning
+    returns = [row["return"] for row in rows(directory)]
+    assert len(returns) >= 4
+    assert set(returns) == {"inf"}
+    done = as_a_child(["replay", "run", "--every", "1"], directory.parent)
+    assert done.returncode == 0, done.stdout
+    assert "as recorded" in done.stdout
 
 
 def test_a_warning_is_shown_by_ls(launch, capsys):

@@ -1,4 +1,4 @@
-"""The lock of a run's directory."""
+"""run.json, read whatever it is, and the lock of a run's directory."""
 
 import multiprocessing
 import os
@@ -84,3 +84,13 @@ def test_a_run_that_another_process_has_just_finished_is_left_alone(tmp_path):
     assert end.value.code == 0
     assert (tmp_path / manifest.NAME).read_bytes() == before
     assert not manifest.is_locked(tmp_path)
+
+
+def test_a_run_json_that_no_run_has_written_is_none(tmp_path):
+    file = tmp_path / manifest.NAME
+    for text in ("", "[]", "{", "[" * 100_000, '{"state": "%s"}' % ("x" * manifest.LARGEST)):
+        file.write_text(text)
+        assert manifest.read(tmp_path) is None
+    file.unlink()
+    os.mkfifo(file)
+    assert manifest.read(tmp_path) is None

@@ -1,11 +1,46 @@
-"""Work that is shared among processes."""
+"""Which environment an episode is played in again, and work that is shared among processes."""
 
 import os
+from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from gym_loop.config import kept
 from gym_loop.mistake import Failure
-from gym_loop.runs.playback import in_parallel
+from gym_loop.runs import manifest
+from gym_loop.runs.playback import in_parallel, make_env
+
+ENVS = Path(__file__).parents[1] / "sample_envs.py"
+
+
+def put_run(directory, length, parent):
+    directory.mkdir()
+    config = {
+        "agent": {"_target_": "gym_loop.agents.RandomAgent"},
+        "env": {"_target_": f"{ENVS}:Counter", "length": length},
+        "loop": {"_target_": "gym_loop.loops.DefaultLoop"},
+        "seed": 0,
+    }
+    cfg = OmegaConf.create(config)
+    kept.write(directory, cfg, directory)
+    parent = parent and {"directory": str(parent[0]), "episode": parent[1]}
+    manifest.write(directory, {"state": "finished", "parent": parent, **kept.record(cfg)})
+
+
+def test_an_episode_from_before_a_fork_is_played_as_the_ancestor_played_it(tmp_path):
+    put_run(tmp_path / "first", 4, None)
+    put_run(tmp_path / "second", 5, (tmp_path / "first", 10))
+    put_run(tmp_path / "third", 6, (tmp_path / "second", 20))
+    lengths = [make_env(tmp_path / "third", "train", n).length for n in (9, 10, 20)]
+    assert lengths == [4, 5, 6]
+    assert make_env(tmp_path / "third", "eval", 9).length == 6
+
+
+def test_runs_that_name_each_other_as_their_parents_are_read_once(tmp_path):
+    put_run(tmp_path / "one", 4, (tmp_path / "other", 9))
+    put_run(tmp_path / "other", 5, (tmp_path / "one", 9))
+    assert make_env(tmp_path / "one", "train", 0).length == 5
 
 
 def test_results_come_in_order_from_several_processes():

@@ -249,10 +249,10 @@ def assert_equal_runs(one, two):
 
 
 @pytest.mark.parametrize("env", KINDS)
-def test_a_killed_run_ends_as_an_untouched_one(launch, start, cli, tmp_path, env):
+def test_a_killed_run_ends_as_an_untouched_one(alone, start, cli, tmp_path, env):
     words = (f"agent={AGENTS}:Learner", env, "loop=vector", "loop.num_envs=4")
     words += ("loop.max_episodes=300", "loop.episodes_per_round=25", "loop.eval_episodes=2")
-    untouched = launch(*words, directory="untouched")
+    untouched = alone(*words, directory="untouched")
     for moment in (60, 180):
         process = start(*words, "hydra.run.dir=killed")
         table = tmp_path / "killed" / "episodes.csv"
@@ -269,10 +269,10 @@ def test_a_killed_run_ends_as_an_untouched_one(launch, start, cli, tmp_path, env
     assert_equal_runs(untouched, tmp_path / "killed")
 
 
-def test_a_run_that_is_extended_equals_one_in_one_go(launch, cli, tmp_path):
+def test_a_run_that_is_extended_equals_one_in_one_go(launch, alone, cli):
     words = (f"agent={AGENTS}:Learner", "env=cartpole", "loop=vector", "loop.num_envs=4")
     words += ("loop.episodes_per_round=40", "loop.eval_episodes=2")
-    whole = launch(*words, "loop.max_episodes=200", directory="whole")
+    whole = alone(*words, "loop.max_episodes=200", directory="whole")
     parts = launch(*words, "loop.max_episodes=110", directory="parts")
     assert len(rows(parts)) == 110
     done = cli("resume", parts, "loop.max_episodes=200")
@@ -289,7 +289,7 @@ def test_a_fork_goes_on_from_within_a_round(launch, cli, tmp_path):
     assert len(rows(tmp_path / "fork")) == 100
 
 
-def test_a_stop_waits_for_the_end_of_the_round(start, cli, tmp_path, launch):
+def test_a_stop_waits_for_the_end_of_the_round(start, cli, tmp_path, alone):
     words = (f"agent={AGENTS}:Learner", "env=cartpole", "loop=vector", "loop.num_envs=4")
     words += ("loop.max_episodes=300", "loop.episodes_per_round=50", "loop.eval_episodes=2")
     process = start(*words, "hydra.run.dir=stopped")
@@ -300,7 +300,7 @@ def test_a_stop_waits_for_the_end_of_the_round(start, cli, tmp_path, launch):
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     assert cli(*words, "hydra.run.dir=stopped").returncode == 0
-    assert_equal_runs(launch(*words, directory="untouched"), tmp_path / "stopped")
+    assert_equal_runs(alone(*words, directory="untouched"), tmp_path / "stopped")
 
 
 @pytest.mark.parametrize("env", ["cartpole", "gymnasium:Pendulum-v1"])
