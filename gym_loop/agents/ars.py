@@ -36,7 +36,7 @@ from gym_loop.agents import spaces
 from gym_loop.agents.base_agent import BaseAgent
 from gym_loop.agents.checks import check_number
 
-CONSTANT = 1e-8  # an observation's variance below which it is left out, as in the paper
+MIN_VARIANCE = 1e-8  # an observation that varies less is left out, as in the paper
 
 
 class ARS(BaseAgent):
@@ -45,7 +45,8 @@ class ARS(BaseAgent):
     Attributes:
         policy: the matrix M, of shape (actions, observations), both flattened.
         deltas: the iteration's directions, of shape (directions, actions, observations).
-        returns: of the iteration's rollouts so far: with, without the first direction, and so on.
+        returns: of the iteration's rollouts so far: first direction added, first subtracted,
+            second added, and so on.
 
     Raises:
         Mistake: the environment's spaces are of another kind.
@@ -59,7 +60,7 @@ class ARS(BaseAgent):
         inputs = int(np.prod(observation_space.shape))
         self.discrete = spaces.kind(action_space) == "Discrete"
         outputs = int(action_space.n if self.discrete else np.prod(action_space.shape))
-        self.first = int(getattr(action_space, "start", 0))  # the number of the first action
+        self.first = int(getattr(action_space, "start", 0))  # number of the first action
         if not self.discrete:
             self.low = np.ravel(action_space.low).astype(float)
             self.high = np.ravel(action_space.high).astype(float)
@@ -67,8 +68,8 @@ class ARS(BaseAgent):
         self.policy = np.zeros((outputs, inputs))
         self.deltas = np.zeros((0, outputs, inputs))
         self.returns: list[float] = []
-        self.seen = Statistics(inputs)
-        self.mean, self.variance = np.zeros(inputs), np.ones(inputs)  # what this iteration uses
+        self.seen = Statistics(inputs)  # of all observations that training has met
+        self.mean, self.variance = np.zeros(inputs), np.ones(inputs)  # for this iteration
         self.rollout: list[Any] = []  # the observations acted on in the current episode
         self.ret = 0.0  # of the current episode
         self.gain, self.bias = self._folded(self.policy)
@@ -152,7 +153,7 @@ class ARS(BaseAgent):
             self._improve()
 
     def metrics(self, episode_num: int) -> dict[str, float]:
-        """Return what the module's docstring defines."""
+        """Return the metrics that the module's docstring defines."""
         return {
             "iteration": self.iteration,
             "return_std": self.return_std,
@@ -177,8 +178,11 @@ class ARS(BaseAgent):
             self.mean, self.variance = self.seen.mean.copy(), self.seen.variance
 
     def _folded(self, policy: Any) -> tuple[Any, Any]:
-        """Return the matrix and the bias that do to an observation what normalizing it would."""
-        deviation = np.where(self.variance < CONSTANT, np.inf, np.sqrt(self.variance))
+        """Return (gain, bias): gain @ observation + bias is `policy` @ the normalized observation.
+
+        Shapes: (actions, observations) and (actions,).
+        """
+        deviation = np.where(self.variance < MIN_VARIANCE, np.inf, np.sqrt(self.variance))
         gain = policy / deviation
         return gain, -gain.dot(self.mean)
 

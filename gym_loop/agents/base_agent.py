@@ -12,7 +12,7 @@ FILE = "agent.pkl"
 
 
 class Parametric:
-    """What has parameters that a config gives: agents and loops.
+    """A class with parameters that a config gives: agents and loops.
 
     Raises:
         TypeError: a parameter that the class does not have; the message names the nearest one.
@@ -31,7 +31,7 @@ class Parametric:
     def get_default_parameters() -> dict[str, Any]:
         """Return the tweakable parameters with their defaults; they become config keys.
 
-        A default also says of which type the values are; None takes any.
+        A given value has to be of its default's type; a default of None takes any.
         """
         return {}
 
@@ -43,13 +43,24 @@ class Parametric:
 class BaseAgent(Parametric):
     """Learns and acts. A subclass writes `act`, `memorize`, `update`; the rest is optional.
 
+    For each training episode the loop calls `begin_episode`, then for each step `act`, `memorize`
+    and `update`, then `end_episode` and `metrics`. In evaluation `training` is False: the loop
+    calls `begin_episode`, `act` and `end_episode` alone, and puts the attributes back afterwards.
+
     Attributes:
         parameters: `get_default_parameters()` updated with what the config gives.
-        observation_space, action_space: of the environment, copies of the agent's own.
-        rng: the agent's own generator, made from the run's seed.
+        observation_space, action_space: the environment's spaces; copies of the agent's own, seeded
+            from the run's seed.
+        rng: a `numpy.random.Generator` of the agent's own, seeded from the run's seed.
         training: False while the loop evaluates.
-        vectorized: True for an agent whose methods take batches (`loop=vector`).
-            One that says `whole_batches = True`, too, wants a row for each environment in each.
+        vectorized: True if `act`, `memorize` and `update` take batches, as `loop=vector` gives
+            them: every argument has a leading axis of n rows, one for each environment that was
+            stepped, and `episode_num` is an int64 array of shape (n,).
+        whole_batches: True if, besides, n has to be the number of environments in every call.
+
+    Raises:
+        TypeError: a parameter that the class does not have.
+        ValueError: a value that `check_parameters` refuses.
     """
 
     training, vectorized = True, False
@@ -57,42 +68,53 @@ class BaseAgent(Parametric):
     def __init__(self, observation_space: Any = None, action_space: Any = None, **given: Any):  # noqa: ANN204
         super().__init__(**given)
         self.observation_space, self.action_space = observation_space, action_space
-        self._configured = dict(self.parameters)  # checkpoints put the config in its place
+        self._configured = dict(self.parameters)  # Checkpoints replaces it by the config's values
         # The launcher has seeded NumPy's global stream from the run's seed. Drawing from it keeps
         # the name `seed` free for an agent's own parameters.
         self.rng = np.random.default_rng(np.random.randint(2**32, size=4, dtype=np.uint32))
 
     def act(self, state: Any, episode_num: int) -> Any:
-        """Return an element of `action_space` for the observation `state`."""
+        """Return the action to take: an element of `action_space`.
+
+        Args:
+            state: the observation, an element of `observation_space`, in its shape and dtype.
+            episode_num: number of the episode, from 0.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no act()")
 
     def memorize(self, last_ob: Any, action: Any, reward: Any, done: Any, ob: Any) -> None:
-        """Take one transition. `done` is the environment's `terminated`: `ob` has no future.
+        """Take one transition of training, right after its step.
 
-        A time limit is not `done`; it arrives through `end_episode(..., truncated=True)`.
+        Args:
+            last_ob: the observation that `act` was given.
+            action: what `act` returned.
+            reward: a number, as the environment gave it.
+            done: the environment's `terminated`: nothing follows `ob`. A time limit is not `done`;
+                it arrives through `end_episode(..., truncated=True)`.
+            ob: the observation after the step.
         """
         raise NotImplementedError(f"{type(self).__name__} has no memorize()")
 
     def update(self, episode_num: int) -> None:
-        """Learn; called right after each `memorize`."""
+        """Learn. Called right after each `memorize`."""
         raise NotImplementedError(f"{type(self).__name__} has no update()")
 
     def begin_episode(self, episode_num: int) -> None:
-        """Called before the episode's first `act`."""
+        """Prepare for an episode, before its first `act`."""
 
     def end_episode(self, episode_num: int, truncated: bool) -> None:
-        """Called after the episode's last `update`; `truncated` tells a time limit ended it."""
+        """Finish an episode, after its last `update`; `truncated`: a time limit ended it."""
 
     def metrics(self, episode_num: int) -> dict[str, float]:
-        """Return numbers to log for the training episode that just ended."""
+        """Return numbers to log, by name, for the training episode that has just ended."""
         return {}
 
     def save(self, directory: str | Path) -> None:
-        """Write everything that the agent's future depends on into `directory`."""
+        """Write the agent's whole state into `directory`, which exists: by default its pickle."""
         Path(directory, FILE).write_bytes(pickle.dumps(vars(self), protocol=5))
 
     def load(self, directory: str | Path) -> None:
-        """Become the agent that `save` wrote into `directory`.
+        """Become the agent that `save` wrote into `directory`. Unpickles: only for trusted runs.
 
         Parameters that the config has changed since then (in a fork) keep their new values.
         """

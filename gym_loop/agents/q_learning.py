@@ -71,7 +71,7 @@ class QLearning(BaseAgent):
             epsilon: probability of a random action, in the first episode
             epsilon_final: the same after `decay_episodes`
             decay_episodes: episodes over which both fall, linearly
-            initial_value: of an action never tried; above what can be had, it makes agents explore
+            initial_value: of an action never tried; above the best return, it makes agents explore
         """
         return {
             "discount": 0.99,
@@ -108,7 +108,7 @@ class QLearning(BaseAgent):
     def update(self, episode_num: int) -> None:
         """Move the value of the last transition towards its target."""
         last_ob, action, reward, done, ob = self.transition
-        after = self.table[ob]  # there from now on, because it has been met
+        after = self.table[ob]  # adds the state to the table
         target = reward if done else reward + self.discount * max(after)
         values = self.table[last_ob]
         error = target - values[action - self.first]
@@ -117,7 +117,7 @@ class QLearning(BaseAgent):
         self.steps += 1
 
     def begin_episode(self, episode_num: int) -> None:
-        """Set what the episode's number decides."""
+        """Set epsilon and the learning rate of this episode."""
         given, decay = self.parameters, self.parameters["decay_episodes"]
         done = min(episode_num / decay, 1.0) if decay else 1.0
         self.epsilon = given["epsilon"] + done * (given["epsilon_final"] - given["epsilon"])
@@ -126,7 +126,7 @@ class QLearning(BaseAgent):
         self.error, self.steps = 0.0, 0
 
     def metrics(self, episode_num: int) -> dict[str, float]:
-        """Return what the module's docstring defines."""
+        """Return the metrics that the module's docstring defines."""
         return {
             "epsilon": self.epsilon,
             "learning_rate": self.learning_rate,

@@ -1,4 +1,4 @@
-"""An agent that samples its action space: the baseline below every baseline."""
+"""The random agent, the baseline of every comparison."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ class RandomAgent(BaseAgent):
         return sample() if type(episode_num) is int else np.array([sample() for _ in episode_num])
 
     def memorize(self, last_ob: Any, action: Any, reward: Any, done: Any, ob: Any) -> None:
-        """Forget."""
+        """Keep nothing."""
 
     def update(self, episode_num: int) -> None:
         """Learn nothing."""

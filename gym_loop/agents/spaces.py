@@ -1,7 +1,7 @@
-"""What kind of space is this, and which agents fit it: gym's and Gymnasium's spaces alike.
+"""The kinds of spaces, of gym, of Gymnasium or of a user, and the agents that fit them.
 
-Spaces are told apart by what they have, not by their class: importing either library is not
-needed, and a space of the user's own counts when it has the same attributes.
+A space's kind is told from its attributes, not from its class, so that neither library has to be
+imported.
 """
 
 from collections.abc import Collection
@@ -28,7 +28,7 @@ FITS: dict[str, tuple[Collection[str], Collection[str]]] = {
 def kind(space: Any) -> str:
     """Return "Discrete", "Box", "MultiDiscrete", "MultiBinary", "Tuple of Discrete", ...
 
-    A space of another sort is called by the name of its class.
+    A space of another kind has the name of its class.
     """
     if hasattr(space, "nvec"):
         return "MultiDiscrete"
@@ -70,11 +70,12 @@ def require(
         agent: the option's name, as in `agent=q_learning`.
         observation_space: of the environment.
         action_space: of the environment.
-        observations: the kinds that the agent takes, those in `FITS` when None.
-        actions: the same.
+        observations: the kinds of observations that the agent takes; None: those in `FITS`.
+        actions: the kinds of actions; None: those in `FITS`.
 
     Raises:
-        Mistake: it does not; the line names what the agent needs, what it got, and who fits.
+        Mistake: it does not; the line names what the agent needs, what it got, and which agents
+            fit.
     """
     needed = FITS.get(agent, ((), ()))
     needed = (observations or needed[0], actions or needed[1])

@@ -11,13 +11,23 @@ from gym_loop.agents.base_agent import Parametric
 
 @dataclass(slots=True)
 class Episode:
-    """One episode: what it is before `reset`, and what came of it once it has ended.
+    """One episode. The fields from `actions` on are filled in when it has ended.
 
-    `steps` is the run's count of training steps, at the episode's start and then at its end.
-    `actions` are copies of what the environment was given.
-    `index` counts the evaluation episodes of a run; for training episodes it is the `number`.
-    An observer may wrap `env` when it hears of the episode's beginning, to see every step; in the
-    training of `loop=vector`, where many episodes share one environment, it sees none.
+    Attributes:
+        number: from 0; of training episodes through the run, of others within their evaluation.
+        seed: of its `reset`, in [0, 2**31); -1 where a vector environment seeds itself.
+        env: in which it is played. An observer may wrap it before the `reset`, to see every step;
+            in the training of `loop=vector` it is all environments, and a wrapper is ignored.
+        training: False in evaluation.
+        steps: the run's count of training steps when the episode begins, then when it has ended.
+        index: `number`; for evaluation, from 0 through all evaluations of the run.
+        actions: one for each step, as a copy of what the environment was given.
+        rewards: one for each step, as the environment gave them.
+        ret: the return, the undiscounted sum of `rewards`.
+        terminated: the environment ended the episode.
+        truncated: a time limit did, the environment's or `max_episode_len`.
+        seconds: on the run's clock when the episode had ended; see `BaseLoop.seconds`.
+        metrics: what the agent's `metrics` returned; empty in evaluation.
     """
 
     number: int
@@ -43,22 +53,35 @@ class Episode:
 class BaseLoop(Parametric):
     """Drives one agent in one environment. A subclass writes `train` and `evaluate`.
 
-    An episode is played in `episode.env`, once observers have been told of its beginning.
-
-    The launcher sets `seed` (which fixes every episode's reset seed), `directory` (the run's own,
-    to which directories among the parameters are relative), `observers` (by name; each has the
-    methods of `gym_loop.observers.Observer`), `make_eval_env` and `make_env_again`.
+    Each episode is an `Episode`: the loop calls `notify("begin_episode", self, episode)`, plays it
+    in `episode.env`, fills it in, counts it and calls `notify("end_episode", self, episode)`. After
+    a training episode it calls `notify("end_cycle", self)`, where checkpoints are written; after an
+    evaluation `notify("end_evaluation", self, episodes)`; after the last training episode
+    `notify("end_training", self)`. `gym_loop.testing.check_loop` tests all that.
 
     Attributes:
+        agent: a `gym_loop.agents.BaseAgent`.
+        env: to train in: `reset(seed=...)` returns (observation, info), `step(action)` returns
+            (observation, reward, terminated, truncated, info).
+        parameters: `get_default_parameters()` updated with what the config gives.
+        seed: of the run, set by the launcher; it fixes every episode's reset seed.
+        directory: the run's own; directories among the parameters are relative to it.
+        observers: by their names in the config; each is a `gym_loop.observers.Observer`.
+        make_eval_env, make_env_again: return a new environment to evaluate, to train in.
+        eval_env: to evaluate in; None until the first evaluation.
         episodes, steps: training episodes that have ended, and the steps in them.
         evaluated: evaluation episodes that have ended.
-        result: mean return of the final evaluation.
-        stop: why training should end at the next episode boundary, if it should.
-        exit_code: of the process, if it was told to stop.
+        result: mean return of the final evaluation; None before.
+        stop: None, or in a word why to end training at the next episode boundary.
+        exit_code: of the process when it was told to stop, else 0.
+
+    Raises:
+        TypeError: a parameter that the class does not have.
+        ValueError: a value that `check_parameters` refuses.
     """
 
-    train: Callable[[], None]  # plays training episodes until the run's end, or `stop` is set
-    evaluate: Callable[[], list[Episode]]  # plays others, which change nothing in training
+    train: Callable[[], None]  # plays training episodes until a limit is reached or `stop` is set
+    evaluate: Callable[[], list[Episode]]  # plays and returns episodes that leave training as it is
 
     seed, directory, eval_env = 0, Path(), cast(Any, None)
     episodes = steps = evaluated = exit_code = 0
@@ -84,13 +107,13 @@ class BaseLoop(Parametric):
 
     @property
     def seconds(self) -> float:
-        """The run's clock, which goes on where a resumed run's had stopped."""
+        """Seconds that the run has taken; a resumed run goes on counting where it had stopped."""
         return time.perf_counter() - self.began
 
     def notify(self, event: str, *args: Any) -> None:
-        """Call the method `event` of every observer that listens, in the order of the config.
+        """Call the method named `event` of every observer that listens to it, in their order.
 
-        Who does is asked once, the first time: most of them do nothing at most events.
+        Observers are asked once, at the event's first call: most of them listen to few events.
         """
         if event not in self.listeners:
             listening = [each for each in self.observers.values() if each.listens(event)]

@@ -1,4 +1,4 @@
-"""The training loop that you no longer write."""
+"""The default loop: one agent, one environment, an episode at a time."""
 
 import math
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gym_loop.loops.base_loop import BaseLoop, Episode
-from gym_loop.loops.copies import CONSTANT, copied
+from gym_loop.loops.copies import IMMUTABLE, copied
 from gym_loop.loops.parameters import DEFAULT, check, defaults
 from gym_loop.loops.returns import total
 from gym_loop.streams import derive, episode_seed, preserved
@@ -70,11 +70,11 @@ class DefaultLoop(BaseLoop):
 
         agent.begin_episode(number)
         ob, info = episode.env.reset(seed=seed)
-        if not number and np.isscalar(info):  # an old reset(), its two numbers taken apart
+        if not number and np.isscalar(info):  # an old reset() returned an observation of length 2
             raise ValueError(f"reset() returned {info!r} as info (expected a dict)")
         for _ in range(self.parameters["max_episode_len"]):
             action = act(ob, number)
-            actions.append(action if type(action) in CONSTANT else copied(action))
+            actions.append(action if type(action) in IMMUTABLE else copied(action))
             next_ob, reward, terminated, truncated, _ = step(action)
             rewards.append(reward)
             if learn:

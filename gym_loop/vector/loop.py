@@ -1,4 +1,4 @@
-"""Many environments at once."""
+"""`loop=vector`: one agent in many environments that are stepped at once."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from gym_loop.vector.envs import (
 )
 
 Array = npt.NDArray[Any]
-ROUND = 20  # episodes of each environment in a round, where `episodes_per_round` does not tell
+EPISODES_PER_ENV = 20  # in a round, where `episodes_per_round` is null
 
 
 class VectorLoop(DefaultLoop):
@@ -38,13 +38,14 @@ class VectorLoop(DefaultLoop):
     environment i, except in environments that reset instead of a step (`VectorEnv.delayed`): there
     the rows of those that are being reset are left out. `episode_nums` tell which row is which.
 
-    Training goes in rounds of `episodes_per_round` episodes, which are played to their ends. While
-    the last of them run, environments without one play episodes that only the agent is told of:
-    their steps count, they themselves do not. Those that run at the round's end are cut, which the
-    agent sees as a truncation. In the next round all environments begin anew, and the numbers of
-    episodes go on where the counted ones had ended. Only between two rounds is state kept, the
-    agent evaluated, and `max_time` looked at: so a run that is continued from a checkpoint sees the
-    same episodes as one that was never touched.
+    Training goes in rounds of `episodes_per_round` episodes, each played to its end. While the last
+    ones run, the other environments play extra episodes, which only the agent is told of: their
+    steps count, the episodes do not. Those that still run at the round's end are truncated.
+    In the next round all environments begin anew, and episodes are numbered on from the counted
+    ones. Checkpoints are written between rounds only, so that a resumed run plays the same episodes
+    as one that was never stopped.
+
+    Observers hear of all training episodes that end in one step in one call, `end_episodes`.
     """
 
     parameter_table = VECTOR
@@ -75,7 +76,7 @@ class VectorLoop(DefaultLoop):
                 "those that reset: use env.mode=sync, or any env= option that is not a vector's own"
             )
         super().__init__(agent, env, **arguments)
-        self.whole = True  # whether the last round came to its own end
+        self.whole = True  # whether all of the last round's episodes were played
 
     def train(self) -> None:
         """Play rounds until the run's end, or until `stop` is set."""
@@ -93,15 +94,15 @@ class VectorLoop(DefaultLoop):
         agent, env, parameters = self.agent, self.env, self.parameters
         act, memorize, update, step = agent.act, agent.memorize, agent.update, env.step
         count, everyone = env.num_envs, np.arange(env.num_envs)
-        round_ends = self.episodes + (parameters["episodes_per_round"] or ROUND * count)
+        round_ends = self.episodes + (parameters["episodes_per_round"] or EPISODES_PER_ENV * count)
         last_episode = min(parameters["max_episodes"] or math.inf, round_ends)
         last_step = parameters["max_steps"] or math.inf
         running = Running(self, last_episode)
         dtype = array_type(env.action_space)
 
         states = env.start(running.begin(everyone))
-        resetting = everyone[:0]  # rows whose next step is a reset
-        rows = everyone  # the others
+        resetting = everyone[:0]  # environments whose next step is a reset
+        rows = everyone  # the other environments
         actions: Any = None
         while True:
             if not resetting.size:
@@ -114,7 +115,7 @@ class VectorLoop(DefaultLoop):
             elif rows.size:
                 numbers, states = running.numbers.take(rows), take(states, rows)
                 chosen = as_batch(act(states, numbers), rows.size, agent, dtype)
-                actions = actions.astype(chosen.dtype)  # a copy: the others' are ignored
+                actions = actions.astype(chosen.dtype)  # a copy; those of `resetting` are ignored
                 actions[rows] = chosen
                 after, rewards, terminated, truncated = step(actions)
                 dones = terminated.take(rows)
@@ -157,10 +158,10 @@ class VectorLoop(DefaultLoop):
             self.agent = agent
 
     def passes_over(self, state: dict[str, Any]) -> bool:
-        """Return whether a run cannot go on from the checkpoint of `state`: one within a round.
+        """Return whether the checkpoint of `state` lies within a round, and the run is to go on.
 
-        That is where a run stood that had reached its limits. When these are raised, its last
-        round is played again, to its own end.
+        A run that reaches `max_episodes` or `max_steps` ends within a round. When the limit is
+        raised, that round is played again from its beginning, to its end.
         """
         limits = {"max_episodes": state["episodes"], "max_steps": state["steps"]}
         finished = any(n >= (self.parameters[name] or math.inf) for name, n in limits.items())
@@ -233,7 +234,7 @@ class Running:
         return seeds
 
     def keep(self, actions: Array, rewards: Array) -> bool:
-        """Keep what a step did; return whether an episode may have become too long."""
+        """Keep a step's actions and rewards; return whether an episode may have become too long."""
         if self.watched:
             if self.slot >= len(self.rewards) or actions.dtype != self.dtype:
                 self._make_room(actions)
@@ -309,7 +310,7 @@ class Running:
         return found
 
     def _make_room(self, actions: Array) -> None:
-        """Forget what no running episode needs, and make room for as much again."""
+        """Drop the steps of ended episodes, and make room for twice as many as are kept."""
         oldest = int(self.since.min())
         kept = self.slot - oldest
         size = max(256, 2 * kept)
@@ -327,7 +328,7 @@ class Running:
 
 
 class Alone:
-    """A vectorized agent for one environment, with the spaces of `env`."""
+    """A vectorized agent driven as one of a single environment, whose spaces are those of `env`."""
 
     def __init__(self, agent: Any, env: Any) -> None:
         self.agent, self.env = agent, env
@@ -365,15 +366,8 @@ def as_batch(actions: Any, count: int, agent: Any, dtype: Any) -> Array:
     return batch
 
 
-def without(rows: Array, some: Array) -> Array:
-    """Return `rows`, ascending, without those of `some`."""
-    keep = np.ones(int(rows[-1]) + 1 if rows.size else 0, np.bool_)
-    keep[some] = False
-    return rows[keep[rows]]
-
-
 def check_vectorized(kind: type, agent: Any = None) -> None:
-    """Raise Mistake unless the agents of a class, or this one, take batches."""
+    """Raise Mistake unless agents of the class `kind`, or this agent, take batches."""
     if not getattr(kind if agent is None else agent, "vectorized", False):
         raise Mistake(
             f"{kind.__name__} acts in one environment at a time: use loop=default. For loop=vector "

@@ -1,4 +1,4 @@
-"""Registers a check with the launcher: whether the agent takes the batches that a loop gives."""
+"""Registers a check with the launcher: whether the agent fits `loop=vector`."""
 
 from omegaconf import DictConfig
 
@@ -6,7 +6,10 @@ from gym_loop import launch
 
 
 def check_agent_fits_loop(cfg: DictConfig) -> None:
-    """Raise Mistake for an agent that the loop cannot drive; leave other mistakes to others."""
+    """Raise Mistake for an agent that does not take batches, if the loop gives them.
+
+    Classes that cannot be found are left to the check that names them.
+    """
     from gym_loop.vector.loop import VectorLoop, check_vectorized
 
     try:
