@@ -93,6 +93,31 @@ def require(
         )
 
 
+def to_gymnasium(space: Any) -> Any:
+    """Return gym's `space` as one of Gymnasium's; what is no space of gym's is returned as is."""
+    from gymnasium import spaces
+
+    if isinstance(space, spaces.Space) or not hasattr(space, "sample"):
+        return space
+    names = {each.__name__ for each in type(space).__mro__}
+    if "Box" in names:
+        return spaces.Box(space.low, space.high, space.shape, space.dtype)
+    if "Discrete" in names:
+        return spaces.Discrete(int(space.n), start=int(space.start))
+    if "MultiDiscrete" in names:
+        return spaces.MultiDiscrete(space.nvec, dtype=space.dtype)
+    if "MultiBinary" in names:
+        return spaces.MultiBinary(space.n)
+    if "Text" in names:
+        characters = frozenset(space.character_set)
+        return spaces.Text(space.max_length, min_length=space.min_length, charset=characters)
+    if "Dict" in names:
+        return spaces.Dict({key: to_gymnasium(part) for key, part in space.spaces.items()})
+    if "Tuple" in names:
+        return spaces.Tuple([to_gymnasium(part) for part in space.spaces])
+    return space
+
+
 def fitting(observation_space: Any, action_space: Any) -> list[str]:
     """Return the agent options, other than `random`, that fit an environment's spaces."""
     return [

@@ -20,7 +20,7 @@ from gym_loop import launch
 from gym_loop.checks import foreign, wording
 from gym_loop.checks.kinds import is_whole, problem
 from gym_loop.checks.origin import origin
-from gym_loop.config import kept
+from gym_loop.config import kept, signature
 from gym_loop.config.options import constructor_parameters, default_parameters, load_class
 from gym_loop.config.yaml_files import first_line
 from gym_loop.errors import user_frames, with_place
@@ -356,22 +356,13 @@ def check_writable(path: Path, what: Callable[[], str]) -> None:
 
 def takes_all(target: Any) -> bool:
     """Return whether `target` takes any keyword, without a list of those that it knows."""
-    if hasattr(target, "get_default_parameters"):
-        return False
-    try:
-        return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
-    except (TypeError, ValueError):
-        return True
+    return not hasattr(target, "get_default_parameters") and signature.takes_any_keyword(target)
 
 
 def parameters_of(target: Any, otherwise: str) -> Iterable[str]:
     """Return the names of what `target` takes; where it takes or hides any, `otherwise` as well."""
-    if takes_all(target):
-        return [otherwise]
-    try:
-        return inspect.signature(target).parameters
-    except (TypeError, ValueError):
-        return [otherwise]
+    known = None if takes_all(target) else signature.parameters(target)
+    return [otherwise] if known is None else known
 
 
 def short_name(target: Any) -> str:

@@ -14,8 +14,10 @@ from typing import Any
 
 import click
 
+from gym_loop.agents.spaces import to_gymnasium
 from gym_loop.commands import run_click
 from gym_loop.commands.replay import CHUNK, Job, recorded_returns, select
+from gym_loop.machine import cores
 from gym_loop.mistake import Failure, Mistake
 
 FORMATS = "a name that ends in .npz, or a directory for a Minari dataset"
@@ -91,7 +93,7 @@ def export(
         Job(directory, kind, file, chunk, {n: returns[n] for n in chunk if n in returns})
         for file, chunk in traces.chunks(numbers, CHUNK)
     ]
-    played = playback.in_parallel(record, work, min(jobs or playback.cores(), len(work)))
+    played = playback.in_parallel(record, work, min(jobs or cores(), len(work)))
     recordings = (recording for chunk in played for recording in chunk)
     with contextlib.closing(playback.make_env(directory, kind, numbers[0])) as env:
         if target.suffix == ".npz":
@@ -287,6 +289,10 @@ class Column:
                 member.write(np.frombuffer(data, given).astype(dtype).tobytes())
 
 
+# The spaces without parts that Minari can store.
+HELD = {"Box", "Discrete", "MultiDiscrete", "MultiBinary", "Text"}
+
+
 def check_minari() -> None:
     """Raise Mistake where Minari, or what it stores with, is not installed."""
     try:
@@ -315,22 +321,12 @@ def write_minari(
 
     from gym_loop import files
 
-    default = Path.home() / ".minari" / "datasets"
-    root, whole = (
-        Path(os.environ.get("MINARI_DATASETS_PATH", default)).absolute(),
-        target.absolute(),
-    )
-    if whole.is_relative_to(root):
-        name = str(whole.relative_to(root))
-        if not re.fullmatch(r"([-\w][-\w/]*[-\w]/)?[-\w]+-v\d+", name):  # as Minari reads them
-            example = "cartpole/mine" if re.search(r"-v\d+$", name) else name
-            raise Mistake(f"{name} cannot be the id of a dataset; expected such as {example}-v0")
-    else:
-        name = re.sub(r"[^-\w]|-v\d+$", "", whole.name) + "-v0"
+    root, whole = minari_root(), target.absolute()
+    name = dataset_id(whole, root)
     left_out: list[str] = []
     spaces = {}
     for what, space in (("observation", env.observation_space), ("action", env.action_space)):
-        spaces[what] = to_gymnasium(space, what, left_out)
+        spaces[what] = held_by_minari(space, what, left_out)
         if spaces[what] is None:
             raise Mistake(
                 f"a Minari dataset cannot hold {what}s of a {kind(space)} space; export to .npz"
@@ -378,8 +374,29 @@ def write_minari(
     return int(dataset.total_steps), left_out, f"minari.load_dataset({name!r})"
 
 
-def to_gymnasium(space: Any, name: str, left_out: list[str]) -> Any:
-    """Return a space as the one of Gymnasium's that Minari holds, without what it does not hold.
+def minari_root() -> Path:
+    """Return Minari's own folder of datasets."""
+    default = Path.home() / ".minari" / "datasets"
+    return Path(os.environ.get("MINARI_DATASETS_PATH", default)).absolute()
+
+
+def dataset_id(whole: Path, root: Path) -> str:
+    """Return the id of the dataset at the absolute path `whole`.
+
+    Raises:
+        Mistake: it lies below Minari's folder `root` under a name that Minari does not read.
+    """
+    if not whole.is_relative_to(root):
+        return re.sub(r"[^-\w]|-v\d+$", "", whole.name) + "-v0"
+    name = str(whole.relative_to(root))
+    if not re.fullmatch(r"([-\w][-\w/]*[-\w]/)?[-\w]+-v\d+", name):  # as Minari reads them
+        example = "cartpole/mine" if re.search(r"-v\d+$", name) else name
+        raise Mistake(f"{name} cannot be the id of a dataset; expected such as {example}-v0")
+    return name
+
+
+def held_by_minari(space: Any, name: str, left_out: list[str]) -> Any:
+    """Return a space as one of Gymnasium's, without the parts that Minari cannot store.
 
     Args:
         space: of gym's or Gymnasium's.
@@ -394,7 +411,7 @@ def to_gymnasium(space: Any, name: str, left_out: list[str]) -> Any:
     from gym_loop.vector.envs import parts_of
 
     if (parts := parts_of(space)) is not None:
-        each = {k: to_gymnasium(parts[k], named(name, (k,)), left_out) for k in held_keys(parts)}
+        each = {k: held_by_minari(parts[k], named(name, (k,)), left_out) for k in held_keys(parts)}
         if isinstance(parts, Mapping):
             lost = (key for key in parts if key not in each)
             left_out += [f"{named(name, (key,))} (a key that HDF5 does not take)" for key in lost]
@@ -402,18 +419,8 @@ def to_gymnasium(space: Any, name: str, left_out: list[str]) -> Any:
         if not held:
             return None
         return spaces.Dict(held) if isinstance(parts, Mapping) else spaces.Tuple(held.values())
-    names = {each.__name__ for each in type(space).__mro__}
-    if "Box" in names:
-        return spaces.Box(space.low, space.high, space.shape, space.dtype)
-    if "Discrete" in names:
-        return spaces.Discrete(int(space.n), start=int(space.start))
-    if "MultiDiscrete" in names:
-        return spaces.MultiDiscrete(space.nvec, space.dtype, start=getattr(space, "start", None))
-    if "MultiBinary" in names:
-        return spaces.MultiBinary(space.n)
-    if "Text" in names:
-        characters = frozenset(space.character_set)
-        return spaces.Text(space.max_length, min_length=space.min_length, charset=characters)
+    if HELD & {each.__name__ for each in type(space).__mro__}:
+        return to_gymnasium(space)
     left_out.append(f"{name} (a {kind(space)} space)")
     return None
 
@@ -433,7 +440,7 @@ def nested(arrays: dict[Part, Any], space: Any, name: str, above: Part = ()) -> 
     """
     from gym_loop.vector.envs import parts_of
 
-    if to_gymnasium(space, name, []) is None:
+    if held_by_minari(space, name, []) is None:
         return None
     if (parts := parts_of(space)) is None:
         if (array := arrays[above]) is None:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gym_loop.commands import run_click
+from gym_loop.machine import cores
 from gym_loop.mistake import Failure, Mistake, nearest
 
 WORDS = ("best", "worst", "last")
@@ -77,9 +78,8 @@ def replay(
         raise Mistake("--caption needs a picture to stand below: --video, --gif or --human")
     target = checked(video, ".mp4", "--video") or checked(gif, ".gif", "--gif")
 
-    from gym_loop.observers.video import remove_leftovers
     from gym_loop.runs import manifest, playback
-    from gym_loop.runs.traces import KINDS, Traces
+    from gym_loop.runs.traces import Traces
 
     manifest.load(directory)
     kind = "eval" if evaluation else "train"
@@ -92,9 +92,31 @@ def replay(
         path = target and (target if len(numbers) == 1 else numbered(target, chunk[0]))
         work.append(Job(directory, kind, file, chunk, known, path, caption))
     if human:
-        done: Iterator[list[Played]] = show(work)
+        done: Iterator[list[Played]] = show_in_window(work)
     else:
-        done = playback.in_parallel(play, work, min(jobs or playback.cores(), len(work)))
+        done = playback.in_parallel(play, work, min(jobs or cores(), len(work)))
+    report(work, done, target, listed=len(numbers) <= LISTED)
+
+
+def report(
+    work: list[Job], done: Iterator[list[Played]], target: Path | None, listed: bool
+) -> None:
+    """Print what came of the episodes, as they are played.
+
+    Args:
+        work: the jobs.
+        done: what came of each.
+        target: where videos are written.
+        listed: whether each episode has a line, or only those that differ.
+
+    Raises:
+        Failure: some differ from their recording.
+    """
+    from gym_loop.observers.video import remove_leftovers
+    from gym_loop.runs import playback
+    from gym_loop.runs.traces import KINDS
+
+    run, kind = work[0].run, work[0].kind
     count, steps, differing = 0, 0, 0
     try:
         # A window may be closed before the end.
@@ -102,7 +124,7 @@ def replay(
             for played in results:
                 count, steps = count + 1, steps + played.length
                 differing += bool(played.difference)
-                if played.difference or len(numbers) <= LISTED:
+                if played.difference or listed:
                     print(describe(kind, played, job.video), flush=True)
     finally:
         if target:
@@ -110,7 +132,7 @@ def replay(
     if count > LISTED:
         print(f"{count} {KINDS[kind]} episodes, {steps} steps: {differing or 'none'} differ")
     if differing:
-        for line in playback.versions(directory):
+        for line in playback.versions(run):
             print(line)
         raise Failure(
             f"{differing} of {count} episodes differ from their recording: the environment is not "
@@ -143,7 +165,7 @@ def play(job: Job) -> list[Played]:
     return results
 
 
-def show(work: list[Job]) -> Iterator[list[Played]]:
+def show_in_window(work: list[Job]) -> Iterator[list[Played]]:
     """Play the episodes of each job in a window, until it is closed."""
     from gym_loop.observers import video, viewer
     from gym_loop.runs import playback, traces

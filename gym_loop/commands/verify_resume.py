@@ -102,22 +102,7 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
         *(*overrides, f"+observers.stop={observer}"),
         f"hydra.run.dir={stored.quoted(stopped)}",
     ]
-    resumed: list[int] = []
-    said = ""
-    for moment in [*moments, None]:
-        (folder / STORY).unlink(missing_ok=True)
-        (folder / MOMENT).write_text(json.dumps(moment))
-        code = run(launch, 60 + 10 * took)
-        launch = ["resume", str(stopped)]
-        story = json.loads(_text(folder / STORY) or "{}")
-        if said:
-            print(f"{said}, to go on from episode {story.get('from', 0)}")
-            resumed.append(story.get("from", 0))
-        said = story.get("stopped", "")
-        if not said:
-            if code:
-                raise Failure(f"the stopped run ended with exit code {code}; nothing to compare")
-            break
+    resumed = run_with_stops(folder, launch, stopped, moments, 60 + 10 * took)
     if not any(0 < episode < total for episode in resumed):
         raise Failure(
             "nothing is proved: nowhere was a checkpoint followed by more training; raise "
@@ -141,6 +126,46 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
             "itself, stopped or not (a clock, a stream without a seed, the order of a set?)"
         )
     return False
+
+
+def run_with_stops(
+    folder: Path,
+    launch: list[str],
+    directory: Path,
+    moments: list[dict[str, Any]],
+    limit: float,
+) -> list[int]:
+    """Launch a run, stop it at each of `moments` and resume it; let it end at last.
+
+    Returns the episode that each stop was followed from.
+
+    Args:
+        folder: where the run is told when to stop, and tells what happened.
+        launch: the words of the first launch.
+        directory: the run's.
+        moments: as `plan` returns them.
+        limit: seconds that a launch may take.
+
+    Raises:
+        Failure: the run failed.
+    """
+    resumed: list[int] = []
+    said = ""
+    for moment in [*moments, None]:
+        (folder / STORY).unlink(missing_ok=True)
+        (folder / MOMENT).write_text(json.dumps(moment))
+        code = run(launch, limit)
+        launch = ["resume", str(directory)]
+        story = json.loads(_text(folder / STORY) or "{}")
+        if said:
+            print(f"{said}, to go on from episode {story.get('from', 0)}")
+            resumed.append(story.get("from", 0))
+        said = story.get("stopped", "")
+        if not said:
+            if code:
+                raise Failure(f"the stopped run ended with exit code {code}; nothing to compare")
+            return resumed
+    return resumed
 
 
 def plan(directory: Path, kills: int, rng: random.Random) -> list[dict[str, Any]]:

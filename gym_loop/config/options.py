@@ -10,6 +10,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
+from gym_loop.config import signature
 from gym_loop.config.locate import locate
 from gym_loop.mistake import Mistake, nearest
 
@@ -137,12 +138,8 @@ def default_parameters(target: Any) -> dict[str, Any]:
 
 def constructor_parameters(target: Any) -> dict[str, Any]:
     """Return the keyword arguments of a constructor or a function; `???` where it needs one."""
-    try:
-        parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
-        return {}
     return {
         p.name: "???" if p.default is p.empty else p.default
-        for p in parameters
+        for p in (signature.parameters(target) or {}).values()
         if p.name not in PASSED and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     }

@@ -6,7 +6,6 @@ time, and gym's check fails on NumPy 2. A mistake in the request is an `EnvError
 
 import difflib
 import importlib
-import inspect
 import os
 import re
 import sys
@@ -14,6 +13,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from gym_loop.config import signature
 from gym_loop.envs.screens import leave_screens_behind
 from gym_loop.mistake import nearest
 
@@ -197,13 +197,10 @@ def _load(entry_point: Any) -> Any:
 
 
 def _check_kwargs(id: str, kwargs: Iterable[str], creator: Any, make: Any) -> None:
-    try:
-        own = inspect.signature(creator).parameters
-    except (TypeError, ValueError):  # no signature to be had: the call itself will tell
+    own = signature.parameters(creator)
+    if own is None or signature.takes_any_keyword(creator):  # the call itself will tell
         return
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values()):
-        return
-    of_make = set(inspect.signature(make).parameters) - {"id", "kwargs"}
+    of_make = {*(signature.parameters(make) or ())} - {"id", "kwargs"}
     for name in kwargs:
         if name not in own and name not in of_make:
             takes = ", ".join(parameter for parameter in own if parameter != "render_mode")

@@ -23,7 +23,7 @@ import numpy as np
 
 from gym_loop import launch
 from gym_loop.agents import BaseAgent
-from gym_loop.agents.spaces import ANY, require
+from gym_loop.agents.spaces import ANY, require, to_gymnasium
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs.compare import value_differences
 
@@ -565,26 +565,6 @@ class Transposed(VecTransposeImage):  # type: ignore[misc]
 
     def __reduce__(self) -> Any:
         return Transposed, (self.venv,)
-
-
-def to_gymnasium(space: Any) -> Any:
-    """Return `space` as one of Gymnasium's; gym's are converted, the others are returned as is."""
-    if isinstance(space, spaces.Space) or not hasattr(space, "sample"):
-        return space
-    name = type(space).__name__
-    if name == "Box":
-        return spaces.Box(space.low, space.high, space.shape, space.dtype)
-    if name == "Discrete":
-        return spaces.Discrete(int(space.n), start=int(space.start))
-    if name == "MultiDiscrete":
-        return spaces.MultiDiscrete(space.nvec, dtype=space.dtype)
-    if name == "MultiBinary":
-        return spaces.MultiBinary(space.n)
-    if name == "Dict":
-        return spaces.Dict({key: to_gymnasium(part) for key, part in space.spaces.items()})
-    if name == "Tuple":
-        return spaces.Tuple([to_gymnasium(part) for part in space.spaces])
-    return space
 
 
 def from_zero(space: Any) -> Any:

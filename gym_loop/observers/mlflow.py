@@ -1,20 +1,18 @@
 """A run in MLflow, for those who use it."""
 
-import logging
 import time
 from pathlib import Path
 from typing import Any
 
-from gym_loop.config import kept
 from gym_loop.mistake import Mistake
-from gym_loop.observers import Observer
-from gym_loop.runs import manifest, reading
+from gym_loop.observers.sink import Sink
+from gym_loop.runs import reading
 
 BATCH, SECONDS = 500, 5.0  # metrics are sent so many at once, or so often
 PARAMETERS, LONGEST = 100, 500  # that MLflow takes at once; characters of one
 
 
-class Mlflow(Observer):
+class Mlflow(Sink):
     """Sends config, returns, agent metrics and the final evaluation, over steps.
 
     A resumed run goes on in the same MLflow run, where steps that are played again are not sent
@@ -27,52 +25,37 @@ class Mlflow(Observer):
         tracking_uri: a server, or `sqlite:///FILE`; as MLFLOW_TRACKING_URI says if None.
     """
 
+    service, package = "MLflow", "mlflow"
+
     def __init__(self, experiment: str = "gym-loop", tracking_uri: str | None = None) -> None:
+        super().__init__()
         self.experiment, self.tracking_uri = experiment, tracking_uri
         self.id: str | None = None
         self.last: dict[str, int] = {}  # by metric: the last step that MLflow has
         self.client: Any = None
-        self.loop: Any = None
         self.metrics: list[Any] = []
         self.sent = time.monotonic()
 
-    @staticmethod
-    def check_parameters(parameters: dict[str, Any]) -> None:
-        """Find out before anything starts whether the package is there."""
-        try:
-            import mlflow  # noqa: F401
-        except ImportError:
-            raise Mistake(
-                'the observer mlflow needs a package: pip install "gym-loop[mlflow]"'
-            ) from None
-
-    def open(self, cfg: Any, directory: Path) -> None:
-        """Keep the config that is sent."""
-        self.config = kept.view(cfg)
-
-    def begin(self, loop: Any) -> None:
+    def connect(self, directory: Path, start: str | None) -> None:
         """Start the run in MLflow, or go on with it."""
         from mlflow import MlflowClient
 
-        self.loop = loop
         try:
-            client = MlflowClient(self.tracking_uri)
-            self.id = self._continue(client, loop.directory)
+            self.client = MlflowClient(self.tracking_uri)
+            self.id = self._continue(directory, start)
         except Exception as error:
             where = self.tracking_uri or "its tracking store"
             raise Mistake(f"MLflow: cannot use {where}: {error}") from None
-        self.client = client
 
-    def _continue(self, client: Any, directory: Path) -> str:
+    def _continue(self, directory: Path, start: str | None) -> str:
         """Return the id of this run's MLflow run: the one that is there, or a new one."""
         from mlflow.entities import Param
 
+        client = self.client
         known = client.get_experiment_by_name(self.experiment)
         experiment = known.experiment_id if known else client.create_experiment(self.experiment)
-        leaves = {k: v for k, v in reading.flat(self.config).items() if k[:10] != "observers."}
-        parameters = {key: reading.shown(value)[:LONGEST] for key, value in leaves.items()}
-        # Of run.json: a fork has another one than the run that it was forked from.
-        start = (manifest.read(directory) or {}).get("start")
+        leaves = reading.flat(self.config).items()
+        parameters = {key: reading.shown(value)[:LONGEST] for key, value in leaves}
         mine = client.search_runs([experiment], f"tags.start = '{start}'") if start else []
         known_points = [
             point
@@ -99,34 +82,14 @@ class Mlflow(Observer):
                 client.delete_run(run.info.run_id)
         return current
 
-    def end_episode(self, loop: Any, episode: Any) -> None:
-        """Keep what a training episode came to, and send it now and then."""
-        if episode.training:
-            metrics = {f"agent/{name}": value for name, value in episode.metrics.items()}
-            self._log(
-                {"train/return": episode.ret, "train/length": episode.length, **metrics},
-                episode.steps,
-            )
-
     def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
         """Keep the mean return of an evaluation."""
+        super().end_evaluation(loop, episodes)
         if episodes:
-            mean = sum(episode.ret for episode in episodes) / len(episodes)
-            self._log({"eval/return": mean}, loop.steps)
             self.last["eval/return"] = loop.steps  # the final one may stand where another does
 
-    def close(self, error: BaseException | None) -> None:
-        """Send the rest and say how the run ended."""
-        if self.client is None:
-            return
-        if self.loop.result is not None:
-            self._log({"evaluation": self.loop.result}, self.loop.steps)
-        self._send()
-        stopped = error is not None or self.loop.stop
-        status = "FAILED" if isinstance(error, Exception) else "KILLED" if stopped else "FINISHED"
-        self._try(lambda: self.client.set_terminated(self.id, status))
-
-    def _log(self, values: dict[str, float], steps: int) -> None:
+    def send(self, values: dict[str, float], steps: int) -> None:
+        """Keep values that MLflow lacks, and send them now and then."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -136,20 +99,18 @@ class Mlflow(Observer):
             if steps > self.last.get(name, -1)
         ]
         if len(self.metrics) >= BATCH or time.monotonic() - self.sent >= SECONDS:
-            self._send()
+            self._flush()
 
-    def _send(self) -> None:
-        for start in range(0, len(self.metrics), BATCH):
-            batch = self.metrics[start : start + BATCH]
-            self._try(lambda batch=batch: self.client.log_batch(self.id, metrics=batch))
-        self.metrics, self.sent = [], time.monotonic()
+    def close(self, error: BaseException | None) -> None:
+        """Send the rest and say how the run ended."""
+        if self.connected and self.loop.result is not None:
+            self.attempt(self.send, {"evaluation": self.loop.result}, self.loop.steps)
+        self.attempt(self._flush)
+        stopped = error is not None or (self.loop and self.loop.stop)
+        status = "FAILED" if isinstance(error, Exception) else "KILLED" if stopped else "FINISHED"
+        self.attempt(lambda: self.client.set_terminated(self.id, status))
 
-    def _try(self, send: Any) -> None:
-        if self.client is not None:
-            try:
-                send()
-            except Exception as error:
-                logging.getLogger(__name__).warning(
-                    "MLflow: %s; training goes on without it", error
-                )
-                self.client = None
+    def _flush(self) -> None:
+        metrics, self.metrics, self.sent = self.metrics, [], time.monotonic()
+        for start in range(0, len(metrics), BATCH):
+            self.client.log_batch(self.id, metrics=metrics[start : start + BATCH])

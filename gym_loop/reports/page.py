@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -174,21 +174,7 @@ def _chart(numbers: list[int], groups: list[dict[str, Any]]) -> str:
     ]
     lines.append(f'<line class="axis" x1="0" x2="{WIDTH}" y1="{HEIGHT}" y2="{HEIGHT}"/>')
     for number, curve in reversed(curves):  # the best on top
-        colour, whole = _colour(numbers, number), curve["whole"]
-        steps, mean = curve["steps"], curve["mean"]
-        paths = []
-        if curve["low"] and colour < COLOURS:
-            there = points(steps[:whole], curve["high"])
-            back = points(steps[:whole][::-1], curve["low"][::-1])
-            paths.append(f'<path class="band" d="M{there}L{back}Z"/>')
-        paths.append(f'<path class="mean" d="M{points(steps[:whole], mean[:whole])}"/>')
-        if whole < len(steps):
-            start = max(whole - 1, 0)
-            paths.append(f'<path class="rest" d="M{points(steps[start:], mean[start:])}"/>')
-        lines.append(
-            f'<g class="curve" id="curve-{number}" style="color:var(--c{colour})">'
-            f"{''.join(paths)}</g>"
-        )
+        lines.append(_curve(number, curve, _colour(numbers, number), points))
     lines.append(f'<line class="cross" x1="0" x2="0" y1="0" y2="{HEIGHT}"/>')
     y_labels = "".join(
         f'<span style="bottom:{(y - low) / (high - low) * 100:.2f}%">{brief(y)}</span>' for y in ys
@@ -198,26 +184,7 @@ def _chart(numbers: list[int], groups: list[dict[str, Any]]) -> str:
         f"{brief(x)}{' steps' if x == xs[-1] else ''}</span>"
         for x in xs
     )
-    data = {
-        "right": right,
-        "curves": [
-            {
-                "name": groups[n]["label"],
-                "colour": _colour(numbers, n),
-                "steps": c["steps"],
-                "mean": [float(f"{value:.6g}") for value in c["mean"]],
-            }
-            for n, c in curves
-            if _colour(numbers, n) < COLOURS
-        ],
-    }
-    legend = "".join(
-        f'<li data-group="{n}">{_swatch(numbers, n)}{escape(groups[n]["label"])}</li>'
-        for n, _ in curves[:COLOURS]
-    )
-    if len(curves) > COLOURS:
-        others = f"{len(curves) - COLOURS} more"
-        legend += f'<li><i class="swatch" style="color:var(--c8)"></i>{others}</li>'
+    data = {"right": right, "curves": _numbers_of(numbers, groups, curves)}
     return (
         f'<div class="card"><div class="chart">'
         f'<div class="title">Return in training, mean and 95 % interval over seeds</div>'
@@ -225,8 +192,57 @@ def _chart(numbers: list[int], groups: list[dict[str, Any]]) -> str:
         f'<div class="plot" data-curves="{escape(json.dumps(data))}">'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
         f'aria-label="Learning curves">{"".join(lines)}</svg><div class="tip"></div></div>'
-        f'<div class="xs">{x_labels}</div></div><ul class="legend">{legend}</ul></div>'
+        f'<div class="xs">{x_labels}</div></div>'
+        f'<ul class="legend">{_legend(numbers, groups, curves)}</ul></div>'
     )
+
+
+def _curve(
+    number: int,
+    curve: dict[str, Any],
+    colour: int,
+    points: Callable[[Sequence[float], Sequence[float]], str],
+) -> str:
+    """Return a group's interval and mean; dashed where not all of its runs have come so far."""
+    whole, steps, mean = curve["whole"], curve["steps"], curve["mean"]
+    paths = []
+    if curve["low"] and colour < COLOURS:
+        there = points(steps[:whole], curve["high"])
+        back = points(steps[:whole][::-1], curve["low"][::-1])
+        paths.append(f'<path class="band" d="M{there}L{back}Z"/>')
+    paths.append(f'<path class="mean" d="M{points(steps[:whole], mean[:whole])}"/>')
+    if whole < len(steps):
+        start = max(whole - 1, 0)
+        paths.append(f'<path class="rest" d="M{points(steps[start:], mean[start:])}"/>')
+    style = f"color:var(--c{colour})"
+    return f'<g class="curve" id="curve-{number}" style="{style}">{"".join(paths)}</g>'
+
+
+def _numbers_of(
+    numbers: list[int], groups: list[dict[str, Any]], curves: list[tuple[int, Any]]
+) -> list[dict[str, Any]]:
+    """Return what the page's script shows under the pointer."""
+    return [
+        {
+            "name": groups[n]["label"],
+            "colour": _colour(numbers, n),
+            "steps": c["steps"],
+            "mean": [float(f"{value:.6g}") for value in c["mean"]],
+        }
+        for n, c in curves
+        if _colour(numbers, n) < COLOURS
+    ]
+
+
+def _legend(numbers: list[int], groups: list[dict[str, Any]], curves: list[tuple[int, Any]]) -> str:
+    legend = "".join(
+        f'<li data-group="{n}">{_swatch(numbers, n)}{escape(groups[n]["label"])}</li>'
+        for n, _ in curves[:COLOURS]
+    )
+    if len(curves) > COLOURS:
+        others = f"{len(curves) - COLOURS} more"
+        legend += f'<li><i class="swatch" style="color:var(--c8)"></i>{others}</li>'
+    return legend
 
 
 def _swatch(numbers: list[int], number: int) -> str:

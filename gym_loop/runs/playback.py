@@ -6,7 +6,6 @@ import importlib
 import importlib.metadata
 import math
 import multiprocessing
-import os
 import platform
 import signal
 import sys
@@ -215,13 +214,6 @@ def _result(outcome: Any) -> Any:
     if isinstance(outcome, tuple) and outcome and outcome[0] in (Mistake, Failure):
         raise outcome[0](outcome[1])
     return outcome
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _leave_signals() -> None:

@@ -1,7 +1,6 @@
 """Registers the sweeper and the launchers of sweeps with Hydra."""
 
 import contextlib
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ from hydra.plugins.sweeper import Sweeper
 
 from gym_loop import launch
 from gym_loop.compat import hydra
+from gym_loop.config import signature
 from gym_loop.config.locate import locate
 from gym_loop.mistake import Mistake, nearest
 
@@ -22,7 +22,7 @@ def lazy_plugin(kind: type, target: str) -> Any:
 
     def make(**arguments: Any) -> Any:
         found = locate(target)
-        known = list(inspect.signature(found).parameters)
+        known = list(signature.parameters(found) or ())
         for name in arguments.keys() - known:
             group = f"hydra.{kind.__name__.lower()}"
             near = nearest(name, known, f"; it has {', '.join(known)}")

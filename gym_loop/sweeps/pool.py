@@ -16,6 +16,7 @@ from multiprocessing import forkserver
 from types import FrameType
 
 from gym_loop import errors
+from gym_loop.machine import cores
 from gym_loop.mistake import Mistake
 from gym_loop.observers.manifest import GIT, ask_git
 from gym_loop.runs import manifest
@@ -189,10 +190,3 @@ def installed(targets: Iterable[str]) -> Iterator[str]:
             yield from (library[1], f"{library[1]}.envs.classic_control")
             if library[1] == "gym":
                 yield "gym_loop.envs.gym_numpy"
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,0 +1,19 @@
+"""What a class or a function takes."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+
+def parameters(target: Any) -> Mapping[str, inspect.Parameter] | None:
+    """Return the parameters of a constructor or function by name; None where it hides them."""
+    try:
+        return inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return None
+
+
+def takes_any_keyword(target: Any) -> bool:
+    """Return whether `target` takes any keyword argument, or hides which it takes."""
+    known = parameters(target)
+    return known is None or any(p.kind is p.VAR_KEYWORD for p in known.values())

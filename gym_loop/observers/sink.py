@@ -1,0 +1,88 @@
+"""What observers that send a run to a service have in common."""
+
+import importlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gym_loop.config import kept
+from gym_loop.mistake import Mistake
+from gym_loop.observers import Observer
+from gym_loop.runs import manifest
+
+
+class Sink(Observer):
+    """Sends returns, agent metrics and evaluations, over steps, by `send`.
+
+    What fails once the run has begun is said once, and training goes on without the service.
+
+    Attributes:
+        service: its name, in messages.
+        package: what has to be installed, also the extra's name.
+        connected: whether anything is still sent.
+    """
+
+    service: str
+    package: str
+
+    def __init__(self) -> None:
+        self.loop: Any = None
+        self.connected = False
+
+    @classmethod
+    def check_parameters(cls, parameters: dict[str, Any]) -> None:
+        """Find out before anything starts whether the package is there."""
+        try:
+            importlib.import_module(cls.package)
+        except ImportError:
+            raise Mistake(
+                f'the observer {cls.package} needs a package: pip install "gym-loop[{cls.package}]"'
+            ) from None
+
+    def open(self, cfg: Any, directory: Path) -> None:
+        """Keep the config that is sent."""
+        self.config = {k: node for k, node in kept.view(cfg).items() if k != "observers"}
+
+    def begin(self, loop: Any) -> None:
+        """Start the run at the service, or go on with it."""
+        self.loop = loop
+        # Of run.json: a fork has another one than the run that it was forked from.
+        self.connect(loop.directory, (manifest.read(loop.directory) or {}).get("start"))
+        self.connected = True
+
+    def connect(self, directory: Path, start: str | None) -> None:
+        """Start the run that `start` identifies at the service, or go on with it.
+
+        Raises:
+            Mistake: the service cannot be used.
+        """
+        raise NotImplementedError
+
+    def send(self, values: dict[str, float], steps: int) -> None:
+        """Send values at a count of training steps."""
+        raise NotImplementedError
+
+    def end_episode(self, loop: Any, episode: Any) -> None:
+        """Send what a training episode came to."""
+        if episode.training:
+            metrics = {f"agent/{name}": value for name, value in episode.metrics.items()}
+            values = {"train/return": episode.ret, "train/length": episode.length, **metrics}
+            self.attempt(self.send, values, episode.steps)
+
+    def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
+        """Send the mean return of an evaluation."""
+        if episodes:
+            mean = sum(episode.ret for episode in episodes) / len(episodes)
+            self.attempt(self.send, {"eval/return": mean}, loop.steps)
+
+    def attempt(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call `function` while the service is connected; when it raises, warn and disconnect."""
+        if self.connected:
+            try:
+                function(*arguments)
+            except Exception as error:
+                logging.getLogger(__name__).warning(
+                    "%s: %s; training goes on without it", self.service, error
+                )
+                self.connected = False
