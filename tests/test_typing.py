@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
@@ -59,17 +58,18 @@ def installed(tmp_path_factory):
         pytest.importorskip(module, reason="needs the extra dev (build, mypy, pyright)")
     folder = tmp_path_factory.mktemp("typing")
     python = folder / "venv" / "bin" / "python"
-    offline = ["--find-links", folder, "--no-index", "gym-loop"]
+    into = (sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index")
     for words in (
-        [sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT],
-        [sys.executable, "-m", "venv", "--without-pip", folder / "venv"],
-        [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", *offline],
+        (sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT),
+        (sys.executable, "-m", "venv", "--without-pip", folder / "venv"),
+        (*into, "--find-links", folder, "gym-loop"),
     ):
         code, told = run(*words, cwd=folder)
         assert code == 0, told
     # What it depends on; a folder in a .pth file brings no editable packages.
     (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
-    (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    ours = [place for place in sys.path if place.endswith("site-packages")]
+    (site / "dependencies.pth").write_text("\n".join(ours))
     classes = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     for name in ("MyAgent", "Longest", "Growing"):
         (code,) = (each for each in classes if f"class {name}(" in each)

@@ -88,11 +88,12 @@ def _lookup(module: str, path: str) -> Any:
 def _of_main(kind: Any) -> dict[str, Any]:
     """Return the classes of `__main__` that `kind` is, derives from, or refers to, by name."""
     found: dict[str, Any] = {}
-    pending = [kind]
+    pending, seen = [kind], set[int]()
     while pending:
         each = pending.pop()
-        if getattr(each, "__module__", None) != "__main__" or each in found.values():
+        if getattr(each, "__module__", None) != "__main__" or id(each) in seen:
             continue
+        seen.add(id(each))
         if isinstance(each, type):
             found[each.__qualname__] = each
             pending += each.__mro__
