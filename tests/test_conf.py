@@ -36,7 +36,7 @@ def test_an_option_holds_every_parameter_at_its_default(option):
             assert (name, value) == (name, defaults[name])
 
 
-@pytest.mark.parametrize("option", ["agent/ars.yaml", "agent/q_learning.yaml", "loop/default.yaml"])
+@pytest.mark.parametrize("option", ["agent/ars.yaml", "agent/q_learning.yaml"])
 def test_an_options_comments_are_those_of_its_class(option):
     _, cls = target(option)
     text = (launch.CONF / option).read_text()

@@ -3,15 +3,8 @@
 import math
 from typing import Any
 
-# What the loops' defaults do not tell: the type of what is null, and what else may be null.
-NULL_BY_DEFAULT: dict[str, type] = {
-    "max_steps": int,
-    "max_time": float,
-    "time_per_checkpoint": float,
-    "episodes_per_eval": int,
-}
-MAY_BE_NULL = {"max_episodes", "episodes_per_checkpoint", *NULL_BY_DEFAULT}
-CHOICES = {"on_nan": ("stop", "warn")}
+from gym_loop.loops import parameters
+
 WORDS = {
     int: "an integer",
     float: "a number",
@@ -29,14 +22,12 @@ def problem(group: str, key: str, value: Any, default: Any) -> str | None:
     A default says what a parameter is; one that is null, or not given, says nothing. Only loops
     are known well enough to say where null is no value.
     """
-    kind: type = type(default)
-    nullable = group != "loop"
-    if group == "loop":
-        if key in CHOICES:
-            return None if value in CHOICES[key] else " or ".join(CHOICES[key])
-        kind = NULL_BY_DEFAULT.get(key, kind)
-        nullable = default is None or key in MAY_BE_NULL
+    entry, kind = _entry(group, key), _kind(group, key, default)
+    if entry and entry.choices:
+        return None if value in entry.choices else " or ".join(entry.choices)
     if value is None:
+        by_name = entry and (entry.null or entry.default is None)
+        nullable = group != "loop" or default is None or by_name
         return None if nullable else WORDS.get(kind)
     if type(value) is float and math.isnan(value) and not _is_nan(default):
         return f"{WORDS.get(kind, 'a number')}, not NaN"
@@ -55,8 +46,18 @@ def problem(group: str, key: str, value: Any, default: Any) -> str | None:
 
 def is_whole(group: str, key: str, value: Any, default: Any) -> bool:
     """Return whether `value` is a float such as 1e5 where an integer is expected."""
-    kind = NULL_BY_DEFAULT.get(key, type(default)) if group == "loop" else type(default)
+    kind = _kind(group, key, default)
     return kind is int and type(value) is float and value.is_integer()
+
+
+def _entry(group: str, key: str) -> parameters.Parameter | None:
+    """Return what is known of a loop's parameter besides its default."""
+    return parameters.ALL.get(key) if group == "loop" else None
+
+
+def _kind(group: str, key: str, default: Any) -> type:
+    entry = _entry(group, key)
+    return (entry and entry.kind) or type(default)
 
 
 def _is_nan(value: Any) -> bool:

@@ -84,8 +84,12 @@ def entry(group: str, name: str, value: Any, comment: str | None) -> str:
 
 
 def parameter_comments(target: Any) -> dict[str, str]:
-    """Return, for each parameter, the first sentence that a docstring has: `name: sentence`."""
-    comments: dict[str, str] = {}
+    """Return what is said of each parameter.
+
+    That is the first sentence that a docstring has, `name: sentence`, or what a loop's table says.
+    """
+    table = getattr(target, "parameter_table", {})
+    comments = {name: parameter.help for name, parameter in table.items()}
     methods = (getattr(target, "get_default_parameters", None), getattr(target, "__init__", None))
     for documented in (*methods, target):
         doc = inspect.getdoc(documented) or ""

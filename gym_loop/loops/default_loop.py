@@ -7,6 +7,7 @@ import numpy as np
 
 from gym_loop.loops.base_loop import BaseLoop, Episode
 from gym_loop.loops.copies import CONSTANT, copied
+from gym_loop.loops.parameters import DEFAULT, check, defaults
 from gym_loop.loops.returns import total
 from gym_loop.streams import derive, episode_seed, preserved
 
@@ -14,49 +15,17 @@ from gym_loop.streams import derive, episode_seed, preserved
 class DefaultLoop(BaseLoop):
     """Trains and evaluates one agent in one environment, an episode at a time."""
 
+    parameter_table = DEFAULT
+
     @staticmethod
     def get_default_parameters() -> dict[str, Any]:
-        """Return the parameters. A directory is relative to the run's, None means no limit.
-
-        Parameters:
-            max_episodes: training episodes, null: no limit
-            max_steps: the episode in which it is reached is played to its end
-            max_time: seconds; then checkpoint and stop, to be resumed
-            max_episode_len: steps after which an episode is truncated
-            random_episodes: first episodes, played with random actions
-            render: show training in a window
-            record: record training episodes as video
-            record_every: record every so many training episodes
-            record_dir: where recordings go
-            logdir: TensorBoard events of training
-            trace: keep what it takes to play any episode again
-            episodes_per_checkpoint: a checkpoint is due every so many episodes; null: never
-            time_per_checkpoint: seconds
-            keep_checkpoints: newest ones kept, besides the best and the final one
-            episodes_per_eval: evaluate after every so many training episodes
-            eval_episodes: episodes of an evaluation
-            eval_render: show evaluation in a window
-            eval_record: record evaluation episodes as video
-            eval_record_dir: where evaluation's recordings go
-            eval_logdir: TensorBoard events of evaluation
-            on_nan: stop or warn when a return or a metric is NaN or infinite
-        """
-        length = {"max_episodes": 5, "max_steps": None, "max_time": None, "max_episode_len": 5000}
-        training = {"random_episodes": 0, "logdir": "./logs", "trace": True, "on_nan": "warn"}
-        watching = {"render": False, "record": False, "eval_render": False, "eval_record": False}
-        recording = {"record_dir": "./episode_records", "eval_record_dir": "./eval_records"}
-        saving = {"episodes_per_checkpoint": 10, "time_per_checkpoint": None, "keep_checkpoints": 2}
-        evaluation = {"episodes_per_eval": None, "eval_episodes": 10, "eval_logdir": "./eval_logs"}
-        return length | training | watching | recording | saving | evaluation | {"record_every": 1}
+        """Return the parameters with their defaults. `gym_loop.loops.parameters` describes them."""
+        return defaults(DEFAULT)
 
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
         """Raise ValueError for a count or a time that makes no sense."""
-        for name in DefaultLoop.get_default_parameters():  # a subclass checks its own
-            least = 0 if name in ("random_episodes", "eval_episodes") or "time" in name else 1
-            # NaN is not at least anything.
-            if type(value := parameters.get(name, 1)) in (int, float) and not value >= least:
-                raise ValueError(f"{name} is {value}; expected at least {least}")
+        check(DEFAULT, parameters)  # a subclass checks its own
 
     def train(self) -> None:
         """Play training episodes until the run's end, or until `stop` is set."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_loop.loops import parameters
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.reports import statistics
 from gym_loop.runs import reading
@@ -26,12 +27,8 @@ METRICS = {
     "best": "return of the best training episode",
     "steps_per_second": "training steps a second",
 }
-# Parameters of the loop that never change what happens in a run, only what is kept of it.
-NEUTRAL = {
-    *("render", "record", "record_every", "record_dir", "logdir", "trace", "max_time"),
-    *("eval_render", "eval_record", "eval_record_dir", "eval_logdir"),
-    *("episodes_per_checkpoint", "time_per_checkpoint", "keep_checkpoints"),
-}
+# Parameters of the loop that never change what happens in a run.
+NEUTRAL = {name for name, parameter in parameters.ALL.items() if parameter.neutral}
 POINTS = 100  # of a curve
 FEW = 5  # seeds: below, intervals from a bootstrap are too narrow
 MOST_PAIRS = 1000

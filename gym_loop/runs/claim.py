@@ -11,15 +11,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from gym_loop.config import kept, secrets
+from gym_loop.loops import parameters
 from gym_loop.mistake import Mistake
 from gym_loop.runs import manifest, reading
 
-# What a run can be continued with: nothing of it changes what has already happened.
-FREE = {
-    *("max_episodes", "max_steps", "max_time", "eval_episodes", "episodes_per_eval", "on_nan"),
-    *("render", "record", "record_every", "eval_render", "eval_record", "keep_checkpoints"),
-    *("episodes_per_checkpoint", "time_per_checkpoint"),
-}
+# Parameters of the loop with which a run can be continued, whatever they were before.
+FREE = {name for name, parameter in parameters.ALL.items() if parameter.resume}
 # What only a run leaves behind. A directory that holds one of these, but no run.json, is not ours.
 RESULTS = ("episodes.csv", "evaluations.csv", "checkpoints", "traces")
 

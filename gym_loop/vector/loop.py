@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gym_loop.agents import BaseAgent
 from gym_loop.loops.base_loop import Episode
 from gym_loop.loops.default_loop import DefaultLoop
+from gym_loop.loops.parameters import VECTOR, check, defaults
 from gym_loop.loops.returns import total
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.streams import episode_seed
@@ -41,50 +42,22 @@ class VectorLoop(DefaultLoop):
     the last of them run, environments without one play episodes that only the agent is told of:
     their steps count, they themselves do not. Those that run at the round's end are cut, which the
     agent sees as a truncation. In the next round all environments begin anew, and the numbers of
-    episodes go on where the counted ones had ended. Only between two rounds is state kept: so a run
-    that is continued from a checkpoint sees the same episodes as one that was never touched.
+    episodes go on where the counted ones had ended. Only between two rounds is state kept, the
+    agent evaluated, and `max_time` looked at: so a run that is continued from a checkpoint sees the
+    same episodes as one that was never touched.
     """
+
+    parameter_table = VECTOR
 
     @staticmethod
     def get_default_parameters() -> dict[str, Any]:
-        """Return the parameters. A directory is relative to the run's, None means no limit.
-
-        Parameters:
-            num_envs: environments stepped at once
-            episodes_per_round: after so many have ended all environments begin anew, and only
-                then is state kept and evaluated; null: 20 for each environment
-            max_episodes: training ends when so many have ended
-            max_steps: training steps of all environments together; the episodes that run when it
-                is reached are cut, and count
-            max_time: seconds; looked at after each round: then checkpoint and stop, to be resumed
-            max_episode_len: steps after which an episode is truncated
-            logdir: TensorBoard events of training
-            trace: keep what it takes to play any episode again
-            episodes_per_checkpoint: a checkpoint is due at the end of the round in which so many
-                episodes have ended since the last one; null: never
-            time_per_checkpoint: seconds
-            keep_checkpoints: newest ones kept, besides the best and the final one
-            episodes_per_eval: evaluate after every so many training episodes, at the round's end
-            eval_episodes: episodes of an evaluation, played one after the other
-            eval_render: show evaluation in a window
-            eval_record: record evaluation episodes as video
-            eval_record_dir: where evaluation's recordings go
-            eval_logdir: TensorBoard events of evaluation
-            on_nan: stop or warn when a return or a metric is NaN or infinite
-        """
-        absent = ("random_episodes", "render", "record", "record_every", "record_dir")
-        shared = DefaultLoop.get_default_parameters()
-        own = {"num_envs": 8, "episodes_per_round": None, "max_episodes": 100}
-        return own | {k: v for k, v in shared.items() if k not in (*own, *absent)}
+        """Return the parameters with their defaults. `gym_loop.loops.parameters` describes them."""
+        return defaults(VECTOR)
 
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
         """Raise ValueError for a count or a time that makes no sense."""
-        DefaultLoop.check_parameters(parameters)
-        for name in ("num_envs", "episodes_per_round"):
-            value = parameters[name]
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; expected at least 1")
+        check(VECTOR, parameters)
 
     @classmethod
     def make_env(cls, factory: Callable[..., Any], parameters: dict[str, Any], mode: str) -> Any:

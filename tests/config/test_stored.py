@@ -34,7 +34,7 @@ def test_create_default_writes_every_parameter_at_its_default(command, tmp_path)
     assert config["seed"] == 0
 
 
-def test_create_default_gives_each_parameter_its_docstrings_comment(command, tmp_path):
+def test_create_default_gives_each_parameter_its_comment(command, tmp_path):
     command("create-default", "--run-config", "mine.yaml")
     lines = (tmp_path / "mine.yaml").read_text().splitlines()
     assert "  max_episode_len: 5000  # steps after which an episode is truncated" in lines

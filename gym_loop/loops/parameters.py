@@ -1,0 +1,156 @@
+"""The parameters of our loops: one entry for each, from which all that is said of them is made.
+
+Defaults, checks, what a resume may change, what a report ignores and the comments of a run config
+come from here. `python -m tests.generated` writes conf/loop/ and README's table from it.
+
+A parameter of a user's own loop that has the name of one of these is taken to mean the same.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a loop. A directory, relative to the run's, has a name that ends in `dir`.
+
+    Attributes:
+        name: the key in the config.
+        default: the value where a config gives none.
+        help: what it is, in one line.
+        kind: type of its values, where the default does not tell it.
+        null: whether it may be null though its default is not.
+        least: least value of a number.
+        choices: all its values, if they are these few texts.
+        resume: whether a resumed run may be given another value.
+        neutral: whether it never changes what happens in a run, only what is kept of it: a report
+            compares runs that differ in it as if they did not.
+    """
+
+    name: str
+    default: Any
+    help: str
+    kind: type | None = None
+    null: bool = False
+    least: float = 1
+    choices: tuple[str, ...] = ()
+    resume: bool = False
+    neutral: bool = False
+
+
+Table = dict[str, Parameter]
+
+
+def table(*entries: Parameter) -> Table:
+    """Return entries by name. Of two that have the same name the later one holds."""
+    return {entry.name: entry for entry in entries}
+
+
+def defaults(entries: Table) -> dict[str, Any]:
+    """Return the default of each parameter by name."""
+    return {name: entry.default for name, entry in entries.items()}
+
+
+def check(entries: Table, values: dict[str, Any]) -> None:
+    """Raise ValueError, in one line, for a number that is too small."""
+    for name, entry in entries.items():
+        value: Any = values.get(name)
+        # NaN is not at least anything.
+        if type(value) in (int, float) and not value >= entry.least:
+            raise ValueError(f"{name} is {value}; expected at least {entry.least}")
+
+
+SHARED = table(
+    Parameter("max_episodes", 5, "training episodes; null: no limit", null=True, resume=True),
+    Parameter(
+        "max_steps",
+        None,
+        "training steps; the episode in which it is reached is played to its end",
+        kind=int,
+        resume=True,
+    ),
+    Parameter(
+        "max_time",
+        None,
+        "seconds; then checkpoint and stop, to be resumed",
+        kind=float,
+        least=0,
+        resume=True,
+        neutral=True,
+    ),
+    Parameter("max_episode_len", 5000, "steps after which an episode is truncated"),
+    Parameter(
+        "episodes_per_eval",
+        None,
+        "evaluate after every so many training episodes, and at the end",
+        kind=int,
+        resume=True,
+    ),
+    Parameter("eval_episodes", 10, "episodes of an evaluation", least=0, resume=True),
+    Parameter(
+        "episodes_per_checkpoint",
+        10,
+        "a checkpoint is due every so many episodes; null: never",
+        null=True,
+        resume=True,
+        neutral=True,
+    ),
+    Parameter(
+        "time_per_checkpoint",
+        None,
+        "a checkpoint is due every so many seconds",
+        kind=float,
+        least=0,
+        resume=True,
+        neutral=True,
+    ),
+    Parameter(
+        "keep_checkpoints",
+        2,
+        "newest ones kept, besides the best and the final one",
+        resume=True,
+        neutral=True,
+    ),
+    Parameter("logdir", "./logs", "TensorBoard events of training", neutral=True),
+    Parameter("trace", True, "keep what it takes to play any episode again", neutral=True),
+    Parameter(
+        "on_nan",
+        "warn",
+        "stop or warn when a return or a metric is NaN or infinite",
+        choices=("stop", "warn"),
+        resume=True,
+    ),
+    Parameter("eval_render", False, "show evaluation in a window", resume=True, neutral=True),
+    Parameter(
+        "eval_record", False, "record evaluation episodes as video", resume=True, neutral=True
+    ),
+    Parameter(
+        "eval_record_dir", "./eval_records", "where evaluation's recordings go", neutral=True
+    ),
+    Parameter("eval_logdir", "./eval_logs", "TensorBoard events of evaluation", neutral=True),
+)
+DEFAULT = SHARED | table(
+    Parameter("random_episodes", 0, "first episodes, played with random actions", least=0),
+    Parameter("render", False, "show training in a window", resume=True, neutral=True),
+    Parameter("record", False, "record training episodes as video", resume=True, neutral=True),
+    Parameter(
+        "record_every", 1, "record every so many training episodes", resume=True, neutral=True
+    ),
+    Parameter("record_dir", "./episode_records", "where recordings go", neutral=True),
+)
+VECTOR = table(
+    Parameter("num_envs", 8, "environments stepped at once"),
+    Parameter(
+        "episodes_per_round",
+        None,
+        "then all environments begin anew; null: 20 for each environment",
+        kind=int,
+    ),
+    *SHARED.values(),
+    replace(SHARED["max_episodes"], default=100),
+    replace(
+        SHARED["max_steps"],
+        help="training steps of all environments together; the running episodes are cut",
+    ),
+)
+ALL = VECTOR | DEFAULT  # for who only has a name
