@@ -6,11 +6,7 @@ from typing import Any
 import numpy as np
 
 from gym_loop.loops.base_loop import BaseLoop, Episode
-<<<<<<< HEAD
 from gym_loop.loops.copies import IMMUTABLE, copied
-=======
-from gym_loop.loops.copies import CONSTANT, copied
->>>>>>> g-params
 from gym_loop.loops.parameters import DEFAULT, check, defaults
 from gym_loop.loops.returns import total
 from gym_loop.streams import derive, episode_seed, preserved

@@ -10,10 +10,7 @@ import numpy.typing as npt
 from gym_loop.agents import BaseAgent
 from gym_loop.loops.base_loop import Episode
 from gym_loop.loops.default_loop import DefaultLoop
-<<<<<<< HEAD
 from gym_loop.loops.episode_batch import EpisodeBatch
-=======
->>>>>>> g-params
 from gym_loop.loops.parameters import VECTOR, check, defaults
 from gym_loop.loops.returns import total
 from gym_loop.mistake import Failure, Mistake
@@ -41,7 +38,6 @@ class VectorLoop(DefaultLoop):
     environment i, except in environments that reset instead of a step (`VectorEnv.delayed`): there
     the rows of those that are being reset are left out. `episode_nums` tell which row is which.
 
-<<<<<<< HEAD
     Training goes in rounds of `episodes_per_round` episodes, each played to its end. While the last
     ones run, the other environments play extra episodes, which only the agent is told of: their
     steps count, the episodes do not. Those that still run at the round's end are truncated.
@@ -50,15 +46,6 @@ class VectorLoop(DefaultLoop):
     as one that was never stopped.
 
     Observers hear of all training episodes that end in one step in one call, `end_episodes`.
-=======
-    Training goes in rounds of `episodes_per_round` episodes, which are played to their ends. While
-    the last of them run, environments without one play episodes that only the agent is told of:
-    their steps count, they themselves do not. Those that run at the round's end are cut, which the
-    agent sees as a truncation. In the next round all environments begin anew, and the numbers of
-    episodes go on where the counted ones had ended. Only between two rounds is state kept, the
-    agent evaluated, and `max_time` looked at: so a run that is continued from a checkpoint sees the
-    same episodes as one that was never touched.
->>>>>>> g-params
     """
 
     parameter_table = VECTOR
