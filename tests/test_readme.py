@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import rows
+
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL))
 
@@ -38,6 +40,32 @@ def test_the_first_command_is_what_ci_installs_and_runs():
     first = re.search(r"```bash\n(.*?)\n```", README)[1]
     assert first in ci
     assert README.index(first) < 300
+
+
+def test_the_observer_and_the_loop_work_as_they_are_written(folder):
+    section = SECTIONS["Your observer, your loop"]
+    names = re.findall(r"`(my_\w+\.py)`", section)
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    for name, code in zip(names, blocks, strict=True):
+        assert len([line for line in code.splitlines() if line.strip()]) < 25
+        (folder / name).write_text(code)
+    with_observer, with_loop = commands(section)
+
+    done = run([*with_observer, "hydra.run.dir=observed", "loop.max_episodes=30"], folder)
+    assert done.returncode == 0, done.stderr
+    lengths = [row["length"] for row in rows(folder / "observed")]
+    longest = max(lengths, key=int)
+    text = (folder / "observed" / "longest.txt").read_text()
+    assert text.startswith(f"episode {lengths.index(longest)}: {longest} steps, return")
+
+    done = run([*with_loop, "hydra.run.dir=looped"], folder)
+    assert done.returncode == 0, done.stderr
+    best, better = float("-inf"), 0
+    for row in rows(folder / "looped"):
+        if float(row["return"]) > best + 5:
+            best, better = float(row["return"]), better + 1
+    evaluated = rows(folder / "looped", "evaluations.csv")
+    assert len(evaluated) == 10 * (better + 1)  # and the final evaluation
 
 
 def test_the_first_screen_works_and_leaves_the_tree_it_shows(folder):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
@@ -31,6 +31,11 @@ from gym_loop.runs.checkpoints import (
     sound,
     write_state,
 )
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from gym_loop.loops import BaseLoop, Episode
 
 ENVIRONMENTS = {"env": "training", "eval_env": "evaluation"}
 COUNTERS = ("episodes", "steps", "evaluated")
@@ -61,12 +66,12 @@ class Checkpoints(Observer):
         self.is_first = True  # of those that this launch writes
         self.agent_config: Any = None
 
-    def open(self, cfg: Any, directory: Path) -> None:
+    def open(self, cfg: "DictConfig", directory: Path) -> None:
         """Remember what the agent's parameters are made from."""
         content: Any = OmegaConf.to_container(cfg.agent, resolve=True)
         self.agent_config = {k: v for k, v in content.items() if not k.startswith("_")}
 
-    def restore(self, loop: Any) -> None:
+    def restore(self, loop: "BaseLoop") -> None:
         """Restore the newest sound checkpoint of the run's directory, if there is one."""
         directory = loop.directory / "checkpoints"
         self.tell(loop.agent)
@@ -86,25 +91,25 @@ class Checkpoints(Observer):
         if unused or names(directory):
             log.warning("no checkpoint in %s can be used: the run starts anew", directory)
 
-    def begin(self, loop: Any) -> None:
+    def begin(self, loop: "BaseLoop") -> None:
         """Learn when checkpoints are due."""
         self.per_episodes = loop.parameters.get("episodes_per_checkpoint") or math.inf
         per_time = loop.parameters.get("time_per_checkpoint")
         self.per_time = math.inf if per_time is None else per_time
         self._schedule(loop)
 
-    def tell(self, agent: Any) -> None:
+    def tell(self, agent: "BaseAgent") -> None:
         """Tell the agent what made its parameters, by which `load` compares objects."""
         if self.agent_config and hasattr(agent, "_configured"):
             agent._configured = self.agent_config
 
-    def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
+    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
         """Keep the best: write a checkpoint when an evaluation during training is better."""
         mean = sum(episode.ret for episode in episodes) / max(len(episodes), 1)
         if math.isfinite(mean) and episodes and not (self.best is not None and mean <= self.best):
             self.best, self.best_name, self.best_episode = mean, _name(loop), loop.episodes
 
-    def end_cycle(self, loop: Any) -> None:
+    def end_cycle(self, loop: "BaseLoop") -> None:
         """Write a checkpoint where one is due."""
         now = time.monotonic()
         if loop.episodes == self.best_episode or (
@@ -112,11 +117,11 @@ class Checkpoints(Observer):
         ):
             self.write(loop)
 
-    def end_training(self, loop: Any) -> None:
+    def end_training(self, loop: "BaseLoop") -> None:
         """Write the last checkpoint, from which the run can be extended."""
         self.write(loop)
 
-    def write(self, loop: Any) -> None:
+    def write(self, loop: "BaseLoop") -> None:
         """Write a checkpoint of `loop` and delete those that are not to be kept.
 
         Raises:
@@ -146,7 +151,7 @@ class Checkpoints(Observer):
         self.earliest = max(self.earliest + (now - began) / SHARE, now + min(PAUSE, self.per_time))
         self._schedule(loop)
 
-    def _schedule(self, loop: Any) -> None:
+    def _schedule(self, loop: "BaseLoop") -> None:
         self.next_episode = loop.episodes + self.per_episodes
         self.next_time = time.monotonic() + self.per_time
 
@@ -159,10 +164,10 @@ class Checkpoints(Observer):
         self.best, self.best_name = state.get("best"), state.get("best_name")
 
     @staticmethod
-    def _keep(loop: Any) -> int:
+    def _keep(loop: "BaseLoop") -> int:
         return int(loop.parameters.get("keep_checkpoints", 2))
 
-    def _write(self, loop: Any, path: Path) -> None:
+    def _write(self, loop: "BaseLoop", path: Path) -> None:
         unfinished = files.temporary(path)
         (unfinished / "agent").mkdir(parents=True)
         save_agent(loop.agent, unfinished / "agent")
@@ -185,7 +190,7 @@ class Checkpoints(Observer):
         unfinished.rename(path)
         files.sync(path.parent)
 
-    def _saved(self, loop: Any, name: str) -> environments.Saved | None:
+    def _saved(self, loop: "BaseLoop", name: str) -> environments.Saved | None:
         env = getattr(loop, name)
         if env is None or name in self.unpicklable or (name == "eval_env" and env is loop.env):
             return None
@@ -211,7 +216,7 @@ class Checkpoints(Observer):
 class Newest(Observer):
     """Gives the agent of the newest checkpoint to a loop that only evaluates."""
 
-    def restore(self, loop: Any) -> None:
+    def restore(self, loop: "BaseLoop") -> None:
         """Load the agent, and count from where it stood."""
         for path in sound(loop.directory / "checkpoints"):
             state = load_state(path) or {}
@@ -222,7 +227,7 @@ class Newest(Observer):
             break
 
 
-def restore(loop: Any, path: Path) -> None:
+def restore(loop: "BaseLoop", path: Path) -> None:
     """Put `loop` where the checkpoint at `path` was written. Unpickles: only for trusted runs.
 
     A fork may have another seed or another environment, as `plant` says: the streams or the
@@ -253,7 +258,7 @@ def restore(loop: Any, path: Path) -> None:
     quicken(loop)
 
 
-def quicken(loop: Any) -> None:
+def quicken(loop: "BaseLoop") -> None:
     """Make attributes of agent and environment as fast as before they were pickled or unpickled.
 
     An attribute is found at once by a name that is interned, as all are in code. Those of a dict
@@ -280,7 +285,7 @@ def quicken(loop: Any) -> None:
             names.popitem()
 
 
-def drawn(agent: Any) -> dict[str, Any]:
+def drawn(agent: "BaseAgent") -> dict[str, Any]:
     """Return what the agent draws from: its spaces, and the states of its generators.
 
     They are kept beside what the agent saves, for one whose own `save` leaves them out.
@@ -292,7 +297,7 @@ def drawn(agent: Any) -> dict[str, Any]:
     return found
 
 
-def save_agent(agent: Any, directory: Path) -> None:
+def save_agent(agent: "BaseAgent", directory: Path) -> None:
     """Let the agent save itself.
 
     Raises:
@@ -315,7 +320,7 @@ def save_agent(agent: Any, directory: Path) -> None:
         raise Failure(f"{name}.save() wrote no {FILE}, which load() reads: write a load() as well")
 
 
-def _restore_environments(loop: Any, rest: dict[str, Any]) -> None:
+def _restore_environments(loop: "BaseLoop", rest: dict[str, Any]) -> None:
     """Put back what the environments were when the checkpoint was written, where that can be had.
 
     Training's is there already; evaluation's is made when it is needed.
@@ -333,13 +338,13 @@ def _restore_environments(loop: Any, rest: dict[str, Any]) -> None:
         setattr(loop, name, env)
 
 
-def _is_rendered(loop: Any, name: str) -> bool:
+def _is_rendered(loop: "BaseLoop", name: str) -> bool:
     """Return whether the environment `name` of a loop gives frames."""
     prefix = "eval_" if name == "eval_env" else ""
     return any(loop.parameters.get(f"{prefix}{word}") for word in ("record", "render"))
 
 
-def _is_passed_over(loop: Any, path: Path) -> bool:
+def _is_passed_over(loop: "BaseLoop", path: Path) -> bool:
     """Return whether the run cannot go on from here, of which a fork's beginning is no case."""
     if not hasattr(loop, "passes_over"):
         return False
@@ -347,7 +352,7 @@ def _is_passed_over(loop: Any, path: Path) -> bool:
     return parent.get("episode") != episode(path) and bool(loop.passes_over(load_state(path)))
 
 
-def _lacks(loop: Any, path: Path) -> str:
+def _lacks(loop: "BaseLoop", path: Path) -> str:
     """Say what of the run's tables the checkpoint at `path` counts on and is gone, or nothing."""
     states = (read_state(path) or {}).get("observers", {})
     each = (o.lacks(loop, states.get(name, {})) for name, o in loop.observers.items())
@@ -365,7 +370,7 @@ def _set_aside(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _reading(path: Path, loop: Any) -> Iterator[None]:
+def _reading(path: Path, loop: "BaseLoop") -> Iterator[None]:
     """Compare versions before the block reads the checkpoint at `path`.
 
     Raises:
@@ -387,7 +392,7 @@ def _reading(path: Path, loop: Any) -> Iterator[None]:
         raise Failure(f"{what}, and cannot be read ({reason}): resume it with those") from error
 
 
-def state_dict(loop: Any) -> dict[str, Any]:
+def state_dict(loop: "BaseLoop") -> dict[str, Any]:
     """Return a loop's counters and each observer's own state, as JSON can hold it."""
     counters = {name: getattr(loop, name) for name in COUNTERS}
     counters["whole"] = getattr(loop, "whole", True)
@@ -395,7 +400,7 @@ def state_dict(loop: Any) -> dict[str, Any]:
     return counters | {"seconds": loop.seconds, "observers": watched}
 
 
-def load_state_dict(loop: Any, state: dict[str, Any]) -> None:
+def load_state_dict(loop: "BaseLoop", state: dict[str, Any]) -> None:
     """Let a loop, and each of its observers, go on from what `state_dict` returned."""
     for name in COUNTERS:
         setattr(loop, name, state[name])
@@ -404,7 +409,7 @@ def load_state_dict(loop: Any, state: dict[str, Any]) -> None:
         observer.load_state_dict(state["observers"].get(name, {}))
 
 
-def _name(loop: Any) -> str:
+def _name(loop: "BaseLoop") -> str:
     return f"episode-{loop.episodes:06d}"
 
 

@@ -6,11 +6,14 @@ import sys
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gym_loop.loops.returns import total
 from gym_loop.observers import Observer
 from gym_loop.runs import manifest
+
+if TYPE_CHECKING:
+    from gym_loop.loops import BaseLoop, Episode
 
 BAR_SECONDS, LOG_SECONDS = 0.1, 30.0
 WINDOW = 100  # episodes whose returns are averaged
@@ -31,7 +34,7 @@ class Progress(Observer):
         self.bar: Any = None
         self.due = 0.0
 
-    def begin(self, loop: Any) -> None:
+    def begin(self, loop: "BaseLoop") -> None:
         """Start the bar, where somebody watches."""
         self.loop, self.directory = loop, loop.directory
         self.steps, self.seconds = loop.steps, loop.seconds
@@ -42,7 +45,7 @@ class Progress(Observer):
             _redirect_log()  # rich has put something in the place of sys.stderr
         self.due = loop.seconds + (BAR_SECONDS if self.bar else LOG_SECONDS)
 
-    def end_episode(self, loop: Any, episode: Any) -> None:
+    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Show where the run is, when it is time to."""
         if episode.training:
             self.returns.append(episode.ret)
@@ -54,7 +57,7 @@ class Progress(Observer):
             if episode.seconds >= self.due:
                 self.show(episode.seconds)
 
-    def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
+    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
         """Remember the returns for the summary, and what time was not training's."""
         self.evaluation = [episode.ret for episode in episodes]
         now = loop.seconds
@@ -79,7 +82,7 @@ class Progress(Observer):
         trained = seconds - self.seconds - self.evaluated
         return float((self.loop.steps - self.steps) / max(trained, 1e-9))
 
-    def end_training(self, loop: Any) -> None:
+    def end_training(self, loop: "BaseLoop") -> None:
         """Leave the terminal to what comes after training."""
         self.rate_of_training = self.rate(loop.seconds)
         self._stop()
@@ -144,7 +147,7 @@ def _redirect_log() -> None:
 class Summary(Observer):
     """Prints the returns of an evaluation that is all there is to a launch."""
 
-    def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
+    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
         """Print mean, standard deviation, minimum and maximum return."""
         returns = [episode.ret for episode in episodes]
         if not returns:
@@ -165,7 +168,7 @@ def _short(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def _done(loop: Any) -> tuple[int, int | None]:
+def _done(loop: "BaseLoop") -> tuple[int, int | None]:
     """Return how much is done and of how much, in episodes or, without a limit of them, steps."""
     episodes, steps = loop.parameters.get("max_episodes"), loop.parameters.get("max_steps")
     if episodes is None and steps is not None:
@@ -173,7 +176,7 @@ def _done(loop: Any) -> tuple[int, int | None]:
     return loop.episodes, episodes
 
 
-def _bar(loop: Any) -> Any:
+def _bar(loop: "BaseLoop") -> Any:
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -24,7 +24,7 @@ from tests import test_readme as readme
 from tests.conftest import rows
 from tests.tape import Tape, assert_played_alone
 
-AGENTS = f"{__file__.rpartition('/loops/')[0]}/vector_agents.py"
+AGENTS = f"{__file__.rpartition('/vector/')[0]}/vector_agents.py"
 CARTPOLE = functools.partial(make_gym, "CartPole-v1")
 HAS_ENVPOOL = importlib.util.find_spec("envpool") is not None
 needs_envpool = pytest.mark.skipif(
@@ -337,7 +337,7 @@ def test_the_commands_of_the_readme_work(tmp_path, words):
 
 
 def test_an_agent_for_one_environment_is_refused_before_anything_starts(cli, tmp_path):
-    agent = f"{__file__.rpartition('/loops/')[0]}/sample_agents.py:Learner"
+    agent = f"{__file__.rpartition('/vector/')[0]}/sample_agents.py:Learner"
     done = cli(f"agent={agent}", "env=cartpole", "loop=vector")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
