@@ -1,4 +1,4 @@
-"""How a run is doing: a bar on a terminal, a log line now and then elsewhere, a summary."""
+"""Progress of a run: a bar on a terminal, elsewhere a log line every 30 seconds; a summary."""
 
 import logging
 import math
@@ -27,22 +27,22 @@ class Progress(Observer):
     def __init__(self) -> None:
         self.returns: deque[float] = deque(maxlen=WINDOW)
         self.best: Sequence[Any] | None = None  # return, episode
-        self.not_finite = 0  # episodes whose return is not, and which are no best
-        self.evaluated = 0.0  # seconds of this launch that evaluations took
+        self.not_finite = 0  # episodes with a return that is NaN or infinite; none can be the best
+        self.evaluated = 0.0  # seconds that evaluations took in this launch
         self.evaluation: list[float] = []
         self.loop: Any = None
         self.bar: Any = None
         self.due = 0.0
 
     def begin(self, loop: "BaseLoop") -> None:
-        """Start the bar, where somebody watches."""
+        """Start the bar, if stderr is a terminal."""
         self.loop, self.directory = loop, loop.directory
         self.steps, self.seconds = loop.steps, loop.seconds
         self.trained_until = loop.seconds
         if sys.stderr.isatty():
             self.bar = _bar(loop)
             self.bar.start()
-            _redirect_log()  # rich has put something in the place of sys.stderr
+            _redirect_log()
         self.due = loop.seconds + (BAR_SECONDS if self.bar else LOG_SECONDS)
 
     def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
@@ -58,7 +58,7 @@ class Progress(Observer):
                 self.show(episode.seconds)
 
     def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
-        """Remember the returns for the summary, and what time was not training's."""
+        """Keep the returns for the summary, and add up the time that evaluations take."""
         self.evaluation = [episode.ret for episode in episodes]
         now = loop.seconds
         self.evaluated, self.trained_until = self.evaluated + now - self.trained_until, now
@@ -83,7 +83,7 @@ class Progress(Observer):
         return float((self.loop.steps - self.steps) / max(trained, 1e-9))
 
     def end_training(self, loop: "BaseLoop") -> None:
-        """Leave the terminal to what comes after training."""
+        """Remove the bar; the final evaluation has none."""
         self.rate_of_training = self.rate(loop.seconds)
         self._stop()
 
@@ -138,14 +138,14 @@ class Progress(Observer):
 
 
 def _redirect_log() -> None:
-    """Have log lines that go to the terminal pass through what sys.stderr is now."""
+    """Send log lines to the present `sys.stderr`, which rich replaces while it shows a bar."""
     for handler in logging.getLogger().handlers:
         if type(handler) is logging.StreamHandler:
             handler.setStream(sys.stderr)
 
 
 class Summary(Observer):
-    """Prints the returns of an evaluation that is all there is to a launch."""
+    """Prints the returns of `gym-loop evaluate`."""
 
     def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
         """Print mean, standard deviation, minimum and maximum return."""
