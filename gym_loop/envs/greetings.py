@@ -1,4 +1,4 @@
-"""What gym and pygame print when they are imported, kept off the user's terminal."""
+"""Hides what gym and pygame print when they are imported."""
 
 import contextlib
 import os

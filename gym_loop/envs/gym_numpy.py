@@ -1,4 +1,4 @@
-"""What gym 0.26.2, written for NumPy 1, needs in order to behave the same on NumPy 2.
+"""Makes gym 0.26.2, which was written for NumPy 1, behave the same on NumPy 2.
 
 Two names are gone: `np.float_`, without which Acrobot cannot step, and `np.bool8`, used by gym's
 environment checker. And NumPy 2 keeps float32 where NumPy 1 widened a float32 scalar to float64
@@ -7,7 +7,7 @@ environment checker. And NumPy 2 keeps float32 where NumPy 1 widened a float32 s
 observations and flags bit for bit. A reward of Pendulum's can differ in its last bit, as it did in
 one of 27 trajectories of up to 600 steps: NumPy 1.26 squares a float32 by `pow` in float64, whose
 last bit depends on the processor.
-Other people's environments are left alone: which NumPy they were written for is not known here.
+Environments of other packages are left alone: it is not known which NumPy they were written for.
 """
 
 import types
@@ -28,9 +28,10 @@ ON_NUMPY_2 = np.lib.NumpyVersion(np.__version__) >= "2.0.0"
 
 
 def give_names() -> None:
-    """Give the two modules of gym that use them the names that NumPy 2 has not.
+    """Give the two modules of gym that use them the names that NumPy 2 lacks.
 
-    They see a copy of NumPy's namespace, in which a name is found as quickly as in NumPy itself.
+    Their `np` becomes a copy of NumPy's namespace with the two names added; looking a name up in it
+    is as fast as in NumPy itself.
     """
     if vars(acrobot)["np"] is not np:
         return
@@ -41,7 +42,7 @@ def give_names() -> None:
 
 
 class NumPy1Names(gym.Wrapper[Any, Any]):
-    """Changes nothing, but that an environment that was unpickled finds its names, too."""
+    """Changes nothing but unpickling, after which the environment finds the two names, too."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become what was pickled."""

@@ -114,14 +114,14 @@ def _make(library: Library, id: str, kwargs: Mapping[str, Any], render_mode: str
         env = module.make(spec, **arguments)
     except (ImportError, module.error.DependencyNotInstalled) as error:
         raise MissingDependencyError(_missing(library, spec.id, error)) from error
-    _check_render_mode(spec.id, mode, env)  # a function that makes one told nothing before
+    _check_render_mode(spec.id, mode, env)  # of an entry point that is a function, known only now
     if mode is not None:
         leave_screens_behind(env.unwrapped)
     return env
 
 
 def _import(library: Library) -> Any:
-    """Return the package `library`, imported without a word and fit for this NumPy."""
+    """Return the package `library`, imported without warnings, and gym made to fit this NumPy."""
     if sys.modules.get(library) is None:
         try:
             # gym shows every user its own DeprecationWarnings by a filter that is undone here.

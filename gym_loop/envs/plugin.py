@@ -1,4 +1,4 @@
-"""Registers how an environment's mistake is told, and what keeps greetings off the terminal."""
+"""Registers with the launcher the messages of environments' mistakes, and `without_greetings`."""
 
 from gym_loop import launch
 from gym_loop.envs import EnvError, MissingDependencyError

@@ -1,12 +1,12 @@
 """Stable-Baselines3's algorithms as agents: `agent=sb3/ppo`, `sb3/dqn`, `sb3/sac` and so on.
 
-Networks, buffers, losses, exploration and schedules are the library's. What is here is its
-`learn()` turned inside out: the same calls in the same order, made from `act`, `memorize` and
-`end_episode`, so that with the same seeds the weights come out the same, bit for bit.
+Networks, buffers, losses, exploration and schedules are the library's. `act`, `memorize` and
+`end_episode` make the calls that its `learn()` makes, in the same order, so that with the same
+seeds the weights are the same, bit for bit.
 
-One thing shapes this file. Whether a time limit cut an episode is known only at `end_episode`, and
-the library wants to know when it stores the transition. So a transition waits until the next `act`
-or `end_episode`; then it is stored, and the algorithm trains if that is due.
+The library has to know whether a time limit cut an episode when it stores the last transition; the
+agent learns that only at `end_episode`. So each transition waits until the next `act` or
+`end_episode`; then it is stored, and the algorithm trains if that is due.
 
 Raffin et al., Stable-Baselines3: Reliable Reinforcement Learning Implementations, JMLR 22, 2021.
 """
@@ -43,7 +43,7 @@ except ImportError as error:
 
 OURS = {"total_timesteps": None, "deterministic_eval": True, "n_envs": 1, "torch_threads": 1}
 SCHEDULES = ("learning_rate", "clip_range", "clip_range_vf")
-# What may be of another kind than its default: what it then has to look like.
+# Parameters whose values need not have their default's type: a pattern of texts, what to expect.
 NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 NAME = r"[\w./~-]+[.:][A-Za-z_]\w*"  # of a function or a class, as in `_target_`
 SCHEDULE = "a number, a schedule such as lin_0.001, or the dotted name of a function"
@@ -57,12 +57,12 @@ OTHERWISE = {
         "an integer, or a list such as [1, episode]",
     ),
 }
-# What is at least 1.
+# Parameters that are at least 1.
 COUNTS = (
     *("total_timesteps", "n_envs", "torch_threads", "buffer_size", "batch_size", "n_steps"),
     *("n_epochs", "stats_window_size", "target_update_interval", "policy_delay"),
 )
-# What a fork can change, because nothing has been built from it but what is listed here.
+# Parameters that a fork can change, with the model's attributes that are made from each.
 CHANGEABLE: dict[str, tuple[str, ...]] = {
     "learning_rate": ("lr_schedule",),
     "exploration_fraction": ("exploration_schedule",),
@@ -256,7 +256,7 @@ class StableBaselines3Agent(BaseAgent):
             values, excluded = logger.name_to_value, logger.name_to_excluded
             HumanOutputFormat(sys.stdout).write(values, excluded, model.num_timesteps)
         numbers = {name: float(value) for name, value in logger.name_to_value.items()}
-        logger.dump()  # has no outputs: this forgets
+        logger.dump()  # clears the values; the logger has no outputs
         return numbers
 
     def save(self, directory: str | Path) -> None:
@@ -314,7 +314,7 @@ class StableBaselines3Agent(BaseAgent):
             model.env = Transposed(model.env.venv)
         model.set_logger(Logger(None, []))
         model._setup_learn(ours["total_timesteps"])
-        model.start_time = 0  # read by nobody; two runs of one config are to be equal
+        model.start_time = 0  # unused, but in the pickle: two runs of one config are to be equal
         if ours["total_timesteps"] is None and (scheduled := self._scheduled()):
             raise Mistake(
                 f"{self.option()}: {scheduled} follows a schedule over agent.total_timesteps, "
@@ -348,9 +348,9 @@ class StableBaselines3Agent(BaseAgent):
         raise NotImplementedError
 
     def _adopt(self, action: Any) -> Any:
-        """Return the `_choice` for actions that somebody else chose; None: not to be learnt from.
+        """Return the `_choice` for actions that others chose; None: they are not learned from.
 
-        The loop plays `random_episodes` without asking the agent.
+        The loop chooses the actions of `random_episodes`.
         """
         raise NotImplementedError
 
@@ -362,7 +362,7 @@ class StableBaselines3Agent(BaseAgent):
         raise NotImplementedError
 
     def _settle(self) -> None:
-        """Store the transition that waits, if there is one."""
+        """Store the waiting transition, if there is one."""
         if self._result is None:
             return
         rewards, terminated, next_observation = self._result
@@ -417,7 +417,7 @@ class OnPolicyAgent(StableBaselines3Agent):
         if isinstance(self.action_space, spaces.Discrete):
             actions = actions.reshape(-1, 1)
         for row in truncated.nonzero()[0]:
-            # A time limit is no end: what would have come is worth what the critic says.
+            # After a time limit the rewards to come are estimated by the critic.
             last, _ = policy.obs_to_tensor(_pick(next_observation, row))
             with torch.no_grad():
                 rewards[row] += model.gamma * policy.predict_values(last)[0]
@@ -528,10 +528,10 @@ class DDPG(OffPolicyAgent):
 
 
 class Spaces(VecEnv):  # type: ignore[misc]
-    """What an algorithm is constructed on: the two spaces of an environment it never sees."""
+    """Stands for the environment when an algorithm is constructed: it has the two spaces alone."""
 
     def reset(self) -> Any:
-        """Return observations of zeros, which nobody looks at."""
+        """Return observations of zeros, which are not used."""
         space = self.observation_space
         if isinstance(space, spaces.Dict):
             return {name: self._zeros(part) for name, part in space.spaces.items()}
@@ -558,10 +558,7 @@ class Spaces(VecEnv):  # type: ignore[misc]
 
 
 class Transposed(VecTransposeImage):  # type: ignore[misc]
-    """The library's wrapper of images with their channels last, which holds what does not pickle.
-
-    It is made anew from what it wraps.
-    """
+    """The library's `VecTransposeImage`, which does not pickle, made to pickle as what it wraps."""
 
     def __reduce__(self) -> Any:
         return Transposed, (self.venv,)
@@ -591,7 +588,7 @@ def first(space: Any) -> Any:
 
 
 def _try_noise(model: Any, space: Any) -> None:
-    """Draw action noise once, so that what is wrong with it is said before anything starts.
+    """Draw action noise once, so that a mistake in it is found before anything starts.
 
     Raises:
         ValueError: it does not fit the actions.
@@ -667,7 +664,7 @@ def _pick(batch: Any, index: Any) -> Any:
 
 
 def _filled(buffer: Any) -> int:
-    """Return how many rows count; the one after the last may hold its next observation."""
+    """Return how many rows are filled; one more, which may hold the last next observation."""
     return int(min(buffer.pos + 1, buffer.buffer_size))
 
 

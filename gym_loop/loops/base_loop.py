@@ -80,6 +80,7 @@ class BaseLoop(Parametric):
         ValueError: a value that `check_parameters` refuses.
     """
 
+    make_env_again: Callable[[], Any]
     train: Callable[[], None]  # plays training episodes until a limit is reached or `stop` is set
     evaluate: Callable[[], list[Episode]]  # plays and returns episodes that leave training as it is
 
@@ -91,8 +92,7 @@ class BaseLoop(Parametric):
         super().__init__(**parameters)
         self.agent, self.env, self.observers = agent, env, dict[str, Any]()
         self.make_eval_env: Callable[[], Any] = lambda: env
-        self.listeners: dict[str, list[Callable[..., None]]] = {}  # by event
-        self.began = time.perf_counter()
+        self.began, self.listeners = time.perf_counter(), dict[str, list[Callable[..., None]]]()
 
     @classmethod
     def make_env(cls, factory: Callable[..., Any], parameters: dict[str, Any], mode: str) -> Any:

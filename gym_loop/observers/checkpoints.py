@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
@@ -33,42 +33,47 @@ from gym_loop.runs.checkpoints import (
     write_state,
 )
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from gym_loop.loops import BaseLoop, Episode
+
 RECORDING = re.compile(rf"{NAME.pattern}\.mp4")
-ENVIRONMENTS = {"env": "training", "eval_env": "evaluation"}
+ENVIRONMENTS = {"env": "training", "eval_env": "evaluation"}  # by the loop's attributes
 COUNTERS = ("episodes", "steps", "evaluated")
 SHARED_KEYS_ARE_SLOW = (3, 11), (3, 12)  # see `quicken`
-SHARE = 0.02  # of a run's time: above it, a checkpoint that is due waits
-PAUSE = 1.0  # seconds from one to the next at least: disks are shared, too
+MAX_SHARE_OF_TIME = 0.02  # that checkpoints take of a launch's; above it, one that is due waits
+MIN_SECONDS_BETWEEN = 1.0  # two checkpoints: the disk may be shared with other runs
 
 log = logging.getLogger(__name__)
 
 
 class Checkpoints(Observer):
-    """Writes `checkpoints/episode-000010/` and restores the newest sound one.
+    """Restores the run from its newest sound checkpoint; writes `checkpoints/episode-000010/`.
 
     A checkpoint is due every `episodes_per_checkpoint` episodes or `time_per_checkpoint` seconds.
-    One that is due waits while checkpoints have taken more than 2 % of this launch's time, and,
-    unless `time_per_checkpoint` asks for more, for there to be one a second. The first, the last,
-    the one on a stop, and the best by evaluation do not wait.
+    One that is due waits while checkpoints have taken more than 2 % of this launch's time, and
+    until a second has passed since the last one, or `time_per_checkpoint` if that is less. The
+    first, the last, the one on a stop, and the best by evaluation do not wait.
     """
 
     def __init__(self) -> None:
         self.best: float | None = None  # mean return of the best evaluation during training
         self.best_name: str | None = None
-        self.best_episode: int | None = None  # after which that was, in this launch
+        self.best_episode: int | None = None  # episodes played before it, in this launch
         self.per_episodes = self.per_time = math.inf
-        self.earliest = time.monotonic()  # that one which is due can be written
+        self.earliest = time.monotonic()  # when one that is due may be written
         self.unpicklable: set[str] = set()  # environments by their attributes' names
-        self.said: set[str] = set()  # of links
-        self.is_first = True  # of those that this launch writes
+        self.said: set[str] = set()  # names of links that a warning was given of
+        self.is_first = True  # whether this launch has written none yet
         self.agent_config: Any = None
 
-    def open(self, cfg: Any, directory: Path) -> None:
-        """Remember what the agent's parameters are made from."""
+    def open(self, cfg: "DictConfig", directory: Path) -> None:
+        """Keep the agent's part of the config."""
         content: Any = OmegaConf.to_container(cfg.agent, resolve=True)
         self.agent_config = {k: v for k, v in content.items() if not k.startswith("_")}
 
-    def restore(self, loop: Any) -> None:
+    def restore(self, loop: "BaseLoop") -> None:
         """Restore the newest sound checkpoint of the run's directory, if there is one."""
         directory = loop.directory / "checkpoints"
         self.tell(loop.agent)
@@ -88,25 +93,25 @@ class Checkpoints(Observer):
         if unused or names(directory):
             log.warning("no checkpoint in %s can be used: the run starts anew", directory)
 
-    def begin(self, loop: Any) -> None:
-        """Learn when checkpoints are due."""
+    def begin(self, loop: "BaseLoop") -> None:
+        """Read from the parameters when checkpoints are due."""
         self.per_episodes = loop.parameters.get("episodes_per_checkpoint") or math.inf
         per_time = loop.parameters.get("time_per_checkpoint")
         self.per_time = math.inf if per_time is None else per_time
         self._schedule(loop)
 
-    def tell(self, agent: Any) -> None:
-        """Tell the agent what made its parameters, by which `load` compares objects."""
+    def tell(self, agent: "BaseAgent") -> None:
+        """Give the agent its config: `load` compares it with the checkpoint's to find changes."""
         if self.agent_config and hasattr(agent, "_configured"):
             agent._configured = self.agent_config
 
-    def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
-        """Keep the best: write a checkpoint when an evaluation during training is better."""
+    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
+        """Have a checkpoint written if this evaluation is the best so far."""
         mean = sum(episode.ret for episode in episodes) / max(len(episodes), 1)
         if math.isfinite(mean) and episodes and not (self.best is not None and mean <= self.best):
             self.best, self.best_name, self.best_episode = mean, _name(loop), loop.episodes
 
-    def end_cycle(self, loop: Any) -> None:
+    def end_cycle(self, loop: "BaseLoop") -> None:
         """Write a checkpoint where one is due."""
         now = time.monotonic()
         if loop.episodes == self.best_episode or (
@@ -114,11 +119,11 @@ class Checkpoints(Observer):
         ):
             self.write(loop)
 
-    def end_training(self, loop: Any) -> None:
+    def end_training(self, loop: "BaseLoop") -> None:
         """Write the last checkpoint, from which the run can be extended."""
         self.write(loop)
 
-    def write(self, loop: Any) -> None:
+    def write(self, loop: "BaseLoop") -> None:
         """Write a checkpoint of `loop` and delete those that are not to be kept.
 
         Raises:
@@ -145,10 +150,11 @@ class Checkpoints(Observer):
             files.remove_leftovers(directory)
             raise Failure(files.disk_full(error, directory)) from error
         now = time.monotonic()
-        self.earliest = max(self.earliest + (now - began) / SHARE, now + min(PAUSE, self.per_time))
+        pause = min(MIN_SECONDS_BETWEEN, self.per_time)
+        self.earliest = max(self.earliest + (now - began) / MAX_SHARE_OF_TIME, now + pause)
         self._schedule(loop)
 
-    def _schedule(self, loop: Any) -> None:
+    def _schedule(self, loop: "BaseLoop") -> None:
         self.next_episode = loop.episodes + self.per_episodes
         self.next_time = time.monotonic() + self.per_time
 
@@ -161,10 +167,10 @@ class Checkpoints(Observer):
         self.best, self.best_name = state.get("best"), state.get("best_name")
 
     @staticmethod
-    def _keep(loop: Any) -> int:
+    def _keep(loop: "BaseLoop") -> int:
         return int(loop.parameters.get("keep_checkpoints", 2))
 
-    def _write(self, loop: Any, path: Path) -> None:
+    def _write(self, loop: "BaseLoop", path: Path) -> None:
         unfinished = files.temporary(path)
         (unfinished / "agent").mkdir(parents=True)
         save_agent(loop.agent, unfinished / "agent")
@@ -187,7 +193,7 @@ class Checkpoints(Observer):
         unfinished.rename(path)
         files.sync(path.parent)
 
-    def _saved(self, loop: Any, name: str) -> environments.Saved | None:
+    def _saved(self, loop: "BaseLoop", name: str) -> environments.Saved | None:
         env = getattr(loop, name)
         if env is None or name in self.unpicklable or (name == "eval_env" and env is loop.env):
             return None
@@ -204,17 +210,17 @@ class Checkpoints(Observer):
         return None
 
     def _point(self, link: Path, name: str) -> None:
-        """Make `link` a link to `name`, or say once why there is none: nothing is read by it."""
+        """Make `link` a link to `name`, or warn once: links are for people, nothing reads them."""
         if (failure := point(link, name)) and link.name not in self.said:
             self.said.add(link.name)
             log.warning("%s %s; it is for people alone, and nothing else is missing", link, failure)
 
 
 class Newest(Observer):
-    """Gives the agent of the newest checkpoint to a loop that only evaluates."""
+    """Restores the agent alone, from the newest checkpoint, for a launch that only evaluates."""
 
-    def restore(self, loop: Any) -> None:
-        """Load the agent, and count from where it stood."""
+    def restore(self, loop: "BaseLoop") -> None:
+        """Load the agent and the counts of episodes and steps."""
         for path in sound(loop.directory / "checkpoints"):
             state = load_state(path) or {}
             with _reading(path, loop):
@@ -230,11 +236,11 @@ class Newest(Observer):
             break
 
 
-def restore(loop: Any, path: Path) -> None:
+def restore(loop: "BaseLoop", path: Path) -> None:
     """Put `loop` where the checkpoint at `path` was written. Unpickles: only for trusted runs.
 
-    A fork may have another seed or another environment, as `plant` says: the streams or the
-    environment are then the new ones.
+    A fork with another seed keeps its own random streams, one with another environment its own
+    environment.
 
     Raises:
         Failure: no sound checkpoint lies there.
@@ -261,16 +267,16 @@ def restore(loop: Any, path: Path) -> None:
     quicken(loop)
 
 
-def quicken(loop: Any) -> None:
+def quicken(loop: "BaseLoop") -> None:
     """Make attributes of agent and environment as fast as before they were pickled or unpickled.
 
-    An attribute is found at once by a name that is interned, as all are in code. Those of a dict
-    that was unpickled are not.
+    Names in code are interned, and CPython finds an attribute faster if the key in `__dict__` is
+    the same string. Keys that were unpickled are not interned.
 
-    CPython 3.11 and 3.12 have no fast path for an object whose `__dict__` has been asked for, or
-    filled by unpickling, while it still shares its keys with others of its class: CartPole's steps
-    take a sixth longer. A dict from which the last item was taken has keys of its own; the item is
-    one put there for it, so that at no time an attribute is missing.
+    CPython 3.11 and 3.12 have no fast path for an object whose `__dict__` was read or unpickled
+    while it shares its keys with other objects of its class: CartPole's steps take a sixth longer.
+    Removing the last item of a dict gives it keys of its own. A dummy item is added and removed, so
+    that no attribute is ever missing.
     """
     owners, env = [loop.agent], loop.env
     while env is not None:
@@ -289,10 +295,10 @@ def quicken(loop: Any) -> None:
             names.popitem()
 
 
-def drawn(agent: Any) -> dict[str, Any]:
+def drawn(agent: "BaseAgent") -> dict[str, Any]:
     """Return what the agent draws from: its spaces, and the states of its generators.
 
-    They are kept beside what the agent saves, for one whose own `save` leaves them out.
+    Checkpoints keep them apart, since an agent's own `save` may leave them out.
     """
     found = {name: value for name, value in vars(agent).items() if streams.is_space(value)}
     for name, value in vars(agent).items():
@@ -301,7 +307,7 @@ def drawn(agent: Any) -> dict[str, Any]:
     return found
 
 
-def save_agent(agent: Any, directory: Path) -> None:
+def save_agent(agent: "BaseAgent", directory: Path) -> None:
     """Let the agent save itself.
 
     Raises:
@@ -324,47 +330,47 @@ def save_agent(agent: Any, directory: Path) -> None:
         raise Failure(f"{name}.save() wrote no {FILE}, which load() reads: write a load() as well")
 
 
-def _restore_environments(loop: Any, rest: dict[str, Any]) -> None:
-    """Put back what the environments were when the checkpoint was written, where that can be had.
+def _restore_environments(loop: "BaseLoop", rest: dict[str, Any]) -> None:
+    """Put back the environments of the checkpoint, where they come back.
 
-    Training's is there already; evaluation's is made when it is needed.
+    Where one does not, training's is made anew here, and evaluation's when it is first needed.
     """
-    saved = rest.get("envs") or {"env": rest["env"]}  # of which an older checkpoint has one
+    saved = rest.get("envs") or {"env": rest["env"]}  # older checkpoints have one
     rendered = rest.get("rendered", {})
     for name, each in saved.items():
         if each is None or (_is_rendered(loop, name) and not rendered.get(name, True)):
-            continue  # one that was made without frames gives none
+            continue  # it was made without rendering, which this launch needs
         if name == "env":
-            loop.env.close()  # before the other is tried: both may be at one handle
+            loop.env.close()  # first: both may use one handle, such as a port
         env = environments.restore(each, ENVIRONMENTS[name])
         if env is None and name == "env":
             env = loop.make_env_again()
         setattr(loop, name, env)
 
 
-def _is_rendered(loop: Any, name: str) -> bool:
+def _is_rendered(loop: "BaseLoop", name: str) -> bool:
     """Return whether the environment `name` of a loop gives frames."""
     prefix = "eval_" if name == "eval_env" else ""
     return any(loop.parameters.get(f"{prefix}{word}") for word in ("record", "render"))
 
 
-def _is_passed_over(loop: Any, path: Path) -> bool:
-    """Return whether the run cannot go on from here, of which a fork's beginning is no case."""
+def _is_passed_over(loop: "BaseLoop", path: Path) -> bool:
+    """Return whether the loop cannot go on from the checkpoint; a fork can from its first one."""
     if not hasattr(loop, "passes_over"):
         return False
     parent = (manifest.read(loop.directory) or {}).get("parent") or {}
     return parent.get("episode") != episode(path) and bool(loop.passes_over(load_state(path)))
 
 
-def _lacks(loop: Any, path: Path) -> str:
-    """Say what of the run's tables the checkpoint at `path` counts on and is gone, or nothing."""
+def _lacks(loop: "BaseLoop", path: Path) -> str:
+    """Return what of the observers' files the checkpoint at `path` refers to and is gone, or ""."""
     states = (read_state(path) or {}).get("observers", {})
     each = (o.lacks(loop, states.get(name, {})) for name, o in loop.observers.items())
     return next(filter(None, each), "")
 
 
 def _set_aside(path: Path) -> None:
-    """Give what cannot be used another name, under which nothing looks for it."""
+    """Rename what cannot be used, so that nothing finds it as a checkpoint."""
     aside, count = path.with_name(f"unused-{path.name}"), 1
     while aside.exists() or aside.is_symlink():
         count += 1
@@ -374,11 +380,11 @@ def _set_aside(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _reading(path: Path, loop: Any) -> Iterator[None]:
-    """Compare versions before the block reads the checkpoint at `path`.
+def _reading(path: Path, loop: "BaseLoop") -> Iterator[None]:
+    """Warn if the checkpoint at `path`, which the block reads, is of other packages' versions.
 
     Raises:
-        Failure: the block failed, and versions are other ones.
+        Failure: the block failed, and versions differ.
     """
     then = (read_state(path) or {}).get("versions")
     then = then or (manifest.read(loop.directory) or {}).get("versions") or {}
@@ -396,7 +402,7 @@ def _reading(path: Path, loop: Any) -> Iterator[None]:
         raise Failure(f"{what}, and cannot be read ({reason}): resume it with those") from error
 
 
-def state_dict(loop: Any) -> dict[str, Any]:
+def state_dict(loop: "BaseLoop") -> dict[str, Any]:
     """Return a loop's counters and each observer's own state, as JSON can hold it."""
     counters = {name: getattr(loop, name) for name in COUNTERS}
     counters["whole"] = getattr(loop, "whole", True)
@@ -404,8 +410,8 @@ def state_dict(loop: Any) -> dict[str, Any]:
     return counters | {"seconds": loop.seconds, "observers": watched}
 
 
-def load_state_dict(loop: Any, state: dict[str, Any]) -> None:
-    """Let a loop, and each of its observers, go on from what `state_dict` returned."""
+def load_state_dict(loop: "BaseLoop", state: dict[str, Any]) -> None:
+    """Put back a loop's counters and each observer's state, as `state_dict` returned them."""
     for name in COUNTERS:
         setattr(loop, name, state[name])
     loop.began = time.perf_counter() - state["seconds"]
@@ -413,15 +419,15 @@ def load_state_dict(loop: Any, state: dict[str, Any]) -> None:
         observer.load_state_dict(state["observers"].get(name, {}))
 
 
-def _name(loop: Any) -> str:
+def _name(loop: "BaseLoop") -> str:
     return f"episode-{loop.episodes:06d}"
 
 
 def point(link: Path, name: str) -> str:
-    """Make `link` a symbolic link to `name`, at once; return why that cannot be, or nothing.
+    """Make `link` a symbolic link to `name`, atomically; return "", or why there is none.
 
-    What a copy of the run has in its place, the checkpoint or its name, is replaced; anything else
-    stays.
+    Where the run was copied by a program that does not keep links, a copy of the checkpoint or a
+    file with its name lies there and is replaced. Anything else stays.
     """
     if link.is_symlink() and os.readlink(link) == name:
         return ""
@@ -456,7 +462,7 @@ def _is_copy(folder: Path) -> bool:
 
 
 def _is_name(file: Path) -> bool:
-    """Return whether `file` holds a checkpoint's name, as a link does that was unpacked as text."""
+    """Return whether `file` holds a checkpoint's name: a link that was unpacked as a file."""
     with contextlib.suppress(OSError, ValueError):
         return file.stat().st_size < 100 and bool(NAME.fullmatch(file.read_text().strip()))
     return False

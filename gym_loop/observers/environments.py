@@ -1,4 +1,4 @@
-"""Environments in a checkpoint: pickled there, and tried before a run goes on with them."""
+"""Environments in a checkpoint: pickled, and tested after unpickling before a run uses them."""
 
 import logging
 import pickle
@@ -12,13 +12,13 @@ from gym_loop.runs.compare import value_differences
 
 SCALARS = (bool, int, float, complex, str, bytes, type(None))
 CONTAINERS = (list, tuple, set, frozenset, deque)
-MOST = 10_000  # items of a container that is looked at
+MAX_ITEMS = 10_000  # of a container; larger ones are not compared
 PICKLING = ("__getstate__", "__setstate__", "__reduce__", "__reduce_ex__")
 
 log = logging.getLogger(__name__)
 
-# An environment's pickle, and those of its attributes that the pickle may have left out: by the
-# path of the wrapper or environment that has them, and their name.
+# An environment's pickle, and attributes that it may lack: {(path of the layer, name): value},
+# where a layer is the environment, a wrapper, or a part of a vector environment.
 Saved = tuple[bytes, dict[tuple[str, str], Any]]
 
 
@@ -32,14 +32,14 @@ def save(env: Any) -> Saved:
 def restore(saved: Saved | bytes, what: str) -> Any:
     """Return the environment that was saved; None, with a warning, where it does not come back.
 
-    Some come back as new, as all that are derived from `EzPickle`: pickled as the arguments of
-    their constructor. Attributes which they keep from one episode to the next are then put back.
-    Which these are a second copy tells: given the old ones' values and reset, it still differs
-    from a third that is reset only.
+    Some come back as new, as all that are derived from `EzPickle`, which pickles the arguments of
+    the constructor. Attributes that such an environment keeps from one episode to the next are put
+    back. To find them, one copy is given the old attributes and reset, another one is only reset:
+    those that still differ are kept across episodes.
 
     Args:
         saved: by `save`; a pickle alone, by an older version.
-        what: the environment is, for the warning.
+        what: "training" or "evaluation", for the warning.
     """
     pickled, attributes = saved if isinstance(saved, tuple) else (saved, {})
     try:
@@ -48,7 +48,7 @@ def restore(saved: Saved | bytes, what: str) -> Any:
             return env  # a second one would open a window
         kept = _differences(attributes, _attributes(env))
         _put(trial, kept)
-        _reset(trial)  # what lies behind a handle may be gone, and shows it only now
+        _reset(trial)  # fails where the environment needs an object that is gone, such as a server
         if kept:
             new = unpickle(pickled)
             _reset(new)
@@ -106,9 +106,9 @@ def _is_plain(value: Any) -> bool:
     if kind is np.ndarray:
         return not value.dtype.hasobject
     if kind in CONTAINERS:
-        return len(value) <= MOST and all(map(_is_plain, value))
+        return len(value) <= MAX_ITEMS and all(map(_is_plain, value))
     if kind is dict:
-        return len(value) <= MOST and all(map(_is_plain, [*value, *value.values()]))
+        return len(value) <= MAX_ITEMS and all(map(_is_plain, [*value, *value.values()]))
     own = getattr(value, "__dict__", None)
     if type(own) is not dict or isinstance(value, type) or callable(value):
         return False
@@ -116,7 +116,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _pickles_its_own_way(kind: type) -> bool:
-    """Return whether a class says itself what its pickle holds."""
+    """Return whether a class defines what its pickle holds."""
     return any(getattr(kind, n, None) is not getattr(object, n, None) for n in PICKLING)
 
 

@@ -5,7 +5,7 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gym_loop import files
 from gym_loop.config import kept
@@ -14,17 +14,22 @@ from gym_loop.observers import Observer
 from gym_loop.observers.tensorboard import PREFIX, framed
 from gym_loop.runs import reading
 
-SUFFIX = ".gym_loop.hparams"  # of our files alone
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from gym_loop.loops import BaseLoop
+
+SUFFIX = ".gym_loop.hparams"  # of the files that this observer writes and replaces
 METRIC = "evaluation"
-SHOWN = ("agent", "env", "loop", "seed")  # what of the config can change a result
+SHOWN = ("agent", "env", "loop", "seed")  # the parts of the config that can change a result
 
 
 class HParams(Observer):
     """Writes one event file into the run's directory when the run ends.
 
-    In the directory itself, so that the tab calls the row what the run is called. The
-    hyperparameters are the config's leaves by their dotted keys: numbers and booleans as such, the
-    rest as text.
+    It lies in the run's directory itself, so that the tab names the row after the run. The
+    hyperparameters are the config's leaves by their dotted keys: numbers and booleans as they are,
+    all else as text.
     """
 
     def __init__(self) -> None:
@@ -32,16 +37,16 @@ class HParams(Observer):
         self.began = time.time()
         self.loop: Any = None
 
-    def open(self, cfg: Any, directory: Path) -> None:
+    def open(self, cfg: "DictConfig", directory: Path) -> None:
         """Remember the config."""
         self.config = kept.view(cfg)
 
-    def begin(self, loop: Any) -> None:
+    def begin(self, loop: "BaseLoop") -> None:
         """Remember the loop."""
         self.loop = loop
 
     def close(self, error: BaseException | None) -> None:
-        """Write the row, in place of what an earlier launch of this run has written."""
+        """Write the row, unless the run is to go on; replace that of an earlier launch."""
         if self.loop is None or self.loop.stop or isinstance(error, SystemExit | KeyboardInterrupt):
             return
         now = time.time()
@@ -52,7 +57,7 @@ class HParams(Observer):
                 old.unlink()
             files.write(directory / name, b"".join(map(framed, self._events(now, error))))
         except OSError as failure:
-            if error is None:  # else it is what the run has failed of, or matters less
+            if error is None:  # otherwise the run's own error is reported
                 logging.getLogger(__name__).warning("%s", files.disk_full(failure, directory))
 
     def _events(self, now: float, error: BaseException | None) -> list[bytes]:

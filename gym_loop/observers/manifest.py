@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -25,6 +25,11 @@ from gym_loop.config import by_value, kept, secrets
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import claim, manifest
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from gym_loop.loops import BaseLoop
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +60,7 @@ class Manifest(Observer):
         self.has_begun = False  # until then run.json tells of the launch before
         self.keep_config: Callable[[], None] = lambda: None
 
-    def open(self, cfg: Any, directory: Path) -> None:
+    def open(self, cfg: "DictConfig", directory: Path) -> None:
         """Lock the directory, and write the state `running` unless an earlier launch did so.
 
         What that one left is replaced once its checkpoint has been read: see `begin`.
@@ -125,7 +130,7 @@ class Manifest(Observer):
             with contextlib.suppress(OSError):  # a full disk is one of the things to warn of
                 self._write()
 
-    def begin(self, loop: Any) -> None:
+    def begin(self, loop: "BaseLoop") -> None:
         """Write the state, with what takes a moment to find out."""
         self.loop, before = loop, self.content.copy()
         self.content["git"] = self.git()
@@ -166,7 +171,7 @@ class Manifest(Observer):
         if refused and HydraConfig.get().mode is not RunMode.MULTIRUN:  # a sweep names its logs
             self._remove()
 
-    def _keep_config(self, cfg: Any, launched_in: Path) -> None:
+    def _keep_config(self, cfg: "DictConfig", launched_in: Path) -> None:
         kept.write(self.directory, cfg, launched_in)
         by_value.keep((cfg[group]._target_ for group in ("agent", "env", "loop")), self.directory)
 

@@ -1,16 +1,19 @@
-"""How a run is doing: a bar on a terminal, a log line now and then elsewhere, a summary."""
+"""Progress of a run: a bar on a terminal, elsewhere a log line every 30 seconds; a summary."""
 
 import logging
 import math
 import sys
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gym_loop.loops.returns import total
 from gym_loop.observers import Observer
 from gym_loop.runs import manifest
 from gym_loop.terminal import is_watched, live, short
+
+if TYPE_CHECKING:
+    from gym_loop.loops import BaseLoop, Episode
 
 BAR_SECONDS, LOG_SECONDS = 0.1, 30.0
 WINDOW = 100  # episodes whose returns are averaged
@@ -24,15 +27,15 @@ class Progress(Observer):
     def __init__(self) -> None:
         self.returns: deque[float] = deque(maxlen=WINDOW)
         self.best: Sequence[Any] | None = None  # return, episode
-        self.not_finite = 0  # episodes whose return is not, and which are no best
-        self.evaluated = 0.0  # seconds of this launch that evaluations took
+        self.not_finite = 0  # episodes with a return that is NaN or infinite; none can be the best
+        self.evaluated = 0.0  # seconds that evaluations took in this launch
         self.evaluation: list[float] = []
         self.loop: Any = None
         self.bar: Any = None  # of rich's, shown by `live`
         self.due = 0.0
 
-    def begin(self, loop: Any) -> None:
-        """Start the bar, where somebody watches."""
+    def begin(self, loop: "BaseLoop") -> None:
+        """Start the bar, if stderr is a terminal."""
         self.loop, self.directory = loop, loop.directory
         self.steps, self.seconds = loop.steps, loop.seconds
         self.trained_until = loop.seconds
@@ -42,7 +45,7 @@ class Progress(Observer):
             _redirect_log()  # rich has put something in the place of sys.stderr
         self.due = loop.seconds + (BAR_SECONDS if self.bar else LOG_SECONDS)
 
-    def end_episode(self, loop: Any, episode: Any) -> None:
+    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Show where the run is, when it is time to."""
         if episode.training:
             self.returns.append(episode.ret)
@@ -54,8 +57,8 @@ class Progress(Observer):
             if episode.seconds >= self.due:
                 self.show(episode.seconds)
 
-    def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
-        """Remember the returns for the summary, and what time was not training's."""
+    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
+        """Keep the returns for the summary, and add up the time that evaluations take."""
         self.evaluation = [episode.ret for episode in episodes]
         now = loop.seconds
         self.evaluated, self.trained_until = self.evaluated + now - self.trained_until, now
@@ -80,8 +83,8 @@ class Progress(Observer):
         trained = seconds - self.seconds - self.evaluated
         return float((self.loop.steps - self.steps) / max(trained, 1e-9))
 
-    def end_training(self, loop: Any) -> None:
-        """Leave the terminal to what comes after training."""
+    def end_training(self, loop: "BaseLoop") -> None:
+        """Remove the bar; the final evaluation has none."""
         self.rate_of_training = self.rate(loop.seconds)
         self._stop()
 
@@ -136,16 +139,16 @@ class Progress(Observer):
 
 
 def _redirect_log() -> None:
-    """Have log lines that go to the terminal pass through what sys.stderr is now."""
+    """Send log lines to the present `sys.stderr`, which rich replaces while it shows a bar."""
     for handler in logging.getLogger().handlers:
         if type(handler) is logging.StreamHandler:
             handler.setStream(sys.stderr)
 
 
 class Summary(Observer):
-    """Prints the returns of an evaluation that is all there is to a launch."""
+    """Prints the returns of `gym-loop evaluate`."""
 
-    def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
+    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
         """Print mean, standard deviation, minimum and maximum return."""
         returns = [episode.ret for episode in episodes]
         if not returns:
@@ -160,7 +163,7 @@ class Summary(Observer):
         )
 
 
-def _done(loop: Any) -> tuple[int, int | None]:
+def _done(loop: "BaseLoop") -> tuple[int, int | None]:
     """Return how much is done and of how much, in episodes or, without a limit of them, steps."""
     episodes, steps = loop.parameters.get("max_episodes"), loop.parameters.get("max_steps")
     if episodes is None and steps is not None:
@@ -168,7 +171,7 @@ def _done(loop: Any) -> tuple[int, int | None]:
     return loop.episodes, episodes
 
 
-def _bar(loop: Any) -> Any:
+def _bar(loop: "BaseLoop") -> Any:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

@@ -3,24 +3,26 @@
 import logging
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gym_loop.observers import Observer
 
 if TYPE_CHECKING:
+    from gym_loop.loops import BaseLoop, Episode
     from gym_loop.observers.video import Camera, Frame, VideoError, VideoWriter
 
 log = logging.getLogger(__name__)
 
-ENCODERS = 2  # that may still be busy with earlier episodes when another one is recorded
+MAX_ENCODERS = 2  # at work on earlier episodes while another one is recorded
 
 
 class Recorder(Observer):
-    """Writes `record_dir/episode-000012.mp4` and the like, frames being streamed to an encoder.
+    """Films episodes into `record_dir/episode-000012.mp4`; wraps the environments of those.
 
-    `record` and `record_every` choose training episodes; `eval_record` takes every episode of
-    evaluation, numbered through the run. What fails is said once, and training goes on; each
-    later episode is tried again, for the disk may have been tidied.
+    `record` and `record_every` choose training episodes; `eval_record` means all evaluation
+    episodes, which are numbered through the run. Frames are streamed to an encoder. The first
+    failure is a warning, and training goes on; each later episode is tried again, since the disk
+    may have room by then.
     """
 
     def __init__(self) -> None:
@@ -32,11 +34,11 @@ class Recorder(Observer):
         self.warned = False
 
     def listens(self, event: str) -> bool:
-        """Return whether there is anything to do: of episodes, when they are to be recorded."""
+        """Return whether there is anything to do: at episodes only if some are to be recorded."""
         return super().listens(event) and (event == "begin" or self.asked)
 
-    def begin(self, loop: Any) -> None:
-        """Remove what a killed run left, and look for the encoder before anything is played."""
+    def begin(self, loop: "BaseLoop") -> None:
+        """Remove a killed run's unfinished videos; find the encoder before anything is played."""
         for prefix in ("", "eval_"):
             folder = _folder(loop, prefix)
             if folder.is_dir():
@@ -53,15 +55,15 @@ class Recorder(Observer):
                 self.able = False
                 self._warn(error)
 
-    def begin_episode(self, loop: Any, episode: Any) -> None:
-        """Have every frame of the episode written, when it is to be recorded."""
+    def begin_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+        """Start to film the episode, if it is to be recorded."""
         prefix = "" if episode.training else "eval_"
         every = loop.parameters.get("record_every", 1) if episode.training else 1
         if not loop.parameters.get(f"{prefix}record") or episode.index % every or not self.able:
             return
         from gym_loop.observers.video import Camera, VideoError, VideoWriter, frames_per_second
 
-        self._settle(ENCODERS - 1)
+        self._settle(MAX_ENCODERS - 1)
         folder = _folder(loop, prefix)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -73,8 +75,8 @@ class Recorder(Observer):
             return
         self.camera = Camera.watch(episode, self._receive)
 
-    def end_episode(self, loop: Any, episode: Any) -> None:
-        """Let the encoder finish beside the next episodes."""
+    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+        """End the film; its encoder finishes beside the next episodes."""
         self._unwatch()
         if self.writer:
             self.writer.finish()
@@ -82,7 +84,7 @@ class Recorder(Observer):
             self.writer = None
 
     def close(self, error: BaseException | None) -> None:
-        """Wait for the encoders; an episode that was not played to its end leaves no video."""
+        """Wait for the encoders; remove the video of an episode that did not end."""
         self._unwatch()
         if self.writer:
             self.writer.abort()
@@ -109,7 +111,7 @@ class Recorder(Observer):
             self.camera = None
 
     def _settle(self, most: int) -> None:
-        """Forget encoders that are done, and wait for the oldest until at most `most` are not."""
+        """Wait for encoders, oldest first, until at most `most` are at work."""
         while self.closing and (self.closing[0].done or len(self.closing) > most):
             from gym_loop.observers.video import VideoError
 
@@ -124,6 +126,6 @@ class Recorder(Observer):
         self.warned = True
 
 
-def _folder(loop: Any, prefix: str) -> Path:
+def _folder(loop: "BaseLoop", prefix: str) -> Path:
     default = "./eval_records" if prefix else "./episode_records"
     return Path(loop.directory, loop.parameters.get(f"{prefix}record_dir", default))

@@ -9,33 +9,42 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gym_loop.observers import Observer
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from gym_loop.loops import BaseLoop
+
 HANDLED = (signal.SIGINT, signal.SIGTERM)
-_open: "list[Signals]" = []  # those that have taken over signals of this process
+_open: "list[Signals]" = []  # whose handlers are installed in this process
 
 
 class Signals(Observer):
-    """Asks the loop to stop at the next episode boundary; a second signal stops at once."""
+    """Stops the run at the next episode boundary, on SIGINT, SIGTERM or after `loop.max_time`.
+
+    A second signal stops at once: it raises SystemExit where the run is. While the run is open, the
+    process's handlers of both signals are replaced, if it runs in the main thread.
+    """
 
     def __init__(self) -> None:
         self.previous: dict[signal.Signals, Any] = {}
         self.received = 0
-        self.loop: Any = None
+        self.loop: BaseLoop | None = None
         self.limit = math.inf  # seconds
         self.began = time.monotonic()
 
-    def open(self, cfg: Any, directory: Path) -> None:
-        """Take over the signals, where this is the main thread."""
+    def open(self, cfg: "DictConfig", directory: Path) -> None:
+        """Install the handlers, if this is the main thread: Python allows it there alone."""
         if threading.current_thread() is threading.main_thread():
             _reset_in_children()
             _open.append(self)
             self.previous = {number: signal.signal(number, self.handle) for number in HANDLED}
 
-    def begin(self, loop: Any) -> None:
-        """Stop the loop at once if a signal came while it was built."""
+    def begin(self, loop: "BaseLoop") -> None:
+        """Stop the loop if a signal came while it was built."""
         limit = loop.parameters.get("max_time")
         self.loop, self.limit = loop, math.inf if limit is None else limit
         self._pass_on()
@@ -45,29 +54,29 @@ class Signals(Observer):
         return super().listens(event) and (event != "end_cycle" or self.limit < math.inf)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Remember the signal; the second one interrupts whatever is going on."""
+        """Stop the loop at the next boundary; on the second signal raise SystemExit."""
         if self.received:
             raise SystemExit(128 + number)
         self.received = number
         self._pass_on()
 
-    def end_cycle(self, loop: Any) -> None:
+    def end_cycle(self, loop: "BaseLoop") -> None:
         """Stop when `max_time` seconds of this launch are over."""
         if time.monotonic() - self.began >= self.limit and not loop.stop:
             loop.stop = "max_time"
 
     def close(self, error: BaseException | None) -> None:
-        """Give the signals back."""
+        """Restore the handlers that were there before."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)
         if self in _open:
             _open.remove(self)
 
     def leave_child(self) -> None:
-        """Give the signals of a forked child back; SIGINT from its second one on.
+        """Restore the handlers in a forked child; SIGINT's only after the first SIGINT.
 
-        SIGTERM ends the child, as `multiprocessing` expects. A Ctrl-C at the terminal reaches the
-        child as well, which the run may need to finish its episode; the second one stops at once.
+        SIGTERM then ends the child, as `multiprocessing` expects. Ctrl-C at the terminal reaches
+        the child, too, and the run may need it to finish its episode: the child ignores the first.
         """
         self.close(None)
         if self.previous:
@@ -85,10 +94,9 @@ class Signals(Observer):
 
 @functools.cache
 def _reset_in_children() -> None:
-    """Have this process's forked children leave its runs' signal handlers; done once.
+    """Restore the handlers in every child that this process forks from now on. Registered once.
 
-    A signal that comes while a child is forked waits until the child has done so: Python would
-    forget it.
+    Signals are blocked during the fork: Python would lose one that reached the child before.
     """
     masks: list[set[int]] = []
 

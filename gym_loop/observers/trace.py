@@ -1,20 +1,24 @@
-"""What it takes to play any episode again: its reset seed, its actions, its rewards."""
+"""Traces: each episode's reset seed, actions and rewards, from which it can be played again."""
 
 import logging
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gym_loop import files
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
 from gym_loop.runs import traces
 
-FULL = 150_000  # steps in a file: hundreds or thousands of episodes, few megabytes in memory
-ARRAY = 4  # steps: what one counts whose action is an array, which takes more memory
-BIG = 16  # numbers: an array of that many counts as another step
-ALIKE = (1, -1)  # rewards that may be all there is; what equals one is the same in every type
-SECONDS = 30.0  # of the run's clock after which an episode can be watched at the latest
+if TYPE_CHECKING:
+    from gym_loop.loops import BaseLoop, Episode
+
+STEPS_PER_FILE = 150_000  # hundreds or thousands of episodes, a few megabytes in memory
+# A step whose action is an array takes the room of STEPS_PER_ARRAY steps in a file, and of another
+# one for each NUMBERS_PER_STEP numbers in it.
+STEPS_PER_ARRAY, NUMBERS_PER_STEP = 4, 16
+UNIFORM_REWARDS = (1, -1)  # kept as one number while all are equal; the same number in every dtype
+SECONDS_BETWEEN_WRITES = 30.0  # on the run's clock, so that a running run can be watched
 
 log = logging.getLogger(__name__)
 
@@ -22,22 +26,24 @@ log = logging.getLogger(__name__)
 class Trace(Observer):
     """Writes `traces/train-000000.npz` and `traces/eval-000000.npz`, see `gym_loop.runs.traces`.
 
-    Episodes are written when a file is full, with each checkpoint, now and then, and
-    at the end; until it is full, a file is written again as a whole. So which episodes are in
-    which file depends on nothing but the episodes, and on resume the files are cut back to the
-    checkpoint by the episodes' numbers. Observations are not stored.
+    A file is written when it is full, with each checkpoint, every 30 seconds and at the end; until
+    it is full it is replaced as a whole. Which episodes are in which file depends on the episodes
+    alone, and on resume the files are cut back to the checkpoint by the episodes' numbers.
+    Observations are not stored.
     """
 
     def __init__(self) -> None:
         self.training: _File | None = None
         self.evaluation: _File | None = None
 
-    def begin(self, loop: Any) -> None:
-        """Cut the traces back to what has been restored, and go on from there."""
+    def begin(self, loop: "BaseLoop") -> None:
+        """Cut the traces back to the restored checkpoint, and go on from there."""
         directory = loop.directory / traces.FOLDER
         files.remove_leftovers(directory)
         shape = getattr(loop.spaces(loop.env)[1], "shape", None)
-        full = FULL // (ARRAY + math.prod(shape) // BIG) if shape else FULL
+        full = STEPS_PER_FILE
+        if shape:
+            full //= STEPS_PER_ARRAY + math.prod(shape) // NUMBERS_PER_STEP
         training, evaluation = _File(directory, "train", full), _File(directory, "eval", full)
         training.cut(loop.episodes)
         evaluation.cut(loop.evaluated)
@@ -48,37 +54,41 @@ class Trace(Observer):
         """Return whether there is anything to do: at an episode's end, when traces are kept."""
         return super().listens(event) and (event != "end_episode" or self.training is not None)
 
-    def end_episode(self, loop: Any, episode: Any) -> None:
-        """Take the episode; what takes longer is left for when the file is written.
+    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+        """Append the episode's actions and rewards to those of its file; write now and then.
 
-        Lists are joined and not kept: memory that is used again at once is fast, and lists that
-        live on are work for the garbage collector.
+        The episode's lists are copied and not kept: the next episode reuses their memory, and the
+        garbage collector has less to visit.
         """
-        file = self.training if episode.training else self.evaluation
-        if file is None:
-            return
-        if episode.index != file.next:  # of those played at once, a later one ended first
+        if file := self.training if episode.training else self.evaluation:
+            self._add(file, episode)
+
+    def _add(self, file: "_File", episode: "Episode") -> None:
+        """Append an episode, and those that waited for it; or let it wait for an earlier one."""
+        if episode.index != file.next:  # of parallel episodes, a later one ended first
             file.waiting[episode.index] = episode
             return
-        while episode:
+        following: Episode | None = episode
+        while following:
+            episode = following
             rewards = episode.rewards
             length = len(rewards)
             row = episode.index, episode.seed, length, episode.terminated, episode.truncated
             file.rows += row
             file.actions += episode.actions
-            if file.rewards or rewards.count(file.reward) != length:
+            if file.rewards or rewards.count(file.uniform_reward) != length:
                 file.take(rewards)
             file.steps += length
             file.next += 1
             if file.steps >= file.room or episode.seconds > file.due:
-                file.due = episode.seconds + SECONDS
+                file.due = episode.seconds + SECONDS_BETWEEN_WRITES
                 self._write(file)
-            episode = file.waiting and file.waiting.pop(file.next, None)
+            following = file.waiting.pop(file.next, None) if file.waiting else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Bring everything before the checkpoint to disk; its counters tell where to cut.
+        """Write everything before the checkpoint to the disk; its counters say where to cut.
 
-        No episode is waiting then: a checkpoint is written where every one that began has ended.
+        No episode is waiting: checkpoints are written when no episode runs.
 
         Raises:
             OSError: the disk is full. A checkpoint without its traces would be no exact one.
@@ -88,18 +98,18 @@ class Trace(Observer):
         return {}
 
     def close(self, error: BaseException | None) -> None:
-        """Write what is not on disk yet.
+        """Write what is not on the disk yet.
 
         Raises:
             Failure: the disk is full, and the run would have ended well.
         """
         failed = None
         for file in filter(None, (self.training, self.evaluation)):
-            file.warned |= error is not None  # of what the run has failed
+            file.warned |= error is not None  # the run's own error has been reported
             waiting, file.waiting = sorted(file.waiting.items()), {}
             for number, episode in waiting:
                 file.next = number
-                self.end_episode(None, episode)
+                self._add(file, episode)
             try:
                 self._write(file, *files.DISK_FULL)
             except OSError as failure:
@@ -135,24 +145,23 @@ class Trace(Observer):
 class _File:
     """The file that is being filled with episodes of one kind.
 
-    All is done in the loop's own thread: another one that writes slows it by a fifth, on two
-    cores.
+    It is written in the loop's own thread: a second thread slowed the loop by a fifth on two cores.
     """
 
     def __init__(self, directory: Path, kind: str, full: int) -> None:
         self.directory, self.kind, self.full = directory, kind, full
         self.arrays: dict[str, traces.Array] | None = None  # of the episodes gathered before
         self.unwritten: dict[str, dict[str, traces.Array]] = {}  # by the names of their files
-        self.rows: list[int] = []  # of the others; see `traces.gather`
+        self.rows: list[int] = []  # of episodes not gathered yet; see `traces.gather`
         self.actions: list[Any] = []
-        self.rewards: list[float] = []  # empty as long as every one has been `reward`
-        self.reward = math.nan
-        self.steps = 0
-        self.room = full  # for so many of their steps
+        self.rewards: list[float] = []  # empty while each has been `uniform_reward`
+        self.uniform_reward = math.nan
+        self.steps = 0  # of episodes not gathered yet
+        self.room = full  # steps that the file still takes
         self.due = 0.0  # on the run's clock
         self.warned = self.unsynced = False
         self.next = 0  # the number of the episode to come
-        self.waiting: dict[int, Any] = {}  # episodes by number, of which an earlier one runs
+        self.waiting: dict[int, Episode] = {}  # ended, by number, while an earlier one runs
 
     def cut(self, count: int) -> None:
         """Forget the episodes from number `count` on, and go on filling the file before them."""
@@ -182,13 +191,13 @@ class _File:
         self._start_another_when_full()
 
     def take(self, rewards: list[float]) -> None:
-        """Take an episode's rewards, which are not all the `reward` of those before."""
+        """Append an episode's rewards, not all of which are the file's `uniform_reward`."""
         first = rewards[0]
-        if not self.steps and first in ALIKE and rewards.count(first) == len(rewards):
-            self.reward = first
+        if not self.steps and first in UNIFORM_REWARDS and rewards.count(first) == len(rewards):
+            self.uniform_reward = first
             return
         if not self.rewards:
-            self.rewards = [self.reward] * self.steps
+            self.rewards = [self.uniform_reward] * self.steps
         self.rewards += rewards
 
     def write(self) -> None:
@@ -199,7 +208,7 @@ class _File:
             OSError: the file cannot be written; it is as it was.
         """
         if self.rows:
-            rewards = self.rewards or traces.alike(self.reward, self.steps)
+            rewards = self.rewards or traces.alike(self.uniform_reward, self.steps)
             arrays = traces.gather(self.rows, self.actions, rewards)
             if self.arrays is not None:
                 arrays = traces.join(self.arrays, arrays)
@@ -215,7 +224,7 @@ class _File:
             self.unsynced = True
 
     def sync(self) -> None:
-        """Bring the names of what was written to the disk; the content is there already."""
+        """Sync the directory, so that the names of written files are on the disk; contents are."""
         if self.unsynced:
             files.sync(self.directory)
             self.unsynced = False

@@ -10,6 +10,9 @@ from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from gym_loop.loops import BaseLoop, Episode
     from gym_loop.observers.video import Camera, Frame, VideoError
 
 log = logging.getLogger(__name__)
@@ -18,10 +21,10 @@ NO_DISPLAY = "no display: set loop.render=false, use loop.record=true, or run un
 
 
 class Viewer(Observer):
-    """Shows training (`render`) and evaluation (`eval_render`) in a window, in real time.
+    """Shows episodes in a window, in real time; wraps the environment of those it shows.
 
-    An environment whose render_mode is "human" draws itself. Closing the window ends the viewing,
-    never the training.
+    `render` is for training, `eval_render` for evaluation. An environment whose render_mode is
+    "human" opens its own window. When the person closes the window, training goes on.
     """
 
     def __init__(self) -> None:
@@ -31,14 +34,14 @@ class Viewer(Observer):
         self.closed = False
 
     def listens(self, event: str) -> bool:
-        """Return whether there is anything to do: of episodes, when they are to be shown."""
+        """Return whether there is anything to do: at episodes only if some are to be shown."""
         return super().listens(event) and (event == "begin" or self.asked)
 
-    def open(self, cfg: Any, directory: Path) -> None:
-        """Look for a display before anything is built.
+    def open(self, cfg: "DictConfig", directory: Path) -> None:
+        """Look for a display before the environment is made.
 
-        Not later: where there is none, making an environment may set SDL's driver to one that
-        draws into memory, which then looks as if the person had asked for it.
+        Without a display, making an environment may set SDL's driver to one that draws into memory;
+        after that nobody can tell that the user did not ask for it.
 
         Raises:
             Mistake: a window is asked for and there is no display.
@@ -46,7 +49,7 @@ class Viewer(Observer):
         if _wanted(cfg.loop):
             check_display()
 
-    def begin(self, loop: Any) -> None:
+    def begin(self, loop: "BaseLoop") -> None:
         """Look for a display before anything is played, also where `open` was not called.
 
         Raises:
@@ -56,8 +59,8 @@ class Viewer(Observer):
         if self.asked and not _draws_itself(loop.env):
             check_display()
 
-    def begin_episode(self, loop: Any, episode: Any) -> None:
-        """Have every frame of the episode shown, when it is to be seen."""
+    def begin_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+        """Start to show the episode, if it is to be shown."""
         wanted = loop.parameters.get("render" if episode.training else "eval_render")
         if not wanted or self.closed or _draws_itself(episode.env):
             return
@@ -68,8 +71,8 @@ class Viewer(Observer):
         self.window.fps = frames_per_second(episode.env)
         self.camera = Camera.watch(episode, self._receive)
 
-    def end_episode(self, loop: Any, episode: Any) -> None:
-        """Look away; the window stays."""
+    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+        """Stop watching the environment; the window stays open for the next episode."""
         if self.camera:
             self.camera.unwatch(self._receive)
             self.camera = None
@@ -104,18 +107,18 @@ class Window:
         self._clock: Any = None
 
     def show(self, frame: "Frame") -> bool:
-        """Show a frame, uint8 (height, width, 3), once its time has come.
+        """Show a frame, uint8 of shape (height, width, 3), at most `fps` of them a second.
 
         Returns:
             False when the person has closed the window.
 
         Raises:
-            VideoError: there is no window to be had; `check_display` says so beforehand.
+            VideoError: a window cannot be opened.
         """
         import pygame
 
         size = (frame.shape[1], frame.shape[0])
-        # An environment may end pygame when it closes, and its frames may change their size.
+        # An environment may quit pygame when it closes, and its frames may change in size.
         lost = self._surface is None or pygame.display.get_surface() is None
         if lost or self._surface.get_size() != size:
             try:
@@ -149,9 +152,9 @@ def check_display() -> None:
     """
     displays = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
     if sys.platform == "linux" and not any(os.environ.get(name) for name in displays):
-        raise Mistake(NO_DISPLAY)  # SDL would say the same in its own words, and more of them
+        raise Mistake(NO_DISPLAY)  # instead of SDL's own, longer message
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    # Else SDL turns a SIGTERM into the closing of the window, and the process cannot be ended.
+    # Otherwise SDL handles SIGTERM by closing the window, and the process goes on.
     os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")
     import pygame
 
@@ -159,7 +162,7 @@ def check_display() -> None:
         pygame.display.init()
     except pygame.error as error:
         raise Mistake(NO_DISPLAY) from error
-    # What SDL falls back on when the display does not answer: it draws into memory.
+    # SDL draws into memory when the display does not answer.
     if pygame.display.get_driver() == "offscreen":
         pygame.display.quit()
         raise Mistake(NO_DISPLAY)

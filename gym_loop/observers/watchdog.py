@@ -1,9 +1,9 @@
-"""What looks wrong in a run that goes on: said once, in the log and in `run.json`."""
+"""Warnings of what looks wrong while a run goes on, in the log and in `run.json`."""
 
 import logging
 import math
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,24 +11,27 @@ from gym_loop.agents import BaseAgent
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
 
-SAMPLE = 64  # actions of an episode that are looked at
+if TYPE_CHECKING:
+    from gym_loop.loops import BaseLoop, Episode
+
+ACTIONS_CHECKED = 64  # of one episode, at most
 NUMBERS = (int, float, np.generic)
-PLAYING = ("rollout/", "time/")  # metrics of Stable-Baselines3's that come without learning
-PAUSE = 1.0  # seconds between two looks at the actions of an episode
+NOT_OF_LEARNING = ("rollout/", "time/")  # Stable-Baselines3 has these before it has learned
+SECONDS_BETWEEN_CHECKS = 1.0  # of actions
 
 log = logging.getLogger(__name__)
 
 
 class Watchdog(Observer):
-    """Warns, once each, of what a run is rarely meant to do.
+    """Warns of what looks wrong; with `loop.on_nan=stop` a NaN or infinite number fails the run.
 
-    A return or a metric that is NaN or infinite (with `loop.on_nan=stop` the run ends there); an
-    action outside its space, looked for in one episode a second; the same action in every step of
-    many episodes; no episode that ends; a learning agent that was stopped before it learned.
+    Warns once each of: a return or a metric that is NaN or infinite; an action outside its space,
+    looked for in one episode a second; the same action in every step of many episodes; no episode
+    that ends; an agent that ended training before it began to learn.
 
     Args:
-        seconds_without_episode: after which one is warned of an episode that does not end.
-        episodes_of_one_action: that have to follow each other to be warned of.
+        seconds_without_episode: that pass without the end of an episode before it warns.
+        episodes_of_one_action: in a row, with the same action in every step, before it warns.
     """
 
     def __init__(
@@ -42,30 +45,30 @@ class Watchdog(Observer):
         self.due = -math.inf  # second of the run at which actions are looked at again
         self.closed = threading.Event()
 
-    def begin(self, loop: Any) -> None:
-        """Start to wait for episodes, beside the run."""
+    def begin(self, loop: "BaseLoop") -> None:
+        """Start the thread that warns when no episode ends."""
         self.stops = loop.parameters.get("on_nan") == "stop"
         threading.Thread(target=self.wait, args=(loop,), daemon=True).start()
 
-    def end_episode(self, loop: Any, episode: Any) -> None:
-        """Look at an episode that has ended."""
+    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+        """Check the episode's return, metrics and actions."""
         finite = math.isfinite
         if not finite(episode.ret):
             self.not_finite("the return", episode.ret, episode)
         for name, value in episode.metrics.items():
             if not finite(value):
                 self.not_finite(f"the metric {name!r}", value, episode)
-            if not name.startswith(PLAYING):
+            if not name.startswith(NOT_OF_LEARNING):
                 self.learned = True
         if episode.training and episode.actions:
             if self.streak < self.enough:
                 self.count_same(episode)
             if episode.seconds >= self.due:
                 self.look_at_actions(episode)
-                self.due = episode.seconds + PAUSE
+                self.due = episode.seconds + SECONDS_BETWEEN_CHECKS
 
-    def end_training(self, loop: Any) -> None:
-        """Warn of an agent with metrics of which none has appeared: it has not begun to learn."""
+    def end_training(self, loop: "BaseLoop") -> None:
+        """Warn if the agent has metrics and none of its training has appeared."""
         kind = type(loop.agent)
         tells = getattr(kind, "metrics", BaseAgent.metrics) is not BaseAgent.metrics
         if tells and not self.learned and not loop.stop:
@@ -73,11 +76,11 @@ class Watchdog(Observer):
             self.warn("not learning", text, kind.__name__, loop.steps)
 
     def close(self, error: BaseException | None) -> None:
-        """Stop waiting."""
+        """End the thread."""
         self.closed.set()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what has been said, and how long the same action has been taken."""
+        """Return which warnings were given, and for how many episodes one action was taken."""
         said, streak = sorted(self.said), self.streak
         return {"said": said, "streak": streak, "action": self.action, "learned": self.learned}
 
@@ -93,8 +96,8 @@ class Watchdog(Observer):
             self.said.add(kind)
             log.warning(text, *args)
 
-    def not_finite(self, what: str, value: float, episode: Any) -> None:
-        """Warn of a number that is none, or end the run.
+    def not_finite(self, what: str, value: float, episode: "Episode") -> None:
+        """Warn of a number that is NaN or infinite, or fail the run.
 
         Raises:
             Failure: with `loop.on_nan=stop`.
@@ -106,7 +109,7 @@ class Watchdog(Observer):
             "not finite", "%s of %s is %s (loop.on_nan=stop would end the run)", what, where, value
         )
 
-    def count_same(self, episode: Any) -> None:
+    def count_same(self, episode: "Episode") -> None:
         """Count the episodes in a row in which every step's action was the same."""
         actions = episode.actions
         first, last = actions[0], actions[-1]
@@ -127,18 +130,18 @@ class Watchdog(Observer):
             text = "the action was %s in every step of the last %d episodes"
             self.warn("same action", text, first, self.enough)
 
-    def look_at_actions(self, episode: Any) -> None:
-        """Look whether actions, or a sample of many, are in their space."""
+    def look_at_actions(self, episode: "Episode") -> None:
+        """Warn if an action, of a sample of the episode's, is outside the action space."""
         space = getattr(episode.env, "action_space", None)
         if space is None or "outside" in self.said:
             return
-        for action in episode.actions[:: len(episode.actions) // SAMPLE + 1]:
+        for action in episode.actions[:: len(episode.actions) // ACTIONS_CHECKED + 1]:
             if not _inside(space, action):
                 self.warn("outside", "the action %s is outside its space, %s", action, space)
                 return
 
-    def wait(self, loop: Any) -> None:
-        """Warn when no episode ends for long; returns when the run does."""
+    def wait(self, loop: "BaseLoop") -> None:
+        """Warn when no episode ends for long; return after that, or when the run ends."""
         before = -1
         while not self.closed.wait(self.patience):
             ended = loop.episodes + loop.evaluated
@@ -151,7 +154,7 @@ class Watchdog(Observer):
 
 
 def _inside(space: Any, action: Any) -> bool:
-    """Return whether `action` is in `space`; of a box's, a dtype that it can be cast to will do."""
+    """Return whether `action` is in `space`; in a Box, whatever the action's dtype."""
     low, high = getattr(space, "low", None), getattr(space, "high", None)
     if low is None or high is None:
         return bool(space.contains(action))

@@ -1,13 +1,12 @@
-"""What an observer puts at `episode.env` to see an episode's steps."""
+"""The base of wrappers that an observer sets as `episode.env` to see an episode's steps."""
 
 from typing import Any
 
 
 class Wrapper:
-    """An environment of any library, with `reset` and `step` for a subclass to replace.
+    """Wraps an environment of any library; a subclass overrides `reset` or `step`.
 
-    It passes for the environment where somebody asks with `isinstance`. A copy is one of the
-    environment alone.
+    `isinstance` sees the environment's class. Copying or pickling gives the environment alone.
     """
 
     def __init__(self, env: Any) -> None:

@@ -13,18 +13,18 @@ from gym_loop.envs.make import EnvError, MissingDependencyError, import_all
 from gym_loop.mistake import nearest
 from gym_loop.vector.envs import Step, VectorEnv, make_single, put
 
-INT_MAX = 2**31 - 1  # of EnvPool's own counts
+INT_MAX = 2**31 - 1  # EnvPool counts steps in an int32
 INSTALL = 'pip install "gym-loop[envpool]" (Linux, Python 3.11 or newer)'
 
 
 class EnvPool(VectorEnv):
     """A pool of EnvPool's, each environment in an episode of its own.
 
-    EnvPool takes seeds when a pool is made and at no other time: `start` makes another pool, and
-    only the episodes that it begins have a seed of their own.
+    EnvPool takes seeds only when a pool is made: `start` makes a new pool, and only the episodes
+    that it begins have a seed of their own.
 
-    The limit of an episode's steps is kept here, for an episode that ends by itself in the very
-    step that reaches a limit of EnvPool's own is reported as truncated, and not as terminated.
+    The limit of an episode's steps is counted here: EnvPool reports an episode that terminates in
+    the step that reaches its own limit as truncated.
 
     Args:
         id: of EnvPool's.
@@ -38,7 +38,7 @@ class EnvPool(VectorEnv):
     def __init__(self, id: str, options: Mapping[str, Any], limit: int | None = None) -> None:
         self.id, self.options, self.limit = id, dict(options), limit
         if limit is not None:
-            self.options["max_episode_steps"] = min(limit + 1, INT_MAX)  # never reached
+            self.options["max_episode_steps"] = min(limit + 1, INT_MAX)  # beyond our own limit
         self.num_envs = self.options["num_envs"]
         self.pool: Any = None
         self.states: Any = None  # after the last step
@@ -58,7 +58,7 @@ class EnvPool(VectorEnv):
             return self.states
 
     def step(self, actions: Any) -> Step:
-        """Step all; those that have ended are reset instead."""
+        """Step all environments; those whose episodes have ended are reset instead."""
         if self.overdue.size:
             return self._reset_overdue(actions)
         self.states, rewards, terminated, truncated, infos = self.pool.step(actions)
@@ -69,7 +69,7 @@ class EnvPool(VectorEnv):
         return self.states, rewards, terminated, truncated
 
     def _reset_overdue(self, actions: Any) -> Step:
-        """Reset the rows that the pool itself would step on, and step the others."""
+        """Reset the rows that reached our limit, which the pool does not know; step the others."""
         overdue, others = self.overdue, np.delete(np.arange(self.num_envs), self.overdue)
         states = put(self.states, overdue, self.pool.reset(overdue)[0])
         rewards = np.zeros(self.num_envs)
@@ -90,7 +90,7 @@ class EnvPool(VectorEnv):
         return self.pool.render()
 
     def close(self) -> None:
-        """Give the pool back."""
+        """Close the pool."""
         if self.pool is not None:
             self.pool.close()
             self.pool = None
@@ -145,7 +145,7 @@ def check_envpool(id: str, kwargs: Mapping[str, Any] | None = None) -> dict[str,
     if id not in known:
         raise EnvError(f"EnvPool has no environment {id!r}{nearest(id, known)}")
     own: dict[str, Any] = envpool.make_spec(id).config._asdict()
-    passed = {"num_envs", "seed", "env_seed", "batch_size"}  # by this project, or not for us
+    passed = {"num_envs", "seed", "env_seed", "batch_size"}  # set by us, or not supported
     for name in kwargs or ():
         if name not in own or name in passed:
             near = nearest(name, own.keys() - passed, f"; it takes {', '.join(own)}")
@@ -155,7 +155,7 @@ def check_envpool(id: str, kwargs: Mapping[str, Any] | None = None) -> dict[str,
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide that its spaces' bounds became float32."""
+    """Hide the warning that the bounds of its spaces were cast to float32."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield

@@ -1,4 +1,4 @@
-"""Many environments stepped as one, in the one form in which `loop=vector` drives them.
+"""Many environments that are stepped at once, behind the one interface that `loop=vector` drives.
 
 What a step of many environments returns for one whose episode has just ended is a convention, and
 each library has its own: gym 0.26 resets it within the step and hides its last observation in the
@@ -147,7 +147,7 @@ class LibraryVectorEnv(VectorEnv):
         return as_arrays(self.env.reset(seed=seed)[0], self.observation_space)
 
     def step(self, actions: Any) -> Step:
-        """Step all."""
+        """Step every environment."""
         states, rewards, terminated, truncated, _ = self.env.step(actions)
         return as_arrays(states, self.observation_space), rewards, terminated, truncated
 
@@ -156,7 +156,7 @@ class LibraryVectorEnv(VectorEnv):
         return self.env.render()
 
     def close(self) -> None:
-        """Close them."""
+        """Close every environment."""
         self.env.close()
 
 
@@ -166,7 +166,7 @@ class ResetNextStep(LibraryVectorEnv):
     delayed = True
 
     def step(self, actions: Any) -> Step:
-        """Step all."""
+        """Step every environment."""
         states, rewards, terminated, truncated = super().step(actions)
         if type(states) is np.ndarray:
             states = np.ascontiguousarray(states)  # rows are taken four times as fast
@@ -205,12 +205,12 @@ class ResetSameStep(LibraryVectorEnv):
         return super().render()
 
     def restart(self, states: Any, rows: Array, seeds: Sequence[int]) -> Any:
-        """Tell how the episodes begin that the last step has begun."""
+        """Put in the first observations of the episodes that the last step has begun."""
         return put(states, rows, take(self.first, rows))
 
 
 class ResetWhenTold(LibraryVectorEnv):
-    """Gymnasium's DISABLED: an ended environment waits for its reset, which can have a seed."""
+    """Gymnasium's DISABLED: `restart` resets an ended environment, with a seed if it takes one."""
 
     cuts = True
 
@@ -447,7 +447,7 @@ def _limited(kwargs: Mapping[str, Any] | None, spec: Any, max_steps: int | None)
 
 
 class _Within:
-    """Whether an array of integers lies in [low, high): what a uniform MultiDiscrete contains."""
+    """The `contains` of a uniform MultiDiscrete: integers of one shape in [low, high)."""
 
     def __init__(self, low: int, high: int, shape: tuple[int, ...]) -> None:
         self.low, self.high, self.shape = low, high, shape
@@ -459,10 +459,10 @@ class _Within:
 
 
 def _check_faster(space: Any) -> None:
-    """Let a batched Discrete space check actions in a fifth of the time.
+    """Replace `contains` of a batched Discrete space by one that takes a fifth of the time.
 
-    An environment written as a vector asserts in each step that its actions are in the space: that
-    is a quarter of what a step of 64 CartPoles takes.
+    A vector entry point asserts in each step that the actions are in the space, which is a quarter
+    of the time of a step of 64 CartPoles.
     """
     if type(space).__name__ == "MultiDiscrete" and space.nvec.size:
         low, count = int(space.start.flat[0]), int(space.nvec.flat[0])
@@ -491,7 +491,7 @@ def array_type(space: Any) -> np.dtype[Any] | None:
 
 
 def in_type(values: Any, dtype: np.dtype[Any] | None) -> Array:
-    """Return values as an array of type `dtype`; of their own, where that does not hold them."""
+    """Return values as an array of `dtype`, or of their own type if `dtype` cannot hold them."""
     given: Array = np.asarray(values)
     if dtype is None or given.dtype == dtype:
         return given

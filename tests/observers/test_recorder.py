@@ -215,7 +215,7 @@ def test_training_goes_on_while_an_encoder_finishes_and_few_encoders_run_at_once
 
         def write(self, frame):
             super().write(frame)
-            assert sum(not writer.done for writer in running) <= module.ENCODERS
+            assert sum(not writer.done for writer in running) <= module.MAX_ENCODERS
 
     monkeypatch.setattr(video, "VideoWriter", Counted)
     play(tmp_path, record=True, max_episodes=12)

@@ -92,7 +92,7 @@ def test_rewards_alike_for_a_while_are_kept_to_the_last_bit(tmp_path, monkeypatc
     lengths = [len(episode) for episode in rewards]
     given = [reward for episode in rewards for reward in episode]
     expected = np.array(given, np.float64)
-    monkeypatch.setattr(observer, "FULL", full)
+    monkeypatch.setattr(observer, "STEPS_PER_FILE", full)
     play(tmp_path, Given(), max_episodes=len(rewards))
     kept = np.concatenate([trace.rewards for trace in read_all(tmp_path)])
     assert kept.tobytes() == expected.tobytes()
@@ -168,7 +168,7 @@ def test_actions_that_cannot_be_kept_cost_one_warning_and_leave_no_file(
         def given(self, count):
             return Fraction(count, 3) if count >= later else count
 
-    monkeypatch.setattr(observer, "FULL", 300)
+    monkeypatch.setattr(observer, "STEPS_PER_FILE", 300)
     with caplog.at_level(logging.WARNING):
         loop = play(tmp_path, Takes(spaces.Discrete(3)), Third, max_episodes=400)
     assert loop.episodes == 400
