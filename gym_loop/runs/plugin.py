@@ -1,4 +1,4 @@
-"""Registers the run directory, a quicker `run_job`, and what a person is told of exceptions."""
+"""Registers the run directory, a quicker `run_job` and the error messages with the launcher."""
 
 import contextlib
 import gc
