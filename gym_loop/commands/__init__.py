@@ -1,4 +1,4 @@
-"""Sub-commands: one file each, with a `main(arguments)` that the command line is handed to."""
+"""Sub-commands: one file each, whose `main(arguments)` receives the command line."""
 
 import click
 

@@ -169,7 +169,7 @@ def stacked(values: list[Any], space: Any) -> dict[Part, Any]:
 
 
 def leaves(space: Any, above: Part = ()) -> Iterator[tuple[Part, Any]]:
-    """Yield the spaces in a Dict or Tuple that are none, and where; or the space itself."""
+    """Yield (part, space) for each space without parts in `space`, or `space` itself."""
     from gym_loop.vector.envs import parts_of
 
     parts = parts_of(space)
@@ -181,7 +181,7 @@ def leaves(space: Any, above: Part = ()) -> Iterator[tuple[Part, Any]]:
 
 
 def inside(value: Any, part: Part) -> Any:
-    """Return what lies at `part` of an element of a Dict or Tuple."""
+    """Return the value at `part` of an element of a Dict or Tuple."""
     for key in part:
         value = value[key]
     return value
@@ -324,13 +324,7 @@ def write_minari(
     root, whole = minari_root(), target.absolute()
     name = dataset_id(whole, root)
     left_out: list[str] = []
-    spaces = {}
-    for what, space in (("observation", env.observation_space), ("action", env.action_space)):
-        spaces[what] = held_by_minari(space, what, left_out)
-        if spaces[what] is None:
-            raise Mistake(
-                f"a Minari dataset cannot hold {what}s of a {kind(space)} space; export to .npz"
-            )
+    spaces = minari_spaces(env, left_out)
     temporary = files.temporary(whole)
     temporary.mkdir(parents=True)
     buffers = (
@@ -372,6 +366,22 @@ def write_minari(
     if space and space not in namespace.list_local_namespaces():
         namespace.create_namespace(space)
     return int(dataset.total_steps), left_out, f"minari.load_dataset({name!r})"
+
+
+def minari_spaces(env: Any, left_out: list[str]) -> dict[str, Any]:
+    """Return the spaces of observations and actions as `held_by_minari` does.
+
+    Raises:
+        Mistake: Minari holds nothing of one of them.
+    """
+    spaces = {"observation": env.observation_space, "action": env.action_space}
+    held = {what: held_by_minari(space, what, left_out) for what, space in spaces.items()}
+    for what, space in spaces.items():
+        if held[what] is None:
+            raise Mistake(
+                f"a Minari dataset cannot hold {what}s of a {kind(space)} space; export to .npz"
+            )
+    return held
 
 
 def minari_root() -> Path:
@@ -426,7 +436,7 @@ def held_by_minari(space: Any, name: str, left_out: list[str]) -> Any:
 
 
 def held_keys(parts: Any) -> list[Any]:
-    """Return the keys of a Dict that can name something in HDF5, or all positions of a Tuple."""
+    """Return the keys of a Dict that HDF5 can hold as names, or all positions of a Tuple."""
     if not isinstance(parts, Mapping):
         return list(range(len(parts)))
     return [key for key in parts if isinstance(key, str) and key.strip(".") and "/" not in key]

@@ -106,7 +106,7 @@ def filtered(runs: list[Run], filters: list[str]) -> list[Run]:
 
 
 def _values(run: Run, key: str) -> list[str]:
-    """Return what a filter may say of `key`, the usual name first."""
+    """Return the values of `key` that a filter may name, the usual one first."""
     if key == "state":
         return [run.state]
     if key in ("agent", "env") and run.config:
@@ -234,7 +234,7 @@ def _number(value: float | None, style: str = ".6g") -> str:
 
 
 def follow(directories: list[str], filters: list[str], every: float) -> None:
-    """Show the table again and again, until the user has had enough or the reader has left."""
+    """Refresh the table until Ctrl-C, or until nobody reads the output."""
     known: dict[Path, Run] = {}
     on_terminal = terminal.is_terminal(sys.stdout)
     try:

@@ -33,7 +33,7 @@ class Job:
 
 @dataclass
 class Played:
-    """What came of an episode that was played again."""
+    """The result of an episode that was played again."""
 
     episode: int
     length: int
@@ -101,11 +101,11 @@ def replay(
 def report(
     work: list[Job], done: Iterator[list[Played]], target: Path | None, listed: bool
 ) -> None:
-    """Print what came of the episodes, as they are played.
+    """Print the result of each episode as it is played.
 
     Args:
         work: the jobs.
-        done: what came of each.
+        done: the results of each.
         target: where videos are written.
         listed: whether each episode has a line, or only those that differ.
 

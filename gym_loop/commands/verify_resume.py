@@ -1,4 +1,4 @@
-"""Prove that a stopped and continued run of yours ends as an untouched one."""
+"""Prove that a run that is stopped and resumed ends as an untouched one does."""
 
 import contextlib
 import importlib

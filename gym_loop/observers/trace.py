@@ -208,7 +208,7 @@ class _File:
             OSError: the file cannot be written; it is as it was.
         """
         if self.rows:
-            rewards = self.rewards or traces.alike(self.uniform_reward, self.steps)
+            rewards = self.rewards or traces.uniform_reward(self.uniform_reward, self.steps)
             arrays = traces.gather(self.rows, self.actions, rewards)
             if self.arrays is not None:
                 arrays = traces.join(self.arrays, arrays)

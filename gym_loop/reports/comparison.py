@@ -1,4 +1,4 @@
-"""Groups of runs that differ in nothing but the seed, scored and compared."""
+"""Groups runs that differ only in the seed, scores the groups and compares them."""
 
 import json
 import math
@@ -169,7 +169,7 @@ def _value(member: Member, key: str) -> str:
 
 
 def _read(member: Member, last_step: int) -> None:
-    """Read the whole of a run's episodes; of them the scores and the curve are kept."""
+    """Read all episodes of a run; keep the scores and the curve."""
     run = member.run
     table = run.table(tables.EPISODES, ("episode", "steps", "return"))
     episodes, steps, returns = (np.array(table[name]) for name in ("episode", "steps", "return"))
@@ -246,7 +246,7 @@ def _recordings(
 def _choose(
     groups: list[Group], metric: str | None, unfinished: bool, runs: Sequence[Run]
 ) -> tuple[str, str | None]:
-    """Return the metric, and a note where it is not the usual one.
+    """Return the metric, and a note if it is not the usual one.
 
     Raises:
         Mistake: there is nothing to score, or nothing in common.

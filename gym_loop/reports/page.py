@@ -221,7 +221,7 @@ def _curve(
 def _numbers_of(
     numbers: list[int], groups: list[dict[str, Any]], curves: list[tuple[int, Any]]
 ) -> list[dict[str, Any]]:
-    """Return what the page's script shows under the pointer."""
+    """Return the data of each curve that the page's script shows under the pointer."""
     return [
         {
             "name": groups[n]["label"],

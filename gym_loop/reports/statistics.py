@@ -1,4 +1,4 @@
-"""What a few seeds can tell, after Agarwal et al. 2021.
+"""Statistics for a few seeds, after Agarwal et al. 2021.
 
 "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (NeurIPS 2021): the
 interquartile mean instead of mean or median, an interval from a bootstrap that resamples the runs

@@ -1,1 +1,1 @@
-"""The run directory: who owns it, what lies in it, how others read it."""
+"""The run directory: its owner, its files, and how they are read."""

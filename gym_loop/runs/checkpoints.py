@@ -109,7 +109,7 @@ def plant(checkpoint: Path, path: Path, same_env: bool, same_seed: bool) -> None
 
 
 def names(directory: Path) -> list[str]:
-    """Return the checkpoints' names, the newest first. What else lies there is somebody's own."""
+    """Return the checkpoints' names, the newest first; other names are left out."""
     found = [p for p in directory.glob("episode-*") if NAME.fullmatch(p.name)]
     return [
         path.name
@@ -124,7 +124,7 @@ def episode(path: Path) -> int:
 
 
 def checksum(parts: Iterable[bytes]) -> str:
-    """Return the checksum of accidents, not of malice: SHA-256 takes 20 times as long."""
+    """Return a checksum that shows accidents, not malice: SHA-256 takes 20 times as long."""
     checksum = 0
     for part in parts:
         checksum = google_crc32c.extend(checksum, part)

@@ -1,4 +1,4 @@
-"""Whose directory is it: a new run, the same run again, or somebody else's?"""
+"""Decides whether a launch may use a directory: for a new run, or to continue the run in it."""
 
 import json
 import os
@@ -108,7 +108,7 @@ def go_on(directory: Path, known: dict[str, Any], cfg: DictConfig) -> None:
 def check_past(
     directory: Path, known: dict[str, Any], cfg: DictConfig, free: Collection[str] = ()
 ) -> set[str]:
-    """Check that `cfg` changes nothing that has had a part in the run in `directory`.
+    """Check that `cfg` changes nothing that the run in `directory` has already used.
 
     Returns the dotted keys in which it differs.
 

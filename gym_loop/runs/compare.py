@@ -1,4 +1,4 @@
-"""Where two runs part: tables, checkpoints, TensorBoard points, traces."""
+"""Compares two runs: tables, checkpoints, TensorBoard points, traces."""
 
 import io
 import math
@@ -40,7 +40,7 @@ def differences(first: Path, second: Path) -> Iterator[str]:
 
 
 def parts(directory: Path) -> list[tuple[str, Callable[[Path, Path], Iterator[str]], str]]:
-    """Return what runs like the one in `directory` are compared by: name, function, path."""
+    """Return (name, function, path) for each thing that runs of this config are compared by."""
     loop = ((manifest.read(directory) or {}).get("config") or {}).get("loop") or {}
     found: list[tuple[str, Callable[[Path, Path], Iterator[str]], str]]
     found = [("episodes", table_differences, tables.EPISODES)]

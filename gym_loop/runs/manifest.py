@@ -1,4 +1,4 @@
-"""run.json: reading it, writing it, and whether somebody is at it."""
+"""Reads, writes and locks run.json."""
 
 import fcntl
 import functools

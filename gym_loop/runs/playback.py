@@ -1,4 +1,4 @@
-"""Playing recorded episodes again, each in an environment of its own, on all cores."""
+"""Plays recorded episodes again, each in an environment of its own, on all cores."""
 
 import contextlib
 import functools
@@ -138,7 +138,7 @@ class Playback:
 
 
 def playable(traces: Traces, numbers: list[int]) -> list[int]:
-    """Return those of several episodes that can be played alone; print how many are left out."""
+    """Return the episodes that can be played alone; print how many are left out."""
     if len(numbers) == 1:
         return numbers  # whoever asks for one is to know why it cannot be had
     wanted, seeded = set(numbers), set[int]()

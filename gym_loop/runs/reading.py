@@ -1,4 +1,4 @@
-"""Reading run directories: fast, and safe whatever lies in them.
+"""Reads run directories: fast, and safe whatever lies in them.
 
 Only JSON and CSV are read. Nothing is instantiated, imported or unpickled, no link is followed out
 of a run's directory, and no more is read than a run would write, so a directory from somewhere else
@@ -73,7 +73,7 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 class Run:
-    """What a run's directory says of it. What cannot be read is absent, and named in `warnings`.
+    """The content of a run's directory. What cannot be read is absent, and named in `warnings`.
 
     Attributes:
         directory: where it lies.
@@ -322,7 +322,7 @@ class Run:
 
     @property
     def forked_at(self) -> int:
-        """How many of its episodes another run has played, which this one was forked from."""
+        """How many of this run's episodes were played by the run that it was forked from."""
         return max((episode for _, episode in self._ancestors()), default=0)
 
     @property

@@ -1,4 +1,4 @@
-"""Traces: what it takes to play an episode again, in `traces/train-000000.npz` and the like.
+"""Traces: reset seed, actions and rewards of each episode, in `traces/train-000000.npz` and so on.
 
 A file holds hundreds to thousands of episodes and is named by the first of them. Its arrays are
 
@@ -59,7 +59,7 @@ COMPRESSION = 1  # level 6 takes four times as long for 10 % fewer bytes
 
 @dataclass(slots=True)
 class Trace:
-    """One episode: its number in the run, and what it takes to play and to check it again."""
+    """One episode: its number in the run, and the data to play it again and check the result."""
 
     episode: int
     seed: int
@@ -113,7 +113,7 @@ def gather(
     return _narrow(arrays | {"reward": rewards} | _encoded(actions))
 
 
-def alike(reward: float, steps: int) -> Array:
+def uniform_reward(reward: float, steps: int) -> Array:
     """Return the rewards of steps that all gave the same one, which is 1 or -1."""
     return np.full(steps, reward, np.float16)
 
