@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from gym_loop.config import signature
+from gym_loop.envs.greetings import without_greetings
 from gym_loop.envs.screens import leave_screens_behind
 from gym_loop.mistake import nearest
 
@@ -125,7 +126,7 @@ def _import(library: Library) -> Any:
     if sys.modules.get(library) is None:
         try:
             # gym shows every user its own DeprecationWarnings by a filter that is undone here.
-            with warnings.catch_warnings():
+            with without_greetings(), warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
                 importlib.import_module(library)
         except ModuleNotFoundError as error:

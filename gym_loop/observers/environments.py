@@ -139,7 +139,7 @@ def _put(env: Any, attributes: dict[tuple[str, str], Any]) -> None:
 
 def _reset(env: Any) -> None:
     """Begin an episode, in each part of a vector environment."""
-    if hasattr(env, "start"):
+    if hasattr(env, "start") and hasattr(env, "num_envs"):
         env.start([0] * env.num_envs)
     else:
         env.reset(seed=0)

@@ -225,7 +225,7 @@ def test_a_dataset_s_namespace_need_not_be_there(launch, tmp_path, monkeypatch):
     for name in ("cart/pole/mine-v0", "cart/mine-v1"):
         run_export(run, tmp_path / "datasets" / name)
         assert minari.load_dataset(name).total_episodes == 2
-    with pytest.raises(Mistake, match="2") as error:
+    with pytest.raises(Mistake) as error:
         run_export(run, tmp_path / "datasets" / "c" / "mine-v0")
     assert "c/mine-v0 cannot be the id of a dataset" in error.value.message
 

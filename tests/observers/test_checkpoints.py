@@ -9,7 +9,7 @@ import pytest
 
 from gym_loop.__main__ import dispatch
 from gym_loop.mistake import Failure
-from gym_loop.observers import checkpoints
+from gym_loop.runs import checkpoints
 from gym_loop.runs import manifest
 from tests.conftest import rows
 
@@ -195,7 +195,7 @@ def test_other_versions_are_said_first_and_a_run_that_cannot_be_read_stays_as_it
     state = run / "checkpoints" / "episode-000004" / "state.json"
     _, _, text = state.read_text().partition("\n")
     text = text.replace('"numpy": "', '"numpy": "9.').rstrip("\n")
-    state.write_text(f"{checkpoints._checksum([text.encode()])}\n{text}\n")
+    state.write_text(f"{checkpoints.checksum([text.encode()])}\n{text}\n")
     before = (run / "run.json").read_bytes()
     Path("older").touch()
     with pytest.raises(Failure, match=r"numpy 9\..* and cannot be read \(ModuleNotFoundError"):

@@ -237,6 +237,6 @@ def test_a_run_without_traces_says_why_that_may_be(tmp_path):
     )
     (tmp_path / "traces").mkdir()
     write(tmp_path / "traces" / "train-000000.npz", gather([[1]]))
-    with pytest.raises(Mistake, match="2") as error:
+    with pytest.raises(Mistake) as error:
         traces.Traces(tmp_path, "eval")
     assert "leave out --eval" in error.value.message

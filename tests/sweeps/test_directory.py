@@ -85,5 +85,5 @@ def test_a_single_value_of_what_varies_is_a_job_of_the_sweep(tmp_path):
 def test_an_unreadable_record_of_a_sweep_is_said_to_be_one(tmp_path, content):
     (tmp_path / directory.NAME).write_text(content)
 
-    with pytest.raises(Mistake, match="2"):
+    with pytest.raises(Mistake):
         directory.read(tmp_path)

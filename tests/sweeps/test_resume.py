@@ -25,7 +25,7 @@ def test_a_resumed_sweep_completes_all_that_was_ever_asked_for(sweep, cli, tmp_p
 
 def test_what_is_no_sweep_is_refused(tmp_path):
     assert not resume.is_sweep(tmp_path)
-    with pytest.raises(Mistake, match="2"):
+    with pytest.raises(Mistake):
         resume.resume(tmp_path, [])
 
 
