@@ -342,4 +342,7 @@ def _text(path: Path) -> str:
 
 def main(arguments: list[str]) -> None:
     """Run the command."""
-    run_click(verify_resume, arguments)
+    from gym_loop import launch
+
+    with launch.surroundings():  # what is unpickled to be compared imports environments
+        run_click(verify_resume, arguments)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from gym_loop.config import signature
-from gym_loop.envs.greetings import without_greetings
+from gym_loop.envs.greetings import ENVIRONMENT, without_greetings
 from gym_loop.envs.screens import leave_screens_behind
 from gym_loop.mistake import nearest
 
@@ -223,7 +223,13 @@ def _check_render_mode(id: str, mode: str | None, env: Any) -> None:
 
 
 def _do_without_display(mode: str | None) -> None:
-    """Let pygame draw into memory where there is no display to complain about."""
+    """Let pygame draw without a greeting, and into memory where there is no display.
+
+    It is imported when something is drawn first, and reads these variables then.
+    """
+    if mode is not None:
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
     displays = ("DISPLAY", "WAYLAND_DISPLAY")
     if mode in ("rgb_array", "rgb_array_list") and sys.platform == "linux":
         if not any(os.environ.get(display) for display in displays):

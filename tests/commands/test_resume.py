@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from gym_loop import files
+from gym_loop.observers import checkpoints as writing
 from gym_loop.runs import checkpoints, compare
 from tests.conftest import AGENTS, left_by_a_killed_process, rows
 
@@ -84,13 +85,13 @@ def test_which_checkpoints_were_written_changes_nothing(launch):
 
 
 def test_there_is_at_most_one_checkpoint_a_second(launch, monkeypatch):
-    moments, write, began = [], checkpoints.Checkpoints.write, time.monotonic()
+    moments, write, began = [], writing.Checkpoints.write, time.monotonic()
 
     def counted(self, loop):
         moments.append(time.monotonic() - began)
         write(self, loop)
 
-    monkeypatch.setattr(checkpoints.Checkpoints, "write", counted)
+    monkeypatch.setattr(writing.Checkpoints, "write", counted)
     launch("env=cartpole", "loop.max_episodes=12000", "loop.eval_episodes=0")
     *due, _ = moments
     assert all(number <= moment for number, moment in enumerate(due))
@@ -142,12 +143,12 @@ def test_checkpoints_are_written_when_they_are_due_and_affordable(
         clock.now += took
         path.mkdir()
 
-    monkeypatch.setattr(checkpoints, "time", clock)
-    monkeypatch.setattr(checkpoints.Checkpoints, "_write", write)
-    monkeypatch.setattr(checkpoints, "load_state", lambda path: {})
+    monkeypatch.setattr(writing, "time", clock)
+    monkeypatch.setattr(writing.Checkpoints, "_write", write)
+    monkeypatch.setattr(writing, "load_state", lambda path: {})
     parameters = {"episodes_per_checkpoint": None, **parameters}
     loop = SimpleNamespace(parameters=parameters, directory=tmp_path, episodes=0)
-    observer = checkpoints.Checkpoints()
+    observer = writing.Checkpoints()
     observer.begin(loop)
     for number, length in enumerate(episodes):
         if length == BEST:

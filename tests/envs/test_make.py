@@ -195,8 +195,9 @@ def test_making_stepping_and_rendering_prints_nothing_at_all(fresh_python):
     assert fresh_python(code) == ""
 
 
-def test_a_package_that_imports_gym_and_pygame_after_this_one_prints_nothing(fresh_python):
-    assert fresh_python("import gym_loop.envs; import gym, pygame") == ""
+def test_a_package_that_imports_gym_and_pygame_while_a_run_is_launched_prints_nothing(fresh_python):
+    code = "from gym_loop import launch\nwith launch.surroundings():\n    import gym, pygame"
+    assert fresh_python(code) == ""
 
 
 def test_making_an_environment_hides_no_warning_of_the_user_s(fresh_python):

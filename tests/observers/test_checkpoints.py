@@ -9,8 +9,7 @@ import pytest
 
 from gym_loop.__main__ import dispatch
 from gym_loop.mistake import Failure
-from gym_loop.runs import checkpoints
-from gym_loop.runs import manifest
+from gym_loop.runs import checkpoints, manifest
 from tests.conftest import rows
 
 WORDS = ("agent=random", "env=cartpole", "loop.eval_episodes=1", "loop.time_per_checkpoint=0")
