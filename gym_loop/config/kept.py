@@ -14,7 +14,8 @@ import os
 import re
 import secrets as randomness
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -51,11 +52,17 @@ def noting_what_is_read() -> Iterator[None]:
         _environment_read.append(str(arguments[0]))
         return oc.env(*arguments)
 
-    OmegaConf.register_new_resolver("oc.env", environment, replace=True)
+    _register(environment)
     try:
         yield
     finally:
-        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+        _register(oc.env)
+
+
+def _register(environment: Callable[..., Any]) -> None:
+    with warnings.catch_warnings():  # OmegaConf 2.4 has another name for it, 2.3 only this one
+        warnings.simplefilter("ignore", UserWarning)
+        OmegaConf.register_new_resolver("oc.env", environment, replace=True)
 
 
 def content(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
