@@ -260,6 +260,7 @@ def test_env_is_the_one_of_evaluation(here):
     assert env.step(0)[1] == 0.0  # Gymnasium's CartPole gives 1 otherwise
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_sweeps_over_its_own_class(tmp_path):
     told = script(
         tmp_path,
@@ -317,6 +318,7 @@ class Noting(Counter):
 )
 
 
+@pytest.mark.slow
 def test_another_process_continues_a_run_and_a_sweep_of_a_scripts_classes(tmp_path, cli):
     script(
         tmp_path,
@@ -336,6 +338,7 @@ def test_another_process_continues_a_run_and_a_sweep_of_a_scripts_classes(tmp_pa
     assert "3 jobs: 1 done, 2 skipped" in done.stdout
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_a_run_which_is_returned_and_goes_on(tmp_path):
     told = script(
         tmp_path,
@@ -359,6 +362,7 @@ def test_ctrl_c_stops_a_run_which_is_returned_and_goes_on(tmp_path):
     assert told[-1] == "True"
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_a_sweep_whose_runs_are_returned_and_go_on(tmp_path):
     told = script(
         tmp_path,
@@ -382,6 +386,7 @@ def test_ctrl_c_stops_a_sweep_whose_runs_are_returned_and_go_on(tmp_path):
     assert (told[-1], "[True]" in told) == ("['finished']", True)
 
 
+@pytest.mark.slow
 def test_a_program_that_uses_hydra_launches_runs_and_goes_on_undisturbed(tmp_path):
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "theirs.yaml").write_text("name: theirs\nseeds: 2\n")

@@ -76,6 +76,7 @@ def test_train_takes_options_in_the_place_of_the_files_own(command):
     assert config["env"]["id"] == "CartPole-v1"
 
 
+@pytest.mark.slow
 def test_train_sweeps(command, cli, tmp_path):
     command("create-default", "--env", "CartPole-v1", "--run-config", "mine.yaml")
     done = cli("train", "-c", "mine.yaml", "-m", "seed=0,1", "loop.eval_episodes=1")
@@ -111,6 +112,7 @@ def test_evaluate_records_where_the_config_says(command, launch):
     }
 
 
+@pytest.mark.slow
 def test_evaluate_writes_over_no_recording(command, launch):
     words = ("loop.eval_episodes=2", "loop.eval_record=true")
     directory = launch("env=cartpole", "loop.max_episodes=2", "loop.episodes_per_eval=1", *words)
