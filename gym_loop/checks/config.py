@@ -7,13 +7,13 @@ import re
 import sys
 import tempfile
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop import launch
@@ -77,10 +77,11 @@ def check(cfg: DictConfig) -> None:
 
 def check_sections(cfg: DictConfig) -> None:
     """Check the config's top level."""
+    raw = kept.content(cfg, resolve=False)
     for group in GROUPS:
-        section: Any = cfg._get_node(group, validate_access=False)
-        if not isinstance(section, DictConfig) or section._is_none() or section._is_missing():
-            got = f"is {section._value()!r}{origin(cfg, group)}" if section else "is missing"
+        section = raw.get(group)
+        if not isinstance(section, dict):
+            got = f"is {section!r}{origin(cfg, group)}" if section else "is missing"
             raise Mistake(f"{group} {got}; expected an option such as {group}={EXAMPLES[group]}")
         if "_target_" not in section:
             raise Mistake(
@@ -92,8 +93,7 @@ def check_sections(cfg: DictConfig) -> None:
         if name in known:
             continue
         # A key of the user's own is there to be used by others.
-        text = str({key: cfg._get_node(key) for key in cfg if key != "hydra"})
-        if not re.search(r"\$\{" + re.escape(str(name)) + r"[.}\[]", text):
+        if not re.search(r"\$\{" + re.escape(str(name)) + r"[.}\[]", str(raw)):
             near = foreign.ours(str(name)) or nearest(
                 str(name), known, f"; expected one of {', '.join(sorted(known))}"
             )
@@ -131,36 +131,21 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         Mistake: an interpolation that leads nowhere or round in a circle, or a value not given.
     """
-    for key, node in leaves(cfg):
+    for path, raw in kept.leaves(kept.content(cfg, resolve=False)):
+        key = kept.dotted(path)
         try:
-            if node._is_interpolation():
-                node._dereference_node()
+            if "${" in str(raw):
+                kept.at(cfg, path)
         except (RecursionError, OmegaConfBaseException) as error:
             reason = first_line(error)
             if isinstance(error, RecursionError) or reason.startswith("Recursive"):
                 reason = "it leads back to itself"
             near = wording.near_interpolation(reason, cfg)
-            raise Mistake(f"{key} is {node._value()}{origin(cfg, key)}: {reason}{near}") from None
-        if node._is_missing():
+            raise Mistake(f"{key} is {raw}{origin(cfg, key)}: {reason}{near}") from None
+        if raw == "???":
             example = "CartPole-v1" if key == "env.id" else "..."
             raise Mistake(f"{key} is not given{origin(cfg, key)}; expected {key}={example}")
     return kept.content(cfg, resolve=True)
-
-
-def leaves(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key and the node of each value, those for Hydra aside."""
-    stack: list[tuple[str, Any]] = [
-        (str(name), cfg._get_node(name)) for name in cfg if name != "hydra"
-    ]
-    while stack:
-        key, node = stack.pop()
-        if isinstance(node, DictConfig | ListConfig) and not (
-            node._is_none() or node._is_missing() or node._is_interpolation()
-        ):
-            inner = range(len(node)) if isinstance(node, ListConfig) else list(node)
-            stack += [(f"{key}.{name}", node._get_node(name)) for name in inner]
-        else:
-            yield key, node
 
 
 def check_seed(cfg: DictConfig, seed: Any) -> None:

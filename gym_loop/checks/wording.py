@@ -15,13 +15,13 @@ from hydra.errors import (
     OverrideParseException,
 )
 from hydra.plugins.config_source import ConfigSource
-from omegaconf import DictConfig
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop import launch
 from gym_loop.checks import foreign
 from gym_loop.checks.origin import COMMAND_LINE
-from gym_loop.config import yaml_files
+from gym_loop.config import kept, yaml_files
 from gym_loop.config.yaml_files import first_line
 from gym_loop.errors import user_frames
 from gym_loop.mistake import nearest
@@ -173,7 +173,10 @@ def unknown_key(key: str, cause: BaseException | None) -> str:
     full = str(getattr(cause, "full_key", None) or key)
     name = full.rpartition(".")[2]
     parent = getattr(cause, "parent_node", None)
-    if not isinstance(parent, DictConfig) or parent._is_none():
+    content: Any = (
+        OmegaConf.to_container(parent, resolve=False) if OmegaConf.is_config(parent) else None
+    )
+    if not isinstance(content, dict):
         section = full.rpartition(".")[0]
         inside = f"; {section} is one value, not a section" if section else ""
         return f"no key {full!r} ({COMMAND_LINE}){inside}"
@@ -182,11 +185,10 @@ def unknown_key(key: str, cause: BaseException | None) -> str:
     if said := foreign.ours(name):
         return f"no key {full!r} ({COMMAND_LINE}){said}"
     if "." not in full:
-        for section in map(str, parent):
-            node = parent._get_node(section)
-            if isinstance(node, DictConfig) and name in node:
-                return f"no key {full!r} ({COMMAND_LINE}); did you mean '{section}.{name}'?"
-    known = [str(k) for k in parent if not str(k).startswith("_")]
+        for top, inside in content.items():
+            if isinstance(inside, dict) and name in inside:
+                return f"no key {full!r} ({COMMAND_LINE}); did you mean '{top}.{name}'?"
+    known = [str(k) for k in content if not str(k).startswith("_")]
     return f"no key {full!r} ({COMMAND_LINE}){near_key(full.removesuffix(name), name, known)}"
 
 
@@ -236,12 +238,9 @@ def near_interpolation(reason: str, cfg: Any) -> str:
     found = re.match(r"Interpolation key '(.+)' not found", reason)
     if not found:
         return ""
-    keys = [str(name) for name in cfg if name != "hydra"]
-    for section in list(keys):
-        node: Any = cfg._get_node(section)
-        if isinstance(node, DictConfig) and not (node._is_none() or node._is_interpolation()):
-            keys += [f"{section}.{name!s}" for name in node]
-    return nearest(found[1], keys)
+    raw = kept.content(cfg, resolve=False)
+    inner = [f"{key}.{name}" for key in raw if isinstance(raw[key], dict) for name in raw[key]]
+    return nearest(found[1], [*raw, *inner])
 
 
 def in_file(text: str) -> str | None:

@@ -68,13 +68,14 @@ def _register(environment: Callable[..., Any]) -> None:
 def content(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
     """Return the config without Hydra's part, as plain values."""
     whole: dict[str, Any] = {}
-    for name in cfg:
-        if name != "hydra":
-            node: Any = cfg[name] if resolve else cfg._get_node(name)
-            if OmegaConf.is_config(node):
-                whole[str(name)] = OmegaConf.to_container(node, resolve=resolve)
-            else:
-                whole[str(name)] = node if resolve else node._value()
+    names: list[Any] = [name for name in cfg if name != "hydra"]
+    for name in names:
+        holder: Any = cfg
+        if not resolve and (
+            OmegaConf.is_interpolation(cfg, name) or OmegaConf.is_missing(cfg, name)
+        ):  # the key alone, for `cfg[name]` is what it stands for
+            holder = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(name)]), resolve=False)
+        whole[str(name)] = _plain(holder[name], resolve)
     return whole
 
 
@@ -98,7 +99,7 @@ def settle(cfg: DictConfig) -> None:
             if target != section["_target_"]:
                 added["_target_"] = target
             for key, value in added.items():
-                section[key] = _at(cfg, path)[key] = value
+                section[key] = at(cfg, path)[key] = value
         for path, value in leaves(whole):
             if not isinstance(value, (*PLAIN, Path, Enum)):
                 raise Mistake(f"{dotted(path)} is {value!r}, which no YAML holds")
@@ -108,7 +109,7 @@ def settle(cfg: DictConfig) -> None:
                         f"{dotted(path)} is {value}: what refers to the launch is kept as a value, "
                         "what comes from the environment is not; expected a key for each"
                     )
-                _at(cfg, path[:-1])[path[-1]] = literal(_plain(_at(cfg, path)))
+                at(cfg, path[:-1])[path[-1]] = literal(_plain(at(cfg, path)))
 
 
 def sections(config: dict[str, Any]) -> Iterator[tuple[Path_, dict[str, Any]]]:
@@ -275,7 +276,7 @@ def followers(known: dict[str, Any], cfg: DictConfig) -> Iterator[tuple[str, Any
     for path, text in leaves(known["config"]):
         if isinstance(text, str) and "${" in text and _raw(raw, path) == text:
             with contextlib.suppress(OmegaConfBaseException):
-                old, new = _plain(_at(then, path)), _plain(_at(cfg, path))
+                old, new = _plain(at(then, path)), _plain(at(cfg, path))
                 if old != new:
                     yield dotted(path), old, new
 
@@ -296,7 +297,7 @@ def _brought(whole: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
 
 def _digest(cfg: DictConfig, path: Path_, key: str) -> str | None:
     try:
-        value = _plain(_at(cfg, path))
+        value = _plain(at(cfg, path))
     except OmegaConfBaseException:
         return None
     return _digest_of(value, key)
@@ -319,7 +320,7 @@ def view(cfg: DictConfig) -> dict[str, Any]:
         for path, text in leaves(raw):
             if isinstance(text, str) and "${" in text and dotted(path) not in shown:
                 _environment_read.clear()
-                value = _plain(_at(cfg, path))
+                value = _plain(at(cfg, path))
                 if _environment_read:
                     _put(whole, path, secrets.masked(value, path, from_environment=True))
     for _, section in sections(whole):
@@ -361,7 +362,7 @@ def dotted(path: Path_) -> str:
     return ".".join(map(str, path))
 
 
-def _at(cfg: Any, path: Path_) -> Any:
+def at(cfg: Any, path: Path_) -> Any:
     """Return what lies in a config at `path`, resolved."""
     return functools.reduce(lambda node, key: node[key], path, cfg)
 
@@ -378,5 +379,5 @@ def _put(node: Any, path: Path_, value: Any) -> None:
     functools.reduce(lambda inner, key: inner[key], path[:-1], node)[path[-1]] = value
 
 
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+def _plain(value: Any, resolve: bool = True) -> Any:
+    return OmegaConf.to_container(value, resolve=resolve) if OmegaConf.is_config(value) else value
