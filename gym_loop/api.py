@@ -205,7 +205,7 @@ def _noting_directories() -> Iterator[list[Path]]:
 
 
 def _options(**groups: Named) -> list[str]:
-    """Return the words that choose what was given as objects or names."""
+    """Return the overrides for the agent, env and loop that were given as objects or names."""
     return [
         f"{group}={kind if isinstance(kind, str) else by_value.target(kind)}"
         for group, kind in groups.items()

@@ -1,4 +1,4 @@
-"""Hydra's own flags, whose mistakes take one line as well."""
+"""Parses Hydra's own flags; a mistake in them takes one line."""
 
 import argparse
 from pathlib import Path

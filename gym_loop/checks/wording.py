@@ -1,4 +1,4 @@
-"""One line for what Hydra, OmegaConf, YAML and imports say in many."""
+"""Messages of one line for the errors of Hydra, OmegaConf, YAML and imports."""
 
 import importlib.util
 import re
@@ -34,9 +34,9 @@ def explain(error: BaseException) -> str | None:
     if line := unreadable(error):
         return line
     if isinstance(error, MissingConfigException):
-        return missing(error)
+        return unknown_option(error)
     if isinstance(error, OverrideParseException):
-        return parse(error)
+        return bad_override(error)
     if isinstance(error, ConfigCompositionException):
         return composition(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -51,7 +51,7 @@ def explain(error: BaseException) -> str | None:
 def unreadable(error: BaseException | None) -> str | None:
     """Return the line for a file that Hydra was reading when `error` was raised, or None."""
     found = None
-    while error is not None:  # what was raised first says most
+    while error is not None:  # the first exception says most
         for frame, _ in traceback.walk_tb(error.__traceback__):
             source = frame.f_locals.get("self")
             if frame.f_code.co_name != "load_config" or not isinstance(source, ConfigSource):
@@ -63,10 +63,10 @@ def unreadable(error: BaseException | None) -> str | None:
     return found
 
 
-def missing(error: MissingConfigException) -> str:
+def unknown_option(error: MissingConfigException) -> str:
     """Return the line for an option that a group does not have."""
     path = str(error.missing_cfg_file).removesuffix(".yaml")
-    # `agent=sb3/dqm` asks the group agent, and not agent/sb3, where that is what was said.
+    # Hydra looks for `agent=sb3/dqm` in agent/sb3; the user has named the group agent.
     cuts = [i for i, letter in enumerate(path) if letter == "/"]
     asked = [i for i in cuts if said(rf"\W*{re.escape(path[:i])}(@\S*)?=.*")]
     if not cuts:
@@ -119,7 +119,7 @@ def importable(module: str) -> bool:
         return False
 
 
-def parse(error: OverrideParseException) -> str:
+def bad_override(error: OverrideParseException) -> str:
     """Return the line for an override that Hydra's grammar does not take."""
     word = error.override
     if not word.strip():
@@ -260,7 +260,7 @@ def where(name: str) -> str:
 
 
 def blame() -> str:
-    """Return the override that must be at fault, where there is but one."""
+    """Return the override that is at fault, if there is only one."""
     words = [word for word in sys.argv[1:] if "=" in word or word.startswith("~")]
     return f" with {words[0]!r} ({COMMAND_LINE})" if len(words) == 1 else ""
 

@@ -113,7 +113,7 @@ def settle(cfg: DictConfig) -> None:
 
 
 def sections(config: dict[str, Any]) -> Iterator[tuple[Path_, dict[str, Any]]]:
-    """Yield what a config names to be built, with the path that leads there."""
+    """Yield (path, section) for each section of a config whose class is to be built."""
     observers = config.get("observers")
     pairs: list[tuple[Path_, Any]] = [((name,), config.get(name)) for name in GROUPS]
     if isinstance(observers, dict):
@@ -133,12 +133,11 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def missing(section: dict[str, Any]) -> dict[str, Any]:
-    """Return the defaults of a section's class that it does not give.
+    """Return the defaults of a section's class for the parameters that the section lacks.
 
-    Only those that YAML gives back as they are: a class knows best what else it takes (a tuple, an
-    object).
+    Only those that YAML gives back as they are. Others (a tuple, an object) stay the class's own.
     """
-    if "_args_" in section:  # one of which may be given by its place
+    if "_args_" in section:  # positional: one of these may be given there
         return {}
     known = defaults(section["_target_"])
     return {key: value for key, value in known.items() if key not in section}
@@ -152,7 +151,7 @@ def defaults(target: str) -> dict[str, Any]:
 
         found = load_class(target, "")
         known = {**constructor_parameters(found), **default_parameters(found)}
-    except (Exception, SystemExit):  # whoever builds it says what is wrong
+    except (Exception, SystemExit):  # building it will tell what is wrong
         return {}
     return {
         key: literal(value)
@@ -289,7 +288,7 @@ def is_as_recorded(known: dict[str, Any], key: str, value: Any) -> bool:
 
 
 def _brought(whole: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
-    """Yield path and text of what calls a resolver, what only watches a run aside."""
+    """Yield the path and the text of each value that calls a resolver, `observers` excepted."""
     for path, text in leaves({k: v for k, v in whole.items() if k != "observers"}):
         if isinstance(text, str) and re.search(r"\$\{[^}]*:", text):
             yield path, text
@@ -335,7 +334,7 @@ def record(cfg: DictConfig) -> dict[str, Any]:
 
 
 def one_name(target: str) -> str:
-    """Return one spelling for a class: `FILE.py:Name` for a file of the user's, else dotted."""
+    """Return the one spelling of a class: `FILE.py:Name` for a file of the user's, else dotted."""
     module, _, name = target.rpartition(":" if ":" in target else ".")
     if module.endswith((".py", ".pkl")):
         return target

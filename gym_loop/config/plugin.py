@@ -21,7 +21,7 @@ def our_hydra() -> Iterator[None]:
 
 @contextlib.contextmanager
 def fewer_collections() -> Iterator[None]:
-    """Let the garbage collector look less often, and not at what has been imported.
+    """Have the garbage collector run less often, and skip the objects that imports have made.
 
     Composing and copying configs makes many objects and no garbage; so do most agents. Collecting
     was a tenth of a short run.
@@ -38,7 +38,7 @@ def fewer_collections() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_the_warning_of_instantiate() -> Iterator[None]:
-    """Hide Hydra 1.4's warning that a config names what is built: a launcher is there for that."""
+    """Hide Hydra 1.4's warning that a config names what is built, as a launcher's config does."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"hydra\.utils\.instantiate\(\) resolved", UserWarning)
         yield

@@ -173,7 +173,7 @@ class StableBaselines3Agent(BaseAgent):
 
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
-        """Raise ValueError for what cannot be done here."""
+        """Raise ValueError for a value that the library or this agent does not take."""
         for name, (pattern, expected) in OTHERWISE.items():
             value = parameters.get(name)
             plain = value is None or callable(value) or type(value) in (int, float)
@@ -329,7 +329,7 @@ class StableBaselines3Agent(BaseAgent):
         return names[0] if names else None
 
     def _batch(self, observation: Any) -> Any:
-        """Return the observation as the library's vector environments give it: with an axis more.
+        """Return the observation with a leading axis, as the library's vector environments give it.
 
         A copy: environments may write into the array that they have returned.
         """

@@ -93,7 +93,7 @@ class PoolLauncher(SweepLauncher):
         return 128 + stop.number if stop.number else 0
 
     def start(self, queue: deque[Job], processes: Processes, table: Table) -> None:
-        """Start jobs while there is room; those that another launch is running wait their turn."""
+        """Start jobs while there is room; leave those that another launch runs in the queue."""
         for _ in range(len(queue)):
             if len(processes.running) >= self.n_jobs:
                 return

@@ -111,7 +111,9 @@ FUNCTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "takes", "used_by"), FUNCTIONS, ids=lambda value: str(value)[:50])
+@pytest.mark.parametrize(
+    ("name", "takes", "used_by"), FUNCTIONS, ids=[name for name, *_ in FUNCTIONS]
+)
 def test_a_private_function_is_where_it_was(name, takes, used_by):
     found = importable(name)
     assert found is not None, f"{name} is gone: {used_by.__doc__}"
@@ -234,3 +236,16 @@ def test_an_algorithm_counts_under_the_names_that_are_set(algorithms, compat):
     assert model._n_calls == 1, compat.count_step.__doc__
     assert compat.swap_starts(model, "next").all()
     assert model._last_episode_starts == "next"
+
+
+BOUNDED = ("hydra-core", "omegaconf", "stable-baselines3", "gymnasium", "tensorboard")
+
+
+@pytest.mark.parametrize("library", BOUNDED)
+def test_a_library_has_an_upper_bound_and_its_newest_is_tried_each_week(library):
+    asked = re.findall(rf'"{library}[\[>][^"]*"', (ROOT / "pyproject.toml").read_text())
+    assert asked
+    assert all("<" in words for words in asked), asked
+    weekly = (ROOT / ".github/workflows/newest.yml").read_text()
+    newest = weekly.partition("pip install --upgrade")[2].partition("- run")[0]
+    assert library in newest.split()
