@@ -38,7 +38,7 @@ def check(cuts, untouched, as_a_child, tmp_path):
     for cut in cuts:
         done = as_a_child([*RUN, f"hydra.run.dir={cut}/run"], tmp_path)
         assert done.returncode == 0, (cut.name, done.stderr)
-        assert list(compare.run_differences(cut / "run", untouched)) == [], cut.name
+        assert list(compare.differences(cut / "run", untouched)) == [], cut.name
         known = json.loads((cut / "run" / "run.json").read_text())
         assert (known["state"], known["warnings"]) == ("finished", []), cut.name
 

@@ -109,7 +109,7 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
             "loop.max_episodes (or, with loop=vector, lower loop.episodes_per_round)"
         )
     _import_classes(known["config"])
-    found = list(compare.run_differences(untouched, stopped))
+    found = list(compare.differences(untouched, stopped))
     for line in found[:SHOWN]:
         print(f"differs: {line}")
     if len(found) > SHOWN:

@@ -21,7 +21,7 @@ PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
 STATE = "state.json"
 
 
-def run_differences(first: Path, second: Path) -> Iterator[str]:
+def differences(first: Path, second: Path) -> Iterator[str]:
     """Yield a line for each thing in which two runs of one config differ, wall time aside.
 
     What cannot be read or compared counts as different, and so does what neither run has left.

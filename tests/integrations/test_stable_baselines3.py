@@ -673,7 +673,7 @@ def test_a_killed_and_resumed_run_ends_in_the_same_weights(overrides, tmp_path):
     ]
     assert agents[0]["model"].num_timesteps == agents[1]["model"].num_timesteps
     assert_equal_weights(agents[0]["model"], agents[1]["model"])
-    assert not list(compare.run_differences(tmp_path / "untouched", tmp_path / "killed"))
+    assert not list(compare.differences(tmp_path / "untouched", tmp_path / "killed"))
 
 
 @pytest.mark.parametrize("kind", [ours.SAC, ours.TD3, ours.DDPG])

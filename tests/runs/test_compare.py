@@ -200,9 +200,9 @@ DAMAGED = {
 @pytest.mark.parametrize(("harm", "said"), DAMAGED.values(), ids=DAMAGED.keys())
 def test_what_is_absent_or_unreadable_differs(run, tmp_path, harm, said):
     shutil.copytree(run, tmp_path / "copy", symlinks=True)
-    assert list(compare.run_differences(run, tmp_path / "copy")) == []
+    assert list(compare.differences(run, tmp_path / "copy")) == []
     harm(tmp_path / "copy")
-    found = list(compare.run_differences(run, tmp_path / "copy"))
+    found = list(compare.differences(run, tmp_path / "copy"))
     assert any(said in line for line in found), found
 
 
@@ -212,5 +212,5 @@ def test_what_neither_run_has_left_proves_nothing(run, tmp_path, absent):
         shutil.copytree(run, tmp_path / name, symlinks=True)
         path = tmp_path / name / absent
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    [line] = compare.run_differences(tmp_path / "one", tmp_path / "two")
+    [line] = compare.differences(tmp_path / "one", tmp_path / "two")
     assert "neither run has left any" in line

@@ -245,7 +245,7 @@ def assert_equal_runs(one, two):
     from gym_loop.config.locate import load_file
 
     load_file(AGENTS)  # what the checkpoints name
-    assert list(compare.run_differences(one, two)) == []
+    assert list(compare.differences(one, two)) == []
 
 
 @pytest.mark.slow
