@@ -43,8 +43,8 @@ def explain(error: BaseException) -> str | None:
         return first_line(error)
     if composing(error) and user_frames(error) is None:
         if isinstance(error, RecursionError):
-            return f"the config refers to itself, in a circle{blame()}"
-        return f"cannot compose the config{blame()}: {first_line(error)}"
+            return f"the config refers to itself, in a circle{suspect()}"
+        return f"cannot compose the config{suspect()}: {first_line(error)}"
     return None
 
 
@@ -68,9 +68,9 @@ def unknown_option(error: MissingConfigException) -> str:
     path = str(error.missing_cfg_file).removesuffix(".yaml")
     # Hydra looks for `agent=sb3/dqm` in agent/sb3; the user has named the group agent.
     cuts = [i for i, letter in enumerate(path) if letter == "/"]
-    asked = [i for i in cuts if said(rf"\W*{re.escape(path[:i])}(@\S*)?=.*")]
+    asked = [i for i in cuts if on_command_line(rf"\W*{re.escape(path[:i])}(@\S*)?=.*")]
     if not cuts:
-        return f"no config {path!r}{where(path)}{near_of(path, error.options)}"
+        return f"no config {path!r}{place_of(path)}{near_of(path, error.options)}"
     at = (asked or cuts)[0 if asked else -1]
     group, name = path[:at], path[at + 1 :]
     place = COMMAND_LINE if asked else in_file(str(error)) or "defaults list"
@@ -152,7 +152,7 @@ def composition(error: ConfigCompositionException) -> str:
     if found := re.match(r"Could not append to config\. An item is already at '([^']*)'", text):
         return f"{found[1]!r} is there already ({COMMAND_LINE}); leave out the +"
     if found := re.match(r"(\S+) appears more than once in the final defaults list", text):
-        return f"{found[1]} is chosen twice{where(found[1])}; leave out the +"
+        return f"{found[1]} is chosen twice{place_of(found[1])}; leave out the +"
     if found := re.match(r"Ambiguous value for argument '(.*)'", text):
         key = found[1].partition("=")[0]
         value = found[1].partition("=")[2]
@@ -165,7 +165,7 @@ def composition(error: ConfigCompositionException) -> str:
     if text.strip():
         more = f": {first_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
         return first_line(error) + more
-    return f"cannot compose the config{blame()}: {first_line(cause or error)}"
+    return f"cannot compose the config{suspect()}: {first_line(cause or error)}"
 
 
 def unknown_key(key: str, cause: BaseException | None) -> str:
@@ -210,18 +210,18 @@ def near_key(section: str, name: str, known: Iterable[str]) -> str:
     close = nearest(name, known)  # of the names alone: a long common section makes all near
     if close:
         return close.replace("'", f"'{section}", 1)
-    has = f"has {some(known)}" if known else "has no parameter"
+    has = f"has {enumerated(known)}" if known else "has no parameter"
     return f"; {section.rstrip('.') or 'the config'} {has}"
 
 
 def near_of(name: str, options: Iterable[str] | None) -> str:
     """Return what is nearest to `name` among `options`, and otherwise what there is."""
     options = sorted(options or ())
-    there = f"; there are: {some(options)}" if options else "; there is none"
+    there = f"; there are: {enumerated(options)}" if options else "; there is none"
     return nearest(name, options, there)
 
 
-def some(names: Iterable[str]) -> str:
+def enumerated(names: Iterable[str]) -> str:
     """Return the first of `names`, and how many more there are."""
     names = sorted(names)
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN + 1 else ""
@@ -230,7 +230,7 @@ def some(names: Iterable[str]) -> str:
 
 def groups() -> str:
     """Return the groups of options that there are."""
-    return some(p.name for p in launch.CONF.iterdir() if p.is_dir() and p.name != "hydra")
+    return enumerated(p.name for p in launch.CONF.iterdir() if p.is_dir() and p.name != "hydra")
 
 
 def near_interpolation(reason: str, cfg: Any) -> str:
@@ -249,17 +249,17 @@ def in_file(text: str) -> str | None:
     return f"conf/{found[1]}.yaml" if found and found[1] not in ("config", "run") else None
 
 
-def said(pattern: str) -> bool:
+def on_command_line(pattern: str) -> bool:
     """Return whether a word of the command line matches."""
     return any(re.fullmatch(pattern, word, re.DOTALL) for word in sys.argv[1:])
 
 
-def where(name: str) -> str:
+def place_of(name: str) -> str:
     """Return " (command line)" if a word there begins with `name`."""
-    return f" ({COMMAND_LINE})" if said(rf"\W*{re.escape(name)}.*") else ""
+    return f" ({COMMAND_LINE})" if on_command_line(rf"\W*{re.escape(name)}.*") else ""
 
 
-def blame() -> str:
+def suspect() -> str:
     """Return the override that is at fault, if there is only one."""
     words = [word for word in sys.argv[1:] if "=" in word or word.startswith("~")]
     return f" with {words[0]!r} ({COMMAND_LINE})" if len(words) == 1 else ""

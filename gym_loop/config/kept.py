@@ -82,8 +82,8 @@ def content(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
 # Before a run starts
 
 
-def settle(cfg: DictConfig) -> None:
-    """Make `cfg` what is kept: every default in it, and nothing that refers to this launch alone.
+def prepare_to_keep(cfg: DictConfig) -> None:
+    """Add every default to `cfg`, and fix what refers to this launch alone, before it is kept.
 
     Raises:
         Mistake: it holds what cannot be kept.

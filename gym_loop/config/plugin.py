@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from gym_loop import errors, launch
 from gym_loop.compat import hydra, hydra_job
-from gym_loop.config.kept import noting_what_is_read, settle
+from gym_loop.config.kept import noting_what_is_read, prepare_to_keep
 from gym_loop.config.locate import locate
 from gym_loop.config.options import Options, SearchPath
 
@@ -46,7 +46,7 @@ def without_the_warning_of_instantiate() -> Iterator[None]:
 
 launch.around += [our_hydra, fewer_collections, without_the_warning_of_instantiate]
 launch.around.append(noting_what_is_read)
-launch.prepare.append(settle)
+launch.prepare.append(prepare_to_keep)
 launch.locate = locate
 launch.run_job = hydra_job.run_job
 launch.tell = errors.report

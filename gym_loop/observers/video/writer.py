@@ -269,14 +269,14 @@ def _unwritten(path: Path, error: OSError) -> VideoError:
 _running: weakref.WeakSet[VideoWriter] = weakref.WeakSet()
 
 
-def _let_go() -> None:
+def _close_inputs() -> None:
     for writer in list(_running):
         writer._input.close()
         os.close(writer._file)
     _running.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_inputs)
 
 
 def _lock(descriptor: int) -> None:
