@@ -225,7 +225,7 @@ def _as_command(*words: str) -> Iterator[None]:
     try:
         with _own_logging(), errors.mistakes_raised():
             yield
-    except SystemExit as end:  # a Mistake's code is 2
+    except SystemExit as end:  # a Mistake's code is its line
         if not isinstance(end.code, int) or 1 < end.code <= 128:
             raise
     finally:

@@ -182,6 +182,17 @@ def test_a_mistake_is_the_command_lines_own_line(here, cli):
     assert not (here / "outputs").exists()
 
 
+def test_a_script_that_does_not_catch_a_mistake_ends_with_its_line(here):
+    (here / "script.py").write_text(
+        "import gym_loop\ngym_loop.run('env=cartpole', 'loop.max_episode=2')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=here, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("gym-loop: no key 'loop.max_episode'"), done.stderr
+
+
 def test_what_an_agent_raises_is_raised_and_its_run_has_failed(here):
     with pytest.raises(ValueError, match="no idea"):
         gym_loop.run("env=cartpole", f"agent={AGENTS}:Raises", directory="r")

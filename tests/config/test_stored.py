@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from gym_loop.loops import DefaultLoop
+from gym_loop.mistake import Mistake
 from tests.conftest import AGENTS, rows
 
 
@@ -44,9 +45,8 @@ def test_create_default_gives_each_parameter_its_comment(command, tmp_path):
 
 def test_create_default_does_not_overwrite_without_force(command, tmp_path):
     (tmp_path / "mine.yaml").write_text("precious")
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(Mistake, match=r"mine\.yaml"):
         command("create-default", "--run-config", "mine.yaml")
-    assert caught.value.code == 2
     assert (tmp_path / "mine.yaml").read_text() == "precious"
     command("create-default", "--run-config", "mine.yaml", "--force")
     assert "agent" in yaml.safe_load((tmp_path / "mine.yaml").read_text())
