@@ -176,6 +176,7 @@ def test_argparse_lists_what_was_added_to_a_parser():
     assert standard_library.flags(parser) is parser._actions
 
 
+@pytest.mark.slow  # torch.compile imports for seconds
 def test_a_compiled_module_of_pytorchs_has_what_it_was_made_from():
     torch = pytest.importorskip("torch", reason="needs PyTorch, which the extra sb3 brings")
     from gym_loop.compat.torch import uncompiled
