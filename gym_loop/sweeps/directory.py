@@ -41,6 +41,7 @@ class Job:
     log: Path = Path()  # with all that the job logs and prints
     packed: bytes = b""  # the checked config, for the process that runs it
     launches: int = 0  # that its run had seen when the sweep was checked
+    where: Any = None  # what an engine says of it: a `submitted.Where`
 
 
 @dataclass

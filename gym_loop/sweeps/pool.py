@@ -25,6 +25,7 @@ from gym_loop.sweeps.directory import Job
 from gym_loop.sweeps.job import GRACE
 from gym_loop.sweeps.launcher import SweepLauncher
 from gym_loop.sweeps.processes import HANDLED, Processes
+from gym_loop.sweeps.submitted import LOST
 from gym_loop.sweeps.table import REFRESH_SECONDS, Table
 
 # Libraries of linear algebra start a thread for every core, in every job, unless told otherwise.
@@ -70,7 +71,9 @@ class PoolLauncher(SweepLauncher):
 
     def execute(self, jobs: Sequence[Job], total: int) -> int:
         """Run `jobs`; see the base class."""
-        queue = deque(jobs)
+        queue = deque(job for job in jobs if job.where in (None, LOST))
+        for job in jobs:
+            job.state = "new" if job.where in (None, LOST) else "held"  # an engine has it
         with (
             Table(total) as table,
             stop_on_signals() as stop,

@@ -136,10 +136,11 @@ def number_of(jobs: int) -> str:
     return f"{jobs} job" if jobs == 1 else f"{jobs} jobs"
 
 
-def listing(jobs: Iterable[Job]) -> str:
+def listing(jobs: Collection[Job]) -> str:
     """Return a line for each job: its state and its name."""
     words = {"new": "new", "finished": "done", "running": "killed"}
-    return "\n".join(columns((words.get(job.state, job.state), job.name) for job in jobs))
+    states = (str(job.where or words.get(job.state, job.state)) for job in jobs)
+    return "\n".join(columns(zip(states, (job.name for job in jobs), strict=True)))
 
 
 def columns(rows: Iterable[Sequence[str]]) -> list[str]:
