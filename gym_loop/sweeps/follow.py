@@ -71,6 +71,7 @@ class Follower:
             return
         for name, job in self.jobs.items():
             job.where = said.get(name)
+            job.place = job.where.node if job.where else ""
             if job.where and job.where.state != ENDED:
                 self.missing.pop(name, None)
             else:
