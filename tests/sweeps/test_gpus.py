@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -27,11 +28,12 @@ def nvmlDeviceGetCount(): return COUNT
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     """Make this a machine with so many GPUs; None: one whose driver cannot be asked."""
+    slots = tempfile.TemporaryDirectory()  # with a path that is short enough for a socket
     (tmp_path / "nvml").mkdir()
     (tmp_path / "notes").mkdir()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "nvml"))
     monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "notes"))
+    monkeypatch.setenv("TMPDIR", slots.name)
     monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.delenv(gpus.VISIBLE, raising=False)
     monkeypatch.syspath_prepend(str(tmp_path / "nvml"))
@@ -40,7 +42,8 @@ def machine(tmp_path, monkeypatch):
     def make(count):
         (tmp_path / "nvml" / "pynvml.py").write_text(f"COUNT = {count}\n{NVML}")
 
-    return make
+    yield make
+    slots.cleanup()
 
 
 @pytest.mark.parametrize(
