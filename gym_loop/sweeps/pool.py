@@ -34,6 +34,7 @@ from gym_loop.sweeps.processes import HANDLED, Processes
 from gym_loop.sweeps.submitted import LOST
 from gym_loop.sweeps.table import REFRESH_SECONDS, Table
 
+LONGEST_VARIABLE = 100_000  # characters that an environment variable may surely have
 # Libraries of linear algebra start a thread for every core, in every job, unless told otherwise.
 THREADS = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
@@ -209,6 +210,8 @@ def warm_up(modules: Iterable[str]) -> None:
         "PYTHONSAFEPATH": "1",  # a file here that is named like a standard module is not one
         "HYDRA_FULL_ERROR": str(int(errors.FULL_ERROR)),  # which Hydra is told by its launch
     }
+    if len(theirs[GIT]) > LONGEST_VARIABLE:
+        del theirs[GIT]  # each job asks git itself
     ours = {name: os.environ.get(name) for name in theirs}
     os.environ.update(theirs)
     multiprocessing.set_forkserver_preload(["gym_loop.sweeps.warm"])
