@@ -19,6 +19,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gym_loop import errors
+from gym_loop.compat.hydra import USED_BY_A_JOB
 from gym_loop.machine import cores
 from gym_loop.mistake import Mistake
 from gym_loop.observers.manifest import GIT, ask_git
@@ -43,7 +44,7 @@ BASE = (
     *("gym_loop.sweeps.processes", "gym_loop.loops", "gym_loop.agents", "gym_loop.envs"),
     *("tensorboard.compat.proto.event_pb2", "google_crc32c"),
     *("tensorboard.plugins.hparams.api_pb2", "tensorboard.plugins.hparams.plugin_data_pb2"),
-    *("hydra._internal.instantiate._instantiate2", "hydra._internal.logging_config"),
+    *USED_BY_A_JOB,
 )
 
 
