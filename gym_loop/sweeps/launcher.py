@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,15 +93,18 @@ class SweepLauncher(Launcher):
         missing = [job for job in jobs.values() if job.state != "finished"]
         for job in jobs.values():
             job.state = "skipped" if job.state == "finished" else "new"
-        code = self.execute(missing, len(jobs)) if missing else 0
+        code = self.execute(missing, len(jobs) - len(missing), len(jobs)) if missing else 0
         print(table.summary(self.directory, list(jobs.values())))
         if code:
             print(f"continue with: gym-loop resume {self.directory}")
             raise SystemExit(code)
         return [job_return(jobs[sweep.name(words)], words) for words in job_overrides]
 
-    def execute(self, jobs: Sequence[Job], total: int) -> int:
-        """Run `jobs` of `total`, setting state, result and reason of each.
+    def execute(self, jobs: Iterable[Job | None], skipped: int, total: int) -> int:
+        """Run `jobs`, setting state, result and reason of each; `skipped` of `total` are done.
+
+        They are taken as they come: one is asked for when there is room for it. None says that
+        there is nothing for now, and perhaps when one that runs has ended.
 
         Returns 0, or the exit code of a sweep that was told to stop.
         """

@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from multiprocessing import forkserver
 from types import FrameType
 from typing import Any
@@ -97,22 +97,21 @@ class PoolLauncher(SweepLauncher):
         if not self.dry_run:
             warm_up(dict.fromkeys((*BASE, *installed(self.targets))))
 
-    def execute(self, jobs: Sequence[Job], total: int) -> int:
+    def execute(self, jobs: Iterable[Job | None], skipped: int, total: int) -> int:
         """Run `jobs`; see the base class."""
-        queue = deque(job for job in jobs if job.where in (None, LOST))
-        for job in jobs:
-            job.state = "new" if job.where in (None, LOST) else "held"  # an engine has it
+        source, queue = iter(jobs), deque[Job]()
         with (
-            Table(total) as table,
+            Table(total, skipped) as table,
             stop_on_signals() as stop,
             Processes(self.common(), self.timeout) as processes,
         ):
-            table.counts["skipped"] = total - len(jobs)
-            while processes.running or (queue and not stop.number):
+            while True:
                 if stop.number:
                     processes.stop(at_once=time.monotonic() >= stop.deadline)
                 else:
-                    self.start(queue, processes, table)
+                    self.start(queue, source, processes, table)
+                if not processes.running and (stop.number or not queue):
+                    break
                 for job in processes.wait(REFRESH_SECONDS):
                     if job.state == "held":
                         queue.append(job)
@@ -122,14 +121,25 @@ class PoolLauncher(SweepLauncher):
                 table.show([each.job for each in processes.running.values()])
         return 128 + stop.number if stop.number else 0
 
-    def start(self, queue: deque[Job], processes: Processes, table: Table) -> None:
-        """Start jobs while there is room; leave those that another launch runs in the queue."""
-        is_full = False  # no GPU is free
-        for _ in range(len(queue)):
-            if len(processes.running) >= self.n_jobs:
+    def start(
+        self, queue: deque[Job], source: Iterator[Job | None], processes: Processes, table: Table
+    ) -> None:
+        """Start jobs while there is room: those that had to wait, then new ones.
+
+        Those that another launch is running, and those for which no GPU is free, wait in `queue`.
+        """
+        waiting, is_full = len(queue), False
+        while len(processes.running) < self.n_jobs:
+            if waiting:
+                job, waiting = queue.popleft(), waiting - 1
+            elif is_full or (new := next(source, None)) is None:
                 return
-            job = queue.popleft()
-            if job.takes_gpu and is_full:
+            else:
+                job = new
+            if job.where not in (None, LOST):
+                job.state = "held"  # an engine has it
+                table.end(job)
+            elif job.takes_gpu and is_full:
                 queue.append(job)
             elif manifest.is_locked(job.directory):
                 job.state = "held"
