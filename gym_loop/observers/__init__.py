@@ -42,6 +42,10 @@ class Observer:
     the next boundary of episodes, with a checkpoint, and can be resumed.
     """
 
+    # Whether all that it does is to show the run, to a person or a service. Where training is
+    # played again, to have a checkpoint that was not kept, it is left out.
+    only_shows = False
+
     def listens(self, event: str) -> bool:
         """Return whether the method named `event` does anything.
 

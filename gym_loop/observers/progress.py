@@ -24,6 +24,8 @@ log = logging.getLogger("gym_loop")
 class Progress(Observer):
     """Shows episodes done, steps a second, the mean return of the last 100, and the time left."""
 
+    only_shows = True
+
     def __init__(self) -> None:
         self.returns: deque[float] = deque(maxlen=WINDOW)
         self.best: Sequence[Any] | None = None  # return, episode
