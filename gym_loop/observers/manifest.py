@@ -134,6 +134,8 @@ class Manifest(Observer):
         """Write the state, with what takes a moment to find out."""
         self.loop, before = loop, self.content.copy()
         self.content["git"] = self.git()
+        if lineage := getattr(loop.agent, "lineage", None):
+            self.content["init_from"] = lineage
         self._count()
         if not self.has_begun or self.content != before | {"seconds": self.content["seconds"]}:
             if not self.has_begun:
