@@ -28,8 +28,8 @@ class DefaultLoop(BaseLoop):
         check(DEFAULT, parameters)  # a subclass checks its own
 
     def train(self) -> None:
-        """Play training episodes until the run's end, or until `stop` is set."""
-        while not (self.stop or self.finished):
+        """Play training episodes until the run's end, or until `stop` or `ended` is set."""
+        while not (self.stop or self.ended or self.finished):
             self.play(self.episodes, True)
             if self.episodes % (self.parameters["episodes_per_eval"] or math.inf) == 0:
                 self.evaluate()
