@@ -28,7 +28,7 @@ import numpy as np
 
 from gym_loop import launch
 from gym_loop.agents import BaseAgent
-from gym_loop.agents.spaces import ANY, require, to_gymnasium
+from gym_loop.agents.spaces import ANY, FITS, MORE, require, to_gymnasium
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import checkpoints
 from gym_loop.runs.compare import value_differences
@@ -144,6 +144,8 @@ class StableBaselines3Agent(BaseAgent):
     """
 
     algorithm: ClassVar[type[Any]]
+    name: ClassVar[str] = ""  # of the config option, where it is not that of the algorithm
+    default_policy: ClassVar[str] = "MlpPolicy"
     vectorized = whole_batches = True  # the library's buffers have a row for each environment
     of_many_kinds = frozenset(OTHERWISE)  # parameters of which a default does not tell the type
     changeable: ClassVar[dict[str, tuple[str, ...]]] = CHANGEABLE
@@ -158,7 +160,9 @@ class StableBaselines3Agent(BaseAgent):
         own = from_zero(to_gymnasium(observation_space)), from_zero(to_gymnasium(action_space))
         super().__init__(*own, **parameters)
         self._first_observation, self._first_action = first(observation_space), first(action_space)
-        require(self.option(), observation_space, action_space, observations=(*ANY, "Dict"))
+        option = self.option()
+        actions = None if option in FITS else ANY  # the library refuses what else does not fit
+        require(option, observation_space, action_space, observations=MORE, actions=actions)
         if self.action_space is not action_space:
             self.action_space.seed(int(self.rng.integers(2**31)))
         if self.parameters["torch_threads"]:
@@ -189,12 +193,12 @@ class StableBaselines3Agent(BaseAgent):
     @classmethod
     def option(cls) -> str:
         """Return the name of the config option, such as `sb3/ppo`."""
-        return f"sb3/{cls.algorithm.__name__.lower()}"
+        return cls.name or f"sb3/{cls.algorithm.__name__.lower()}"
 
     @classmethod
     def get_default_parameters(cls) -> dict[str, Any]:  # type: ignore[override]
         """Return the constructor's parameters with its defaults, and ours."""
-        return {**constructor(cls), "policy": "MlpPolicy", **OURS}
+        return {**constructor(cls), "policy": cls.default_policy, **OURS}
 
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
@@ -251,7 +255,7 @@ class StableBaselines3Agent(BaseAgent):
             action = self._explore()
         else:
             best = self.parameters["deterministic_eval"]
-            action, _ = self.model.predict(observation, deterministic=best)
+            action = self._predict(observation, best)
         if self._shifts:
             action = action + self._first_action
         return action if isinstance(episode_num, np.ndarray) else action[0]
@@ -397,6 +401,10 @@ class StableBaselines3Agent(BaseAgent):
         # The library wants the channels of an image first.
         return env.transpose_observations(batch) if isinstance(env, VecTransposeImage) else batch
 
+    def _predict(self, observation: Any, deterministic: bool) -> Any:
+        """Return the policy's actions for a batch of observations, for evaluation."""
+        return self.model.predict(observation, deterministic=deterministic)[0]
+
     def _explore(self) -> Any:
         """Return a batch of actions for `_observation`; keep in `_choice` what is to be stored."""
         raise NotImplementedError
@@ -451,9 +459,7 @@ class OnPolicyAgent(StableBaselines3Agent):
         if model.use_sde and model.sde_sample_freq > 0 and buffer.pos % model.sde_sample_freq == 0:
             model.policy.reset_noise(model.n_envs)
         with torch.no_grad():
-            actions, values, log_probs = model.policy(
-                obs_as_tensor(self._observation, model.device)
-            )
+            actions, values, log_probs = self._ask(obs_as_tensor(self._observation, model.device))
         actions = actions.cpu().numpy()
         self._choice = actions, values, log_probs
         if not isinstance(self.action_space, spaces.Box):
@@ -461,6 +467,22 @@ class OnPolicyAgent(StableBaselines3Agent):
         if model.policy.squash_output:
             return model.policy.unscale_action(actions)
         return np.clip(actions, self.action_space.low, self.action_space.high)
+
+    def _ask(self, observation: Any) -> Any:
+        """Return the policy's actions, values and log probabilities for a batch of tensors."""
+        return self.model.policy(observation)
+
+    def _value(self, observation: Any, row: int) -> Any:
+        """Return the value of an observation, a batch of one, that environment `row` ended in."""
+        return self.model.policy.predict_values(observation)
+
+    def _values(self, observation: Any, done: Any) -> Any:
+        """Return the values of a batch of observations; those of `done` begin an episode."""
+        return self.model.policy.predict_values(observation)
+
+    def _more(self) -> dict[str, Any]:
+        """Return what the rollout buffer keeps besides of a step."""
+        return {}
 
     def _adopt(self, action: Any) -> Any:
         return None
@@ -474,13 +496,13 @@ class OnPolicyAgent(StableBaselines3Agent):
             # After a time limit the rewards to come are estimated by the critic.
             last, _ = policy.obs_to_tensor(_pick(next_observation, row))
             with torch.no_grad():
-                rewards[row] += model.gamma * policy.predict_values(last)[0]
+                rewards[row] += model.gamma * self._value(last, row)[0]
         starts = model._last_episode_starts
-        buffer.add(self._observation, actions, rewards, starts, values, log_probs)
+        buffer.add(self._observation, actions, rewards, starts, values, log_probs, **self._more())
         model._last_episode_starts = done
         if buffer.full:
             with torch.no_grad():
-                values = policy.predict_values(obs_as_tensor(next_observation, model.device))
+                values = self._values(obs_as_tensor(next_observation, model.device), done)
             buffer.compute_returns_and_advantage(last_values=values, dones=done)
             if model._total_timesteps:
                 model._update_current_progress_remaining(
@@ -557,7 +579,7 @@ class A2C(OnPolicyAgent):
 class DQN(OffPolicyAgent):
     """Deep Q-network (Mnih et al. 2015, Nature 518)."""
 
-    algorithm = sb3.DQN
+    algorithm: ClassVar[type[Any]] = sb3.DQN
 
     def _scheduled(self) -> str | None:
         return "its exploration"

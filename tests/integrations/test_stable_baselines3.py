@@ -281,7 +281,7 @@ def test_many_environments_at_once_are_learnt_from_as_learn_does(kind, id, param
     numbers = itertools.count()
     env = DummyVecEnv([lambda: SharedSeeds(gymnasium.make(id), numbers) for _ in range(3)])
     given = {k: copy.deepcopy(v) for k, v in parameters.items() if k not in ours.OURS}
-    model = kind.algorithm("MlpPolicy", env, **given)  # which adds to its policy_kwargs
+    model = kind.algorithm(kind.default_policy, env, **given)  # which adds to its policy_kwargs
     with pytest.raises(Enough):
         model.learn(5 * STEPS, UpTo(agent.rollouts))
     assert agent.rollouts > 2
