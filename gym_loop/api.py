@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gym_loop import errors, launch, relaunch, streams
+from gym_loop.compat.standard_library import own_logging
 from gym_loop.config import by_value
 from gym_loop.config.stored import preparations, quoted
 from gym_loop.mistake import Mistake
-from gym_loop.output import own_logging
 from gym_loop.runs import claim
 from gym_loop.runs.run import Run, Runs
 from gym_loop.sweeps import resume as sweeps
@@ -211,7 +211,7 @@ def _noting_directories() -> Iterator[list[Path]]:
 
 
 def _options(**groups: Named) -> list[str]:
-    """Return the words that choose what was given as objects or names."""
+    """Return the overrides for the agent, env and loop that were given as objects or names."""
     return [
         f"{group}={kind if isinstance(kind, str) else by_value.target(kind)}"
         for group, kind in groups.items()
@@ -231,7 +231,7 @@ def _as_command(*words: str) -> Iterator[None]:
     try:
         with own_logging(), errors.mistakes_raised():
             yield
-    except SystemExit as end:  # a Mistake's code is 2
+    except SystemExit as end:  # a Mistake's code is its line
         if not isinstance(end.code, int) or 1 < end.code <= 128:
             raise
     finally:

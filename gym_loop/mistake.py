@@ -8,17 +8,18 @@ from collections.abc import Iterable
 class Mistake(SystemExit):
     """A mistake in the request, for the person at the keyboard.
 
-    Not an `Exception`, so that nothing on the way takes it for a failure of the run.
+    Not an `Exception`, so that nothing on the way takes it for a failure of the run. A script that
+    does not catch it ends with that line.
     """
 
     def __init__(self, message: str) -> None:
         self.message = " ".join(message.split())
         super().__init__(self.message)
-        self.code = 2
+        self.code = f"gym-loop: {self.message}"  # which Python prints at the end of a script
 
     def show(self) -> int:
         """Print the line; return the exit code."""
-        print(f"gym-loop: {self.message}", file=sys.stderr)
+        print(self.code, file=sys.stderr)
         return 2
 
 

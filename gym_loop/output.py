@@ -1,13 +1,11 @@
-"""Standard streams that may be closed, broken or full; logging that a program has configured."""
+"""Standard streams that may be closed, broken or full: the program goes on without them."""
 
 import contextlib
 import errno
 import io
-import logging
 import os
 import select
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 lost: set[int] = set()  # the descriptors, 1 or 2, of which something could not be written
@@ -32,10 +30,10 @@ class Output(io.FileIO):
 
 
 def open_streams() -> None:
-    """Open those standard streams that are closed, on nothing, and make none raise when written to.
+    """Open closed standard streams on `/dev/null`; have writes to broken ones raise nothing.
 
-    An open file under the number 1 or 2 would receive all that is printed. What a program has put
-    in the place of `sys.stdout` or `sys.stderr` stays.
+    Otherwise the next file to be opened would get the number 1 or 2, and all that is printed. What
+    a program has put in the place of `sys.stdout` or `sys.stderr` stays.
     """
     for number in range(3):
         try:
@@ -56,24 +54,3 @@ def open_streams() -> None:
                 write_through=bool(stream and stream.write_through),
             )
             setattr(sys, name, text)
-
-
-@contextlib.contextmanager
-def own_logging() -> Iterator[None]:
-    """Let the block configure logging, and put back what the program had.
-
-    A configuration closes every handler that it finds in the list of `logging`'s own; a file that
-    the program writes its log to would stay closed.
-    """
-    root, every = logging.getLogger(), logging._handlerList  # type: ignore[attr-defined]
-    handlers, level, theirs = root.handlers[:], root.level, every[:]
-    every.clear()
-    try:
-        yield
-    finally:
-        for handler in root.handlers:
-            if handler not in handlers:
-                handler.close()
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        every[:] = theirs

@@ -90,7 +90,7 @@ def evaluate(directory: Path, overrides: Sequence[str], checkpoint: str | int = 
 
 
 def evaluate_file(file: Path, overrides: Sequence[str]) -> None:
-    """Have the agent of a run config play, as it is made."""
+    """Have a new agent of a run config play."""
     launch.parts()
     _evaluate(stored.load_file(file), list(overrides), launch.prepare)
 

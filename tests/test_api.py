@@ -182,6 +182,17 @@ def test_a_mistake_is_the_command_lines_own_line(here, cli):
     assert not (here / "outputs").exists()
 
 
+def test_a_script_that_does_not_catch_a_mistake_ends_with_its_line(here):
+    (here / "script.py").write_text(
+        "import gym_loop\ngym_loop.run('env=cartpole', 'loop.max_episode=2')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=here, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("gym-loop: no key 'loop.max_episode'"), done.stderr
+
+
 def test_what_an_agent_raises_is_raised_and_its_run_has_failed(here):
     with pytest.raises(ValueError, match="no idea"):
         gym_loop.run("env=cartpole", f"agent={AGENTS}:Raises", directory="r")
@@ -260,6 +271,7 @@ def test_env_is_the_one_of_evaluation(here):
     assert env.step(0)[1] == 0.0  # Gymnasium's CartPole gives 1 otherwise
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_sweeps_over_its_own_class(tmp_path):
     told = script(
         tmp_path,
@@ -317,6 +329,7 @@ class Noting(Counter):
 )
 
 
+@pytest.mark.slow
 def test_another_process_continues_a_run_and_a_sweep_of_a_scripts_classes(tmp_path, cli):
     script(
         tmp_path,
@@ -336,6 +349,7 @@ def test_another_process_continues_a_run_and_a_sweep_of_a_scripts_classes(tmp_pa
     assert "3 jobs: 1 done, 2 skipped" in done.stdout
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_a_run_which_is_returned_and_goes_on(tmp_path):
     told = script(
         tmp_path,
@@ -359,6 +373,7 @@ def test_ctrl_c_stops_a_run_which_is_returned_and_goes_on(tmp_path):
     assert told[-1] == "True"
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_a_sweep_whose_runs_are_returned_and_go_on(tmp_path):
     told = script(
         tmp_path,
@@ -382,6 +397,7 @@ def test_ctrl_c_stops_a_sweep_whose_runs_are_returned_and_go_on(tmp_path):
     assert (told[-1], "[True]" in told) == ("['finished']", True)
 
 
+@pytest.mark.slow
 def test_a_program_that_uses_hydra_launches_runs_and_goes_on_undisturbed(tmp_path):
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "theirs.yaml").write_text("name: theirs\nseeds: 2\n")

@@ -27,6 +27,7 @@ def test_the_core_imports_no_part(file):
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part", ["checks", "commands", "integrations", "runs", "sweeps", "testing"]
 )

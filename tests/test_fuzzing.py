@@ -190,12 +190,14 @@ commands = st.sampled_from(
 damage_lists = st.lists(st.one_of(damages, edits), min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @cases(FEW)
 @given(line=command_lines)
 def test_anything_may_be_typed(as_a_child, finished, line):
     anything_may_be_typed(as_a_child, finished.parent, line)
 
 
+@pytest.mark.slow
 @cases(FEW)
 @given(command=commands, damage=damage_lists)
 def test_anything_may_have_happened_to_a_runs_directory(as_a_child, finished, command, damage):

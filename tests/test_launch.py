@@ -12,6 +12,7 @@ from tests.conftest import AGENTS, rows
 FAST = ("env=cartpole", "loop.eval_episodes=1")
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_directory_of_its_own_behind(cli, tmp_path):
     done = cli("agent=random", "env=pendulum")
     assert done.returncode == 0, done.stderr
@@ -28,6 +29,7 @@ def test_a_run_leaves_a_directory_of_its_own_behind(cli, tmp_path):
     assert summary[2] == f"run: {directory.relative_to(tmp_path)}"
 
 
+@pytest.mark.slow
 def test_the_program_is_the_same_by_module_and_by_console_script(tmp_path):
     script = Path(sys.executable).with_name("gym-loop")
     for words in ([], ["--help"], ["resume"], ["env=pendulm"], ["trian"]):
@@ -206,6 +208,7 @@ def test_show_config_and_help_start_nothing(cli, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_every_combination(cli, tmp_path):
     done = cli("-m", "seed=0,1", "env=pendulum,cartpole", "loop.eval_episodes=1")
     assert done.returncode == 0, done.stderr

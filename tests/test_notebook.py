@@ -74,6 +74,7 @@ else:
 ]
 
 
+@pytest.mark.slow
 def test_a_notebook_trains_sweeps_reads_resumes_and_plays(tmp_path):
     trained, swept, *_ = executed(tmp_path, CELLS)
     assert any("20/20" in text and "steps/s" in text for text in displayed(trained))
@@ -105,10 +106,12 @@ assert signal.getsignal(signal.SIGINT) is handler
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_a_cell_with_the_run_so_far(tmp_path):
     executed(tmp_path, [INTERRUPTED])
 
 
+@pytest.mark.slow
 def test_the_same_cell_in_a_new_kernel_names_the_same_class(tmp_path):
     for _ in range(2):
         executed(tmp_path, [CELLS[0].replace("agent=Linear", "agent=Linear, directory='r'")])

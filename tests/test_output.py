@@ -32,6 +32,7 @@ def test_a_run_ends_well_whatever_its_streams_are(tmp_path, streams):
     )  # nothing was printed there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [">&- 2>&-", BROKEN])
 def test_a_sweep_ends_well_whatever_its_streams_are(tmp_path, streams):
     sweep = f"gym-loop -m {RUN} seed=0,1 hydra.sweep.dir=sweep {streams}"

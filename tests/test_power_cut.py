@@ -43,6 +43,7 @@ def check(cuts, untouched, as_a_child, tmp_path):
         assert (known["state"], known["warnings"]) == ("finished", []), cut.name
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_exactly_from_what_was_on_the_disk(tmp_path, as_a_child):
     cuts, untouched = cuts_of_a_run(tmp_path)
     check(cuts[3 :: len(cuts) // 5], untouched, as_a_child, tmp_path)
@@ -55,6 +56,7 @@ def test_a_run_goes_on_exactly_from_what_was_on_the_disk_at_50_moments(tmp_path,
     check(cuts[:: len(cuts) // 50], untouched, as_a_child, tmp_path)
 
 
+@pytest.mark.slow
 def test_whatever_finished_says_is_on_the_disk(tmp_path):
     """The state `finished` is written after everything that the run has written before."""
     cuts, untouched = cuts_of_a_run(tmp_path)

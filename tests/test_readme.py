@@ -40,6 +40,7 @@ def test_the_first_command_is_what_ci_installs_and_runs():
     assert README.index(first) < 300
 
 
+@pytest.mark.slow
 def test_the_first_screen_works_and_leaves_the_tree_it_shows(folder):
     done = run(["python", "-m", "gym_loop", "agent=random", "env=pendulum"], folder)
     assert done.returncode == 0, done.stderr
@@ -84,6 +85,7 @@ def example(section):
     return re.search(r"```python\n(.*?)```", SECTIONS[section], re.DOTALL)[1]
 
 
+@pytest.mark.slow
 def test_the_python_example_works_as_a_script(folder):
     pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
     (folder / "script.py").write_text(example("Python and notebooks"))
@@ -110,6 +112,7 @@ def test_an_observer_and_a_loop_of_ones_own_work(folder, section, file):
         assert (folder / "r" / "longest.txt").read_text() == f"episode {longest}\n"
 
 
+@pytest.mark.slow
 def test_the_commands_about_killed_runs_work(folder):
     launched = ["gym-loop", "agent=my_agent.py:MyAgent", "env=cartpole", "loop.max_episodes=100"]
     assert run([*launched, "hydra.run.dir=RUN_DIR"], folder).returncode == 0

@@ -5,6 +5,7 @@ They are driven as those of Stable-Baselines3 are, by the classes of `stable_bas
 
 from typing import Any, ClassVar
 
+from gym_loop.compat import stable_baselines3 as compat
 from gym_loop.integrations.stable_baselines3 import DQN, OffPolicyAgent, OnPolicyAgent
 from gym_loop.mistake import Mistake
 
@@ -52,8 +53,8 @@ class RecurrentPPO(OnPolicyAgent):
 
     def _ask(self, observation: Any) -> Any:
         model = self.model
-        starts = self._tensor(model._last_episode_starts)
-        *asked, self._next_states = model.policy(observation, model._last_lstm_states, starts)
+        starts = self._tensor(compat.starts(model))
+        *asked, self._next_states = model.policy(observation, compat.lstm_states(model), starts)
         return asked
 
     def _value(self, observation: Any, row: int) -> Any:
@@ -65,9 +66,7 @@ class RecurrentPPO(OnPolicyAgent):
         return self.model.policy.predict_values(observation, states, self._tensor(done))
 
     def _more(self) -> dict[str, Any]:
-        before = self.model._last_lstm_states
-        self.model._last_lstm_states = self._next_states
-        return {"lstm_states": before}
+        return {"lstm_states": compat.swap_lstm_states(self.model, self._next_states)}
 
     def _tensor(self, flags: Any) -> Any:
         return torch.tensor(flags, dtype=torch.float32, device=self.model.device)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from gym_loop import launch, streams
+from gym_loop.compat.standard_library import own_logging
 from gym_loop.config import kept, stored
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
-from gym_loop.output import own_logging
 from gym_loop.runs import checkpoints, manifest, planting, tables
 from gym_loop.terminal import duration, short
 

@@ -145,6 +145,7 @@ def test_an_episode_played_with_random_actions_is_no_rollout():
     assert one.returns == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(launch, cli):
     words = ("agent=ars", "env=cartpole", "loop.eval_episodes=1")
     whole = launch(*words, "loop.max_episodes=60", directory="whole")

@@ -94,6 +94,7 @@ def test_blackjacks_tuples_are_states(launch):
     assert run["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(launch, cli):
     words = ("agent=q_learning", "env=frozen_lake", "loop.eval_episodes=2")
     whole = launch(*words, "loop.max_episodes=60", directory="whole")

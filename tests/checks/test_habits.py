@@ -37,6 +37,7 @@ def played(folder, done):
     return sorted(path.parent.name for path in folder.rglob("run.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -67,6 +67,7 @@ def test_a_longer_run_of_the_same_is_the_same_as_far_as_it_goes(cli, tmp_path):
     assert "evaluation: only one has episodes (10 and 0)" in text
 
 
+@pytest.mark.slow
 def test_real_runs_part_where_their_seeds_do(launch, cli):
     launch("env=cartpole", "loop.max_episodes=3", directory="a")
     launch("env=cartpole", "loop.max_episodes=5", directory="b")

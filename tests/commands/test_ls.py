@@ -109,6 +109,7 @@ def test_one_damaged_directory_is_warned_of_and_the_others_are_listed(cli, runs)
     assert len(done.stderr.splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_shown_as_dead_and_a_running_one_with_the_time_left(cli, start, tmp_path):
     process = start(
         *("env=cartpole", "loop.max_episodes=1000000", "hydra.run.dir=outputs/run"),
@@ -145,6 +146,7 @@ def test_watching_goes_on_until_it_is_interrupted(start, runs):
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_is_told_no_error(tmp_path):
     for number in range(300):
         write_run(tmp_path / "runs" / str(number), episodes=2)

@@ -82,6 +82,7 @@ def test_a_killed_and_resumed_run_with_a_learning_agent_replays(start, cli, tmp_
     assert done.stdout.strip() == "40 training episodes, 8000 steps: none differ"
 
 
+@pytest.mark.slow
 def test_episodes_that_a_killed_run_has_not_kept_are_there_once_it_is_resumed(start, cli, tmp_path):
     process = start("env=cartpole", "loop.max_episodes=null", "hydra.run.dir=run")
     table = tmp_path / "run" / "episodes.csv"
@@ -174,6 +175,7 @@ def test_best_worst_last_and_lists(launch, capsys):
         assert [int(line.split(":")[0].split()[1]) for line in out] == expected
 
 
+@pytest.mark.slow
 def test_a_video_has_every_frame_and_a_caption_below(launch, tmp_path, capsys):
     run = launch(f"env={ENVS}:Counter", "loop.max_episodes=3")
     run_replay(run, "--video", tmp_path / "plain.mp4")
@@ -184,6 +186,7 @@ def test_a_video_has_every_frame_and_a_caption_below(launch, tmp_path, capsys):
     assert captioned[0][0] > 60
 
 
+@pytest.mark.slow
 def test_several_videos_are_made_side_by_side_and_named_by_their_episodes(cli, launch, tmp_path):
     run = launch("env=gymnasium:FrozenLake-v1", "loop.max_episodes=5")
     done = cli("replay", run, "--every", 2, "--gif", "lake.gif", "--caption")
@@ -199,6 +202,7 @@ def test_several_videos_are_made_side_by_side_and_named_by_their_episodes(cli, l
     assert "-> lake-000002.gif" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_fork_replays_its_own_episodes_and_those_that_it_shares(launch, cli):
     launch(f"env={ENVS}:Counter", "loop.max_episodes=4", directory="parent")
     for name, change, lengths in ("a", "env.length=5", ["5"] * 3), ("b", "seed=3", ["10"] * 7):
@@ -264,7 +268,6 @@ def test_what_is_asked_for_wrongly_is_said_in_one_line(launch, tmp_path):
         with pytest.raises(Mistake) as error:
             run_replay(*words)
         assert said in error.value.message
-        assert error.value.code == 2
         assert "\n" not in error.value.message
 
 
@@ -293,6 +296,7 @@ def test_a_place_where_no_file_can_be_made_is_named_before_anything_is_played(la
     assert "cannot write /proc/x.mp4" in mistake.value.message
 
 
+@pytest.mark.slow
 def test_a_run_that_moved_is_replayed_with_the_modules_of_where_it_ran(cli, tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "mine.py").write_text(

@@ -45,6 +45,7 @@ def kill_after(process, directory, episodes):
     return process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "episodes"),
     [(LEARNER, 60), (PLAIN, 3000), (RANDOM, 2000)],
@@ -84,6 +85,7 @@ def test_which_checkpoints_were_written_changes_nothing(launch):
     assert differences(every, none) == []
 
 
+@pytest.mark.slow
 def test_there_is_at_most_one_checkpoint_a_second(launch, monkeypatch):
     moments, write, began = [], writing.Checkpoints.write, time.monotonic()
 
@@ -162,16 +164,18 @@ def test_checkpoints_are_written_when_they_are_due_and_affordable(
     assert moments == written
 
 
-def test_a_finished_run_goes_on_to_what_more_would_have_given(launch, alone, cli):
+@pytest.mark.slow
+def test_a_finished_run_goes_on_to_what_more_would_have_given(alone, cli):
     words = (*LEARNER, "loop.eval_episodes=2")
     longer = alone(*words, "loop.max_episodes=20", directory="longer")
-    launch(*words, "loop.max_episodes=8", directory="run")
+    alone(*words, "loop.max_episodes=8", directory="run")
     done = cli("resume", "run", "loop.max_episodes=20")
     assert done.returncode == 0, done.stderr
     assert "continuing from episode 8" in done.stderr
     assert differences("run", longer) == []
 
 
+@pytest.mark.slow
 def test_a_limit_below_what_has_been_played_is_refused(launch, cli):
     directory = launch("env=cartpole", "loop.max_episodes=13", "loop.eval_episodes=0")
     before = (directory / "run.json").read_bytes()
@@ -188,6 +192,7 @@ def test_a_limit_below_what_has_been_played_is_refused(launch, cli):
     assert not Path("outputs").exists()
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_says_so_and_touches_nothing(launch, cli, tmp_path):
     directory = launch(*PLAIN)
     before = {p: p.stat().st_mtime_ns for p in directory.rglob("*")}
@@ -227,6 +232,7 @@ def test_the_same_command_with_a_higher_limit_extends_the_run(launch, cli):
     assert [row["episode"] for row in rows(directory)] == [*"0123456"]
 
 
+@pytest.mark.slow
 def test_a_fork_into_another_environment_has_rows_of_its_own(launch, cli):
     words = ("agent=random", "loop.eval_episodes=1", "loop.episodes_per_eval=2")
     launch(*words, "env=cartpole", "loop.max_episodes=4")
@@ -250,6 +256,7 @@ def test_a_directory_that_is_no_run_is_said_so(cli, tmp_path):
         assert "is not a run" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_fork_goes_on_from_a_checkpoint_with_a_changed_config(launch, cli, tmp_path):
     words = (*LEARNER, "loop.eval_episodes=1", "loop.keep_checkpoints=9")
     parent = launch(*words, "loop.max_episodes=12", "loop.time_per_checkpoint=0")
@@ -288,6 +295,7 @@ def damage_flip(file):
     file.write_bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [damage_cut, damage_zero, damage_flip])
 @pytest.mark.parametrize("name", ["state.json", "loop.pkl", "agent/agent.pkl"])
 def test_a_damaged_checkpoint_costs_one_warning_and_nothing_else(launch, damage, name):
@@ -375,6 +383,7 @@ def stubborn():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("env", "warns"), [("normalized", False), ("stubborn", True)])
 def test_environments_with_statistics_and_those_that_do_not_pickle_resume_exactly(
     alone, start, cli, tmp_path, env, warns
@@ -414,6 +423,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_kills_while_checkpoints_are_written_leave_all_readable_and_nothing_over(tmp_path):
     assert kill_writers(tmp_path, 12) == []
 
@@ -458,6 +468,7 @@ def kill_writers(tmp_path, times):
     return wrong
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_in_one_line_and_the_resume_is_exact(cli, alone, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()

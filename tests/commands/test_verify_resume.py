@@ -63,6 +63,7 @@ class Games(gym.Wrapper):  # an environment that counts on its class
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -84,6 +85,7 @@ def test_state_that_no_checkpoint_has_makes_a_difference(cli, tmp_path, words):
     assert "does not repeat itself" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_that_loses_nothing_is_equal_wherever_it_is_stopped(cli, tmp_path):
     limits = ("loop.max_episodes=40", "loop.episodes_per_eval=10", "loop.eval_episodes=2")
     done = cli("verify-resume", f"agent={AGENTS}:Plain", "env=cartpole", *limits)
@@ -99,6 +101,7 @@ def test_a_run_that_loses_nothing_is_equal_wherever_it_is_stopped(cli, tmp_path)
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_an_agent_that_forgets_an_attribute_has_it_named(cli, tmp_path):
     (tmp_path / "forgetful.py").write_text(
         "from gym_loop.agents import RandomAgent\n"
@@ -117,6 +120,7 @@ def test_an_agent_that_forgets_an_attribute_has_it_named(cli, tmp_path):
     assert "TensorBoard curves: agent/count" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_repeat_itself_is_told_from_one_that_a_stop_changes(cli, tmp_path):
     (tmp_path / "clock.py").write_text(
         "import os\n"
@@ -152,6 +156,7 @@ def test_a_mistake_in_the_config_is_said_once(cli):
     assert "no agent 'rndom' (command line); did you mean 'random'?" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_nothing_is_left_running_when_it_is_stopped_itself(start, tmp_path, number):
     """The run's own children are ended with it: here one that an environment has started."""

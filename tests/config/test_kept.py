@@ -67,6 +67,7 @@ def test_a_text_that_is_escaped_is_read_as_it_was(text):
     assert read == content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "word",
     [
@@ -110,6 +111,7 @@ def test_what_a_yaml_leaves_out_is_kept_and_the_class_typed_is_the_same_run(run)
     assert "agent.rate=0.1 would change" in run("resume", "r", "agent.rate=0.1", code=2)
 
 
+@pytest.mark.slow
 def test_a_value_from_the_environment_that_has_changed_is_refused_and_named(run):
     words = ("agent=noting.py:Noting", *QUICK, "hydra.run.dir=r")
     run(*words, "agent.x=${oc.env:GRAVITY}", GRAVITY="10")

@@ -61,6 +61,7 @@ def python(code, cwd):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("agent", "env"),
     [

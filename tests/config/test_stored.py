@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from gym_loop.loops import DefaultLoop
+from gym_loop.mistake import Mistake
 from tests.conftest import AGENTS, rows
 
 
@@ -44,9 +45,8 @@ def test_create_default_gives_each_parameter_its_comment(command, tmp_path):
 
 def test_create_default_does_not_overwrite_without_force(command, tmp_path):
     (tmp_path / "mine.yaml").write_text("precious")
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(Mistake, match=r"mine\.yaml"):
         command("create-default", "--run-config", "mine.yaml")
-    assert caught.value.code == 2
     assert (tmp_path / "mine.yaml").read_text() == "precious"
     command("create-default", "--run-config", "mine.yaml", "--force")
     assert "agent" in yaml.safe_load((tmp_path / "mine.yaml").read_text())
@@ -76,6 +76,7 @@ def test_train_takes_options_in_the_place_of_the_files_own(command):
     assert config["env"]["id"] == "CartPole-v1"
 
 
+@pytest.mark.slow
 def test_train_sweeps(command, cli, tmp_path):
     command("create-default", "--env", "CartPole-v1", "--run-config", "mine.yaml")
     done = cli("train", "-c", "mine.yaml", "-m", "seed=0,1", "loop.eval_episodes=1")
@@ -111,6 +112,7 @@ def test_evaluate_records_where_the_config_says(command, launch):
     }
 
 
+@pytest.mark.slow
 def test_evaluate_writes_over_no_recording(command, launch):
     words = ("loop.eval_episodes=2", "loop.eval_record=true")
     directory = launch("env=cartpole", "loop.max_episodes=2", "loop.episodes_per_eval=1", *words)

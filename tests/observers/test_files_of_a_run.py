@@ -50,6 +50,7 @@ def test_every_row_is_in_the_file_before_the_next_episode_begins(launch, tmp_pat
     assert len(rows(launch("agent=looks.py:Looks", *FAST, "loop.max_episodes=30"))) == 30
 
 
+@pytest.mark.slow
 def test_a_kill_loses_no_more_rows_and_events_than_those_of_a_moment(start, tmp_path):
     process = start(
         *("env=cartpole", "loop.max_episodes=null", "loop.trace=false", "hydra.run.dir=run"),
@@ -129,6 +130,7 @@ def test_run_json_says_what_was_run_and_how_it_ended(launch):
     assert run["steps"] > 0
 
 
+@pytest.mark.slow
 def test_git_commit_and_dirt_are_recorded(cli, tmp_path):
     git = "git -c user.name=a -c user.email=a@b.c"
     os.system(f"cd {tmp_path} && git init -q && touch f && git add f && {git} commit -qm f")
@@ -172,6 +174,7 @@ def test_an_observer_that_is_null_is_taken_away(launch):
     assert len(rows(directory)) == 5
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_run_in_one_directory(start, cli, tmp_path):
     words = ("env=cartpole", "loop.max_episodes=10000000", "hydra.run.dir=run")
     start(*words)

@@ -262,6 +262,7 @@ def test_where_nothing_can_be_written_training_goes_on_after_one_warning(tmp_pat
     assert "training goes on" in caplog.text
 
 
+@pytest.mark.slow
 def test_files_hold_many_short_episodes_or_few_long_ones(tmp_path):
     play(tmp_path, Counter(length=10), max_episodes=16_000)
     short = _counts(tmp_path)
@@ -308,6 +309,7 @@ def test_a_killed_and_resumed_run_leaves_the_very_files_of_an_untouched_one(
     assert files_of(killed) == files_of(untouched)
 
 
+@pytest.mark.slow
 def test_with_the_newest_checkpoint_damaged_the_traces_go_back_to_the_one_before(
     launch, cli, tmp_path
 ):

@@ -230,6 +230,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".gif"])
 def test_a_full_disk_is_one_line_with_the_free_space_and_leaves_nothing(small_disk, suffix):
     path = small_disk / f"a{suffix}"
@@ -273,6 +274,7 @@ for number in range(100_000):
 """
 
 
+@pytest.mark.slow
 def test_after_kills_of_the_process_group_every_visible_video_is_whole(tmp_path):
     unfinished = 0
     for kill in range(10):

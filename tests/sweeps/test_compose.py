@@ -42,6 +42,7 @@ def in_a_sweep(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_a_composed_config_is_that_of_hydra(in_a_sweep):
     def compare(self):
         composer = Composer(self.context.config_loader, self.config)

@@ -40,6 +40,7 @@ def test_a_name_is_one_that_a_file_can_have(overrides, name):
     assert job_name(overrides) == name
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(min_size=1), st.text(), min_size=1), st.data())
 def test_names_differ_where_overrides_do(one, data):
     key = data.draw(st.sampled_from(sorted(one)))

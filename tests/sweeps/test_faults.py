@@ -61,6 +61,7 @@ def test_every_job_ends_as_what_it_is_whatever_happens(start, tmp_path, jobs, ki
     wait_until(lambda: not processes(work), seconds=20)
 
 
+@pytest.mark.slow
 def test_a_job_within_native_code_ends_with_the_launching_process(start, tmp_path):
     path = tmp_path / "deep.py"
     path.write_text(
@@ -80,6 +81,7 @@ def test_a_job_within_native_code_ends_with_the_launching_process(start, tmp_pat
     wait_until(lambda: not processes(tmp_path), seconds=20)
 
 
+@pytest.mark.slow
 def test_a_large_outcome_is_received_whole(start, tmp_path):
     path = tmp_path / "long.py"
     path.write_text(
@@ -96,6 +98,7 @@ def test_a_large_outcome_is_received_whole(start, tmp_path):
     assert out.count("x" * 200_000) == 2
 
 
+@pytest.mark.slow
 def test_a_signal_to_the_whole_group_stops_jobs_in_order(start, tmp_path):
     long = ["seed=0,1", "loop.max_episodes=100000000", "hydra.sweep.dir=sweep"]
     words = ["agent=random", "env=cartpole", *long]

@@ -97,6 +97,7 @@ def test_an_engine_that_is_not_installed_is_named_with_the_command(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_what_a_job_returns_reaches_the_sweeper_also_when_it_is_skipped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")

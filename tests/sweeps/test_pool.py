@@ -19,6 +19,7 @@ from tests.conftest import rows
 from tests.sweeps.conftest import AGENT, SHORT, processes, states, summary, wait_until
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_a_job_that_raises_and_one_that_is_killed_cost_only_themselves(sweep, tmp_path, n_jobs):
     result = sweep("agent.fate=a,raise,b,kill,c,d", f"hydra.launcher.n_jobs={n_jobs}")
@@ -38,6 +39,7 @@ def test_a_job_that_raises_and_one_that_is_killed_cost_only_themselves(sweep, tm
     assert "Traceback" not in result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_what_a_job_has_started_ends_with_it(sweep, tmp_path):
     result = sweep("agent.fate='leaves a child','dies with a child'")
 
@@ -49,6 +51,7 @@ def test_a_job_whose_process_is_not_known_ends_nobody():
     end_group(0)  # which would be this process's own group
 
 
+@pytest.mark.slow
 def test_one_is_told_that_jobs_without_a_record_run_again(sweep):
     result = sweep("seed=1,2", "observers=none")
 
@@ -57,6 +60,7 @@ def test_one_is_told_that_jobs_without_a_record_run_again(sweep):
     assert "observers.manifest" in line
 
 
+@pytest.mark.slow
 def test_a_repeated_sweep_continues_what_is_missing_and_touches_nothing_else(sweep, tmp_path):
     sweep("agent.fate=a,kill,raise")
     before = contents(tmp_path / "sweep" / "agent.fate=a")
@@ -68,6 +72,7 @@ def test_a_repeated_sweep_continues_what_is_missing_and_touches_nothing_else(swe
     assert contents(tmp_path / "sweep" / "agent.fate=a") == before
 
 
+@pytest.mark.slow
 def test_a_growing_sweep_runs_what_is_new(sweep, tmp_path):
     sweep("seed=range(4)")
 
@@ -78,6 +83,7 @@ def test_a_growing_sweep_runs_what_is_new(sweep, tmp_path):
     assert states(tmp_path / "sweep") == {f"seed={n}": "finished" for n in range(8)}
 
 
+@pytest.mark.slow
 def test_jobs_end_at_their_timeout(sweep, tmp_path):
     result = sweep("agent.fate=a,hang,deaf,leave", "hydra.launcher.timeout=3")
 
@@ -88,6 +94,7 @@ def test_jobs_end_at_their_timeout(sweep, tmp_path):
     assert processes(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_outlives_a_signal_to_the_launching_process(start, tmp_path, number):
     process = launch_slowly(start)
@@ -108,6 +115,7 @@ def test_nothing_outlives_a_signal_to_the_launching_process(start, tmp_path, num
         assert set(states(tmp_path / "sweep").values()) == {"stopped"}
 
 
+@pytest.mark.slow
 def test_a_ctrl_c_at_the_terminal_stops_every_job_in_order(start, tmp_path):
     process = launch_slowly(start, start_new_session=True)
     begun = wait_until(lambda: two_are_running(tmp_path / "sweep"))
@@ -120,6 +128,7 @@ def test_a_ctrl_c_at_the_terminal_stops_every_job_in_order(start, tmp_path):
     assert "gym-loop resume sweep" in process.stdout.read()
 
 
+@pytest.mark.slow
 def test_a_job_cut_off_in_a_long_episode_was_stopped_and_did_not_fail(start, tmp_path):
     words = ["agent.fate=hang", "seed=0,1", "hydra.sweep.dir=sweep", "hydra.launcher.n_jobs=2"]
     process = start("-m", AGENT, *SHORT, *words)
@@ -157,6 +166,7 @@ def test_a_sweep_killed_at_any_moment_comes_to_the_undisturbed_end(sweep, start,
     assert finished == {path: at for path, at in ended(tmp_path).items() if path in finished}
 
 
+@pytest.mark.slow
 def test_two_launches_at_once_share_the_jobs_of_a_sweep(start, tmp_path):
     words = ["agent.pause=0.1", "seed=range(6)", "hydra.sweep.dir=sweep", "hydra.launcher.n_jobs=1"]
     both = [start("-m", AGENT, *SHORT, "agent.fate=a,raise", *words) for _ in range(2)]
@@ -175,6 +185,7 @@ def test_two_launches_at_once_share_the_jobs_of_a_sweep(start, tmp_path):
     assert [text.count("6 failed") for text in said] == [1, 1]
 
 
+@pytest.mark.slow
 def test_a_launch_that_ends_while_another_checks_loses_no_job(start, sweep, tmp_path):
     process = start("-m", AGENT, *SHORT, "seed=range(100,400)", "hydra.sweep.dir=sweep")
     assert sweep("seed=0,1").returncode == 0
@@ -188,6 +199,7 @@ def test_a_launch_that_ends_while_another_checks_loses_no_job(start, sweep, tmp_
     assert {"seed=0", "seed=1"} <= recorded()
 
 
+@pytest.mark.slow
 def test_a_launch_takes_over_the_jobs_of_one_that_is_killed(start, sweep, tmp_path):
     process = launch_slowly(start)
     begun = wait_until(lambda: two_are_running(tmp_path / "sweep"))
@@ -205,6 +217,7 @@ def test_a_launch_takes_over_the_jobs_of_one_that_is_killed(start, sweep, tmp_pa
     assert other.wait(20) == 128 + signal.SIGTERM
 
 
+@pytest.mark.slow
 def test_what_jobs_print_is_in_their_logs_and_not_on_the_terminal(sweep, tmp_path):
     result = sweep("seed=0,1")
 
@@ -214,12 +227,14 @@ def test_what_jobs_print_is_in_their_logs_and_not_on_the_terminal(sweep, tmp_pat
     assert "finished: 3 episodes" in log
 
 
+@pytest.mark.slow
 def test_threads_of_linear_algebra_are_what_the_user_says(sweep, tmp_path):
     sweep("seed=0,1", environment={"OMP_NUM_THREADS": "3"})
 
     assert "threads: 3\n" in (tmp_path / "sweep/seed=1/gym_loop.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_one_live_table(tmp_path):
     main, terminal = pty.openpty()
     words = ["-m", AGENT, *SHORT, "seed=0,1,2", "agent.pause=0.4", "hydra.launcher.n_jobs=2"]

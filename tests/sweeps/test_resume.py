@@ -11,6 +11,7 @@ from gym_loop.sweeps.resume import replaced
 from tests.sweeps.conftest import states, summary
 
 
+@pytest.mark.slow
 def test_a_resumed_sweep_completes_all_that_was_ever_asked_for(sweep, cli, tmp_path):
     sweep("seed=0,1")
     sweep("agent.fate=none", "seed=4")  # refused: another fixed override
@@ -38,6 +39,7 @@ def test_new_overrides_take_the_place_of_known_ones():
     assert replaced(known, ["hydra/launcher=pool"])[2:] == ["hydra/launcher=pool"]
 
 
+@pytest.mark.slow
 def test_what_refers_to_the_job_means_the_same_when_a_sweep_is_resumed_and_grown(
     sweep, cli, tmp_path
 ):
@@ -57,6 +59,7 @@ def test_what_refers_to_the_job_means_the_same_when_a_sweep_is_resumed_and_grown
     assert all(run["launches"] == 1 for run in runs)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_a_run_config_keeps_the_types_of_its_keys(cli, tmp_path):
     (tmp_path / "mine.yaml").write_text(
         "agent: {_target_: gym_loop.agents.RandomAgent}\n"

@@ -248,6 +248,7 @@ def assert_equal_runs(one, two):
     assert list(compare.differences(one, two)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", KINDS)
 def test_a_killed_run_ends_as_an_untouched_one(alone, start, cli, tmp_path, env):
     words = (f"agent={AGENTS}:Learner", env, "loop=vector", "loop.num_envs=4")
@@ -269,6 +270,7 @@ def test_a_killed_run_ends_as_an_untouched_one(alone, start, cli, tmp_path, env)
     assert_equal_runs(untouched, tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_extended_equals_one_in_one_go(launch, alone, cli):
     words = (f"agent={AGENTS}:Learner", "env=cartpole", "loop=vector", "loop.num_envs=4")
     words += ("loop.episodes_per_round=40", "loop.eval_episodes=2")
@@ -289,6 +291,7 @@ def test_a_fork_goes_on_from_within_a_round(launch, cli, tmp_path):
     assert len(rows(tmp_path / "fork")) == 100
 
 
+@pytest.mark.slow
 def test_a_stop_waits_for_the_end_of_the_round(start, cli, tmp_path, alone):
     words = (f"agent={AGENTS}:Learner", "env=cartpole", "loop=vector", "loop.num_envs=4")
     words += ("loop.max_episodes=300", "loop.episodes_per_round=50", "loop.eval_episodes=2")
@@ -303,6 +306,7 @@ def test_a_stop_waits_for_the_end_of_the_round(start, cli, tmp_path, alone):
     assert_equal_runs(alone(*words, directory="untouched"), tmp_path / "stopped")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", ["cartpole", "gymnasium:Pendulum-v1"])
 def test_every_episode_can_be_replayed(launch, cli, env):
     run = launch(
@@ -370,6 +374,7 @@ def test_fractions_for_whole_numbers_are_named(cli):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", ["gymnasium:Pendulum-v1", "cartpole"])
 def test_a_batch_that_its_agent_changes_later_is_kept_as_it_was(launch, cli, env):
     words = ("loop=vector", "loop.num_envs=2", "loop.max_episodes=4", "loop.max_episode_len=30")
@@ -428,6 +433,7 @@ def test_episodes_that_have_no_seed_of_their_own_say_so(launch):
     }
 
 
+@pytest.mark.slow
 def test_an_agent_that_wants_whole_batches_is_told_before_an_environment_leaves_out_rows(
     cli, tmp_path
 ):
