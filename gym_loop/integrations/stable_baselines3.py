@@ -16,6 +16,7 @@ import copy
 import hashlib
 import inspect
 import io
+import os
 import pydoc
 import re
 import sys
@@ -169,6 +170,10 @@ class StableBaselines3Agent(BaseAgent):
         if self.parameters["torch_threads"]:
             torch.set_num_threads(self.parameters["torch_threads"])
         self.model = self._build()
+        if self.model.device.type == "cuda":
+            # Where torch has no deterministic algorithm, it warns and takes the other.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it for that
+            torch.use_deterministic_algorithms(True, warn_only=True)
         if initial := self.parameters["init_from"]:
             if Path(initial).exists():
                 self.lineage = initialize(self.model, Path(initial), self.option())
