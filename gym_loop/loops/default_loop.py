@@ -28,8 +28,8 @@ class DefaultLoop(BaseLoop):
         check(DEFAULT, parameters)  # a subclass checks its own
 
     def train(self) -> None:
-        """Play training episodes until the run's end, or until `stop` or `ended` is set."""
-        while not (self.stop or self.ended or self.finished):
+        """Play training episodes until the run's end, or until `stop` is set."""
+        while not (self.stop or self.finished):
             self.play(self.episodes, True)
             if self.episodes % (self.parameters["episodes_per_eval"] or math.inf) == 0:
                 self.evaluate()
@@ -38,9 +38,9 @@ class DefaultLoop(BaseLoop):
 
     @property
     def finished(self) -> bool:
-        """Whether the number of episodes or steps that was asked for has been played."""
-        episodes, steps = self.parameters["max_episodes"], self.parameters["max_steps"]
-        return self.episodes >= (episodes or math.inf) or self.steps >= (steps or math.inf)
+        """Whether the episodes or steps asked for have been played, or `finish` was called."""
+        counts = (("max_episodes", self.episodes), ("max_steps", self.steps))
+        return bool(self.ended) or any(n >= (self.parameters[k] or math.inf) for k, n in counts)
 
     def evaluate(self) -> list[Episode]:
         """Play `eval_episodes` episodes without `memorize` and `update`, and return them.

@@ -79,9 +79,9 @@ class VectorLoop(DefaultLoop):
         self.whole = True  # whether all of the last round's episodes were played
 
     def train(self) -> None:
-        """Play rounds until the run's end, or until `stop` or `ended` is set."""
+        """Play rounds until the run's end, or until `stop` is set."""
         per_eval = self.parameters["episodes_per_eval"]
-        while not (self.stop or self.ended or self.finished):
+        while not (self.stop or self.finished):
             before = self.episodes
             self.play_round()
             if per_eval and self.episodes // per_eval > before // per_eval:
