@@ -15,6 +15,7 @@ import gym_loop  # noqa: E402
 from gym_loop.integrations import sb3_contrib as ours  # noqa: E402
 from gym_loop.integrations import stable_baselines3 as base  # noqa: E402
 from gym_loop.launch import CONF  # noqa: E402
+from gym_loop.runs import compare  # noqa: E402
 from tests.integrations import test_stable_baselines3 as shared  # noqa: E402
 
 LSTM = {"policy_kwargs": {"net_arch": [8], "lstm_hidden_size": 8}}
@@ -119,3 +120,12 @@ def test_an_agent_of_the_users_own_is_three_lines(tmp_path):
     run = gym_loop.run(agent, *words, small, *limits, directory=tmp_path / "run")
     assert run.state == "finished"
     assert run.policy().agent.model._n_updates == 20
+
+
+def test_an_lstm_is_compared_by_its_weights():
+    one, two = torch.nn.LSTM(2, 2), torch.nn.LSTM(2, 2)
+    two.load_state_dict(one.state_dict())
+    assert not list(compare.value_differences(one, two, "lstm"))
+    with torch.no_grad():
+        two.bias_hh_l0 += 1
+    assert list(compare.value_differences(one, two, "lstm"))
