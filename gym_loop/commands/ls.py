@@ -1,6 +1,7 @@
 """Show all runs: where each stands, and how well it does."""
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -28,6 +29,13 @@ COLOURS = {
     "damaged": 35,
 }
 NUMERIC = {"episodes", "steps", "return", "evaluation", "steps/s", "left"}
+SORTED_BY = {  # columns, and the attributes of a run that are in them
+    "evaluation": "evaluation",
+    "return": "last_return",
+    "episodes": "episodes",
+    "steps": "steps",
+    "steps/s": "steps_per_second",
+}
 LEAST = 8  # characters of a column that is cut to the width of the terminal
 LEAST_OF_RUN = 24  # as long as there are columns to leave out
 EXPENDABLE = ("steps/s", "left", "error", "steps", "agent", "env")
@@ -36,6 +44,7 @@ EXPENDABLE = ("steps/s", "left", "error", "steps", "agent", "env")
 @click.command("ls")
 @click.argument("words", nargs=-1, metavar="[DIR | KEY=VALUE]...")
 @click.option("--state", metavar="STATE", help="Only runs in this state.")
+@click.option("--sort", metavar="COLUMN", help="The best, or the most, of a column comes first.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: a JSON list.")
 @click.option("--watch", is_flag=True, help="Refresh the table until Ctrl-C.")
 @click.option(
@@ -46,7 +55,14 @@ EXPENDABLE = ("steps/s", "left", "error", "steps", "agent", "env")
     metavar="SECONDS",
     help="How often.",
 )
-def ls(words: tuple[str, ...], state: str | None, as_json: bool, watch: bool, every: float) -> None:
+def ls(
+    words: tuple[str, ...],
+    state: str | None,
+    sort: str | None,
+    as_json: bool,
+    watch: bool,
+    every: float,
+) -> None:
     """Show all runs in and below each DIR (./outputs and ./multirun), newest first.
 
     KEY=VALUE chooses runs by agent, env, seed or any key of their config: agent=ars. States are
@@ -58,13 +74,16 @@ def ls(words: tuple[str, ...], state: str | None, as_json: bool, watch: bool, ev
     if state is not None and state not in COLOURS:
         expected = ", ".join(COLOURS)
         raise Mistake(f"--state={state}{nearest(state, COLOURS, ';')} expected {expected}")
+    if sort is not None and sort not in SORTED_BY:
+        expected = ", ".join(SORTED_BY)
+        raise Mistake(f"--sort {sort}{nearest(sort, SORTED_BY, ';')} expected {expected}")
     filters = [w for w in words if "=" in w and not Path(w).is_dir()]
     directories = [w for w in words if w not in filters]
     filters += [f"state={state}"] if state else []
     if watch:
-        follow(directories, filters, every)
+        follow(directories, filters, every, sort)
         return
-    runs = filtered(read(directories, {}), filters)
+    runs = in_order(filtered(read(directories, {}), filters), sort)
     if as_json:
         print(json.dumps([as_json_object(run) for run in runs], indent=1))
         return
@@ -99,6 +118,18 @@ def read(directories: list[str], known: dict[Path, Run]) -> list[Run]:
         except Mistake as mistake:
             print(f"warning: {short(place)}: {mistake.message}", file=sys.stderr)
     return sorted(runs, key=lambda run: run.start, reverse=True)
+
+
+def in_order(runs: list[Run], column: str | None) -> list[Run]:
+    """Return the runs, those with the highest value in a column first, those without one last."""
+    if column is None:
+        return runs
+
+    def value(run: Run) -> float:
+        known = reading.finite(getattr(run, SORTED_BY[column]))
+        return -math.inf if known is None else known
+
+    return sorted(runs, key=value, reverse=True)
 
 
 def _changed(run: Run) -> bool:
@@ -260,13 +291,14 @@ def _number(value: float | None, style: str = ".6g") -> str:
     return "" if value is None else format(value, style)
 
 
-def follow(directories: list[str], filters: list[str], every: float) -> None:
+def follow(directories: list[str], filters: list[str], every: float, sort: str | None) -> None:
     """Refresh the table until Ctrl-C, or until nobody reads the output."""
     known: dict[Path, Run] = {}
     on_terminal = terminal.is_terminal(sys.stdout)
     try:
         while 1 not in output.lost:
-            lines = table_lines(filtered(read(directories, known), filters), terminal.width())
+            runs = in_order(filtered(read(directories, known), filters), sort)
+            lines = table_lines(runs, terminal.width())
             if on_terminal:
                 size = shutil.get_terminal_size()
                 rest = len(lines) - (size.lines - 1)

@@ -36,10 +36,7 @@ def report(
     KEYS are agent, env and dotted config keys. NAME is evaluation, return, mean, best or
     steps_per_second.
     """
-    try:
-        import scipy  # noqa: F401
-    except ImportError:
-        raise Mistake('gym-loop report needs SciPy: pip install "gym-loop[report]"') from None
+    check_scipy()
     from gym_loop.reports import comparison
     from gym_loop.runs import reading
 
@@ -71,6 +68,14 @@ def report(
         print(text.text(content))
         for warning in content["warnings"]:
             print(f"warning: {warning}", file=sys.stderr)
+
+
+def check_scipy() -> None:
+    """Raise Mistake where SciPy is not installed."""
+    try:
+        import scipy  # noqa: F401
+    except ImportError:
+        raise Mistake('gym-loop report needs SciPy: pip install "gym-loop[report]"') from None
 
 
 def main(arguments: list[str]) -> None:

@@ -24,6 +24,8 @@ log = logging.getLogger("gym_loop")
 class Progress(Observer):
     """Shows episodes done, steps a second, the mean return of the last 100, and the time left."""
 
+    only_shows = True
+
     def __init__(self) -> None:
         self.returns: deque[float] = deque(maxlen=WINDOW)
         self.best: Sequence[Any] | None = None  # return, episode
@@ -97,8 +99,9 @@ class Progress(Observer):
         why = loop.stop or (error and type(error).__name__)  # SystemExit, from the agent
         state = f"stopped ({why})" if why else "finished"
         rate = getattr(self, "rate_of_training", 0.0)
-        by = None if why else manifest.ended_by(loop)
+        by = None if why or loop.ended else manifest.ended_by(loop)
         limits = [f"loop.{name}={loop.parameters[name]}" for name in by.split(", ")] if by else []
+        limits += [loop.ended] if loop.ended and not why else []
         print(
             f"{state}: {loop.episodes} episodes, {loop.steps} steps, {rate:.0f} steps a second"
             f"{'; ended by ' if limits else ''}{' and '.join(limits)}"

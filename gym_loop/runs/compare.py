@@ -5,6 +5,7 @@ import math
 import pickle
 import sys
 import types
+import weakref
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -234,6 +235,8 @@ def _object_differences(a: Any, b: Any, path: str, seen: dict[Any, Any]) -> Iter
         if not _equal_tensors(a, b):
             yield path
         inner = getattr(a, "__dict__", {}), getattr(b, "__dict__", {})
+    elif isinstance(a, weakref.ref):  # an LSTM of torch's refers so to its weights
+        inner = a(), b()
     elif torch and isinstance(a, torch.Generator):
         inner = a.get_state(), b.get_state()
     elif torch and isinstance(a, torch.optim.Optimizer):  # its own state has tensors as keys
