@@ -141,7 +141,8 @@ def _member(run: Run) -> Member:
     leaves = {
         key: value
         for key, value in reading.flat(run.config).items()
-        if key.partition(".")[0] not in ("seed", "observers")
+        if not key.startswith("observers.")
+        and not run.is_seed(key, value)
         and not (key.startswith("loop.") and key.removeprefix("loop.") in NEUTRAL)
     }
     if run.forked_at:  # it has not trained with these parameters from the start

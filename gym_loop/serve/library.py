@@ -211,7 +211,7 @@ class Library:
         try:
             run = Run(entry.directory)
             loop = run.config.get("loop")
-            row["config"] = self._config(run.config)
+            row["config"] = self._config(run)
             row |= {
                 "state": run.state[:LONGEST],
                 "agent": run.agent[:LONGEST],
@@ -236,17 +236,21 @@ class Library:
             ]
         return row, row["config"]
 
-    def _config(self, config: dict[str, Any]) -> str:
-        """Return the id of a config, "" of none; those that differ in the seed alone have one."""
-        kept = {key: part for key, part in config.items() if key not in ("seed", "observers")}
-        if not kept:
+    def _config(self, run: Run) -> str:
+        """Return the id of a run's config, "" of none; those that differ in the seed have one."""
+        leaves = {
+            key: value
+            for key, value in reading.flat(run.config).items()
+            if not key.startswith("observers.") and not run.is_seed(key, value)
+        }
+        if not leaves:
             return ""
-        text = json.dumps(kept, sort_keys=True, default=str)
+        text = json.dumps(leaves, sort_keys=True, default=str)
         name = hashlib.blake2s(text.encode(errors="replace"), digest_size=8).hexdigest()
         if name not in self.configs:
-            leaves = list(reading.flat(kept).items())[:MOST_KEYS]
             self.configs[name] = {
-                printable(key)[:LONGEST]: shown(value)[:LONGEST] for key, value in leaves
+                printable(key)[:LONGEST]: shown(value)[:LONGEST]
+                for key, value in list(leaves.items())[:MOST_KEYS]
             }
         return name
 

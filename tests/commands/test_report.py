@@ -83,6 +83,23 @@ def test_runs_that_differ_in_nothing_but_the_seed_are_one_group(sweep, report):
     assert groups["dqn CartPole-v1"]["scores"] == {"CartPole-v1": [8, 9]}
 
 
+def test_a_seed_that_is_handed_on_to_the_agent_is_the_runs_seed(sweep, report):
+    for run in sweep("ppo", [3.0, 4.0, 5.0]):
+        config = json.loads((run / "run.json").read_text())["config"]
+        config["agent"]["seed"] = config["seed"]
+        edit(run, config=config)
+    (group,) = report()["groups"]
+    assert (group["label"], group["seeds"]) == ("ppo", 3)
+
+
+def test_an_agents_own_seed_that_was_asked_for_makes_a_group(sweep, report):
+    for number, run in enumerate(sweep("ppo", [3.0, 4.0], parameters={"seed": 0})):
+        content = json.loads((run / "run.json").read_text())
+        content["config"]["agent"]["seed"] = number
+        edit(run, config=content["config"], overrides=["seed=7", f"agent.seed={number}"])
+    assert len(report()["groups"]) == 2
+
+
 def test_what_is_kept_of_a_run_makes_no_group_of_its_own(sweep, report):
     first, second, _ = sweep("ars", [1, 2, 3])
     for directory, loop in ((first, {"record": True}), (second, {"keep_checkpoints": 9})):

@@ -48,6 +48,17 @@ def test_a_new_run_and_a_new_state_are_told_and_nothing_is_read_twice(look, tmp_
     assert [(run["name"], run["state"]) for run in look()["runs"]] == [("a", "stopped")]
 
 
+def test_runs_that_hand_their_seed_on_to_the_agent_have_one_config(look, tmp_path):
+    for seed in (4, 5):
+        run = write_run(tmp_path / str(seed), seed=seed)
+        config = json.loads((run / "run.json").read_text())["config"]
+        config["agent"]["seed"] = seed
+        change(run, config=config)
+    content = look()
+    assert len({run["config"] for run in content["runs"]}) == 1
+    assert content["columns"] == []
+
+
 def test_a_run_that_is_gone_leaves_the_table(look, tmp_path):
     write_run(tmp_path / "a")
     write_run(tmp_path / "b", seed=1)

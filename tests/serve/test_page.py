@@ -198,10 +198,11 @@ def test_the_table_is_sorted_filtered_grouped_and_folded(page, runs, serve):
     page.choose("#group", "agent")
     until(lambda: page.all(".fold"))
     page.button("Return").click()
-    means = [
-        float(row.text.replace("\u2212", "-"))
-        for row in page.all("#table tr.group td:nth-last-child(5)")
-    ]
+    cells = page.js(
+        "return [...document.querySelectorAll('#table tr.group td:nth-child(5)')]"
+        ".map((cell) => cell.textContent.replace('\u2212', '-'))"
+    )
+    means = [float(text) for text in cells]
     assert means == sorted(means, reverse=means[0] > means[-1])
     folds = page.all(".fold")
     assert names(page) == []
@@ -257,6 +258,9 @@ def test_curves_are_switched_zoomed_and_tell_what_they_show(page, runs, serve):
     page.choose("#chart [aria-label=Metric]", "length")
     until(lambda: page.text("#chart h2") == "Training length")
     page.choose("#chart [aria-label=Smoothing]", "none")
+    assert page.text("#chart [aria-label=Environment] :checked") == "CartPole-v1"
+    page.choose("#chart [aria-label=Environment]", HOSTILE)
+    until(lambda: len(page.all(".curve")) == 1)
     page.check_quiet(visitor.origin)
 
 

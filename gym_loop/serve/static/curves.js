@@ -7,7 +7,11 @@ const COLOURS = 8; // further groups are grey
 const SMOOTH = [["1", "none"], ["10", "10 episodes"], ["100", "100 episodes"], ["1000", "1,000 episodes"]];
 
 export class Curves {
-  constructor(box, watch) {
+  /**
+   * @param watch called with {run, kind, first, last} of a point that is chosen.
+   * @param draw called when another environment has been chosen.
+   */
+  constructor(box, watch, draw) {
     this.kind = null; // until known: evaluations where there are several, else training
     this.metric = "return";
     this.axis = "steps";
@@ -26,18 +30,32 @@ export class Curves {
     this.smooth = menu("Smoothing", SMOOTH, this.window, (v) => { this.window = v; this.load(); });
     this.scales = choice("Vertical scale", [["linear", "Linear"], ["log", "Log"], ["loglog", "Log-log"]], "linear",
       (v) => { this.logY = v !== "linear"; this.logX = v === "loglog"; this.load(); });
+    this.env = null;
+    this.envs = menu("Environment", [], null, (v) => { this.env = v; draw(); });
+    this.envs.hidden = true;
     this.whole = el("button", { type: "button", class: "plain", hidden: true, onclick: () => this.zoom(null, null) }, "Show all");
     this.note = el("p", { class: "note soft", role: "status" });
     this.legend = el("ul", { class: "legend" });
     const plot = el("div", { class: "plotbox" });
     box.append(
-      el("div", { class: "cardhead" }, this.title, this.kinds, this.axes, this.scales, this.metrics, this.smooth, this.whole),
+      el("div", { class: "cardhead" }, this.title, this.envs, this.kinds, this.axes, this.scales, this.metrics, this.smooth, this.whole),
       el("div", { class: "chartrow" }, plot, this.legend), this.note);
     this.chart = new Chart(plot, { watch, zoom: (low, high) => this.zoom(low, high) });
     this.chart.onactive = (place) => {
       for (const item of this.legend.children) item.classList.toggle("on", Number(item.dataset.group) === place);
       this.legend.classList.toggle("dim", place !== null);
     };
+  }
+
+  /** Return the environment that is drawn, of each run's: the one chosen, else that of most runs. */
+  environment(envs) {
+    const counts = new Map();
+    for (const env of envs) counts.set(env, (counts.get(env) ?? 0) + 1);
+    const names = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a));
+    const env = counts.has(this.env) ? this.env : names[0];
+    this.envs.hidden = names.length < 2;
+    setOptions(this.envs.querySelector("select"), names.map((name) => [name, name]), env);
+    return env;
   }
 
   /**

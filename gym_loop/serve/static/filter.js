@@ -70,21 +70,34 @@ function nearest(word, known) {
 }
 
 /** What a run is grouped under: a key for the program and a name for the reader. */
-export function groupOf(run, by, sweeps, columns) {
+export function groupOf(run, by, sweeps, envs = run.envVaries) {
   if (by === "sweep") return run.sweep ? [run.sweep, (sweeps[run.sweep]?.name ?? run.sweep).split("/").slice(-2).join("/")] : [null, ""];
-  if (by === "config") return [`config ${run.config}`, configName(run, columns)];
+  if (by === "config") return [`config ${run.config}`, configName(run, envs)];
   const own = value(run, by);
   return [`${by}=${own}`, `${short(by)}=${own ?? "–"}`];
 }
 
 export const NAMED = new Set(["agent._target_", "env._target_", "env.id"]); // columns of their own
 
-/** What tells a run's config from the others': `ppo lr=0.3`. */
-export function configName(run, columns) {
-  const own = columns.filter((key) => !NAMED.has(key) && key in run.values);
-  const told = run.agentVaries || run.envVaries ? own.filter((key) => key !== "loop.max_episodes") : own;
-  const names = [run.agentVaries || !told.length ? run.agent : "", run.envVaries ? run.env : ""];
-  return [...names, ...told.map((key) => `${short(key)}=${run.values[key]}`)].filter(Boolean).join(" ") || run.name;
+/** What tells a run's config from the others': `ppo lr=0.3`; `run.told` are the keys that do. */
+function configName(run, envs) {
+  const names = [run.agentVaries || !run.told.length ? run.agent : "", envs ? run.env : ""];
+  return [...names, ...run.told.map((key) => `${short(key)}=${run.values[key]}`)].filter(Boolean).join(" ") || run.name;
+}
+
+/** The keys in which configs of the same agent and environment differ, for each of these. */
+export function told(runs, columns) {
+  const kinds = new Map();
+  for (const run of runs) {
+    const kind = `${run.agent} ${run.env}`;
+    if (!kinds.has(kind)) kinds.set(kind, new Map());
+    kinds.get(kind).set(run.config, run.values);
+  }
+  for (const [kind, configs] of kinds) {
+    const all = [...configs.values()];
+    kinds.set(kind, columns.filter((key) => !NAMED.has(key) && new Set(all.map((values) => values[key])).size > 1));
+  }
+  return (run) => kinds.get(`${run.agent} ${run.env}`).filter((key) => key in run.values);
 }
 
 export const short = (key) => key.split(".").pop();

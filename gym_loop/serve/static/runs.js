@@ -2,7 +2,7 @@
 
 import { compare } from "./compare.js";
 import { Curves } from "./curves.js";
-import { configName, groupOf, parse, short } from "./filter.js";
+import { groupOf, parse, told } from "./filter.js";
 import { RunTable } from "./table.js";
 import { $, ask, el, plural, repeat, setOptions, stateBadge } from "./ui.js";
 import { Watch } from "./watch.js";
@@ -21,7 +21,7 @@ const watch = new Watch($("watch"), () => visible.slice(0, 500).map((run) => ({ 
 const curves = new Curves($("chart"), ({ run, kind, first, last }) => {
   const middle = first + Math.floor((last - first) / 2);
   open(run, kind, middle, { first, last });
-});
+}, () => drawCurves());
 const table = new RunTable($("table"), $("more"), { watch: (run) => open(run, "train", "last"), chosen: drawSelection });
 
 function open(run, kind, which, siblings = null) {
@@ -72,6 +72,8 @@ function prepare() {
     if (!run.config) run.values = {};
     Object.assign(run, { agentVaries, envVaries, label: label(run) });
   }
+  const toldOf = told(runs, known.columns);
+  for (const run of runs) run.told = toldOf(run);
   known.keys = [...new Set([known.constants, ...Object.values(known.configs)].flatMap(Object.keys))];
   const options = [["none", "nothing"], ["config", "config (all but the seed)"]];
   if (Object.keys(known.sweeps).length) options.splice(1, 0, ["sweep", "sweep"]);
@@ -109,7 +111,7 @@ function draw(changed = null) {
 function drawHeadline(all) {
   const [first] = all;
   const title = [first.agentVaries ? null : first.agent, first.envVaries ? null : first.env].filter(Boolean).join(" on ");
-  $("headline").replaceChildren(title || "Runs", el("span", { class: "soft" }, ` ${plural(all.length, "run")}`));
+  $("headline").replaceChildren(title || plural(all.length, "run"), title ? el("span", { class: "soft" }, ` ${plural(all.length, "run")}`) : "");
   document.title = `${title || "Runs"} · gym-loop`;
   const counts = {};
   for (const run of all) counts[run.state] = (counts[run.state] ?? 0) + 1;
@@ -148,12 +150,14 @@ function drawConstants() {
 }
 
 let pending = null;
-function drawCurves(changed) {
-  const drawn = only ? visible.filter((run) => only.has(run.id)) : visible;
+function drawCurves(changed = null) {
+  const chosen = only ? visible.filter((run) => only.has(run.id)) : visible;
+  const env = curves.environment(chosen.map((run) => run.env).filter(Boolean)); // returns of two have no common scale
+  const drawn = chosen.filter((run) => run.env === env);
   const groups = new Map();
   const lines = ["none", "sweep"].includes(by) ? "config" : by;
   for (const run of drawn) {
-    const [key, name] = groupOf(run, lines, known.sweeps, known.columns);
+    const [key, name] = groupOf(run, lines, known.sweeps, false);
     if (!groups.has(key)) groups.set(key, { key, name, runs: [], scores: [] });
     const group = groups.get(key);
     group.runs.push(run.id);

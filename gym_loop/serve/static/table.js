@@ -36,6 +36,10 @@ export class RunTable {
       { key: "name", head: "Run", cell: (run) => this.nameCell(run), id: (run) => run.label },
       { key: "state", head: "State", cell: (run) => stateBadge(run.state), id: (run) => run.state },
     ];
+    // What people look for first comes first: on a narrow screen the rest is scrolled to.
+    all.push({ key: "episodes", head: "Episodes", numeric: true, cell: (run) => progress(run), id: (run) => `${run.episodes} ${run.of}` },
+      { key: "return", head: "Return", title: "Mean of the last 100 training episodes", numeric: true, text: (run) => format.return(run.return) });
+    if (has("evaluation")) all.push({ key: "evaluation", head: "Evaluation", title: "Mean of the last evaluation", numeric: true, text: (run) => format.evaluation(run.evaluation) });
     for (const key of ["agent", "env"]) if (varies(key)) all.push({ key, head: key, text: (run) => run[key] ?? "" });
     for (const key of columns) {
       if (NAMED.has(key) || key === "loop.max_episodes") continue; // the latter stands beside the episodes
@@ -43,12 +47,9 @@ export class RunTable {
       all.push({ key: `config ${key}`, head: last(key) ? key : short(key), title: key, numeric, text: (run) => run.values[key] ?? "–", value: (run) => run.values[key] });
     }
     if (has("seed")) all.push({ key: "seed", head: "seed", numeric: true, text: (run) => run.seed ?? "" });
-    all.push({ key: "episodes", head: "Episodes", numeric: true, cell: (run) => progress(run), id: (run) => `${run.episodes} ${run.of}` },
-      { key: "steps", head: "Steps", numeric: true, text: (run) => number(run.steps) },
-      { key: "return", head: "Return", title: "Mean of the last 100 training episodes", numeric: true, text: (run) => format.return(run.return) });
-    if (has("evaluation")) all.push({ key: "evaluation", head: "Evaluation", title: "Mean of the last evaluation", numeric: true, text: (run) => format.evaluation(run.evaluation) });
     if (runs.some((run) => run.state === "running")) all.push({ key: "left", head: "Left", numeric: true, text: (run) => duration(run.left) });
-    all.push({ key: "rate", head: "Steps/s", numeric: true, text: (run) => (run.rate ? number(Math.round(run.rate)) : "") },
+    all.push({ key: "steps", head: "Steps", numeric: true, text: (run) => number(run.steps) },
+      { key: "rate", head: "Steps/s", numeric: true, text: (run) => (run.rate ? number(Math.round(run.rate)) : "") },
       { key: "start", head: "Started", text: (run) => ago(run.start, this.state.now) });
     return all;
   }
@@ -77,13 +78,13 @@ export class RunTable {
   draw() {
     this.shown = this.columns();
     this.drawHead();
-    const { by, sweeps, columns } = this.state;
+    const { by, sweeps } = this.state;
     const wanted = [];
     if (by === "none") for (const run of this.sorted(this.state.runs)) wanted.push({ key: run.id, run });
     else {
       const groups = new Map();
       for (const run of this.sorted(this.state.runs)) {
-        const [key, name] = groupOf(run, by, sweeps, columns);
+        const [key, name] = groupOf(run, by, sweeps);
         if (key === null) { groups.set(run.id, { run }); continue; }
         if (!groups.has(key)) groups.set(key, { key: `group ${key}`, name, runs: [], total: by === "sweep" ? sweeps[key]?.jobs : null });
         groups.get(key).runs.push(run);
