@@ -180,7 +180,7 @@ class Summary(Observer):
 
 
 def counted(loop: "BaseLoop") -> tuple[int, int | None, str]:
-    """Return how much is done, of how much, and of what: episodes, or steps if these end the run."""
+    """Return how much is done, of how much, and of what: episodes, or steps if these end it."""
     episodes, steps = loop.parameters.get("max_episodes"), loop.parameters.get("max_steps")
     if episodes is None and steps is not None:
         return loop.steps, steps, "step"
