@@ -34,9 +34,16 @@ POINTS = 100  # of a curve
 FEW = 5  # seeds: below, intervals from a bootstrap are too narrow
 MOST_PAIRS = 1000
 DIGITS = 16  # of an episode's number
+MOST_NAMED = 8  # groups in a verdict
 MOST_WORDS = 4  # of a group's name
 ABSENT = "–"
 HUGE = 1e150  # returns beyond cannot be squared or added up
+# What is said of a pair -> what is said of the best group and another.
+WORDS = {
+    "cannot tell": "not told apart from",
+    "perhaps better": "perhaps better than",
+    "better": "surely better than",
+}
 RECORDING = re.compile(r"episode-(\d+)\.(mp4|webm|gif)")
 
 
@@ -122,6 +129,7 @@ def compare(
         "metric_is": METRICS[metric],
         "rescaled": rescaled,
         "groups": [_facts(group) for group in groups],
+        "verdicts": _verdicts(groups, pairs),
         "pairs": pairs,
         "differences": _varying_settings(groups),
         "runs": [
@@ -141,7 +149,7 @@ def _member(run: Run) -> Member:
     leaves = {
         key: value
         for key, value in reading.flat(run.config).items()
-        if not key.startswith("observers.")
+        if key.partition(".")[0] != "observers"
         and not run.is_seed(key, value)
         and not (key.startswith("loop.") and key.removeprefix("loop.") in NEUTRAL)
     }
@@ -364,6 +372,12 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
         else:
             group.settings = {"agent": first.run.agent, "env": first.run.env}
             alike[first.run.agent, first.run.env].append(group)
+    # What all groups have tells none of them from another.
+    same = {
+        key
+        for key in ("agent", "env")
+        if not by and len({getattr(group.members[0].run, key) for group in groups}) == 1
+    }
     for likes in alike.values():
         keys = {} if by else dict.fromkeys(key for g in likes for key in g.members[0].leaves)
         differ = [key for key in keys if len({_value(g.members[0], key) for g in likes}) > 1]
@@ -371,10 +385,11 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
             own = {key: _value(group.members[0], key) for key in differ}
             group.settings |= own
             words = {
-                key: value if key in ("agent", "env") else f"{key}={value}"
+                key: value if key in ("agent", "env") else f"{_plain(key, differ)}={value}"
                 for key, value in group.settings.items()
                 if key not in own or value != ABSENT
             }
+            words = {k: word for k, word in words.items() if k not in same} or words
             group.name = _short(words)
             group.label = _short({k: w for k, w in words.items() if k != "env"}) or group.name
     alike_in_name: dict[str, int] = Counter()
@@ -382,6 +397,12 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
         alike_in_name[group.name] += 1
         if (count := alike_in_name[group.name]) > 1:
             group.name, group.label = (f"{n} ({count})" for n in (group.name, group.label))
+
+
+def _plain(key: str, others: Iterable[str]) -> str:
+    """Return a key as a name has it: without `agent.` where no other key is then the same."""
+    plain = key.removeprefix("agent.")
+    return key if plain in {other.partition(".")[2] for other in others if other != key} else plain
 
 
 def _short(words: dict[str, str]) -> str:
@@ -510,6 +531,30 @@ def _pairs(groups: list[Group]) -> tuple[list[dict[str, Any]], list[str]]:
         }
         pairs.append(pair | _judged(pair, x, y, left))
     return pairs, notes
+
+
+def _verdicts(groups: list[Group], pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return for each environment which group is the best, and what these seeds say of the rest."""
+    verdicts = []
+    for envs in dict.fromkeys(tuple(group.envs) for group in groups if group.scores):
+        own = [n for n, group in enumerate(groups) if group.scores and tuple(group.envs) == envs]
+        best, others = own[0], set(own[1:])
+        found: dict[str, list[int]] = {word: [] for word in WORDS}
+        for pair in pairs:
+            rest = [n for n in pair["groups"] if n != best]
+            if len(rest) == 1 and rest[0] in others:
+                first = pair["groups"][0] == best
+                found[pair["verdict"] if first else "cannot tell"] += rest
+        if others:
+            parts = [f"best: {groups[best].label}"]
+            for word, numbers in found.items():
+                names = [groups[n].label for n in sorted(numbers)]
+                if len(names) > MOST_NAMED:
+                    names[MOST_NAMED:] = [f"and {len(names) - MOST_NAMED} more"]
+                parts += [f"{WORDS[word]} {', '.join(names)}"] if names else []
+            sentence = f"{' and '.join(envs)}: {'; '.join(parts)}."
+            verdicts.append({"envs": list(envs), "best": best, "sentence": sentence, **found})
+    return verdicts
 
 
 def _judged(pair: dict[str, Any], first: Group, second: Group, left: int) -> dict[str, Any]:

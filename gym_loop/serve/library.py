@@ -241,7 +241,7 @@ class Library:
         leaves = {
             key: value
             for key, value in reading.flat(run.config).items()
-            if not key.startswith("observers.") and not run.is_seed(key, value)
+            if key.partition(".")[0] != "observers" and not run.is_seed(key, value)
         }
         if not leaves:
             return ""

@@ -32,7 +32,7 @@ def sweep(tmp_path):
     """A function that writes runs with these scores, one for each seed."""
 
     def write(agent, scores, env="CartPole-v1", **more):
-        folder = tmp_path / "multirun" / f"{agent}-{env}-{len(more.get('parameters') or {})}"
+        folder = tmp_path / "multirun" / f"{agent}-{env}-{more.get('parameters')}"
         return [
             score(write_run(folder / str(seed), agent, env, seed, **more), value)
             for seed, value in enumerate(scores)
@@ -76,11 +76,11 @@ def test_runs_that_differ_in_nothing_but_the_seed_are_one_group(sweep, report):
     sweep("dqn", [8, 9])
     groups = {group["name"]: group for group in report()["groups"]}
     assert {name: group["seeds"] for name, group in groups.items()} == {
-        "ars CartPole-v1 agent.a=1": 3,
-        "ars CartPole-v1 agent.a=2 agent.b=3": 4,
-        "dqn CartPole-v1": 2,
+        "ars a=1": 3,
+        "ars a=2 b=3": 4,
+        "dqn": 2,
     }
-    assert groups["dqn CartPole-v1"]["scores"] == {"CartPole-v1": [8, 9]}
+    assert groups["dqn"]["scores"] == {"CartPole-v1": [8, 9]}
 
 
 def test_a_seed_that_is_handed_on_to_the_agent_is_the_runs_seed(sweep, report):
@@ -140,6 +140,32 @@ def test_better_is_said_only_where_the_seeds_can_tell(sweep, report):
     assert f"{open_['more_seeds'][0]} more" in open_["sentence"]
 
 
+def test_the_best_is_named_first_with_what_is_told_of_the_rest(sweep, told, report):
+    for rate, scores in ((0.3, range(9, 18)), (0.2, range(8, 17)), (0.1, range(9))):
+        sweep("ars", scores, parameters={"lr": rate, "env.lr": 1})
+    (verdict,) = report()["verdicts"]
+    assert verdict["sentence"] == (
+        "CartPole-v1: best: lr=0.3; not told apart from lr=0.2; surely better than lr=0.1."
+    )
+    printed = told().out
+    assert verdict["sentence"] in printed
+    assert "1 more pair: --pairs" in printed
+    assert "lr=0.2 is better than lr=0.1" not in printed
+    assert "lr=0.2 is better than lr=0.1" in told("--pairs").out
+
+
+def test_a_narrow_terminal_breaks_between_words_and_a_column_has_one_number_of_decimals():
+    from gym_loop.reports import text
+
+    assert text.broken("learning_rate=0.3 is better-known", 20).splitlines() == [
+        "learning_rate=0.3 is",
+        "  better-known",
+    ]
+    shown = text.aligned([-1.5, 20.25, None])
+    assert [shown(value) for value in (-1.5, 20.25, None)] == ["−1.50", "20.25", "–"]
+    assert text.aligned([3.0, 1200.0])(1200.0) == "1,200"
+
+
 def test_three_seeds_each_cannot_tell_however_far_apart_they_are(sweep, report):
     sweep("good", [100, 110, 120])
     sweep("bad", [1, 2, 3])
@@ -166,8 +192,8 @@ def test_a_find_among_many_pairs_is_said_to_be_perhaps_chance(sweep, report, tol
         assert html.escape(pair["sentence"]) in page
     assert page.count(f"<td>perhaps better, but {caveat}</td>") == len(found)
     assert "<td>better" not in page
-    said = [line for line in told().out.splitlines() if "perhaps better" in line]
-    assert said
+    said = [line for line in told("--pairs").out.splitlines() if "is perhaps better" in line]
+    assert len(said) == len(found)
     assert all(caveat in line for line in said)
 
 
@@ -418,7 +444,7 @@ def test_by_a_config_key_groups_by_its_value(sweep, report):
     sweep("ars", [3, 4], parameters={"a": 2, "b": 1})
     sweep("dqn", [5, 6])
     names = {group["name"] for group in report("--by", "agent.a")["groups"]}
-    assert names == {"agent.a=1", "agent.a=2", "agent.a=–"}
+    assert names == {"a=1", "a=2", "a=–"}
 
 
 def test_other_metrics_come_from_the_episodes(sweep, report):
