@@ -34,7 +34,8 @@ def report(
 
     For each group: the interquartile mean of its runs' scores with a 95 % interval, median and
     best. For the best group and each other in its environment: the probability that a run of one
-    beats a run of the other, and whether these seeds can tell. DIR is searched for runs (./outputs and ./multirun).
+    beats a run of the other, and whether these seeds can tell. DIR is searched for runs (./outputs
+    and ./multirun).
 
     KEYS are agent, env and dotted config keys. NAME is evaluation, return, mean, best or
     steps_per_second.

@@ -108,8 +108,8 @@ class TensorBoard(Observer):
             count = len(episodes)
             ret = sum(episode.ret for episode in episodes) / count
             length = sum(len(episode.rewards) for episode in episodes) / count
-            events = [(loop.steps, (ret, length))]
-            self.files["eval_logdir"].add(("eval/return", "eval/length"), events)
+            tags = ("eval/return", "eval/length")
+            self.files["eval_logdir"].add(tags, [(loop.steps, (ret, length))])
         steps, began = self.timed
         self.timed = steps, began + loop.seconds - self.trained_until
         self.trained_until = loop.seconds

@@ -56,6 +56,7 @@ class Member:
     leaves: dict[str, Any]  # the same, by dotted key
     scores: dict[str, float] = field(default_factory=dict)  # by metric
     curve: NDArray[np.float64] | None = None  # return at each point of the group's grid
+    evaluations: tuple[NDArray[np.float64], ...] = ()  # steps, mean return of each
     recordings: list[tuple[float, Path, str]] = field(default_factory=list)  # return, name, what
     not_finite: int = 0  # episodes whose return is not
 
@@ -124,11 +125,15 @@ def compare(
     _name(groups, by)
     groups.sort(key=lambda g: (g.envs, -statistics.iqm(g.strata) if g.scores else math.inf, g.name))
     pairs, left_out = _pairs(groups)
+    # What is ranked is what is drawn, where every run has been evaluated in between.
+    scored = [member for group in groups for member in group.scored]
+    by_evaluation = metric == "evaluation" and all(len(m.evaluations[0]) > 1 for m in scored)
     return {
         "metric": metric,
         "metric_is": METRICS[metric],
         "rescaled": rescaled,
-        "groups": [_facts(group) for group in groups],
+        "curves": "evaluation" if by_evaluation else "training",
+        "groups": [_facts(group, by_evaluation) for group in groups],
         "verdicts": _verdicts(groups, pairs),
         "pairs": pairs,
         "differences": _varying_settings(groups),
@@ -193,7 +198,19 @@ def _read(member: Member, last_step: int) -> None:
     }
     member.scores = {name: score for name, score in scores.items() if score is not None}
     member.curve = _binned(steps, returns, last_step)
+    member.evaluations = _evaluations(run)
     member.recordings = list(_recordings(run, episodes, returns))
+
+
+def _evaluations(run: Run) -> tuple[NDArray[np.float64], ...]:
+    """Return the steps at which a run was evaluated, and the mean return of each evaluation."""
+    table = run.table(tables.EVALUATIONS, ("at_episode", "steps", "return"))
+    at, steps, returns = (np.array(table[name]) for name in ("at_episode", "steps", "return"))
+    if not len(at) or not (abs(returns) < HUGE).all():
+        return (np.empty(0), np.empty(0))
+    starts = np.flatnonzero(np.r_[True, np.diff(at) != 0])
+    counts = np.diff(np.r_[starts, len(at)])
+    return steps[starts], np.add.reduceat(returns, starts) / counts
 
 
 def _binned(
@@ -425,7 +442,7 @@ def _varying_settings(groups: list[Group]) -> dict[str, list[str]]:
     return found
 
 
-def _facts(group: Group) -> dict[str, Any]:
+def _facts(group: Group, by_evaluation: bool) -> dict[str, Any]:
     scores, strata = [score for own in group.strata for score in own.tolist()], group.strata
     recordings = sorted(
         {r[1]: (*r, m.run.directory) for m in group.members for r in m.recordings}.values(),
@@ -445,7 +462,7 @@ def _facts(group: Group) -> dict[str, Any]:
         "interval": statistics.iqm_interval(strata) if scores else None,
         "median": float(np.median(scores)) if scores else None,
         "best": max(scores, default=None),
-        "curve": _curve(group),
+        "curve": _evaluation_curve(group) if by_evaluation else _curve(group),
         "notes": group.notes,
         "recordings": {
             name: {"return": value, "directory": str(directory), "file": str(file), "what": what}
@@ -454,30 +471,41 @@ def _facts(group: Group) -> dict[str, Any]:
     }
 
 
-def _curve(group: Group) -> dict[str, Any] | None:
-    """Return mean and interval over runs on a common grid of steps.
+def _evaluation_curve(group: Group) -> dict[str, Any] | None:
+    """Return mean and interval over runs of each evaluation that all of them have had."""
+    if len(group.envs) > 1 or not group.scored:
+        return None
+    count = min(len(member.evaluations[0]) for member in group.scored)
+    steps, values = (
+        np.array([member.evaluations[part][:count] for member in group.scored]) for part in (0, 1)
+    )
+    return _drawn(steps.mean(axis=0), values)
 
-    As long as every run goes on; then, from `whole` on, the mean of those that do while they are
-    at least half. None for a group of several environments, whose returns have no common scale.
+
+def _curve(group: Group) -> dict[str, Any] | None:
+    """Return mean and interval over runs on a common grid of steps, as long as every run goes on.
+
+    None for a group of several environments, whose returns have no common scale.
     """
     own = [m.curve for m in group.scored or group.members if m.curve is not None]
     curves = np.array([curve for curve in own if not np.isnan(curve).all()])
     if len(group.envs) > 1 or not len(curves):
         return None
-    going = (~np.isnan(curves)).sum(axis=0)
-    begun = np.maximum.accumulate(~np.isnan(curves), axis=1)
-    first = int(begun.all(axis=0).argmax())
-    last = max(int(np.flatnonzero(2 * going >= len(curves)).max(initial=first)), first)
-    whole = first + int((going[first : last + 1] == len(curves)).sum())
-    grid = np.linspace(0, group.last_step, POINTS + 1)[1:]
-    interval = statistics.mean_interval(curves[:, first:whole]) if whole > first else None
+    whole = ~np.isnan(curves).any(axis=0)
+    if not whole.any():
+        return None
+    return _drawn(np.linspace(0, group.last_step, POINTS + 1)[1:][whole], curves[:, whole])
+
+
+def _drawn(steps: NDArray[np.float64], values: NDArray[np.float64]) -> dict[str, Any]:
+    """Return a curve as JSON can hold it, of `values` (runs, points)."""
+    interval = statistics.mean_interval(values)
     return {
-        "steps": grid[first : last + 1].round(1).tolist(),
-        "mean": (np.nansum(curves, axis=0) / np.maximum(going, 1))[first : last + 1].tolist(),
+        "steps": steps.round(1).tolist(),
+        "mean": values.mean(axis=0).tolist(),
         "low": None if interval is None else interval[0].tolist(),
         "high": None if interval is None else interval[1].tolist(),
-        "whole": whole - first,
-        "runs": len(curves),
+        "runs": len(values),
     }
 
 
@@ -552,8 +580,9 @@ def _verdicts(groups: list[Group], pairs: list[dict[str, Any]]) -> list[dict[str
                 if len(names) > MOST_NAMED:
                     names[MOST_NAMED:] = [f"and {len(names) - MOST_NAMED} more"]
                 parts += [f"{WORDS[word]} {', '.join(names)}"] if names else []
-            sentence = f"{' and '.join(envs)}: {'; '.join(parts)}."
-            verdicts.append({"envs": list(envs), "best": best, "sentence": sentence, **found})
+            words = "; ".join(parts) + "."
+            said = {"sentence": f"{' and '.join(envs)}: {words}", "headline": f"B{words[1:]}"}
+            verdicts.append({"envs": list(envs), "best": best, **said, **found})
     return verdicts
 
 

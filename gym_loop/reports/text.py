@@ -43,12 +43,12 @@ def _table(groups: list[dict[str, Any]], width: int | None) -> list[str]:
         for envs in (group["envs"] for group in groups)
     }
     envs = {" ".join(group["envs"]) for group in groups}
-    rows = [("group", "env", "seeds", "IQM", "95 % interval", "median", "best")]
+    rows = [["group", "env", "seeds", "IQM", "95 % interval", "median", "best"]]
     for group in groups:
         score = scorers[tuple(group["envs"])]
         low, high = group["interval"] or (None, None)
         rows.append(
-            (
+            [
                 group["label"],
                 " ".join(group["envs"]),
                 str(group["seeds"]),
@@ -56,10 +56,10 @@ def _table(groups: list[dict[str, Any]], width: int | None) -> list[str]:
                 f"{score(low)} to {score(high)}" if group["interval"] else "–",
                 score(group["median"]),
                 score(group["best"]),
-            )
+            ]
         )
     if len(envs) == 1:
-        rows = [(name, *rest) for name, _, *rest in rows]
+        rows = [[name, *rest] for name, _, *rest in rows]
     figures = 5  # columns that are numbers
     sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
     above = width is not None and sum(sizes) + 2 * (len(sizes) - 1) > width
