@@ -383,15 +383,22 @@ def test_the_curve_is_the_mean_over_seeds_on_a_common_grid(sweep, report):
         edit(directory, steps=10 * len(rows), episodes=len(rows))
     (group,) = report()["groups"]
     curve = group["curve"]
-    assert curve["steps"][-1] == 1500
-    whole = curve["whole"]
-    assert curve["steps"][whole - 1] == pytest.approx(1000, abs=15)
-    assert set(curve["mean"][:whole]) == {5}  # of 0 and 10
-    assert set(curve["mean"][whole:]) == {10}  # the one that goes on
-    assert len(curve["low"]) == len(curve["high"]) == whole
+    assert curve["steps"][-1] == pytest.approx(1000, abs=15)  # no line of the one that goes on
+    assert set(curve["mean"]) == {5}  # of 0 and 10
+    assert len(curve["low"]) == len(curve["high"]) == len(curve["mean"])
     assert all(
         0 <= low <= 5 <= high <= 10 for low, high in zip(curve["low"], curve["high"], strict=True)
     )
+
+
+def test_evaluations_are_drawn_where_they_are_ranked_as_far_as_all_seeds_go(sweep, report):
+    for seed, directory in enumerate(sweep("ars", [1, 2])):
+        rows = "".join(f"0,{k},{100 * k},9,{k + seed},1,0,0,1.0\n" for k in range(1, 4 + seed))
+        (directory / "evaluations.csv").write_text(EVALUATION + rows)
+    content = report()
+    assert content["curves"] == "evaluation"
+    curve = content["groups"][0]["curve"]
+    assert (curve["steps"], curve["mean"]) == ([100, 200, 300], [1.5, 2.5, 3.5])
 
 
 def test_runs_that_have_not_finished_are_left_out_and_counted(sweep, report):
