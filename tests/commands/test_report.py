@@ -32,7 +32,11 @@ def sweep(tmp_path):
     """A function that writes runs with these scores, one for each seed."""
 
     def write(agent, scores, env="CartPole-v1", **more):
-        folder = tmp_path / "multirun" / f"{agent}-{env}-{more.get('parameters')}"
+        folder = (
+            tmp_path
+            / "multirun"
+            / f"{agent}-{env}-{'-'.join(map(str, (more.get('parameters') or {0: 0}).values()))}"
+        )
         return [
             score(write_run(folder / str(seed), agent, env, seed, **more), value)
             for seed, value in enumerate(scores)
