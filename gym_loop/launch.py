@@ -35,6 +35,8 @@ explain: list[Callable[[BaseException], str | None]] = []
 around: list[Callable[[], contextlib.AbstractContextManager[None]]] = []
 # Returns the class or function that a `_target_` names.
 locate: Callable[[str], Any] = hydra.utils.get_object
+# Returns what a section of the config, resolved, is built with; may change the section.
+maker: Callable[[dict[str, Any]], Any] = lambda section: locate(section["_target_"])  # noqa: E731
 # Runs a task on a composed config, as Hydra does.
 run_job: Callable[..., Any] = inner.run_job
 # Returns Hydra's own flags, and the overrides, from a command line.
@@ -69,8 +71,8 @@ def launch(argv: list[str], config_name: str = "config", task: Any = None) -> An
 
     Returns what the task returned, which is `run` unless another one is given.
     """
-    # What an environment's own constructor takes is known to no config: `++` adds or overrides.
-    argv = [f"++{word}" if word.startswith("env.kwargs.") else word for word in argv]
+    # What these take is known to no config: `++` adds or overrides.
+    argv = [f"++{word}" if word.startswith(inner.OPEN) else word for word in argv]
     args, task = parse(argv), task or run
     if args.cfg or args.info or args.shell_completion or args.hydra_help:
         return inner.show(argv, args, str(CONF), config_name, task, **VERSION_BASE)
@@ -130,5 +132,5 @@ def instantiate(node: DictConfig, partial: bool = False) -> Any:
     # Hydra reads each text twice.
     content: Any = literal(literal(OmegaConf.to_container(node, resolve=True)))
     for described in [content] if "_target_" in content else filter(None, content.values()):
-        described["_target_"] = locate(described["_target_"])
+        described["_target_"] = maker(described)
     return hydra.utils.instantiate({**content, "_partial_": partial, "_convert_": "all"})

@@ -65,6 +65,7 @@ def check(cfg: DictConfig) -> None:
     check_seed(cfg, content.get("seed"))
     for group in GROUPS:
         check_section(cfg, group, content[group])
+    check_wrappers(cfg, content["env"])
     observers = content.get("observers")
     if not isinstance(observers, dict):
         where = origin(cfg, "observers")
@@ -206,6 +207,8 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
     if hasattr(target, "get_default_parameters"):
         known |= {k: v for k, v in constructor_parameters(target).items() if v is not MISSING}
     given = {k: v for k, v in section.items() if k not in HYDRAS}
+    if name == "env":
+        given.pop("wrappers", None)  # looked at one by one
     for key, value in given.items():
         if key not in known and not takes_all(target):
             where = origin(cfg, f"{name}.{key}")
@@ -228,9 +231,55 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
                 f"{name}.{key} is missing; {short_name(target)} needs it: {name}.{key}=..."
             )
     check_range(cfg, name, target, {**known, **given})
-    if group == "env":
+    if name == "env":
         check_environment(cfg, target, section)
     _sound.add((name, repr(section), known_as[2]))
+
+
+def check_wrappers(cfg: DictConfig, env: dict[str, Any]) -> None:
+    """Check each wrapper in `env.wrappers`, and that it fits the environment's library."""
+    wrappers = env.get("wrappers")
+    chosen = typed(cfg, "wrap") or ""
+    names = [each.rpartition(":")[2] for each in re.findall(r"[^][,'\" ]+", chosen)]
+    for name in names:
+        if names.count(name) > 1:
+            raise Mistake(
+                f"wrap={chosen} has {name!r} twice, and env.wrappers holds one of each name; "
+                "expected the second one as env.wrappers.ANOTHER_NAME._target_=package.module.Class"
+            )
+    if not isinstance(wrappers, dict | types.NoneType):
+        raise Mistake(
+            f"env.wrappers is {wrappers!r}{origin(cfg, 'env.wrappers')}; expected a mapping of "
+            "names to wrappers: env.wrappers.NAME._target_=package.module.Class, or wrap=[NAME]"
+        )
+    if not wrappers:
+        return
+    made_by = load_class(env["_target_"], "env._target_")
+    if "num_envs" in (signature.parameters(made_by) or ()):
+        raise Mistake(
+            f"{short_name(made_by)} makes many environments at once, and env.wrappers"
+            f"{origin(cfg, 'env.wrappers')} wrap single ones: use env=gymnasium or env=gym, of "
+            "which loop=vector makes as many as it needs"
+        )
+    path = f"{made_by.__module__}.{made_by.__qualname__}"
+    known = LIBRARIES.get(path) or library_of(made_by)
+    for name, section in wrappers.items():
+        key = f"env.wrappers.{name}"
+        check_section(cfg, key, section)
+        wrapper = load_class(section["_target_"], f"{key}._target_")
+        own = library_of(wrapper)
+        if own and own != known and (known or inspect.isclass(made_by)):
+            what = f"one of {known}" if known else "of neither library"
+            raise Mistake(
+                f"{key}{origin(cfg, key)} is {short_name(wrapper)} of {own}, and the environment "
+                f"is {what}; expected a wrapper for it, such as wrap=[frame_stack], which fits both"
+            )
+
+
+def library_of(kind: Any) -> str | None:
+    """Return "gym" or "gymnasium" for a class derived from one of that library's; else None."""
+    names = [each.__module__.partition(".")[0] for each in getattr(kind, "__mro__", ())]
+    return next((name for name in names if name in ("gym", "gymnasium")), None)
 
 
 def typed(cfg: DictConfig, key: str) -> str | None:

@@ -26,6 +26,9 @@ from omegaconf import DictConfig
 __all__ = ["run_job"]
 
 NAMESPACE = "hydra_plugins.gym_loop"  # Hydra takes launchers and sweepers of that package alone
+# Keys that an override may add without `+`, which Hydra asks for where a config has none: what is
+# below them is known to an environment's or a wrapper's constructor alone.
+OPEN = ("env.kwargs.", "env.wrappers")
 
 
 def parser() -> argparse.ArgumentParser:

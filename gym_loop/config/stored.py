@@ -79,6 +79,8 @@ def compose_with(content: dict[str, Any], overrides: list[str]) -> str:
     chosen = [default for default in base["defaults"] if isinstance(default, dict)]
     groups = {name for default in chosen for name in default}
     own = {k: v for k, v in kept.completed(content).items() if k not in given & groups}
+    if "wrap" in given and isinstance(own.get("env"), dict):
+        own["env"].pop("wrappers", None)
     # What the config itself says stands in for the option that conf/ would choose.
     options = (
         {k: None if k in own else v for k, v in default.items()}

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from gym_loop.config import signature
 from gym_loop.envs.greetings import ENVIRONMENT, without_greetings
 from gym_loop.envs.screens import leave_screens_behind
+from gym_loop.envs.wrappers import Wrappers, wrapped
 from gym_loop.mistake import nearest
 
 Library = Literal["gym", "gymnasium"]
@@ -36,6 +37,7 @@ def make_gym(
     kwargs: Mapping[str, Any] | None = None,
     render_mode: str | None = None,
     imports: Iterable[str] | None = None,
+    wrappers: Wrappers | None = None,
 ) -> Any:
     """Return the gym environment registered as `id`, with the wrappers of its registration.
 
@@ -48,6 +50,7 @@ def make_gym(
         kwargs: passed to `gym.make`, which passes on to the environment what it does not take.
         render_mode: None, `human`, `rgb_array` or another that the environment offers.
         imports: modules to import first, such as one that registers the environment.
+        wrappers: by name, innermost first; each takes the environment and returns it wrapped.
 
     Raises:
         EnvError: no such id, keyword argument or render mode.
@@ -57,7 +60,7 @@ def make_gym(
     env = _make("gym", id, kwargs or {}, render_mode)
     from gym_loop.envs import gym_numpy
 
-    return gym_numpy.adapt(env)
+    return wrapped(gym_numpy.adapt(env), wrappers)
 
 
 def make_gymnasium(
@@ -65,10 +68,11 @@ def make_gymnasium(
     kwargs: Mapping[str, Any] | None = None,
     render_mode: str | None = None,
     imports: Iterable[str] | None = None,
+    wrappers: Wrappers | None = None,
 ) -> Any:
     """Return the Gymnasium environment registered as `id`: like `make_gym` in everything else."""
     import_all(imports)
-    return _make("gymnasium", id, kwargs or {}, render_mode)
+    return wrapped(_make("gymnasium", id, kwargs or {}, render_mode), wrappers)
 
 
 def import_all(modules: Iterable[str] | None) -> None:
@@ -92,16 +96,16 @@ def check_id(
     spec = _find_spec(library, id)
     try:
         creator = _load(spec.entry_point)
-    except (ImportError, _import(library).error.DependencyNotInstalled) as error:
+    except (ImportError, import_library(library).error.DependencyNotInstalled) as error:
         raise MissingDependencyError(_missing(library, spec.id, error)) from error
     kwargs = kwargs or {}
-    _check_kwargs(spec.id, kwargs, creator, _import(library).make)
+    _check_kwargs(spec.id, kwargs, creator, import_library(library).make)
     _check_render_mode(spec.id, render_mode or kwargs.get("render_mode"), creator)
 
 
 def _make(library: Library, id: str, kwargs: Mapping[str, Any], render_mode: str | None) -> Any:
     spec = _find_spec(library, id)
-    module = _import(library)
+    module = import_library(library)
     arguments = {"disable_env_checker": True, **kwargs}
     if render_mode is not None:
         arguments["render_mode"] = render_mode
@@ -121,7 +125,7 @@ def _make(library: Library, id: str, kwargs: Mapping[str, Any], render_mode: str
     return env
 
 
-def _import(library: Library) -> Any:
+def import_library(library: Library) -> Any:
     """Return the package `library`, imported without warnings, and gym made to fit this NumPy."""
     if sys.modules.get(library) is None:
         try:
@@ -140,7 +144,7 @@ def _import(library: Library) -> Any:
 
 
 def _registry(library: Library) -> dict[str, Any]:
-    registry: dict[str, Any] = _import(library).envs.registration.registry
+    registry: dict[str, Any] = import_library(library).envs.registration.registry
     return registry
 
 

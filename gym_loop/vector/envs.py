@@ -19,8 +19,8 @@ from gym_loop.envs.make import (
     MissingDependencyError,
     _do_without_display,
     _find_spec,
-    _import,
     import_all,
+    import_library,
     make_gym,
     make_gymnasium,
 )
@@ -372,7 +372,7 @@ def make_gymnasium_vector(
     if num_envs is None:
         many = functools.partial(make_gymnasium_vector, id, kwargs, mode, vector_kwargs)
         return make_single(many, render_mode=render_mode)
-    spec, gymnasium = _find_spec("gymnasium", id), _import("gymnasium")
+    spec, gymnasium = _find_spec("gymnasium", id), import_library("gymnasium")
     modes = ("vector_entry_point", "async", "sync")
     if mode is None:
         mode = "vector_entry_point" if spec.vector_entry_point else "sync"
@@ -433,7 +433,7 @@ def make_gym_vector(
     if num_envs is None:
         many = functools.partial(make_gym_vector, id, kwargs, asynchronous)
         return make_single(many, render_mode=render_mode)
-    spec, gym = _find_spec("gym", id), _import("gym")
+    spec, gym = _find_spec("gym", id), import_library("gym")
     arguments = _limited(kwargs, spec, max_episode_steps)
     one = functools.partial(make_gym, id, arguments, render_mode, imports)
     kind = gym.vector.AsyncVectorEnv if asynchronous else gym.vector.SyncVectorEnv
