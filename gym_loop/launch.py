@@ -111,7 +111,6 @@ def run(cfg: DictConfig, evaluate: bool = False) -> Any:
 
 def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
     """Return the loop of `cfg`, around its agent and its environment, every stream seeded."""
-    list(map(importlib.import_module, cfg.env.get("imports") or ()))
     make_env, make_agent, make_loop = (instantiate(cfg[n], True) for n in ("env", "agent", "loop"))
     seed_all(cfg.seed)  # after the imports: one of them may have brought torch
     kind, parameters = make_loop.func, {**make_loop.func.get_default_parameters(), **cfg.loop}

@@ -5,8 +5,10 @@ needs it. They are what the options of the group `wrap` name.
 """
 
 import functools
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,9 @@ import numpy as np
 from gym_loop import launch
 from gym_loop.config import signature
 from gym_loop.errors import user_frames
+from gym_loop.loops.copies import IMMUTABLE, copied
 from gym_loop.mistake import Mistake
+from gym_loop.streams import NO_SEED, derive
 
 Wrappers = Mapping[str, Callable[[Any], Any]]  # name -> what takes the environment alone
 KEY = "wrappers"
@@ -28,7 +32,11 @@ def maker(described: dict[str, Any]) -> Any:
             returned for an environment takes `wrappers`, whatever its class takes.
     """
     make = launch.locate(described["_target_"])
-    if KEY not in described or hasattr(make, "get_default_parameters"):
+    if hasattr(make, "get_default_parameters"):
+        return make
+    for module in described.get("imports") or ():  # before streams are seeded: it may bring torch
+        importlib.import_module(module)
+    if KEY not in described:
         return make
     described[KEY] = {name: partial(each) for name, each in (described[KEY] or {}).items()}
     return make if KEY in (signature.parameters(make) or ()) else Wrapping(make)
@@ -76,22 +84,201 @@ def refuse_many(made_by: str) -> None:
 
 
 def wrapped(env: Any, wrappers: Wrappers | None) -> Any:
-    """Return `env` in its wrappers; itself where there are none.
+    """Return `env` in its wrappers, as a `Wrapped`; `env` itself where there are none.
 
     Raises:
         Mistake: a wrapper of a library does not take it.
         Exception: what the code of the user's own wrapper raised.
     """
-    for name, wrap in (wrappers or {}).items():
+    if not wrappers:
+        return env
+    outside = {name: wrap for name, wrap in wrappers.items() if not _is_old_api(wrap)}
+    inside = wrappers.keys() - outside.keys()
+    tape = Tape(OldApi(env) if inside else env)
+    env = tape
+    for name, wrap in outside.items():
         try:
             env = wrap(env)
         except Exception as error:
             if user_frames(error):
                 raise
             reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
-            kind = type(env).__name__
+            kind = env.__class__.__name__
             raise Mistake(f"env.wrappers.{name} cannot wrap {kind}: {reason:.300}") from error
-    return env
+    return Wrapped(env, tape)
+
+
+def bare(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section `env` of a config with those wrappers alone that are below the tape."""
+    wrappers = section.get(KEY) or {}
+    inside = {name: each for name, each in wrappers.items() if _is_old_api(partial(each))}
+    return {key: each for key, each in section.items() if key != KEY} | (
+        {KEY: inside} if inside else {}
+    )
+
+
+def _is_old_api(wrap: Any) -> bool:
+    return getattr(wrap, "func", wrap) is OldApi
+
+
+class Proxy:
+    """Stands in an environment's place: what it does not define itself is the environment's.
+
+    `isinstance` sees the environment's class, which the libraries' wrappers ask for.
+    """
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return self.env.__class__
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "env":
+            raise AttributeError(name)
+        return getattr(self.env, name)
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.env,)
+
+
+@dataclass(slots=True)
+class Game:
+    """What the bare environment has played since its last `reset`.
+
+    Attributes:
+        seed: of the reset; -1 where it had none of its own.
+        actions, rewards: one for each step of the environment's, which are several to an action of
+            the agent's under frame skip.
+        terminated, truncated: the environment's own.
+        last: observation of the newest step, or of the reset.
+        drawn: state of the environment's generator after the reset; None where it has none.
+        stream: from which wrappers draw; made when one does first.
+    """
+
+    seed: int = NO_SEED
+    actions: list[Any] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    terminated: bool = False
+    truncated: bool = False
+    last: Any = None
+    drawn: Any = None
+    stream: Any = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self.terminated or self.truncated
+
+
+class GoesOnError(BaseException):
+    """A wrapper asks for another game while one is running; see `Wrapped.go_on_with_game`."""
+
+
+class Tape(Proxy):
+    """Records, below all wrappers, what the environment is asked and gives: its `game`.
+
+    Played again from its seed and actions, the bare environment gives the same rewards, whatever
+    was around it. So what wrappers draw may not move the environment's own stream: they get one of
+    their own as `np_random`, and what a wrapper has drawn from `unwrapped.np_random` at `reset` (as
+    NoopReset does) is put back before the first step.
+    """
+
+    def __init__(self, env: Any) -> None:
+        vars(self).update(env=env, game=Game(truncated=True), holds=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self):
+            vars(self)[name] = value
+        else:
+            setattr(self.env, name, value)
+
+    @property
+    def np_random(self) -> Any:
+        """The generator that wrappers draw from."""
+        game = self.game
+        if game.stream is None:
+            game.stream = np.random.default_rng(derive(game.seed, "wrappers"))
+        return game.stream
+
+    def reset(self, **arguments: Any) -> Any:
+        """Begin a game."""
+        if self.holds:
+            raise GoesOnError
+        result = self.env.reset(**arguments)
+        seed = arguments.get("seed")
+        stream = self._generator()
+        self.game = Game(
+            seed=NO_SEED if seed is None else seed,
+            last=result[0],
+            drawn=None if stream is None else stream.bit_generator.state,
+        )
+        return result
+
+    def step(self, action: Any) -> Any:
+        """Step the environment; what has ended does not go on."""
+        game = self.game
+        if game.terminated or game.truncated:
+            return game.last, 0.0, game.terminated, game.truncated, {}
+        if not game.rewards and game.drawn is not None:
+            self._generator().bit_generator.state = game.drawn
+        game.actions.append(action if type(action) in IMMUTABLE else copied(action))
+        result = self.env.step(action)
+        game.last, reward, terminated, truncated, _ = result
+        game.rewards.append(reward)
+        if terminated or truncated:
+            game.terminated, game.truncated = bool(terminated), bool(truncated)
+        return result
+
+    def _generator(self) -> Any:
+        stream = getattr(getattr(self.env, "unwrapped", self.env), "np_random", None)
+        return stream if hasattr(stream, "bit_generator") else None
+
+
+class Wrapped(Proxy):
+    """An environment in its wrappers, outermost.
+
+    Attributes:
+        env: the outermost wrapper.
+        tape: innermost, around the bare environment.
+    """
+
+    def __init__(self, env: Any, tape: Tape) -> None:
+        super().__init__(env)
+        self.tape = tape
+
+    def __reduce__(self) -> Any:
+        return Wrapped, (self.env, self.tape)
+
+    @property
+    def bare_game(self) -> Game:
+        """What the bare environment has played since its last `reset`."""
+        return self.tape.game
+
+    def reset(self, **arguments: Any) -> Any:
+        """Begin a game; one that is still running is given up.
+
+        A wrapper that keeps a game going (EpisodicLife) takes a step and sees that it has ended.
+        """
+        game = self.tape.game
+        game.truncated = not game.terminated
+        return self.env.reset(**arguments)
+
+    def go_on_with_game(self) -> Any:
+        """Return the observation from which the game goes on though a wrapper ended the episode.
+
+        None where the game has ended, too, or the wrapper's own `reset` would begin another one.
+        """
+        if self.tape.game.is_over:
+            return None
+        self.tape.holds = True
+        try:
+            return self.env.reset()[0]
+        except GoesOnError:
+            return None
+        finally:
+            self.tape.holds = False
 
 
 def library(kind: Any) -> str | None:
@@ -102,7 +289,7 @@ def library(kind: Any) -> str | None:
 
 def _wrappers_of(env: Any) -> tuple[str, Any]:
     """Return the library of an environment, and its module of wrappers."""
-    if library(type(env)) == "gym" or library(getattr(env, "__class__", None)) == "gym":
+    if library(env.__class__) == "gym":
         import gym.wrappers
 
         return "gym", gym.wrappers
@@ -180,24 +367,12 @@ def atari(
     return frame_stack(preprocessed, stack_size)
 
 
-class OldApi:
+class OldApi(Proxy):
     """An environment of the API before gym 0.26, used as one of today's.
 
     Its `reset` returns the observation alone, its `step` four values, and `seed` seeds it. That a
     time limit ended an episode is what `TimeLimit.truncated` in the info says.
     """
-
-    def __init__(self, env: Any) -> None:
-        self.env = env
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:
-        return type(self.env)  # wrappers ask for an environment of their library
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "env":
-            raise AttributeError(name)
-        return getattr(self.env, name)
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
@@ -210,6 +385,3 @@ class OldApi:
         observation, reward, done, info = self.env.step(action)
         truncated = bool(done and info.get("TimeLimit.truncated", False))
         return observation, reward, bool(done) and not truncated, truncated, info
-
-    def __reduce__(self) -> Any:
-        return OldApi, (self.env,)

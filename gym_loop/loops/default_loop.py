@@ -67,6 +67,7 @@ class DefaultLoop(BaseLoop):
             env.action_space.seed(derive(self.seed, "random", number))
             act = lambda state, episode_num: env.action_space.sample()  # noqa: E731
         actions, rewards = episode.actions, episode.rewards
+        next_life = getattr(env, "go_on_with_game", lambda: None)  # of an environment in wrappers
 
         agent.begin_episode(number)
         ob, info = episode.env.reset(seed=seed)
@@ -80,9 +81,9 @@ class DefaultLoop(BaseLoop):
             if learn:
                 memorize(ob, action, reward, terminated, next_ob)
                 update(number)
-            if terminated or truncated:
+            if (terminated or truncated) and (next_ob := next_life()) is None:
                 break
-            ob = next_ob
+            ob, terminated = next_ob, False
         # Truncated by the environment, or by max_episode_len.
         episode.terminated, episode.truncated = bool(terminated), bool(truncated or not terminated)
         agent.end_episode(number, episode.truncated)
@@ -90,7 +91,7 @@ class DefaultLoop(BaseLoop):
         if learn:
             self.episodes, self.steps = self.episodes + 1, self.steps + episode.length
             episode.metrics = agent.metrics(number) or {}
-        self.evaluated += not learn
-        episode.steps, episode.seconds, episode.ret = self.steps, self.seconds, total(rewards)
+        self.evaluated, game = self.evaluated + (not learn), getattr(env, "bare_game", episode)
+        episode.steps, episode.seconds, episode.ret = self.steps, self.seconds, total(game.rewards)
         self.notify("end_episode", self, episode)
         return episode

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from gym_loop import files
+from gym_loop.loops.returns import total
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
 from gym_loop.runs import tables
@@ -18,23 +19,28 @@ class Episodes(Observer):
     """Writes `episodes.csv` of training and `evaluations.csv` of evaluation.
 
     `steps` counts training steps, and `seconds` the run's clock, at the episode's end; `return`
-    is undiscounted. In `evaluations.csv`, `episode` counts all evaluation episodes of the run and
-    `at_episode` the training episodes that went before.
+    is undiscounted and the environment's own, below its wrappers; where there are some,
+    `agent_return` is what the agent was given. In `evaluations.csv`, `episode` counts all
+    evaluation episodes of the run and `at_episode` the training episodes that went before.
     """
 
     def __init__(self) -> None:
         self.sizes = dict.fromkeys(TABLES, 0)
         self.tables: dict[str, tables.Writer] = {}
+        self.wrapped = False
 
     def begin(self, loop: "BaseLoop") -> None:
         """Cut the tables back to what has been restored, and go on from there."""
+        self.wrapped = hasattr(loop.env, "bare_game") or getattr(loop.env, "wrapped", False)
         for name, file in TABLES.items():
-            self.tables[name] = tables.Writer(loop.directory, file, self.sizes[name])
+            more = ("agent_return",) if self.wrapped else ()
+            self.tables[name] = tables.Writer(loop.directory, file, self.sizes[name], more)
 
     def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Append the episode's row."""
         outcome = episode.ret, episode.terminated, episode.truncated
-        end = episode.steps, len(episode.rewards), *outcome, episode.seed, episode.seconds
+        more = [total(episode.rewards)] if self.wrapped else []
+        end = episode.steps, len(episode.rewards), *outcome, episode.seed, episode.seconds, *more
         if episode.training:
             self.tables["training"].add([(episode.number, *end)])
         else:
@@ -42,7 +48,7 @@ class Episodes(Observer):
 
     def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
         """Append the rows of training episodes in one write."""
-        columns = (
+        columns: list[list[Any]] = [
             episodes.numbers.tolist(),
             [episodes.steps] * len(episodes),
             episodes.lengths.tolist(),
@@ -51,7 +57,8 @@ class Episodes(Observer):
             episodes.truncated.tolist(),
             episodes.seeds.tolist(),
             [episodes.seconds] * len(episodes),
-        )
+            *([episodes.agent_returns.tolist()] if self.wrapped else []),
+        ]
         self.tables["training"].add(list(zip(*columns, strict=True)))
 
     def state_dict(self) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class VectorEnv:
             Otherwise `restart` is called for it before the next `step`.
         cuts: whether `restart` may be called for an environment whose episode has not ended.
         seeded: which episodes begin with a seed of their own: all, those begun by `start`, none.
+        wrapped: each environment is in wrappers: see `Copies.games` and `Copies.play_on`.
     """
 
     num_envs: int
@@ -56,6 +57,7 @@ class VectorEnv:
     delayed: bool = False
     cuts: bool = False
     seeded: Literal["all", "start", "none"] = "none"
+    wrapped: bool = False
     metadata: Mapping[str, Any] = {}
 
     def start(self, seeds: Sequence[int]) -> Any:
@@ -99,6 +101,7 @@ class Copies(VectorEnv):
         self.observation_space = envs[0].observation_space
         self.action_space = envs[0].action_space
         self.metadata = getattr(envs[0], "metadata", None) or {}
+        self.wrapped = hasattr(envs[0], "bare_game")
 
     def start(self, seeds: Sequence[int]) -> Any:
         """Reset every environment with its seed."""
@@ -123,6 +126,24 @@ class Copies(VectorEnv):
         """Reset the environments `rows`, each with its seed."""
         first = [self.envs[row].reset(seed=s)[0] for row, s in zip(rows, seeds, strict=True)]
         return put(states, rows, stack(first, self.observation_space))
+
+    def games(self, rows: Array) -> list[Any]:
+        """Return what the bare environments `rows` have played, a `Game` each."""
+        return [self.envs[row].bare_game for row in rows]
+
+    def play_on(self, step: Step) -> Step:
+        """Return a step in which no episode has ended whose game goes on, as after a life.
+
+        The observation is then the one from which it goes on.
+        """
+        states, rewards, terminated, truncated = step
+        terminated, truncated = terminated.copy(), truncated.copy()
+        for row in (terminated | truncated).nonzero()[0]:
+            if (first := self.envs[row].go_on_with_game()) is not None:
+                terminated[row] = truncated[row] = False
+                one = stack([first], self.observation_space)
+                states = put(states, np.array([row]), one)
+        return states, rewards, terminated, truncated
 
     def close(self) -> None:
         """Close every environment."""

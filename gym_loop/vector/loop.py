@@ -111,6 +111,9 @@ class VectorLoop(DefaultLoop):
                 after, rewards, terminated, truncated = step(actions)
                 memorize(states, actions, rewards, terminated, after)
                 update(numbers)
+                if env.wrapped:
+                    step_made = after, rewards, terminated, truncated
+                    after, rewards, terminated, truncated = env.play_on(step_made)
                 ended = terminated | truncated
             elif rows.size:
                 numbers, states = running.numbers.take(rows), take(states, rows)
@@ -279,15 +282,24 @@ class Running:
             (slice(since, self.slot), row)
             for since, row in zip(self.since[rows].tolist(), rows.tolist(), strict=True)
         ]
-        rewards = [self.rewards[steps, row].tolist() for steps, row in each]
+        given = [self.rewards[steps, row].tolist() for steps, row in each]
+        actions: list[Any] = [self.actions[steps, row] for steps, row in each]
+        rewards = given
+        if self.env.wrapped:  # a trace is of what the bare environment played
+            games = self.env.games(rows)
+            actions, rewards = [g.actions for g in games], [g.rewards for g in games]
+            terminated, truncated = terminated.copy(), truncated.copy()
+            terminated[rows] = [g.terminated for g in games]
+            truncated[rows] = ~terminated[rows]
         episodes = EpisodeBatch(
             numbers=self.numbers[rows],
             seeds=self.seeds[rows],
-            returns=np.array([total(given) for given in rewards]),
+            returns=np.array([total(each) for each in rewards]),
+            agent_returns=np.array([total(each) for each in given]),
             lengths=self.slot - self.since[rows],
             terminated=terminated[rows],
             truncated=truncated[rows],
-            actions=[self.actions[steps, row] for steps, row in each],
+            actions=actions,
             rewards=rewards,
             metrics=metrics or [{} for _ in each],
             steps=self.loop.steps,
