@@ -4,10 +4,11 @@ The functions here make a library's own wrapper, that of gym or of Gymnasium, as
 needs it. They are what the options of the group `wrap` name.
 """
 
+import copy
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -265,6 +266,25 @@ class Wrapped(Proxy):
         game.truncated = not game.terminated
         return self.env.reset(**arguments)
 
+    def learnt_by_wrappers(self) -> list[dict[str, Any]]:
+        """Return what the wrappers have learnt, by their classes' names; a list of one."""
+        layers = learning_layers(self)
+        return [{name: learnt(layer) for name, layer in layers.items()}] if layers else []
+
+    def put_into_wrappers(self, state: list[dict[str, Any]]) -> None:
+        """Give the wrappers copies of what others of their classes had learnt."""
+        for name, layer in learning_layers(self).items():
+            if state and name in state[0]:
+                put_learnt(layer, state[0][name])
+
+    def freeze_wrappers_like(self, env: Any) -> None:
+        """Give the wrappers copies of what those of `env` have learnt; they learn no more."""
+        if env is self:
+            return
+        self.put_into_wrappers(env.learnt_by_wrappers())
+        for layer in learning_layers(self).values():
+            freeze(layer)
+
     def go_on_with_game(self) -> Any:
         """Return the observation from which the game goes on though a wrapper ended the episode.
 
@@ -279,6 +299,85 @@ class Wrapped(Proxy):
             return None
         finally:
             self.tape.holds = False
+
+
+# What wrappers learn is the run's: it is in its checkpoints, and evaluation has a frozen copy.
+# A wrapper that learns has `get_state()`, which returns what it has learnt as pickle holds it, and
+# `set_state(state)`, which takes a copy; while its attribute `training` is False it does not learn.
+# The normalizers of gym and Gymnasium have neither, and are known by these attributes:
+STATISTICS = ("obs_rms", "return_rms")  # objects with a mean, a variance, a count, and `update`
+RUNNING = ("returns", "discounted_reward")  # numbers of the episode that runs
+
+
+def learning_layers(env: Wrapped) -> dict[str, Any]:
+    """Return the wrappers of `env` that learn, by the names of their classes, innermost first."""
+    layers, layer = list[Any](), env.env
+    while type(layer) is not Tape:
+        if hasattr(type(layer), "get_state") or set(STATISTICS) & vars(layer).keys():
+            layers.insert(0, layer)
+        layer = layer.env
+    named: dict[str, Any] = {}
+    for layer in layers:
+        name = type(layer).__name__
+        count = sum(key.partition("#")[0] == name for key in named)
+        named[f"{name}#{count}" if count else name] = layer
+    return named
+
+
+def learnt(layer: Any) -> Any:
+    """Return a copy of what a wrapper has learnt."""
+    if hasattr(type(layer), "get_state"):
+        return copy.deepcopy(layer.get_state())
+    own = vars(layer)
+    kept: dict[str, Any] = {name: own[name] for name in RUNNING if name in own}
+    for name in STATISTICS:
+        if name in own:
+            kept[name] = {key: each for key, each in vars(own[name]).items() if key != "update"}
+    return copy.deepcopy(kept)
+
+
+def put_learnt(layer: Any, state: Any) -> None:
+    """Give a wrapper a copy of what `learnt` returned."""
+    state = copy.deepcopy(state)
+    if hasattr(type(layer), "get_state"):
+        layer.set_state(state)
+        return
+    for name, value in state.items():
+        if name in STATISTICS:
+            vars(vars(layer)[name]).update(value)
+        else:
+            vars(layer)[name] = value
+
+
+def freeze(layer: Any) -> None:
+    """Have a wrapper learn no more."""
+    if hasattr(type(layer), "get_state"):
+        layer.training = False
+    for name in set(STATISTICS) & vars(layer).keys():
+        vars(layer)[name].update = _idle  # gym has no switch for it
+
+
+def _idle(*arguments: Any) -> None:
+    """Learn nothing: takes the place of a frozen statistic's `update`."""
+
+
+def share_learnt(envs: Sequence[Any]) -> None:
+    """Have copies of one environment share their wrappers' statistics.
+
+    Raises:
+        Mistake: a wrapper learns something else, which cannot be shared.
+    """
+    first = learning_layers(envs[0])
+    for name, layer in first.items():
+        if hasattr(type(layer), "get_state"):
+            raise Mistake(
+                f"{name} learns, and loop=vector would give each of its {len(envs)} environments "
+                "one that learns alone: use loop=default, or have the agent learn it"
+            )
+    for env in envs[1:]:
+        for name, layer in learning_layers(env).items():
+            for key in set(STATISTICS) & vars(layer).keys():
+                vars(layer)[key] = vars(first[name])[key]
 
 
 def library(kind: Any) -> str | None:

@@ -3,11 +3,10 @@
 import math
 from typing import Any
 
-import numpy as np
-
 from gym_loop.loops.base_loop import BaseLoop, Episode
 from gym_loop.loops.copies import IMMUTABLE, copied
 from gym_loop.loops.parameters import DEFAULT, check, defaults
+from gym_loop.loops.resets import first_observation
 from gym_loop.loops.returns import total
 from gym_loop.streams import derive, episode_seed, preserved
 
@@ -50,6 +49,8 @@ class DefaultLoop(BaseLoop):
         evaluation's own, the same ones each time.
         """
         self.eval_env = self.eval_env or self.make_eval_env()
+        # Where wrappers learn, evaluation has a frozen copy of what training has learnt.
+        getattr(self.eval_env, "freeze_wrappers_like", lambda env: None)(self.env)
         with preserved(self.agent, self.seed):
             self.agent.training = False
             played = [self.play(n, False) for n in range(self.parameters["eval_episodes"])]
@@ -70,9 +71,7 @@ class DefaultLoop(BaseLoop):
         next_life = getattr(env, "go_on_with_game", lambda: None)  # of an environment in wrappers
 
         agent.begin_episode(number)
-        ob, info = episode.env.reset(seed=seed)
-        if not number and np.isscalar(info):  # an old reset() returned an observation of length 2
-            raise ValueError(f"reset() returned {info!r} as info (expected a dict)")
+        ob = first_observation(episode.env.reset(seed=seed))
         for _ in range(self.parameters["max_episode_len"]):
             action = act(ob, number)
             actions.append(action if type(action) in IMMUTABLE else copied(action))

@@ -24,8 +24,10 @@ from gym_loop.observers.manifest import versions
 from gym_loop.runs import manifest
 from gym_loop.runs.checkpoints import (
     NAME,
+    WRAPPERS,
     checksum_of,
     episode,
+    learnt,
     load_state,
     names,
     read_state,
@@ -181,6 +183,9 @@ class Checkpoints(Observer):
             "rendered": {name: _is_rendered(loop, name) for name in ENVIRONMENTS},
         }
         (unfinished / "loop.pkl").write_bytes(pickle.dumps(rest, protocol=5))
+        state: list[Any] = getattr(loop.env, "learnt_by_wrappers", list)()
+        if state:
+            (unfinished / WRAPPERS).write_bytes(pickle.dumps(state, protocol=5))
         quicken(loop)
         written = sorted(filter(Path.is_file, unfinished.rglob("*")))
         sums = {str(file.relative_to(unfinished)): checksum_of(file) for file in written}
@@ -225,6 +230,7 @@ class Newest(Observer):
             state = load_state(path) or {}
             with _reading(path, loop):
                 loop.agent.load(path / "agent")
+                _restore_wrappers(loop, path)
             loop.episodes, loop.steps = state["episodes"], state["steps"]
             # No recording of an evaluation that the run itself, or an earlier call, has made is
             # written again.
@@ -254,6 +260,7 @@ def restore(loop: "BaseLoop", path: Path) -> None:
         rest = pickle.loads((path / "loop.pkl").read_bytes())
     if state.get("same_env", True):
         _restore_environments(loop, rest)
+    _restore_wrappers(loop, path)
     load_state_dict(loop, state)
     global_streams, own = (
         (rest["streams"], rest["drawn"]) if state.get("same_seed", True) else fresh
@@ -346,6 +353,12 @@ def _restore_environments(loop: "BaseLoop", rest: dict[str, Any]) -> None:
         if env is None and name == "env":
             env = loop.make_env_again()
         setattr(loop, name, env)
+
+
+def _restore_wrappers(loop: "BaseLoop", path: Path) -> None:
+    """Put back what wrappers had learnt, also into the wrappers of a new environment."""
+    if state := learnt(path):
+        getattr(loop.env, "put_into_wrappers", list)(state)
 
 
 def _is_rendered(loop: "BaseLoop", name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pickle
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ import google_crc32c
 from gym_loop.mistake import Mistake
 
 FOLDER = "checkpoints"
+WRAPPERS = "wrappers.pkl"  # in a checkpoint, where wrappers learn
 NAME = re.compile(r"episode-(\d{6,})")
 CHUNK = 1 << 18  # bytes of a file that are read at once
 
@@ -106,6 +108,16 @@ def plant(checkpoint: Path, path: Path, same_env: bool, same_seed: bool) -> None
     shutil.copytree(checkpoint, path)
     state |= {"same_env": same_env, "same_seed": same_seed}
     write_state(path, state if same_env else state | {"observers": {}})
+
+
+def learnt(checkpoint: Path) -> list[Any]:
+    """Return what wrappers had learnt: an item for each environment; empty where none learns.
+
+    Unpickles: only for runs that are trusted.
+    """
+    file = checkpoint / WRAPPERS
+    found: list[Any] = pickle.loads(file.read_bytes()) if file.is_file() else []
+    return found
 
 
 def names(directory: Path) -> list[str]:

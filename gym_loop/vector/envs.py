@@ -24,6 +24,7 @@ from gym_loop.envs.make import (
     make_gym,
     make_gymnasium,
 )
+from gym_loop.envs.wrappers import share_learnt
 from gym_loop.loops.returns import as_float
 from gym_loop.mistake import Failure
 
@@ -102,6 +103,8 @@ class Copies(VectorEnv):
         self.action_space = envs[0].action_space
         self.metadata = getattr(envs[0], "metadata", None) or {}
         self.wrapped = hasattr(envs[0], "bare_game")
+        if self.wrapped:
+            share_learnt(self.envs)
 
     def start(self, seeds: Sequence[int]) -> Any:
         """Reset every environment with its seed."""
@@ -130,6 +133,15 @@ class Copies(VectorEnv):
     def games(self, rows: Array) -> list[Any]:
         """Return what the bare environments `rows` have played, a `Game` each."""
         return [self.envs[row].bare_game for row in rows]
+
+    def learnt_by_wrappers(self) -> list[dict[str, Any]]:
+        """Return for each environment what its wrappers have learnt, most of it together."""
+        return [each for env in self.envs if self.wrapped for each in env.learnt_by_wrappers()]
+
+    def put_into_wrappers(self, state: list[dict[str, Any]]) -> None:
+        """Give the wrappers of each environment copies of what others had learnt."""
+        for env, each in zip(self.envs if self.wrapped else (), state, strict=False):
+            env.put_into_wrappers([each])
 
     def play_on(self, step: Step) -> Step:
         """Return a step in which no episode has ended whose game goes on, as after a life.
