@@ -112,6 +112,7 @@ def run(cfg: DictConfig, evaluate: bool = False) -> Any:
 def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
     """Return the loop of `cfg`, around its agent and its environment, every stream seeded."""
     make_env, make_agent, make_loop = (instantiate(cfg[n], True) for n in ("env", "agent", "loop"))
+    make_eval_env = instantiate(cfg.get("eval_env") or cfg.env, True)
     seed_all(cfg.seed)  # after the imports: one of them may have brought torch
     kind, parameters = make_loop.func, {**make_loop.func.get_default_parameters(), **cfg.loop}
     env = kind.make_env(make_env, parameters, "train")
@@ -122,7 +123,7 @@ def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
     loop = make_loop(agent, env)
     loop.seed, loop.directory, loop.observers = cfg.seed, directory, observers
     loop.make_env_again = lambda: kind.make_env(make_env, parameters, "train")
-    loop.make_eval_env = lambda: kind.make_env(make_env, parameters, "eval")
+    loop.make_eval_env = lambda: kind.make_env(make_eval_env, parameters, "eval")
     return loop
 
 

@@ -222,7 +222,7 @@ class Trial:
             observer.open(self.cfg, self.directory)
         loop = launch.build(self.cfg, self.directory, observers)
         # Evaluations take time that says nothing of the speed of training.
-        loop.parameters = {**loop.parameters, "episodes_per_eval": None}
+        loop.parameters = {**loop.parameters, "episodes_per_eval": None, "steps_per_eval": None}
         loop.notify("restore", loop)
         loop.notify("begin", loop)
         self.watch.start(loop)
@@ -332,7 +332,10 @@ class Trial:
         """Return the episodes of evaluation in a run of that many of training."""
         each = OmegaConf.select(self.cfg, "loop.eval_episodes") or 0
         every = OmegaConf.select(self.cfg, "loop.episodes_per_eval")
-        return each * (1 + (episodes // every if episodes and every else 0))
+        count = episodes // every if episodes and every else 0
+        steps, every = self.whole()[1], OmegaConf.select(self.cfg, "loop.steps_per_eval")
+        count += steps // every if steps and every else 0
+        return each * (1 + count)
 
 
 class _EnoughError(Exception):

@@ -28,7 +28,7 @@ __all__ = ["run_job"]
 NAMESPACE = "hydra_plugins.gym_loop"  # Hydra takes launchers and sweepers of that package alone
 # Keys that an override may add without `+`, which Hydra asks for where a config has none: what is
 # below them is known to an environment's or a wrapper's constructor alone.
-OPEN = ("env.kwargs.", "env.wrappers")
+OPEN = ("env.kwargs.", "env.wrappers", "eval_env")
 
 
 def parser() -> argparse.ArgumentParser:

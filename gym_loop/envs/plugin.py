@@ -2,6 +2,7 @@
 
 from gym_loop import launch
 from gym_loop.envs import EnvError, MissingDependencyError
+from gym_loop.envs.evaluation import complete_eval_env
 from gym_loop.envs.greetings import without_greetings
 from gym_loop.envs.wrappers import maker
 
@@ -19,3 +20,4 @@ def env_mistake(error: BaseException | None) -> str | None:
 launch.around.append(without_greetings)
 launch.explain.append(env_mistake)
 launch.maker = maker
+launch.prepare.insert(0, complete_eval_env)  # before it is checked

@@ -39,7 +39,8 @@ def maker(described: dict[str, Any]) -> Any:
         importlib.import_module(module)
     if KEY not in described:
         return make
-    described[KEY] = {name: partial(each) for name, each in (described[KEY] or {}).items()}
+    wrappers = described[KEY] or {}  # one that is null is taken away
+    described[KEY] = {name: partial(each) for name, each in wrappers.items() if each}
     return make if KEY in (signature.parameters(make) or ()) else Wrapping(make)
 
 
@@ -112,7 +113,7 @@ def wrapped(env: Any, wrappers: Wrappers | None) -> Any:
 def bare(section: Mapping[str, Any]) -> dict[str, Any]:
     """Return the section `env` of a config with those wrappers alone that are below the tape."""
     wrappers = section.get(KEY) or {}
-    inside = {name: each for name, each in wrappers.items() if _is_old_api(partial(each))}
+    inside = {n: each for n, each in wrappers.items() if each and _is_old_api(partial(each))}
     return {key: each for key, each in section.items() if key != KEY} | (
         {KEY: inside} if inside else {}
     )
@@ -281,7 +282,7 @@ class Wrapped(Proxy):
         """Give the wrappers copies of what those of `env` have learnt; they learn no more."""
         if env is self:
             return
-        self.put_into_wrappers(env.learnt_by_wrappers())
+        self.put_into_wrappers(getattr(env, "learnt_by_wrappers", list)())
         for layer in learning_layers(self).values():
             freeze(layer)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from gym_loop.loops.base_loop import BaseLoop, Episode
 from gym_loop.loops.copies import IMMUTABLE, copied
-from gym_loop.loops.parameters import DEFAULT, check, defaults
+from gym_loop.loops.parameters import DEFAULT, check, defaults, evaluation_is_due
 from gym_loop.loops.resets import first_observation
 from gym_loop.loops.returns import total
 from gym_loop.streams import derive, episode_seed, preserved
@@ -29,8 +29,7 @@ class DefaultLoop(BaseLoop):
     def train(self) -> None:
         """Play training episodes until the run's end, or until `stop` is set."""
         while not (self.stop or self.finished):
-            self.play(self.episodes, True)
-            if self.episodes % (self.parameters["episodes_per_eval"] or math.inf) == 0:
+            if evaluation_is_due(self, 1, self.play(self.episodes, True).length):
                 self.evaluate()
             self.notify("end_cycle", self)
         self.notify("end_training", self)

@@ -6,6 +6,7 @@ come from here. `python -m tests.generated` writes conf/loop/ and README's table
 A parameter of a user's own loop that has the name of one of these is taken to mean the same.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,6 +61,18 @@ def check(entries: Table, values: dict[str, Any]) -> None:
             raise ValueError(f"{name} is {value}; expected at least {entry.least}")
 
 
+def evaluation_is_due(loop: Any, episodes: int, steps: int) -> bool:
+    """Return whether to evaluate, after so many more `episodes` and `steps` have been played."""
+    due = False
+    for name, now, played in (
+        ("episodes_per_eval", loop.episodes, episodes),
+        ("steps_per_eval", loop.steps, steps),
+    ):
+        every = loop.parameters.get(name) or math.inf
+        due = due or now // every > (now - played) // every
+    return due
+
+
 SHARED = table(
     Parameter("max_episodes", 5, "training episodes; null: no limit", null=True, resume=True),
     Parameter(
@@ -83,6 +96,13 @@ SHARED = table(
         "episodes_per_eval",
         None,
         "evaluate after every so many training episodes, and at the end",
+        kind=int,
+        resume=True,
+    ),
+    Parameter(
+        "steps_per_eval",
+        None,
+        "evaluate at the first episode's end after every so many training steps",
         kind=int,
         resume=True,
     ),

@@ -259,7 +259,7 @@ def restore(loop: "BaseLoop", path: Path) -> None:
         loop.agent.load(path / "agent")
         rest = pickle.loads((path / "loop.pkl").read_bytes())
     if state.get("same_env", True):
-        _restore_environments(loop, rest)
+        _restore_environments(loop, rest, state.get("same_eval_env", True))
     _restore_wrappers(loop, path)
     load_state_dict(loop, state)
     global_streams, own = (
@@ -337,7 +337,7 @@ def save_agent(agent: "BaseAgent", directory: Path) -> None:
         raise Failure(f"{name}.save() wrote no {FILE}, which load() reads: write a load() as well")
 
 
-def _restore_environments(loop: "BaseLoop", rest: dict[str, Any]) -> None:
+def _restore_environments(loop: "BaseLoop", rest: dict[str, Any], same_eval_env: bool) -> None:
     """Put back the environments of the checkpoint, where they come back.
 
     Where one does not, training's is made anew here, and evaluation's when it is first needed.
@@ -347,6 +347,8 @@ def _restore_environments(loop: "BaseLoop", rest: dict[str, Any]) -> None:
     for name, each in saved.items():
         if each is None or (_is_rendered(loop, name) and not rendered.get(name, True)):
             continue  # it was made without rendering, which this launch needs
+        if name == "eval_env" and not same_eval_env:
+            continue
         if name == "env":
             loop.env.close()  # first: both may use one handle, such as a port
         env = environments.restore(each, ENVIRONMENTS[name])

@@ -93,7 +93,9 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     (path / "state.json").write_text(f"{checksum([text.encode()])}\n{text}\n")
 
 
-def plant(checkpoint: Path, path: Path, same_env: bool, same_seed: bool) -> None:
+def plant(
+    checkpoint: Path, path: Path, same_env: bool, same_eval_env: bool, same_seed: bool
+) -> None:
     """Copy a checkpoint to `path`, in the directory of a fork.
 
     Args:
@@ -101,12 +103,13 @@ def plant(checkpoint: Path, path: Path, same_env: bool, same_seed: bool) -> None
         path: where the fork begins.
         same_env: whether the environment goes on; else what observers have kept is of another
             one, and is left out.
+        same_eval_env: whether that of evaluation goes on.
         same_seed: whether the streams go on.
     """
     state = load_state(checkpoint)
     assert state is not None
     shutil.copytree(checkpoint, path)
-    state |= {"same_env": same_env, "same_seed": same_seed}
+    state |= {"same_env": same_env, "same_eval_env": same_eval_env, "same_seed": same_seed}
     write_state(path, state if same_env else state | {"observers": {}})
 
 

@@ -42,7 +42,8 @@ def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None)
     try:
         from gym_loop.envs import wrappers
 
-        section: Any = OmegaConf.to_container(cfg.env, resolve=True)
+        other = cfg.get("eval_env") if kind == "eval" else None
+        section: Any = OmegaConf.to_container(other or cfg.env, resolve=True)
         make = launch.instantiate(OmegaConf.create(wrappers.bare(section)), partial=True)
         seed_all(cfg.seed)  # as the launcher does, for what the constructor draws
         parameters = {**cfg.loop, "eval_record": render_mode is not None, "eval_render": False}

@@ -11,7 +11,7 @@ from gym_loop.agents import BaseAgent
 from gym_loop.loops.base_loop import Episode
 from gym_loop.loops.default_loop import DefaultLoop
 from gym_loop.loops.episode_batch import EpisodeBatch
-from gym_loop.loops.parameters import VECTOR, check, defaults
+from gym_loop.loops.parameters import VECTOR, check, defaults, evaluation_is_due
 from gym_loop.loops.returns import total
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.streams import NO_SEED, episode_seed
@@ -80,11 +80,10 @@ class VectorLoop(DefaultLoop):
 
     def train(self) -> None:
         """Play rounds until the run's end, or until `stop` is set."""
-        per_eval = self.parameters["episodes_per_eval"]
         while not (self.stop or self.finished):
-            before = self.episodes
+            episodes, steps = self.episodes, self.steps
             self.play_round()
-            if per_eval and self.episodes // per_eval > before // per_eval:
+            if evaluation_is_due(self, self.episodes - episodes, self.steps - steps):
                 self.evaluate()
             self.notify("end_cycle", self)
         self.notify("end_training", self)
