@@ -181,7 +181,7 @@ def table_lines(runs: list[Run], columns: int | None) -> list[str]:
     lines = []
     if columns and sum(sizes.values()) > (columns := columns - 2 * (len(names) - 1)):
         parent = os.path.commonpath([os.path.dirname(row["run"]) for row in rows])
-        if parent not in ("", "/"):  # what all paths begin with is said once
+        if parent not in ("", "/"):  # the start that all paths share is printed once
             lines.append(f"in {parent}/")
             for row in rows:
                 row["run"] = os.path.relpath(row["run"], parent)
@@ -225,7 +225,7 @@ def _cell(name: str, text: str, size: int) -> str:
         return text.rjust(size)
     if len(text) <= size:
         return text.ljust(size)
-    # What tells runs apart stands at the end of their paths.
+    # Paths differ at their ends.
     return f"…{text[1 - size :]}" if name == "run" else f"{text[: size - 1]}…"
 
 

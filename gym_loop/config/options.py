@@ -15,7 +15,7 @@ from gym_loop.config.locate import locate
 from gym_loop.mistake import Mistake, nearest
 
 GROUPS = ("agent", "env", "loop", "wrap")
-# Passed by the launcher, so not for a config to give.
+# The launcher passes these, so a config cannot give them.
 PASSED = {"self", "observation_space", "action_space", "render_mode", "num_envs", "agent", "env"}
 WRAPPERS = "wrappers"  # a section of an environment's own, whichever class makes it
 

@@ -81,7 +81,7 @@ def compose_with(content: dict[str, Any], overrides: list[str]) -> str:
     own = {k: v for k, v in kept.completed(content).items() if k not in given & groups}
     if "wrap" in given and isinstance(own.get("env"), dict):
         own["env"].pop("wrappers", None)
-    # What the config itself says stands in for the option that conf/ would choose.
+    # The config's own sections replace the options that conf/ would choose.
     options = (
         {k: None if _package(k) in own else v for k, v in default.items()}
         if isinstance(default, dict)
@@ -103,7 +103,7 @@ def _package(name: str) -> str:
 
 
 def check_files(content: dict[str, Any], given: set[str]) -> None:
-    """Check that the files of a config's classes are there, those aside that an override names.
+    """Check that the files of a config's classes exist, except those that an override names.
 
     Raises:
         Mistake: one is not; the line says how to tell where it is now.

@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gym_loop.machine import process_exists
 from gym_loop.mistake import Mistake
 from gym_loop.runs import manifest, tables
 from gym_loop.runs.tables import EPISODES, EVALUATIONS, Row
@@ -129,8 +130,8 @@ class Run:
 
     def _lives(self) -> bool:
         """Return whether the process of a run that says `running` is there."""
-        host, pid = self.manifest.get("host"), self.manifest.get("pid")
-        if host != socket.gethostname():
+        pid: Any = self.manifest.get("pid")
+        if self.manifest.get("host") != socket.gethostname():
             return self._was_heard_of()
         if manifest.is_locked(self.directory):
             return True
@@ -139,7 +140,8 @@ class Run:
             return False
         # A copied directory, or a filesystem without locks: the process has to exist, and, as its
         # number may have been given to another, to have been heard of.
-        return _exists(pid) and self._was_heard_of()
+        known = type(pid) is int and pid > 0
+        return known and process_exists(pid) and self._was_heard_of()
 
     def _was_heard_of(self) -> bool:
         """Return whether the last sign of life is recent, by this machine's clock."""
@@ -433,15 +435,3 @@ def mean(values: Iterable[float]) -> float | None:
         return math.fsum(values) / len(values)
     except (OverflowError, ValueError):
         return sum(values) / len(values)
-
-
-def _exists(pid: Any) -> bool:
-    if not isinstance(pid, int) or isinstance(pid, bool) or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (ProcessLookupError, OverflowError):
-        return False
-    return True

@@ -16,6 +16,7 @@ from multiprocessing import forkserver
 from types import FrameType
 
 from gym_loop import errors
+from gym_loop.compat.hydra import USED_BY_A_JOB
 from gym_loop.machine import cores
 from gym_loop.mistake import Mistake
 from gym_loop.observers.manifest import GIT, ask_git
@@ -37,7 +38,7 @@ BASE = (
     *("gym_loop.sweeps.processes", "gym_loop.loops", "gym_loop.agents", "gym_loop.envs"),
     *("tensorboard.compat.proto.event_pb2", "google_crc32c"),
     *("tensorboard.plugins.hparams.api_pb2", "tensorboard.plugins.hparams.plugin_data_pb2"),
-    *("hydra._internal.instantiate._instantiate2", "hydra._internal.logging_config"),
+    *USED_BY_A_JOB,
 )
 
 
@@ -92,7 +93,7 @@ class PoolLauncher(SweepLauncher):
         return 128 + stop.number if stop.number else 0
 
     def start(self, queue: deque[Job], processes: Processes, table: Table) -> None:
-        """Start jobs while there is room; those that another launch is running wait their turn."""
+        """Start jobs while there is room; leave those that another launch runs in the queue."""
         for _ in range(len(queue)):
             if len(processes.running) >= self.n_jobs:
                 return

@@ -14,6 +14,7 @@ from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 
+from gym_loop.machine import process_exists
 from gym_loop.runs import manifest
 from gym_loop.sweeps.directory import Job
 from gym_loop.sweeps.job import GRACE, Outcome, reason_of, signal_name, work
@@ -197,18 +198,7 @@ def guard(reader: connection.Connection) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)  # the loop stops at the end of the episode
     deadline = time.monotonic() + GRACE
-    while any(map(exists, groups)) and time.monotonic() < deadline:
+    while any(process_exists(-group) for group in groups) and time.monotonic() < deadline:
         time.sleep(0.05)
     for pid in groups:
         end_group(pid)
-
-
-def exists(group: int) -> bool:
-    """Return whether there is a process in a group."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

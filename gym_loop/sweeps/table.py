@@ -1,4 +1,4 @@
-"""How a sweep is doing: one live table on a terminal, a line now and then elsewhere."""
+"""Progress of a sweep: a live table on a terminal, elsewhere a line now and then."""
 
 import math
 import sys
