@@ -255,27 +255,23 @@ def check_wrappers(cfg: DictConfig, group: str, env: dict[str, Any]) -> None:
             f"{where} wrap single ones: use env=gymnasium or env=gym, of "
             "which loop=vector makes as many as it needs"
         )
+    from gym_loop.envs.wrappers import library
+
     path = f"{made_by.__module__}.{made_by.__qualname__}"
-    known = LIBRARIES.get(path) or library_of(made_by)
+    known = LIBRARIES.get(path) or library(made_by)
     for name, section in wrappers.items():
         if section is None:  # taken away
             continue
         key = f"{group}.wrappers.{name}"
         check_section(cfg, key, section)
         wrapper = load_class(section["_target_"], f"{key}._target_")
-        own = library_of(wrapper)
+        own = library(wrapper)
         if own and own != known and (known or inspect.isclass(made_by)):
             what = f"one of {known}" if known else "of neither library"
             raise Mistake(
                 f"{key}{origin(cfg, key)} is {short_name(wrapper)} of {own}, and the environment "
                 f"is {what}; expected a wrapper for it, such as wrap=[frame_stack], which fits both"
             )
-
-
-def library_of(kind: Any) -> str | None:
-    """Return "gym" or "gymnasium" for a class derived from one of that library's; else None."""
-    names = [each.__module__.partition(".")[0] for each in getattr(kind, "__mro__", ())]
-    return next((name for name in names if name in ("gym", "gymnasium")), None)
 
 
 def typed_text(cfg: DictConfig, key: str) -> str | None:

@@ -28,6 +28,7 @@ class Episode:
         terminated: the environment ended the episode.
         truncated: a time limit did, the environment's or `max_episode_len`.
         seconds: on the run's clock when the episode had ended; see `BaseLoop.seconds`.
+        info: what the last step returned as info, a dict; None where it is not known.
         metrics: what the agent's `metrics` returned; empty in evaluation.
     """
 
@@ -44,6 +45,7 @@ class Episode:
     truncated: bool = False
     seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
+    info: Any = None
 
     @property
     def length(self) -> int:

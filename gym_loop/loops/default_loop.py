@@ -1,11 +1,10 @@
 """The default loop: one agent, one environment, an episode at a time."""
 
-import math
 from typing import Any
 
 from gym_loop.loops.base_loop import BaseLoop, Episode
 from gym_loop.loops.copies import IMMUTABLE, copied
-from gym_loop.loops.parameters import DEFAULT, check, defaults, evaluation_is_due
+from gym_loop.loops.parameters import DEFAULT, check, defaults, evaluation_is_due, limit_is_reached
 from gym_loop.loops.resets import first_observation
 from gym_loop.loops.returns import total
 from gym_loop.streams import derive, episode_seed, preserved
@@ -37,8 +36,7 @@ class DefaultLoop(BaseLoop):
     @property
     def finished(self) -> bool:
         """Whether the number of episodes or steps that was asked for has been played."""
-        episodes, steps = self.parameters["max_episodes"], self.parameters["max_steps"]
-        return self.episodes >= (episodes or math.inf) or self.steps >= (steps or math.inf)
+        return limit_is_reached(self)
 
     def evaluate(self) -> list[Episode]:
         """Play `eval_episodes` episodes without `memorize` and `update`, and return them.
@@ -74,7 +72,7 @@ class DefaultLoop(BaseLoop):
         for _ in range(self.parameters["max_episode_len"]):
             action = act(ob, number)
             actions.append(action if type(action) in IMMUTABLE else copied(action))
-            next_ob, reward, terminated, truncated, _ = step(action)
+            next_ob, reward, terminated, truncated, info = step(action)
             rewards.append(reward)
             if learn:
                 memorize(ob, action, reward, terminated, next_ob)
@@ -89,7 +87,9 @@ class DefaultLoop(BaseLoop):
         if learn:
             self.episodes, self.steps = self.episodes + 1, self.steps + episode.length
             episode.metrics = agent.metrics(number) or {}
-        self.evaluated, game = self.evaluated + (not learn), getattr(env, "bare_game", episode)
-        episode.steps, episode.seconds, episode.ret = self.steps, self.seconds, total(game.rewards)
+        self.evaluated += not learn
+        episode.steps, episode.seconds, episode.info = self.steps, self.seconds, info
+        # Below wrappers, an environment knows what it has played itself.
+        episode.ret = total(getattr(env, "bare_game", episode).rewards)
         self.notify("end_episode", self, episode)
         return episode

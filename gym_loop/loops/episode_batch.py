@@ -29,6 +29,7 @@ class EpisodeBatch:
             action space. It is a view of the loop's memory: copy what outlives the call. Of an
             environment in wrappers, a list with the actions of the bare environment.
         rewards: for each episode a list of `length` floats; likewise.
+        infos: for each episode what its last step returned as info; None where it is not known.
         metrics: for each episode what the agent's `metrics` returned.
         steps: the run's count of training steps when they ended.
         seconds: on the run's clock when they ended.
@@ -45,6 +46,7 @@ class EpisodeBatch:
     truncated: npt.NDArray[np.bool_]
     actions: Sequence[Any]
     rewards: Sequence[list[float]]
+    infos: Sequence[Any]
     metrics: Sequence[dict[str, float]]
     steps: int
     seconds: float
@@ -70,5 +72,6 @@ class EpisodeBatch:
         episode.actions = actions
         episode.rewards, episode.ret = self.rewards[i], float(self.returns[i])
         episode.terminated, episode.truncated = bool(self.terminated[i]), bool(self.truncated[i])
+        episode.info = self.infos[i]
         episode.metrics, episode.steps, episode.seconds = self.metrics[i], self.steps, self.seconds
         return episode

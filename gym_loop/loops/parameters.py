@@ -61,6 +61,12 @@ def check(entries: Table, values: dict[str, Any]) -> None:
             raise ValueError(f"{name} is {value}; expected at least {entry.least}")
 
 
+def limit_is_reached(loop: Any) -> bool:
+    """Return whether the number of episodes or steps that was asked for has been played."""
+    most = loop.parameters["max_episodes"], loop.parameters["max_steps"]
+    return any(n >= (m or math.inf) for n, m in zip((loop.episodes, loop.steps), most, strict=True))
+
+
 def evaluation_is_due(loop: Any, episodes: int, steps: int) -> bool:
     """Return whether to evaluate, after so many more `episodes` and `steps` have been played."""
     due = False
@@ -130,6 +136,11 @@ SHARED = table(
         "newest ones kept, besides the best and the final one",
         resume=True,
         neutral=True,
+    ),
+    Parameter(
+        "info_keys",
+        [],
+        "keys of the last step's info that become columns and curves: [is_success]",
     ),
     Parameter("logdir", "./logs", "TensorBoard events of training", neutral=True),
     Parameter("trace", True, "keep what it takes to play any episode again", neutral=True),

@@ -49,6 +49,8 @@ class VectorEnv:
             Otherwise `restart` is called for it before the next `step`.
         cuts: whether `restart` may be called for an environment whose episode has not ended.
         seeded: which episodes begin with a seed of their own: all, those begun by `start`, none.
+        infos: of each environment, what the last step returned as info; empty where they are not
+            known.
         wrapped: each environment is in wrappers: see `Copies.games` and `Copies.play_on`.
     """
 
@@ -59,6 +61,7 @@ class VectorEnv:
     cuts: bool = False
     seeded: Literal["all", "start", "none"] = "none"
     wrapped: bool = False
+    infos: Any = ()
     metadata: Mapping[str, Any] = {}
 
     def start(self, seeds: Sequence[int]) -> Any:
@@ -99,6 +102,7 @@ class Copies(VectorEnv):
 
     def __init__(self, envs: Sequence[Any]) -> None:
         self.envs, self.num_envs = list(envs), len(envs)
+        self.infos: tuple[Any, ...] = ()
         self.observation_space = envs[0].observation_space
         self.action_space = envs[0].action_space
         self.metadata = getattr(envs[0], "metadata", None) or {}
@@ -115,7 +119,7 @@ class Copies(VectorEnv):
         """Step one environment after the other."""
         # As Python numbers, which is what single environments are used to.
         each = actions.tolist() if actions.ndim == 1 else actions
-        obs, rewards, terminated, truncated, _ = zip(
+        obs, rewards, terminated, truncated, self.infos = zip(
             *[env.step(action) for env, action in zip(self.envs, each, strict=True)], strict=True
         )
         flags = np.array((terminated, truncated), np.bool_)

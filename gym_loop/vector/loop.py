@@ -299,6 +299,7 @@ class Running:
             terminated=terminated[rows],
             truncated=truncated[rows],
             actions=actions,
+            infos=[self.env.infos[row] if self.env.infos else None for row in rows],
             rewards=rewards,
             metrics=metrics or [{} for _ in each],
             steps=self.loop.steps,
