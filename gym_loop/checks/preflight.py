@@ -267,7 +267,8 @@ class Trial:
         until, steps = time.monotonic() + LOOK, 0
         for action, reward in zip(episode.actions, episode.rewards, strict=False):
             steps += 1
-            compare_values(f"step {steps}: reward", reward, env.step(action)[1])
+            again = env.step(action)[1]
+            compare_values(f"step {steps}: reward", float(reward), float(again))
             if time.monotonic() > until:
                 break
         env.close()

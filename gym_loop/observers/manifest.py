@@ -95,6 +95,7 @@ class Manifest(Observer):
             "versions": versions(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),  # null: all; "": none
             "cwd": str(launched_in),
             "start": known.get("start") or _now(),
             "end": None,

@@ -27,6 +27,7 @@ from gym_loop.terminal import printable, text_of
 DEFAULT = ("outputs", "multirun")  # where launches and sweeps leave their runs
 # A directory that holds one of these is a run's, even when its run.json is gone.
 MARKS = {manifest.NAME, EPISODES, EVALUATIONS, "checkpoints"}
+SUBMITTED = "submitted.jsonl"  # in the directory of a sweep that an engine was given
 WINDOW = 100  # episodes whose returns are averaged, as in the progress bar
 TAIL = 96 * WINDOW  # bytes that hold that many rows
 SILENCE = 600.0  # seconds without a sign of life after which a run elsewhere counts as dead
@@ -73,6 +74,29 @@ def _walk(root: Path) -> Iterator[Path]:
             ]
 
 
+def find_submitted(directories: Sequence[str | Path]) -> Iterator[Path]:
+    """Yield the sweeps in and below `directories`, or the usual places, that an engine was given.
+
+    Those that it runs have run directories; those that wait have none yet.
+    """
+    pending = [str(name) for name in directories or DEFAULT]
+    while pending:
+        directory = pending.pop()
+        try:
+            with os.scandir(directory) as entries:
+                inside = {entry.name: entry for entry in entries}
+        except OSError:
+            continue
+        if SUBMITTED in inside:
+            yield Path(directory)
+        elif not MARKS & inside.keys():
+            pending += [
+                entry.path
+                for name, entry in inside.items()
+                if not name.startswith(".") and entry.is_dir(follow_symlinks=False)
+            ]
+
+
 class Run:
     """The content of a run's directory. What cannot be read is absent, and named in `warnings`.
 
@@ -81,7 +105,10 @@ class Run:
         manifest: the content of run.json, `{}` when that is damaged.
         config: the resolved config.
         warnings: one line for each thing that is damaged, or that the run itself has warned of.
+        node: where an engine runs it, "" when that is not known.
     """
+
+    node = ""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

@@ -26,7 +26,7 @@ from gym_loop.compat.hydra_job import hydra_config, to_yaml
 from gym_loop.config import by_value, options
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import claim, manifest
-from gym_loop.sweeps import directory, table
+from gym_loop.sweeps import directory, submitted, table
 from gym_loop.sweeps.compose import Composer
 from gym_loop.sweeps.directory import Job, Sweep
 from gym_loop.sweeps.job import pack, reason_of
@@ -85,6 +85,7 @@ class SweepLauncher(Launcher):
                 "this sweep runs it again",
                 file=sys.stderr,
             )
+        submitted.find(self.directory, jobs)
         if self.dry_run:
             print(table.listing(jobs.values()))
             raise SystemExit(0)

@@ -14,6 +14,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing import forkserver
 from types import FrameType
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gym_loop import errors
 from gym_loop.compat.hydra import USED_BY_A_JOB
@@ -23,9 +26,12 @@ from gym_loop.observers.manifest import GIT, ask_git
 from gym_loop.runs import manifest
 from gym_loop.sweeps import warm
 from gym_loop.sweeps.directory import Job
+from gym_loop.sweeps.gpus import Slots, chosen
+from gym_loop.sweeps.gpus import environment as gpu_environment
 from gym_loop.sweeps.job import GRACE
 from gym_loop.sweeps.launcher import SweepLauncher
 from gym_loop.sweeps.processes import HANDLED, Processes
+from gym_loop.sweeps.submitted import LOST
 from gym_loop.sweeps.table import REFRESH_SECONDS, Table
 
 # Libraries of linear algebra start a thread for every core, in every job, unless told otherwise.
@@ -48,11 +54,19 @@ class PoolLauncher(SweepLauncher):
     Args:
         n_jobs: how many run at a time; the number of cores when None.
         timeout: seconds that a job may take; it then stops as on a signal, and has failed.
+        gpus: a list: each job gets one of these GPUs alone. `auto`: of all that there are, if its
+            agent's `device` is there and not `cpu`. None: jobs see what this process sees.
+        jobs_per_gpu: how many jobs a GPU takes.
         dry_run: print the jobs with their states, and start nothing.
     """
 
     def __init__(
-        self, n_jobs: int | None = None, timeout: float | None = None, dry_run: bool = False
+        self,
+        n_jobs: int | None = None,
+        timeout: float | None = None,
+        gpus: Any = None,
+        jobs_per_gpu: int = 1,
+        dry_run: bool = False,
     ) -> None:
         super().__init__(dry_run)
         if n_jobs is not None and (type(n_jobs) is not int or n_jobs < 1):
@@ -62,7 +76,20 @@ class PoolLauncher(SweepLauncher):
             )
         if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
             raise Mistake(f"hydra.launcher.timeout={timeout}; expected seconds above 0, or null")
+        if type(jobs_per_gpu) is not int or jobs_per_gpu < 1:
+            raise Mistake(f"hydra.launcher.jobs_per_gpu={jobs_per_gpu}; expected at least 1")
         self.n_jobs, self.timeout = n_jobs or cores(), timeout
+        self.gpus: Any = OmegaConf.to_container(gpus) if isinstance(gpus, ListConfig) else gpus
+        found = chosen(self.gpus)
+        self.slots = Slots(found, jobs_per_gpu) if found else None
+
+    def look(self, job: Job, config: DictConfig) -> None:
+        """Find out how far `job` is, and whether it is to have a GPU; see the base class."""
+        super().look(job, config)
+        device = OmegaConf.select(config, "agent.device")
+        job.takes_gpu = self.slots is not None and (
+            self.gpus != "auto" or device not in (None, "cpu")
+        )
 
     def look_ahead(self) -> None:
         """Start the process that jobs are forked from; it imports while jobs are checked."""
@@ -71,7 +98,9 @@ class PoolLauncher(SweepLauncher):
 
     def execute(self, jobs: Sequence[Job], total: int) -> int:
         """Run `jobs`; see the base class."""
-        queue = deque(jobs)
+        queue = deque(job for job in jobs if job.where in (None, LOST))
+        for job in jobs:
+            job.state = "new" if job.where in (None, LOST) else "held"  # an engine has it
         with (
             Table(total) as table,
             stop_on_signals() as stop,
@@ -94,21 +123,41 @@ class PoolLauncher(SweepLauncher):
 
     def start(self, queue: deque[Job], processes: Processes, table: Table) -> None:
         """Start jobs while there is room; leave those that another launch runs in the queue."""
+        is_full = False  # no GPU is free
         for _ in range(len(queue)):
             if len(processes.running) >= self.n_jobs:
                 return
             job = queue.popleft()
-            if manifest.is_locked(job.directory):
+            if job.takes_gpu and is_full:
+                queue.append(job)
+            elif manifest.is_locked(job.directory):
                 job.state = "held"
                 queue.append(job)
             elif ended_elsewhere(job):
                 table.end(job)
-            else:
-                try:
-                    processes.start(job)
-                except OSError as error:  # no memory or no process to be had
-                    job.state, job.reason = "failed", f"cannot be started: {error.strerror}"
-                    table.end(job)
+            elif not self.start_one(job, processes, table):
+                is_full = True
+                queue.append(job)
+
+    def start_one(self, job: Job, processes: Processes, table: Table) -> bool:
+        """Start `job`; return whether there was a GPU for it, if it takes one."""
+        slot = self.slots.take() if self.slots and job.takes_gpu else None
+        if job.takes_gpu and slot is None:
+            return False
+        environment = {}
+        if self.slots:
+            gpu = slot[0] if slot else ""
+            environment = gpu_environment(gpu)
+            job.place = f"GPU {gpu}" if gpu else ""
+        try:
+            processes.start(job, environment, slot and slot[1])
+        except OSError as error:  # no memory or no process to be had
+            job.state, job.reason = "failed", f"cannot be started: {error.strerror}"
+            table.end(job)
+        finally:
+            if slot:
+                slot[1].close()  # it is the job's now
+        return True
 
 
 def ended_elsewhere(job: Job) -> bool:

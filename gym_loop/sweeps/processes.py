@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -79,15 +79,25 @@ class Processes:
         self.groups.close()
         self.guard.join()
 
-    def start(self, job: Job) -> None:
+    def start(
+        self,
+        job: Job,
+        environment: Mapping[str, str],
+        lock: connection.Connection | None = None,
+    ) -> None:
         """Start a process for `job`.
+
+        Args:
+            job: what is to be run.
+            environment: variables that the process has besides those of this one.
+            lock: a locked file that the process is to hold open until it ends.
 
         Raises:
             OSError: there is no memory, process or file to be had.
         """
         with tempfile.TemporaryFile() as file:
             answer = connection.Connection(os.dup(file.fileno()))
-        arguments = (job.packed, self.common, self.groups, answer)
+        arguments = (job.packed, self.common, self.groups, answer, environment, lock)
         process = self.context.Process(target=work, args=arguments)
         try:
             with main_module_left_out():
