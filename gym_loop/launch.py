@@ -35,6 +35,8 @@ explain: list[Callable[[BaseException], str | None]] = []
 around: list[Callable[[], contextlib.AbstractContextManager[None]]] = []
 # Returns the class or function that a `_target_` names.
 locate: Callable[[str], Any] = hydra.utils.get_object
+# Returns what a section of the config, resolved, is built with; may change the section.
+maker: Callable[[dict[str, Any]], Any] = lambda section: locate(section["_target_"])  # noqa: E731
 # Runs a task on a composed config, as Hydra does.
 run_job: Callable[..., Any] = inner.run_job
 # Returns Hydra's own flags, and the overrides, from a command line.
@@ -69,8 +71,8 @@ def launch(argv: list[str], config_name: str = "config", task: Any = None) -> An
 
     Returns what the task returned, which is `run` unless another one is given.
     """
-    # What an environment's own constructor takes is known to no config: `++` adds or overrides.
-    argv = [f"++{word}" if word.startswith("env.kwargs.") else word for word in argv]
+    # What these take is known to no config: `++` adds or overrides.
+    argv = [f"++{word}" if word.startswith(inner.OPEN) else word for word in argv]
     args, task = parse(argv), task or run
     if args.cfg or args.info or args.shell_completion or args.hydra_help:
         return inner.show(argv, args, str(CONF), config_name, task, **VERSION_BASE)
@@ -109,8 +111,8 @@ def run(cfg: DictConfig, evaluate: bool = False) -> Any:
 
 def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
     """Return the loop of `cfg`, around its agent and its environment, every stream seeded."""
-    list(map(importlib.import_module, cfg.env.get("imports") or ()))
     make_env, make_agent, make_loop = (instantiate(cfg[n], True) for n in ("env", "agent", "loop"))
+    make_eval_env = instantiate(cfg.get("eval_env") or cfg.env, True)
     seed_all(cfg.seed)  # after the imports: one of them may have brought torch
     kind, parameters = make_loop.func, {**make_loop.func.get_default_parameters(), **cfg.loop}
     env = kind.make_env(make_env, parameters, "train")
@@ -120,7 +122,7 @@ def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
     loop = make_loop(make_agent(observation_space=spaces[0], action_space=spaces[1]), env)
     loop.seed, loop.directory, loop.observers = cfg.seed, directory, observers
     loop.make_env_again = lambda: kind.make_env(make_env, parameters, "train")
-    loop.make_eval_env = lambda: kind.make_env(make_env, parameters, "eval")
+    loop.make_eval_env = lambda: kind.make_env(make_eval_env, parameters, "eval")
     return loop
 
 
@@ -129,5 +131,5 @@ def instantiate(node: DictConfig, partial: bool = False) -> Any:
     # Hydra reads each text twice.
     content: Any = literal(literal(OmegaConf.to_container(node, resolve=True)))
     for described in [content] if "_target_" in content else filter(None, content.values()):
-        described["_target_"] = locate(described["_target_"])
+        described["_target_"] = maker(described)
     return hydra.utils.instantiate({**content, "_partial_": partial, "_convert_": "all"})

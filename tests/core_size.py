@@ -14,7 +14,10 @@ CORE = [
 ]
 LEAVES = [  # import nothing of ours
     *(PACKAGE / name for name in ("mistake.py", "output.py", "literal.py", "streams.py")),
-    *(PACKAGE / "loops" / name for name in ("copies.py", "returns.py", "parameters.py")),
+    *(
+        PACKAGE / "loops" / name
+        for name in ("copies.py", "returns.py", "parameters.py", "resets.py")
+    ),
 ]
 LIMIT = 300
 

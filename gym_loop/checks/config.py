@@ -27,11 +27,13 @@ from gym_loop.errors import user_frames, with_place
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.terminal import short
 
+ENVS = ("env", "eval_env")  # sections
 GROUPS = ("env", "agent", "loop")  # in the order in which they are made
 # The methods that a class for each group must define. A function that makes the object has none.
 METHODS = {
     "agent": ("act", "memorize", "update"),
     "env": ("reset", "step"),
+    "eval_env": ("reset", "step"),
     "loop": ("train", "evaluate"),
 }
 MISSING = "???"
@@ -65,6 +67,10 @@ def check(cfg: DictConfig) -> None:
     check_seed(cfg, content.get("seed"))
     for group in GROUPS:
         check_section(cfg, group, content[group])
+    check_wrappers(cfg, "env", content["env"])
+    if content.get("eval_env") is not None:
+        check_section(cfg, "eval_env", content["eval_env"])
+        check_wrappers(cfg, "eval_env", content["eval_env"])
     observers = content.get("observers")
     if not isinstance(observers, dict):
         where = origin(cfg, "observers")
@@ -122,7 +128,8 @@ def top_level() -> frozenset[str]:
     text = (launch.CONF / "config.yaml").read_bytes()
     own = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     chosen = (name for default in own["defaults"] if isinstance(default, dict) for name in default)
-    return frozenset(name for name in (*own, *chosen) if name != "defaults")
+    names = (name.rpartition("@")[2] for name in (*own, *chosen))
+    return frozenset(name for name in names if name != "defaults")
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
@@ -177,7 +184,8 @@ def check_imports(cfg: DictConfig, imports: Any) -> None:
 
 def check_section(cfg: DictConfig, name: str, section: Any) -> None:
     """Check one thing to be made: its class, the keys it is given, their types and ranges."""
-    known_as = name, repr(section), name == "env" and wants_frames(cfg)
+    is_env = name in ENVS
+    known_as = name, repr(section), is_env and wants_frames(cfg)
     if known_as in _sound:
         return
     group = name.partition(".")[0]
@@ -191,6 +199,8 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
     if hasattr(target, "get_default_parameters"):
         known |= {k: v for k, v in constructor_parameters(target).items() if v is not MISSING}
     given = {k: v for k, v in section.items() if k not in HYDRAS}
+    if is_env:
+        given.pop("wrappers", None)  # looked at one by one
     for key, value in given.items():
         if key not in known and not takes_all(target):
             where = origin(cfg, f"{name}.{key}")
@@ -213,9 +223,55 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
                 f"{name}.{key} is missing; {short_name(target)} needs it: {name}.{key}=..."
             )
     check_range(cfg, name, target, {**known, **given})
-    if group == "env":
-        check_environment(cfg, target, section)
+    if is_env:
+        check_environment(cfg, target, section, name)
     _sound.add((name, repr(section), known_as[2]))
+
+
+def check_wrappers(cfg: DictConfig, group: str, env: dict[str, Any]) -> None:
+    """Check each wrapper of the section `group`, and that it fits the environment's library."""
+    wrappers = env.get("wrappers")
+    chosen = typed_text(cfg, "wrap") or ""
+    names = [each.rpartition(":")[2] for each in re.findall(r"[^][,'\" ]+", chosen)]
+    for name in names:
+        if names.count(name) > 1:
+            raise Mistake(
+                f"wrap={chosen} has {name!r} twice, and env.wrappers holds one of each name; "
+                "expected the second one as env.wrappers.ANOTHER_NAME._target_=package.module.Class"
+            )
+    if not isinstance(wrappers, dict | types.NoneType):
+        where = origin(cfg, f"{group}.wrappers")
+        raise Mistake(
+            f"{group}.wrappers is {wrappers!r}{where}; expected a mapping of "
+            "names to wrappers: env.wrappers.NAME._target_=package.module.Class, or wrap=[NAME]"
+        )
+    if not wrappers:
+        return
+    made_by = load_class(env["_target_"], f"{group}._target_")
+    if "num_envs" in (signature.parameters(made_by) or ()):
+        where = origin(cfg, f"{group}.wrappers")
+        raise Mistake(
+            f"{short_name(made_by)} makes many environments at once, and {group}.wrappers"
+            f"{where} wrap single ones: use env=gymnasium or env=gym, of "
+            "which loop=vector makes as many as it needs"
+        )
+    from gym_loop.envs.wrappers import library
+
+    path = f"{made_by.__module__}.{made_by.__qualname__}"
+    known = LIBRARIES.get(path) or library(made_by)
+    for name, section in wrappers.items():
+        if section is None:  # taken away
+            continue
+        key = f"{group}.wrappers.{name}"
+        check_section(cfg, key, section)
+        wrapper = load_class(section["_target_"], f"{key}._target_")
+        own = library(wrapper)
+        if own and own != known and (known or inspect.isclass(made_by)):
+            what = f"one of {known}" if known else "of neither library"
+            raise Mistake(
+                f"{key}{origin(cfg, key)} is {short_name(wrapper)} of {own}, and the environment "
+                f"is {what}; expected a wrapper for it, such as wrap=[frame_stack], which fits both"
+            )
 
 
 def typed_text(cfg: DictConfig, key: str) -> str | None:
@@ -272,7 +328,7 @@ def check_range(cfg: DictConfig, name: str, target: Any, parameters: dict[str, A
         raise Mistake(f"{name}: {error}{where}") from None
 
 
-def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any]) -> None:
+def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any], name: str) -> None:
     """Look for an environment's id, its keyword arguments and its extras; make nothing."""
     path = f"{target.__module__}.{target.__qualname__}"
     library: Any = LIBRARIES.get(path)
@@ -288,8 +344,10 @@ def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any]) -> 
     check_imports(cfg, section.get("imports"))
     kwargs = section.get("kwargs")
     if not isinstance(kwargs, dict | types.NoneType):
-        where = origin(cfg, "env.kwargs")
-        raise Mistake(f"env.kwargs is {kwargs!r}{where}; expected a mapping: env.kwargs.key=value")
+        where = origin(cfg, f"{name}.kwargs")
+        raise Mistake(
+            f"{name}.kwargs is {kwargs!r}{where}; expected a mapping: {name}.kwargs.key=value"
+        )
     try:
         mode = "rgb_array" if wants_frames(cfg) else None
         if library:
@@ -297,7 +355,7 @@ def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any]) -> 
         else:
             importlib.import_module("gym_loop.vector.envpool").check_envpool(section["id"], kwargs)
     except (envs.EnvError, envs.MissingDependencyError) as error:
-        key = "env.id" if isinstance(error, envs.EnvError) else "env"
+        key = f"{name}.id" if isinstance(error, envs.EnvError) else name
         raise Mistake(f"{error}{origin(cfg, key)}") from None
 
 

@@ -224,7 +224,7 @@ class Trial:
             observer.open(self.cfg, self.directory)
         loop = launch.build(self.cfg, self.directory, observers)
         # Evaluations would count as time of training.
-        loop.parameters = {**loop.parameters, "episodes_per_eval": None}
+        loop.parameters = {**loop.parameters, "episodes_per_eval": None, "steps_per_eval": None}
         loop.notify("restore", loop)
         loop.notify("begin", loop)
         self.watch.start(loop)
@@ -339,7 +339,10 @@ class Trial:
         """Return the episodes of evaluation in a run of that many of training."""
         each = OmegaConf.select(self.cfg, "loop.eval_episodes") or 0
         every = OmegaConf.select(self.cfg, "loop.episodes_per_eval")
-        return each * (1 + (episodes // every if episodes and every else 0))
+        count = episodes // every if episodes and every else 0
+        steps, every = self.whole()[1], OmegaConf.select(self.cfg, "loop.steps_per_eval")
+        count += steps // every if steps and every else 0
+        return each * (1 + count)
 
 
 class _TimeIsOverError(Exception):

@@ -12,7 +12,7 @@ from gym_loop.errors import user_frames
 from gym_loop.launch import PACKAGE
 
 # What functions of ours that step many environments call in each.
-CALLS = {"step": "step()", "start": "reset()", "restart": "reset()"}
+CALLS = {"first_observation": "reset()", "step": "step()", "start": "reset()", "restart": "reset()"}
 EXPECTED = {
     "step()": "five: observation, reward, terminated, truncated, info",
     "reset()": "two: observation, info",
@@ -59,7 +59,9 @@ def wrong_count(error: Exception, source: str) -> str | None:
         came = f"{found[1]} value{'s' * (found[1] != '1')}"
     else:
         return None
-    return f"{call} of the environment returned {came}; expected {EXPECTED[call]}"
+    old = call == "reset()" or came.startswith("4")
+    advice = "; wrap=[old_api] is for environments of the API before gym 0.26" if old else ""
+    return f"{call} of the environment returned {came}; expected {EXPECTED[call]}{advice}"
 
 
 def wrong_flag(error: Exception, played: dict[str, Any]) -> str | None:

@@ -118,6 +118,12 @@ def sections(config: dict[str, Any]) -> Iterator[tuple[Path_, dict[str, Any]]]:
     pairs: list[tuple[Path_, Any]] = [((name,), config.get(name)) for name in GROUPS]
     if isinstance(observers, dict):
         pairs += [(("observers", name), section) for name, section in observers.items()]
+    pairs.append((("eval_env",), config.get("eval_env")))
+    for group in ("env", "eval_env"):
+        env = config.get(group)
+        wrappers = env.get("wrappers") if isinstance(env, dict) else None
+        if isinstance(wrappers, dict):
+            pairs += [((group, "wrappers", name), section) for name, section in wrappers.items()]
     for path, section in pairs:
         target = section.get("_target_") if isinstance(section, dict) else None
         if isinstance(target, str) and "${" not in target:

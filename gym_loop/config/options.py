@@ -14,9 +14,10 @@ from gym_loop.config import signature
 from gym_loop.config.locate import locate
 from gym_loop.mistake import Mistake, nearest
 
-GROUPS = ("agent", "env", "loop")
+GROUPS = ("agent", "env", "loop", "wrap")
 # The launcher passes these, so a config cannot give them.
 PASSED = {"self", "observation_space", "action_space", "render_mode", "num_envs", "agent", "env"}
+WRAPPERS = "wrappers"  # a section of an environment's own, whichever class makes it
 
 # A primary config by name: how a file or a run's own config is composed with overrides.
 in_memory: dict[str, dict[str, Any]] = {}
@@ -71,7 +72,11 @@ class Options(ConfigSource):
         if name in in_memory:
             return self._result(in_memory[name], {"package": None})
         group, _, option = name.partition("/")
-        return self._result(option_config(group, option.removeprefix("./")), {"package": group})
+        content = option_config(group, option.removeprefix("./"))
+        if group == "wrap":  # by the name of its class among the environment's wrappers
+            group = f"env.{WRAPPERS}.{option.rpartition(':')[2].rpartition('.')[2]}"
+            content["_partial_"] = True
+        return self._result(content, {"package": group})
 
     def _result(self, content: dict[str, Any], header: dict[str, Any]) -> ConfigResult:
         config = OmegaConf.create(content)
@@ -141,5 +146,5 @@ def constructor_parameters(target: Any) -> dict[str, Any]:
     return {
         p.name: "???" if p.default is p.empty else p.default
         for p in (signature.parameters(target) or {}).values()
-        if p.name not in PASSED and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        if p.name not in {*PASSED, WRAPPERS} and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     }

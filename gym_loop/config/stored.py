@@ -74,14 +74,16 @@ def compose_with(content: dict[str, Any], overrides: list[str]) -> str:
 
     base = OmegaConf.to_container(OmegaConf.load(launch.CONF / "config.yaml"))
     assert isinstance(base, dict)
-    given = {word.lstrip("+").split("=")[0].partition("@")[0] for word in overrides}
+    given = {_package(word.lstrip("+").split("=")[0]) for word in overrides}
     check_files(content, given)
     chosen = [default for default in base["defaults"] if isinstance(default, dict)]
-    groups = {name for default in chosen for name in default}
+    groups = {_package(name) for default in chosen for name in default}
     own = {k: v for k, v in kept.completed(content).items() if k not in given & groups}
+    if "wrap" in given and isinstance(own.get("env"), dict):
+        own["env"].pop("wrappers", None)
     # The config's own sections replace the options that conf/ would choose.
     options = (
-        {k: None if k in own else v for k, v in default.items()}
+        {k: None if _package(k) in own else v for k, v in default.items()}
         if isinstance(default, dict)
         else default
         for default in base["defaults"]
@@ -92,6 +94,12 @@ def compose_with(content: dict[str, Any], overrides: list[str]) -> str:
         "defaults": ["_self_", *options],
     }
     return NAME
+
+
+def _package(name: str) -> str:
+    """Return where an override or a default of that name puts what it chooses."""
+    group, _, package = name.partition("@")
+    return package or group
 
 
 def check_files(content: dict[str, Any], given: set[str]) -> None:

@@ -4,6 +4,7 @@ Both libraries check every step of a new environment by default; here they do no
 time, and gym's check fails on NumPy 2. A mistake in the request is an `EnvError`, in one line.
 """
 
+import ctypes.util
 import difflib
 import importlib
 import os
@@ -11,14 +12,26 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from gym_loop.config import signature
 from gym_loop.envs.greetings import ENVIRONMENT, without_greetings
 from gym_loop.envs.screens import leave_screens_behind
+from gym_loop.envs.wrappers import Wrappers, wrapped
 from gym_loop.mistake import nearest
 
 Library = Literal["gym", "gymnasium"]
+
+# The extra that brings a package, by the names of modules that environments import.
+EXTRAS = {
+    **dict.fromkeys(("mujoco", "imageio"), "mujoco"),
+    **dict.fromkeys(("ale_py", "cv2"), "atari"),
+    **dict.fromkeys(("Box2D", "box2d"), "box2d"),
+    "minigrid": "minigrid",
+}
+# The package that registers with Gymnasium what has an id with this beginning.
+REGISTERING = {"ALE/": "ale_py", "MiniGrid-": "minigrid", "BabyAI-": "minigrid"}
 
 INSTALL = {"gym": 'pip install "gym==0.26.2"', "gymnasium": 'pip install "gym-loop[gymnasium]"'}
 
@@ -36,6 +49,7 @@ def make_gym(
     kwargs: Mapping[str, Any] | None = None,
     render_mode: str | None = None,
     imports: Iterable[str] | None = None,
+    wrappers: Wrappers | None = None,
 ) -> Any:
     """Return the gym environment registered as `id`, with the wrappers of its registration.
 
@@ -48,6 +62,7 @@ def make_gym(
         kwargs: passed to `gym.make`, which passes on to the environment what it does not take.
         render_mode: None, `human`, `rgb_array` or another that the environment offers.
         imports: modules to import first, such as one that registers the environment.
+        wrappers: by name, innermost first; each takes the environment and returns it wrapped.
 
     Raises:
         EnvError: no such id, keyword argument or render mode.
@@ -57,7 +72,7 @@ def make_gym(
     env = _make("gym", id, kwargs or {}, render_mode)
     from gym_loop.envs import gym_numpy
 
-    return gym_numpy.adapt(env)
+    return wrapped(gym_numpy.adapt(env), wrappers)
 
 
 def make_gymnasium(
@@ -65,10 +80,11 @@ def make_gymnasium(
     kwargs: Mapping[str, Any] | None = None,
     render_mode: str | None = None,
     imports: Iterable[str] | None = None,
+    wrappers: Wrappers | None = None,
 ) -> Any:
     """Return the Gymnasium environment registered as `id`: like `make_gym` in everything else."""
     import_all(imports)
-    return _make("gymnasium", id, kwargs or {}, render_mode)
+    return wrapped(_make("gymnasium", id, kwargs or {}, render_mode), wrappers)
 
 
 def import_all(modules: Iterable[str] | None) -> None:
@@ -90,27 +106,28 @@ def check_id(
 ) -> None:
     """Raise what the maker would raise for what it is asked for, without making the environment."""
     spec = _find_spec(library, id)
+    _do_without_display(render_mode)  # MuJoCo looks for it when it is imported
     try:
         creator = _load(spec.entry_point)
-    except (ImportError, _import(library).error.DependencyNotInstalled) as error:
+    except (ImportError, import_library(library).error.DependencyNotInstalled) as error:
         raise MissingDependencyError(_missing(library, spec.id, error)) from error
     kwargs = kwargs or {}
-    _check_kwargs(spec.id, kwargs, creator, _import(library).make)
+    _check_kwargs(spec.id, kwargs, creator, import_library(library).make)
     _check_render_mode(spec.id, render_mode or kwargs.get("render_mode"), creator)
 
 
 def _make(library: Library, id: str, kwargs: Mapping[str, Any], render_mode: str | None) -> Any:
     spec = _find_spec(library, id)
-    module = _import(library)
+    module = import_library(library)
     arguments = {"disable_env_checker": True, **kwargs}
     if render_mode is not None:
         arguments["render_mode"] = render_mode
     mode = arguments.get("render_mode")
     try:
+        _do_without_display(mode)
         creator = _load(spec.entry_point)
         _check_kwargs(spec.id, kwargs, creator, module.make)
         _check_render_mode(spec.id, mode, creator)
-        _do_without_display(mode)
         # Given the spec and not the id, `make` does not warn about versions.
         env = module.make(spec, **arguments)
     except (ImportError, module.error.DependencyNotInstalled) as error:
@@ -121,7 +138,7 @@ def _make(library: Library, id: str, kwargs: Mapping[str, Any], render_mode: str
     return env
 
 
-def _import(library: Library) -> Any:
+def import_library(library: Library) -> Any:
     """Return the package `library`, imported without warnings, and gym made to fit this NumPy."""
     if sys.modules.get(library) is None:
         try:
@@ -140,7 +157,7 @@ def _import(library: Library) -> Any:
 
 
 def _registry(library: Library) -> dict[str, Any]:
-    registry: dict[str, Any] = _import(library).envs.registration.registry
+    registry: dict[str, Any] = import_library(library).envs.registration.registry
     return registry
 
 
@@ -150,6 +167,9 @@ def _find_spec(library: Library, id: str) -> Any:
     module, _, name = str(id).rpartition(":")
     if module:
         _import_registering(module, id)
+    begins = next((b for b in REGISTERING if library == "gymnasium" and name.startswith(b)), None)
+    if begins and name not in registry:
+        _import_known(REGISTERING[begins], id)
     if name in registry:
         return registry[name]
     newest = _newest_versions(registry)
@@ -166,6 +186,19 @@ def _import_registering(module: str, id: str) -> None:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # a fault inside the module
         raise EnvError(f"no module {module!r} to import for the environment {id!r}") from error
+
+
+def _import_known(package: str, id: str) -> None:
+    """Import a package that registers environments, and is an extra of ours.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        install = f'pip install "gym-loop[{EXTRAS[package]}]"'
+        raise MissingDependencyError(f"{id} cannot be made ({error}): {install}") from error
 
 
 def _newest_versions(registry: Mapping[str, Any]) -> dict[str, str]:
@@ -223,9 +256,9 @@ def _check_render_mode(id: str, mode: str | None, env: Any) -> None:
 
 
 def _do_without_display(mode: str | None) -> None:
-    """Let pygame draw without a greeting, and into memory where there is no display.
+    """Let pygame and MuJoCo draw without a greeting, and into memory where there is no display.
 
-    It is imported when something is drawn first, and reads these variables then.
+    Both read these variables when they are imported.
     """
     if mode is not None:
         for name, value in ENVIRONMENT.items():
@@ -234,13 +267,20 @@ def _do_without_display(mode: str | None) -> None:
     if mode in ("rgb_array", "rgb_array_list") and sys.platform == "linux":
         if not any(os.environ.get(display) for display in displays):
             os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+            if "MUJOCO_GL" not in os.environ and find_spec("mujoco"):
+                found = (gl for gl in ("EGL", "OSMesa") if ctypes.util.find_library(gl))
+                if gl := next(found, None):
+                    os.environ["MUJOCO_GL"] = gl.lower()
 
 
 def _missing(library: Library, id: str, error: Exception) -> str:
     """Return one line: which environment, the library's own reason, what to install."""
     reason = " ".join(str(error).split()).rstrip(".")
     advice = ""
-    if "gym[box2d]" in reason and library == "gym":
+    named = re.findall(r"\w+", f"{getattr(error.__cause__ or error, 'name', '')} {reason}")
+    if library == "gymnasium" and (extra := next(filter(None, map(EXTRAS.get, named)), None)):
+        advice = f': pip install "gym-loop[{extra}]"'
+    elif "gym[box2d]" in reason and library == "gym":
         advice = " (gym[box2d] no longer installs; pip install box2d pygame does)"
     elif isinstance(error, ModuleNotFoundError) and error.name:
         advice = f": install the package that provides {error.name}"

@@ -1,8 +1,10 @@
-"""Registers with the launcher the messages of environments' mistakes, and `without_greetings`."""
+"""Registers with the launcher wrappers, messages of mistakes, and `without_greetings`."""
 
 from gym_loop import launch
 from gym_loop.envs import EnvError, MissingDependencyError
+from gym_loop.envs.evaluation import complete_eval_env
 from gym_loop.envs.greetings import without_greetings
+from gym_loop.envs.wrappers import maker
 
 
 def env_mistake(error: BaseException | None) -> str | None:
@@ -17,3 +19,5 @@ def env_mistake(error: BaseException | None) -> str | None:
 # A package that the user's config names may import gym before a maker does.
 launch.around.append(without_greetings)
 launch.explain.append(env_mistake)
+launch.maker = maker
+launch.prepare.insert(0, complete_eval_env)  # before it is checked

@@ -22,11 +22,13 @@ class Episode:
         steps: the run's count of training steps when the episode begins, then when it has ended.
         index: `number`; for evaluation, from 0 through all evaluations of the run.
         actions: one for each step, as a copy of what the environment was given.
-        rewards: one for each step, as the environment gave them.
-        ret: the return, the undiscounted sum of `rewards`.
+        rewards: one for each step, as the agent was given them.
+        ret: the return, the undiscounted sum of the environment's own rewards. They are `rewards`,
+            unless there are wrappers: then those of `env.bare_game`, below the wrappers.
         terminated: the environment ended the episode.
         truncated: a time limit did, the environment's or `max_episode_len`.
         seconds: on the run's clock when the episode had ended; see `BaseLoop.seconds`.
+        info: what the last step returned as info, a dict; None where it is not known.
         metrics: what the agent's `metrics` returned; empty in evaluation.
     """
 
@@ -43,6 +45,7 @@ class Episode:
     truncated: bool = False
     seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
+    info: Any = None
 
     @property
     def length(self) -> int:

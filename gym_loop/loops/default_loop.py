@@ -1,13 +1,11 @@
 """The default loop: one agent, one environment, an episode at a time."""
 
-import math
 from typing import Any
-
-import numpy as np
 
 from gym_loop.loops.base_loop import BaseLoop, Episode
 from gym_loop.loops.copies import IMMUTABLE, copied
-from gym_loop.loops.parameters import DEFAULT, check, defaults
+from gym_loop.loops.parameters import DEFAULT, check, defaults, evaluation_is_due, limit_is_reached
+from gym_loop.loops.resets import first_observation
 from gym_loop.loops.returns import total
 from gym_loop.streams import derive, episode_seed, preserved
 
@@ -30,8 +28,7 @@ class DefaultLoop(BaseLoop):
     def train(self) -> None:
         """Play training episodes until the run's end, or until `stop` is set."""
         while not (self.stop or self.finished):
-            self.play(self.episodes, True)
-            if self.episodes % (self.parameters["episodes_per_eval"] or math.inf) == 0:
+            if evaluation_is_due(self, 1, self.play(self.episodes, True).length):
                 self.evaluate()
             self.notify("end_cycle", self)
         self.notify("end_training", self)
@@ -39,8 +36,7 @@ class DefaultLoop(BaseLoop):
     @property
     def finished(self) -> bool:
         """Whether the episodes or steps asked for have been played, or `finish` was called."""
-        counts = (("max_episodes", self.episodes), ("max_steps", self.steps))
-        return bool(self.ended) or any(n >= (self.parameters[k] or math.inf) for k, n in counts)
+        return bool(self.ended) or limit_is_reached(self)
 
     def evaluate(self) -> list[Episode]:
         """Play `eval_episodes` episodes without `memorize` and `update`, and return them.
@@ -50,6 +46,8 @@ class DefaultLoop(BaseLoop):
         evaluation's own, the same ones each time.
         """
         self.eval_env = self.eval_env or self.make_eval_env()
+        # Where wrappers learn, evaluation has a frozen copy of what training has learnt.
+        getattr(self.eval_env, "freeze_wrappers_like", lambda env: None)(self.env)
         with preserved(self.agent, self.seed):
             self.agent.training = False
             played = [self.play(n, False) for n in range(self.parameters["eval_episodes"])]
@@ -67,22 +65,21 @@ class DefaultLoop(BaseLoop):
             env.action_space.seed(derive(self.seed, "random", number))
             act = lambda state, episode_num: env.action_space.sample()  # noqa: E731
         actions, rewards = episode.actions, episode.rewards
+        next_life = getattr(env, "go_on_with_game", lambda: None)  # of an environment in wrappers
 
         agent.begin_episode(number)
-        ob, info = episode.env.reset(seed=seed)
-        if not number and np.isscalar(info):  # an old reset() returned an observation of length 2
-            raise ValueError(f"reset() returned {info!r} as info (expected a dict)")
+        ob = first_observation(episode.env.reset(seed=seed))
         for _ in range(self.parameters["max_episode_len"]):
             action = act(ob, number)
             actions.append(action if type(action) in IMMUTABLE else copied(action))
-            next_ob, reward, terminated, truncated, _ = step(action)
+            next_ob, reward, terminated, truncated, info = step(action)
             rewards.append(reward)
             if learn:
                 memorize(ob, action, reward, terminated, next_ob)
                 update(number)
-            if terminated or truncated:
+            if (terminated or truncated) and (next_ob := next_life()) is None:
                 break
-            ob = next_ob
+            ob, terminated = next_ob, False
         # Truncated by the environment, or by max_episode_len.
         episode.terminated, episode.truncated = bool(terminated), bool(truncated or not terminated)
         agent.end_episode(number, episode.truncated)
@@ -91,6 +88,8 @@ class DefaultLoop(BaseLoop):
             self.episodes, self.steps = self.episodes + 1, self.steps + episode.length
             episode.metrics = agent.metrics(number) or {}
         self.evaluated += not learn
-        episode.steps, episode.seconds, episode.ret = self.steps, self.seconds, total(rewards)
+        episode.steps, episode.seconds, episode.info = self.steps, self.seconds, info
+        # Below wrappers, an environment knows what it has played itself.
+        episode.ret = total(getattr(env, "bare_game", episode).rewards)
         self.notify("end_episode", self, episode)
         return episode

@@ -21,12 +21,15 @@ class EpisodeBatch:
     Attributes:
         numbers: int64, shape (n,).
         seeds: int64, shape (n,); of each episode's `reset`, -1 where the library seeded it.
-        returns: float64, shape (n,): undiscounted sums of rewards.
+        returns: float64, shape (n,): undiscounted sums of `rewards`.
+        agent_returns: likewise, of the rewards that the agent was given.
         lengths: int64, shape (n,), in steps.
         terminated, truncated: bool, shape (n,); one of the two is True.
         actions: for each episode an array of shape (length, *action shape), in the type of the
-            action space. It is a view of the loop's memory: copy what outlives the call.
-        rewards: for each episode a list of `length` floats.
+            action space. It is a view of the loop's memory: copy what outlives the call. Of an
+            environment in wrappers, a list with the actions of the bare environment.
+        rewards: for each episode a list of `length` floats; likewise.
+        infos: for each episode what its last step returned as info; None where it is not known.
         metrics: for each episode what the agent's `metrics` returned.
         steps: the run's count of training steps when they ended.
         seconds: on the run's clock when they ended.
@@ -37,11 +40,13 @@ class EpisodeBatch:
     numbers: npt.NDArray[np.int64]
     seeds: npt.NDArray[np.int64]
     returns: npt.NDArray[np.float64]
+    agent_returns: npt.NDArray[np.float64]
     lengths: npt.NDArray[np.int64]
     terminated: npt.NDArray[np.bool_]
     truncated: npt.NDArray[np.bool_]
-    actions: Sequence[npt.NDArray[Any]]
+    actions: Sequence[Any]
     rewards: Sequence[list[float]]
+    infos: Sequence[Any]
     metrics: Sequence[dict[str, float]]
     steps: int
     seconds: float
@@ -62,8 +67,11 @@ class EpisodeBatch:
         episode = self.begun[i] or Episode(
             number, int(self.seeds[i]), self.env, True, self.steps, number
         )
-        episode.actions = actions.tolist() if actions.ndim == 1 else list(actions.copy())
+        if isinstance(actions, np.ndarray):
+            actions = actions.tolist() if actions.ndim == 1 else list(actions.copy())
+        episode.actions = actions
         episode.rewards, episode.ret = self.rewards[i], float(self.returns[i])
         episode.terminated, episode.truncated = bool(self.terminated[i]), bool(self.truncated[i])
+        episode.info = self.infos[i]
         episode.metrics, episode.steps, episode.seconds = self.metrics[i], self.steps, self.seconds
         return episode

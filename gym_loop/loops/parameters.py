@@ -6,6 +6,7 @@ come from it. `python -m tests.generated` writes conf/loop/ and README's table f
 A parameter of a user's own loop that has the name of one of these is taken to mean the same.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,6 +84,24 @@ def check_stop_at(rule: dict[str, Any]) -> None:
         raise ValueError(f"stop_at.evaluations is {count!r}; expected an integer, 1 or more")
 
 
+def limit_is_reached(loop: Any) -> bool:
+    """Return whether the number of episodes or steps that was asked for has been played."""
+    most = loop.parameters["max_episodes"], loop.parameters["max_steps"]
+    return any(n >= (m or math.inf) for n, m in zip((loop.episodes, loop.steps), most, strict=True))
+
+
+def evaluation_is_due(loop: Any, episodes: int, steps: int) -> bool:
+    """Return whether to evaluate, after so many more `episodes` and `steps` have been played."""
+    due = False
+    for name, now, played in (
+        ("episodes_per_eval", loop.episodes, episodes),
+        ("steps_per_eval", loop.steps, steps),
+    ):
+        every = loop.parameters.get(name) or math.inf
+        due = due or now // every > (now - played) // every
+    return due
+
+
 SHARED = table(
     Parameter("max_episodes", 5, "training episodes; null: no limit", null=True, resume=True),
     Parameter(
@@ -106,6 +125,13 @@ SHARED = table(
         "episodes_per_eval",
         None,
         "evaluate after every so many training episodes, and at the end",
+        kind=int,
+        resume=True,
+    ),
+    Parameter(
+        "steps_per_eval",
+        None,
+        "evaluate at the first episode's end after every so many training steps",
         kind=int,
         resume=True,
     ),
@@ -140,6 +166,11 @@ SHARED = table(
         "newest ones kept, besides the best and the final one",
         resume=True,
         neutral=True,
+    ),
+    Parameter(
+        "info_keys",
+        [],
+        "keys of the last step's info that become columns and curves: [is_success]",
     ),
     Parameter("logdir", "./logs", "TensorBoard events of training", neutral=True),
     Parameter("trace", True, "keep what it takes to play any episode again", neutral=True),

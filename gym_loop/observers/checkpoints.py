@@ -24,8 +24,10 @@ from gym_loop.observers.manifest import versions
 from gym_loop.runs import manifest
 from gym_loop.runs.checkpoints import (
     NAME,
+    WRAPPERS,
     checksum_of,
     episode,
+    learnt,
     load_state,
     names,
     read_state,
@@ -181,6 +183,9 @@ class Checkpoints(Observer):
             "rendered": {name: _is_rendered(loop, name) for name in ENVIRONMENTS},
         }
         (unfinished / "loop.pkl").write_bytes(pickle.dumps(rest, protocol=5))
+        state: list[Any] = getattr(loop.env, "learnt_by_wrappers", list)()
+        if state:
+            (unfinished / WRAPPERS).write_bytes(pickle.dumps(state, protocol=5))
         quicken(loop)
         written = sorted(filter(Path.is_file, unfinished.rglob("*")))
         sums = {str(file.relative_to(unfinished)): checksum_of(file) for file in written}
@@ -234,6 +239,7 @@ class Trained(Observer):
         state = load_state(path) or {}
         with _reading(path, loop):
             loop.agent.load(path / "agent")
+            _restore_wrappers(loop, path)
         loop.episodes, loop.steps = state["episodes"], state["steps"]
         # No recording of an evaluation that the run itself, or an earlier call, has made is
         # written again.
@@ -261,7 +267,8 @@ def restore(loop: "BaseLoop", path: Path) -> None:
         loop.agent.load(path / "agent")
         rest = pickle.loads((path / "loop.pkl").read_bytes())
     if state.get("same_env", True):
-        _restore_environments(loop, rest)
+        _restore_environments(loop, rest, state.get("same_eval_env", True))
+    _restore_wrappers(loop, path)
     load_state_dict(loop, state)
     global_streams, own = (
         (rest["streams"], rest["drawn"]) if state.get("same_seed", True) else fresh
@@ -338,7 +345,7 @@ def save_agent(agent: "BaseAgent", directory: Path) -> None:
         raise Failure(f"{name}.save() wrote no {FILE}, which load() reads: write a load() as well")
 
 
-def _restore_environments(loop: "BaseLoop", rest: dict[str, Any]) -> None:
+def _restore_environments(loop: "BaseLoop", rest: dict[str, Any], same_eval_env: bool) -> None:
     """Put back the environments of the checkpoint, where they come back.
 
     Where one does not, training's is made anew here, and evaluation's when it is first needed.
@@ -348,12 +355,20 @@ def _restore_environments(loop: "BaseLoop", rest: dict[str, Any]) -> None:
     for name, each in saved.items():
         if each is None or (_is_rendered(loop, name) and not rendered.get(name, True)):
             continue  # it was made without rendering, which this launch needs
+        if name == "eval_env" and not same_eval_env:
+            continue
         if name == "env":
             loop.env.close()  # first: both may use one handle, such as a port
         env = environments.restore(each, ENVIRONMENTS[name])
         if env is None and name == "env":
             env = loop.make_env_again()
         setattr(loop, name, env)
+
+
+def _restore_wrappers(loop: "BaseLoop", path: Path) -> None:
+    """Put back what wrappers had learnt, also into the wrappers of a new environment."""
+    if state := learnt(path):
+        getattr(loop.env, "put_into_wrappers", list)(state)
 
 
 def _is_rendered(loop: "BaseLoop", name: str) -> bool:

@@ -1,13 +1,18 @@
 """A CSV row for each episode, appended when it ends."""
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gym_loop import files
-from gym_loop.mistake import Failure
-from gym_loop.observers import Observer
+from gym_loop.loops.returns import total
+from gym_loop.mistake import Failure, Mistake
+from gym_loop.observers import Observer, infos
 from gym_loop.runs import tables
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from gym_loop.loops import BaseLoop, Episode
     from gym_loop.loops.episode_batch import EpisodeBatch
 
@@ -18,23 +23,49 @@ class Episodes(Observer):
     """Writes `episodes.csv` of training and `evaluations.csv` of evaluation.
 
     `steps` counts training steps, and `seconds` the run's clock, at the episode's end; `return`
-    is undiscounted. In `evaluations.csv`, `episode` counts all evaluation episodes of the run and
-    `at_episode` the training episodes that went before.
+    is undiscounted and the environment's own, below its wrappers. Where there are some,
+    `agent_return` is what the agent was given. Each of `loop.info_keys` is a column as well.
+    In `evaluations.csv`, `episode` counts all evaluation episodes of the run and `at_episode` the
+    training episodes that went before.
     """
 
     def __init__(self) -> None:
         self.sizes = dict.fromkeys(TABLES, 0)
         self.tables: dict[str, tables.Writer] = {}
+        self.wrapped = False
+        self.info_keys: list[str] = []
+        self.unseen = infos.Unseen([])
+
+    def open(self, cfg: "DictConfig", directory: Path) -> None:
+        """Refuse keys of info that cannot be names of columns.
+
+        Raises:
+            Mistake: there is one.
+        """
+        for key in cfg.loop.get("info_keys") or ():
+            if not re.fullmatch(r"[\w./-]+", str(key)) or key in (*tables.FORMATS, "agent_return"):
+                raise Mistake(
+                    f"loop.info_keys has {key!r}, which cannot name a column of its own; expected "
+                    "letters, digits, '_', '-', '.' and '/', and none of the table's columns"
+                )
 
     def begin(self, loop: "BaseLoop") -> None:
         """Cut the tables back to what has been restored, and go on from there."""
+        self.wrapped = hasattr(loop.env, "bare_game") or getattr(loop.env, "wrapped", False)
+        self.info_keys = infos.keys(loop)
+        self.unseen = infos.Unseen(self.info_keys)
         for name, file in TABLES.items():
-            self.tables[name] = tables.Writer(loop.directory, file, self.sizes[name])
+            more = (*(["agent_return"] if self.wrapped else []), *self.info_keys)
+            self.tables[name] = tables.Writer(loop.directory, file, self.sizes[name], more)
 
     def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Append the episode's row."""
         outcome = episode.ret, episode.terminated, episode.truncated
-        end = episode.steps, len(episode.rewards), *outcome, episode.seed, episode.seconds
+        more = [total(episode.rewards)] if self.wrapped else []
+        if self.info_keys:
+            self.unseen.look(episode.info)
+            more += infos.values(self.info_keys, episode.info)
+        end = episode.steps, len(episode.rewards), *outcome, episode.seed, episode.seconds, *more
         if episode.training:
             self.tables["training"].add([(episode.number, *end)])
         else:
@@ -42,7 +73,7 @@ class Episodes(Observer):
 
     def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
         """Append the rows of training episodes in one write."""
-        columns = (
+        columns: list[list[Any]] = [
             episodes.numbers.tolist(),
             [episodes.steps] * len(episodes),
             episodes.lengths.tolist(),
@@ -51,7 +82,12 @@ class Episodes(Observer):
             episodes.truncated.tolist(),
             episodes.seeds.tolist(),
             [episodes.seconds] * len(episodes),
-        )
+            *([episodes.agent_returns.tolist()] if self.wrapped else []),
+        ]
+        if self.info_keys:
+            list(map(self.unseen.look, episodes.infos))
+            each = [infos.values(self.info_keys, info) for info in episodes.infos]
+            columns += map(list, zip(*each, strict=True))
         self.tables["training"].add(list(zip(*columns, strict=True)))
 
     def state_dict(self) -> dict[str, Any]:
@@ -78,6 +114,7 @@ class Episodes(Observer):
         Raises:
             Failure: rows cannot be written, and the run would have ended well.
         """
+        self.unseen.warn()
         failed = None
         for table in self.tables.values():
             try:

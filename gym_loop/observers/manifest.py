@@ -178,7 +178,8 @@ class Manifest(Observer):
 
     def _keep_config(self, cfg: "DictConfig", launched_in: Path) -> None:
         kept.write(self.directory, cfg, launched_in)
-        by_value.keep((cfg[group]._target_ for group in ("agent", "env", "loop")), self.directory)
+        named = kept.sections(kept.content(cfg, resolve=True))
+        by_value.keep((section["_target_"] for _, section in named), self.directory)
 
     def _remove(self) -> None:
         """Remove what this launch has written for a run that has not begun, and nothing else."""

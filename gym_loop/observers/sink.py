@@ -8,7 +8,7 @@ from typing import Any
 
 from gym_loop.config import kept
 from gym_loop.mistake import Mistake
-from gym_loop.observers import Observer
+from gym_loop.observers import Observer, infos
 from gym_loop.runs import manifest
 
 
@@ -68,6 +68,8 @@ class Sink(Observer):
         """Send the return, length and metrics of a training episode."""
         if episode.training:
             metrics = {f"agent/{name}": value for name, value in episode.metrics.items()}
+            more = infos.known(infos.keys(loop), episode.info)
+            metrics |= {f"train/{name}": value for name, value in more.items()}
             values = {"train/return": episode.ret, "train/length": episode.length, **metrics}
             self.attempt(self.send, values, episode.steps)
 
@@ -75,7 +77,9 @@ class Sink(Observer):
         """Send the mean return of an evaluation."""
         if episodes:
             mean = sum(episode.ret for episode in episodes) / len(episodes)
-            self.attempt(self.send, {"eval/return": mean}, loop.steps)
+            more = infos.means(infos.keys(loop), episodes)
+            values = {"eval/return": mean, **{f"eval/{name}": each for name, each in more.items()}}
+            self.attempt(self.send, values, loop.steps)
 
     def attempt(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Call `function` while the service is connected; when it raises, warn and disconnect."""

@@ -14,7 +14,7 @@ from google_crc32c import value as crc32c
 
 from gym_loop import files
 from gym_loop.mistake import Failure
-from gym_loop.observers import Observer
+from gym_loop.observers import Observer, infos
 from gym_loop.runs import manifest
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class TensorBoard(Observer):
 
     And `time/steps_per_second`, that of training, once a second.
 
+    Each of `loop.info_keys` is a curve of training and of evaluation, such as `eval/is_success`.
+
     Events of quick episodes are written together, twenty times a second: writing each on its own
     takes three times as long, with cold caches. Until then only steps and values are kept, so that
     the next episode reuses the memory of the last one's steps.
@@ -42,7 +44,7 @@ class TensorBoard(Observer):
     """
 
     def __init__(self) -> None:
-        self.names: list[str] | None = None  # of the agent's metrics, as `ended` has them
+        self.names: list[str] | None = None  # tags of metrics and infos, as `ended` has them
         self.tags: tuple[str, ...] = ()
         self.ended: list[tuple[int, tuple[float, ...]]] = []  # steps and values, not written yet
         self.due = 0.0  # on the run's clock
@@ -50,9 +52,11 @@ class TensorBoard(Observer):
         self.trained_until = 0.0
         self.files: dict[str, EventFile] = {}
         self.state: dict[str, Any] = {}
+        self.info_keys: list[str] = []
 
     def begin(self, loop: "BaseLoop") -> None:
         """Cut the event files back to the restored checkpoint."""
+        self.info_keys = infos.keys(loop)
         mark = mark_of(loop.directory)
         by_folder: dict[Path, EventFile] = {}  # logdir and eval_logdir may be one
         for name in ("logdir", "eval_logdir"):
@@ -68,22 +72,34 @@ class TensorBoard(Observer):
     def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Remember a training episode, and write when it is time to."""
         if episode.training:
-            self._remember(episode.steps, episode.ret, len(episode.rewards), episode.metrics)
+            named = infos.known(self.info_keys, episode.info)
+            length = len(episode.rewards)
+            self._remember(episode.steps, episode.ret, length, episode.metrics, named)
             self._write_when_due(episode.steps, episode.seconds)
 
     def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
         """Remember training episodes, and write when it is time to."""
         returns, lengths = episodes.returns.tolist(), episodes.lengths.tolist()
-        for ret, length, metrics in zip(returns, lengths, episodes.metrics, strict=True):
-            self._remember(episodes.steps, ret, length, metrics)
+        each = zip(returns, lengths, episodes.metrics, episodes.infos, strict=True)
+        for ret, length, metrics, info in each:
+            named = infos.known(self.info_keys, info)
+            self._remember(episodes.steps, ret, length, metrics, named)
         self._write_when_due(episodes.steps, episodes.seconds)
 
-    def _remember(self, steps: int, ret: float, length: int, metrics: dict[str, float]) -> None:
-        if self.names is None or [*metrics] != self.names:
+    def _remember(
+        self,
+        steps: int,
+        ret: float,
+        length: int,
+        metrics: dict[str, float],
+        named: dict[str, float],
+    ) -> None:
+        names = [*(f"agent/{name}" for name in metrics), *(f"train/{name}" for name in named)]
+        if names != self.names:
             self.write()  # events of other metrics have other tags
-            self.names = [*metrics]
-            self.tags = ("train/return", "train/length", *(f"agent/{n}" for n in metrics))
-        self.ended.append((steps, (ret, length, *map(float, metrics.values()))))
+            self.names, self.tags = names, ("train/return", "train/length", *names)
+        more = map(float, (*metrics.values(), *named.values()))
+        self.ended.append((steps, (ret, length, *more)))
 
     def _write_when_due(self, steps: int, seconds: float) -> None:
         self.trained_until = seconds
@@ -108,8 +124,9 @@ class TensorBoard(Observer):
             count = len(episodes)
             ret = sum(episode.ret for episode in episodes) / count
             length = sum(len(episode.rewards) for episode in episodes) / count
-            tags = ("eval/return", "eval/length")
-            self.files["eval_logdir"].add(tags, [(loop.steps, (ret, length))])
+            more = infos.means(self.info_keys, episodes)
+            tags = ("eval/return", "eval/length", *(f"eval/{name}" for name in more))
+            self.files["eval_logdir"].add(tags, [(loop.steps, (ret, length, *more.values()))])
         steps, began = self.timed
         self.timed = steps, began + loop.seconds - self.trained_until
         self.trained_until = loop.seconds

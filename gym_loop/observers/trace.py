@@ -71,11 +71,14 @@ class Trace(Observer):
         following: Episode | None = episode
         while following:
             episode = following
-            rewards = episode.rewards
+            # What the bare environment played, below wrappers.
+            game = getattr(episode.env, "bare_game", episode)
+            rewards = game.rewards
             length = len(rewards)
-            row = episode.index, episode.seed, length, episode.terminated, episode.truncated
+            ended = game.terminated, game.truncated or not game.terminated
+            row = episode.index, game.seed, length, *ended
             file.rows += row
-            file.actions += episode.actions
+            file.actions += game.actions
             if file.rewards or rewards.count(file.uniform_reward) != length:
                 file.take(rewards)
             file.steps += length

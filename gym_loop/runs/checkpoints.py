@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import pickle
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,7 @@ from gym_loop.mistake import Mistake, nearest
 
 FOLDER = "checkpoints"
 WORDS = ("latest", "best")
+WRAPPERS = "wrappers.pkl"  # in a checkpoint, where wrappers learn
 NAME = re.compile(r"episode-(\d{6,})")
 CHUNK = 1 << 18  # bytes of a file that are read at once
 
@@ -124,7 +126,9 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     (path / "state.json").write_text(f"{checksum([text.encode()])}\n{text}\n")
 
 
-def plant(checkpoint: Path, path: Path, same_env: bool, same_seed: bool) -> None:
+def plant(
+    checkpoint: Path, path: Path, same_env: bool, same_eval_env: bool, same_seed: bool
+) -> None:
     """Copy a checkpoint to `path`, in the directory of a fork.
 
     Args:
@@ -132,13 +136,24 @@ def plant(checkpoint: Path, path: Path, same_env: bool, same_seed: bool) -> None
         path: where the fork begins.
         same_env: whether the environment goes on; else what observers have kept is of another
             one, and is left out.
+        same_eval_env: whether that of evaluation goes on.
         same_seed: whether the streams go on.
     """
     state = load_state(checkpoint)
     assert state is not None
     shutil.copytree(checkpoint, path)
-    state |= {"same_env": same_env, "same_seed": same_seed}
+    state |= {"same_env": same_env, "same_eval_env": same_eval_env, "same_seed": same_seed}
     write_state(path, state if same_env else state | {"observers": {}})
+
+
+def learnt(checkpoint: Path) -> list[Any]:
+    """Return what wrappers had learnt: an item for each environment; empty where none learns.
+
+    Unpickles: only for runs that are trusted.
+    """
+    file = checkpoint / WRAPPERS
+    found: list[Any] = pickle.loads(file.read_bytes()) if file.is_file() else []
+    return found
 
 
 def names(directory: Path) -> list[str]:

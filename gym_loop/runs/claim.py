@@ -124,7 +124,9 @@ def check_past(
 
     def past(key: str) -> bool:
         group, _, name = key.partition(".")
-        return group in ("agent", "env", "seed") or (group == "loop" and name not in free)
+        return group in ("agent", "env", "eval_env", "seed") or (
+            group == "loop" and name not in free
+        )
 
     name = short(directory)
     fork = f"`gym-loop fork {name}` starts another run from it"

@@ -48,6 +48,7 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
         checkpoint,
         directory / checkpoints.FOLDER / checkpoint.name,
         same_env="env" not in groups,
+        same_eval_env="eval_env" not in groups,
         same_seed="seed" not in groups,
     )
     origin = {"directory": str(parent.absolute()), "episode": checkpoints.episode(checkpoint)}

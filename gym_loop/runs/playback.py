@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib
 import importlib.metadata
 import math
 import multiprocessing
@@ -31,6 +30,8 @@ from gym_loop.streams import NO_SEED, seed_all
 def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None) -> Any:
     """Return a new environment of the config that an episode of `run` was played with.
 
+    It is bare: traces are taken below the wrappers.
+
     Raises:
         Mistake: it cannot be made, or cannot render; the line says what to do.
         Failure: its code raised; the message is the traceback from there on.
@@ -39,9 +40,11 @@ def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None)
     check_sources(known, {"env": known["config"]["env"]})
     cfg = OmegaConf.create(known["config"])
     try:
-        for module in cfg.env.get("imports") or ():
-            importlib.import_module(module)
-        make = launch.instantiate(cfg.env, partial=True)
+        from gym_loop.envs import wrappers
+
+        other = cfg.get("eval_env") if kind == "eval" else None
+        section: Any = OmegaConf.to_container(other or cfg.env, resolve=True)
+        make = launch.instantiate(OmegaConf.create(wrappers.bare(section)), partial=True)
         seed_all(cfg.seed)  # as the launcher does, for what the constructor draws
         parameters = {**cfg.loop, "eval_record": render_mode is not None, "eval_render": False}
         return launch.locate(cfg.loop._target_).make_env(make, parameters, "eval")

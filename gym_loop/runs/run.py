@@ -110,10 +110,25 @@ class Run:
                 one = Alone(loop.agent, loop.env)
             return Policy(loop.agent, one.act, checkpoints.episode(path))
 
-    def env(self) -> Any:
-        """Return a new environment, as the run's evaluation made it. Runs the user's code."""
+    def env(self, checkpoint: str | int = "latest") -> Any:
+        """Return a new environment, as the run's evaluation made it. Runs the user's code.
+
+        What its wrappers had learnt at a checkpoint, which is unpickled, they know, and learn no
+        more: the policy sees what it has been trained on.
+
+        Args:
+            checkpoint: `latest`, `best`, or after how many training episodes.
+
+        Raises:
+            Mistake: wrappers learn, and there is no such checkpoint.
+        """
         with self._built() as loop:
-            return loop.make_eval_env()
+            env = loop.make_eval_env()
+            if getattr(env, "learnt_by_wrappers", list)():
+                with checkpoints.at(self.path, checkpoint) as (_, path):
+                    loop.env.put_into_wrappers(checkpoints.learnt(path))
+                env.freeze_wrappers_like(loop.env)
+            return env
 
     def replay(self, episode: int, evaluation: bool = False, frames: bool = False) -> "Replay":
         """Play a recorded episode again, in a new environment. Runs the user's code.

@@ -33,6 +33,7 @@ FORMATS: dict[str, tuple[str, bytes]] = {
     "seed": ("i8", b"%d"),
     CLOCK: ("f8", b"%.6f"),
 }
+FLOAT = ("f8", b"%a")  # of any other column
 COLUMNS = {
     EPISODES: tuple(name for name in FORMATS if name != "at_episode"),
     EVALUATIONS: tuple(FORMATS),
@@ -55,13 +56,14 @@ class Writer(files.AppendOnly):
         directory: the run's.
         file: EPISODES or EVALUATIONS.
         size: bytes that the file is cut back to.
+        more: further columns, of floats, at the end.
     """
 
-    def __init__(self, directory: Path, file: str, size: int) -> None:
+    def __init__(self, directory: Path, file: str, size: int, more: Sequence[str] = ()) -> None:
         super().__init__(directory / file, size)
-        names = COLUMNS[file]
+        names = *COLUMNS[file], *more
         self.header = ",".join(names).encode() + b"\n"
-        self.row = b",".join(FORMATS[name][1] for name in names) + b"\n"
+        self.row = b",".join(FORMATS.get(name, FLOAT)[1] for name in names) + b"\n"
         self.warned = False
 
     def add(self, rows: list[tuple[Any, ...]]) -> None:
@@ -132,7 +134,7 @@ def array(found: dict[str, list[float]]) -> "npt.NDArray[np.void]":
     """Return columns as a structured array, each column in its own type."""
     import numpy as np
 
-    kinds = [(name, FORMATS.get(name, ("f8", b""))[0]) for name in found]
+    kinds = [(name, FORMATS.get(name, FLOAT)[0]) for name in found]
     table = np.zeros(max(map(len, found.values()), default=0), kinds)
     for name, values in found.items():
         table[name] = values

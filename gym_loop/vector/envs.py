@@ -19,11 +19,12 @@ from gym_loop.envs.make import (
     MissingDependencyError,
     _do_without_display,
     _find_spec,
-    _import,
     import_all,
+    import_library,
     make_gym,
     make_gymnasium,
 )
+from gym_loop.envs.wrappers import share_learnt
 from gym_loop.loops.returns import as_float
 from gym_loop.mistake import Failure
 
@@ -48,6 +49,9 @@ class VectorEnv:
             Otherwise `restart` is called for it before the next `step`.
         cuts: whether `restart` may be called for an environment whose episode has not ended.
         seeded: which episodes begin with a seed of their own: all, those begun by `start`, none.
+        infos: of each environment, what the last step returned as info; empty where they are not
+            known.
+        wrapped: each environment is in wrappers: see `Copies.games` and `Copies.play_on`.
     """
 
     num_envs: int
@@ -56,6 +60,8 @@ class VectorEnv:
     delayed: bool = False
     cuts: bool = False
     seeded: Literal["all", "start", "none"] = "none"
+    wrapped: bool = False
+    infos: Any = ()
     metadata: Mapping[str, Any] = {}
 
     def start(self, seeds: Sequence[int]) -> Any:
@@ -96,9 +102,13 @@ class Copies(VectorEnv):
 
     def __init__(self, envs: Sequence[Any]) -> None:
         self.envs, self.num_envs = list(envs), len(envs)
+        self.infos: tuple[Any, ...] = ()
         self.observation_space = envs[0].observation_space
         self.action_space = envs[0].action_space
         self.metadata = getattr(envs[0], "metadata", None) or {}
+        self.wrapped = hasattr(envs[0], "bare_game")
+        if self.wrapped:
+            share_learnt(self.envs)
 
     def start(self, seeds: Sequence[int]) -> Any:
         """Reset every environment with its seed."""
@@ -109,7 +119,7 @@ class Copies(VectorEnv):
         """Step one environment after the other."""
         # As Python numbers, which is what single environments are used to.
         each = actions.tolist() if actions.ndim == 1 else actions
-        obs, rewards, terminated, truncated, _ = zip(
+        obs, rewards, terminated, truncated, self.infos = zip(
             *[env.step(action) for env, action in zip(self.envs, each, strict=True)], strict=True
         )
         flags = np.array((terminated, truncated), np.bool_)
@@ -123,6 +133,33 @@ class Copies(VectorEnv):
         """Reset the environments `rows`, each with its seed."""
         first = [self.envs[row].reset(seed=s)[0] for row, s in zip(rows, seeds, strict=True)]
         return put(states, rows, stack(first, self.observation_space))
+
+    def games(self, rows: Array) -> list[Any]:
+        """Return what the bare environments `rows` have played, a `Game` each."""
+        return [self.envs[row].bare_game for row in rows]
+
+    def learnt_by_wrappers(self) -> list[dict[str, Any]]:
+        """Return for each environment what its wrappers have learnt, most of it together."""
+        return [each for env in self.envs if self.wrapped for each in env.learnt_by_wrappers()]
+
+    def put_into_wrappers(self, state: list[dict[str, Any]]) -> None:
+        """Give the wrappers of each environment copies of what others had learnt."""
+        for env, each in zip(self.envs if self.wrapped else (), state, strict=False):
+            env.put_into_wrappers([each])
+
+    def play_on(self, step: Step) -> Step:
+        """Return a step in which no episode has ended whose game goes on, as after a life.
+
+        The observation is then the one from which it goes on.
+        """
+        states, rewards, terminated, truncated = step
+        terminated, truncated = terminated.copy(), truncated.copy()
+        for row in (terminated | truncated).nonzero()[0]:
+            if (first := self.envs[row].go_on_with_game()) is not None:
+                terminated[row] = truncated[row] = False
+                one = stack([first], self.observation_space)
+                states = put(states, np.array([row]), one)
+        return states, rewards, terminated, truncated
 
     def close(self) -> None:
         """Close every environment."""
@@ -372,7 +409,7 @@ def make_gymnasium_vector(
     if num_envs is None:
         many = functools.partial(make_gymnasium_vector, id, kwargs, mode, vector_kwargs)
         return make_single(many, render_mode=render_mode)
-    spec, gymnasium = _find_spec("gymnasium", id), _import("gymnasium")
+    spec, gymnasium = _find_spec("gymnasium", id), import_library("gymnasium")
     modes = ("vector_entry_point", "async", "sync")
     if mode is None:
         mode = "vector_entry_point" if spec.vector_entry_point else "sync"
@@ -433,7 +470,7 @@ def make_gym_vector(
     if num_envs is None:
         many = functools.partial(make_gym_vector, id, kwargs, asynchronous)
         return make_single(many, render_mode=render_mode)
-    spec, gym = _find_spec("gym", id), _import("gym")
+    spec, gym = _find_spec("gym", id), import_library("gym")
     arguments = _limited(kwargs, spec, max_episode_steps)
     one = functools.partial(make_gym, id, arguments, render_mode, imports)
     kind = gym.vector.AsyncVectorEnv if asynchronous else gym.vector.SyncVectorEnv

@@ -11,7 +11,7 @@ from gym_loop.agents import BaseAgent
 from gym_loop.loops.base_loop import Episode
 from gym_loop.loops.default_loop import DefaultLoop
 from gym_loop.loops.episode_batch import EpisodeBatch
-from gym_loop.loops.parameters import VECTOR, check, defaults
+from gym_loop.loops.parameters import VECTOR, check, defaults, evaluation_is_due
 from gym_loop.loops.returns import total
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.streams import NO_SEED, episode_seed
@@ -80,11 +80,10 @@ class VectorLoop(DefaultLoop):
 
     def train(self) -> None:
         """Play rounds until the run's end, or until `stop` is set."""
-        per_eval = self.parameters["episodes_per_eval"]
         while not (self.stop or self.finished):
-            before = self.episodes
+            episodes, steps = self.episodes, self.steps
             self.play_round()
-            if per_eval and self.episodes // per_eval > before // per_eval:
+            if evaluation_is_due(self, self.episodes - episodes, self.steps - steps):
                 self.evaluate()
             self.notify("end_cycle", self)
         self.notify("end_training", self)
@@ -111,6 +110,9 @@ class VectorLoop(DefaultLoop):
                 after, rewards, terminated, truncated = step(actions)
                 memorize(states, actions, rewards, terminated, after)
                 update(numbers)
+                if env.wrapped:
+                    step_made = after, rewards, terminated, truncated
+                    after, rewards, terminated, truncated = env.play_on(step_made)
                 ended = terminated | truncated
             elif rows.size:
                 numbers, states = running.numbers.take(rows), take(states, rows)
@@ -285,15 +287,25 @@ class Running:
             (slice(since, self.slot), row)
             for since, row in zip(self.since[rows].tolist(), rows.tolist(), strict=True)
         ]
-        rewards = [self.rewards[steps, row].tolist() for steps, row in each]
+        given = [self.rewards[steps, row].tolist() for steps, row in each]
+        actions: list[Any] = [self.actions[steps, row] for steps, row in each]
+        rewards = given
+        if self.env.wrapped:  # a trace is of what the bare environment played
+            games = self.env.games(rows)
+            actions, rewards = [g.actions for g in games], [g.rewards for g in games]
+            terminated, truncated = terminated.copy(), truncated.copy()
+            terminated[rows] = [g.terminated for g in games]
+            truncated[rows] = ~terminated[rows]
         episodes = EpisodeBatch(
             numbers=self.numbers[rows],
             seeds=self.seeds[rows],
-            returns=np.array([total(given) for given in rewards]),
+            returns=np.array([total(each) for each in rewards]),
+            agent_returns=np.array([total(each) for each in given]),
             lengths=self.slot - self.since[rows],
             terminated=terminated[rows],
             truncated=truncated[rows],
-            actions=[self.actions[steps, row] for steps, row in each],
+            actions=actions,
+            infos=[self.env.infos[row] if self.env.infos else None for row in rows],
             rewards=rewards,
             metrics=metrics or [{} for _ in each],
             steps=self.loop.steps,

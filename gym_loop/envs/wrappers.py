@@ -1,0 +1,487 @@
+"""Wrappers around an environment, named in `env.wrappers`, innermost first.
+
+The functions here make a library's own wrapper, that of gym or of Gymnasium, as the environment
+needs it. They are what the options of the group `wrap` name.
+"""
+
+import copy
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gym_loop import launch
+from gym_loop.config import signature
+from gym_loop.errors import user_frames
+from gym_loop.loops.copies import IMMUTABLE, copied
+from gym_loop.mistake import Mistake
+from gym_loop.streams import NO_SEED, derive
+
+Wrappers = Mapping[str, Callable[[Any], Any]]  # name -> what takes the environment alone
+KEY = "wrappers"
+
+
+def maker(described: dict[str, Any]) -> Any:
+    """Return what a description is built with; wrappers in it become functions of the environment.
+
+    Args:
+        described: a section of the config, resolved: an agent, an environment, a loop. What is
+            returned for an environment takes `wrappers`, whatever its class takes.
+    """
+    make = launch.locate(described["_target_"])
+    if hasattr(make, "get_default_parameters"):
+        return make
+    for module in described.get("imports") or ():  # before streams are seeded: it may bring torch
+        importlib.import_module(module)
+    if KEY not in described:
+        return make
+    wrappers = described[KEY] or {}  # one that is null is taken away
+    described[KEY] = {name: partial(each) for name, each in wrappers.items() if each}
+    return make if KEY in (signature.parameters(make) or ()) else Wrapping(make)
+
+
+def partial(described: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """Return the wrapper that a config describes, as a function of the environment."""
+    arguments = {key: value for key, value in described.items() if not key.startswith("_")}
+    return functools.partial(launch.locate(described["_target_"]), **arguments)
+
+
+class Wrapping:
+    """A class or function that makes an environment, and takes `wrappers` as well."""
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self.make = make
+        own = (signature.parameters(make) or {}).values()
+        self.__signature__ = inspect.Signature(
+            [p for p in own if p.kind is not p.VAR_KEYWORD]
+            + [inspect.Parameter(KEY, inspect.Parameter.KEYWORD_ONLY)]
+            + [p for p in own if p.kind is p.VAR_KEYWORD]
+        )
+
+    def __call__(self, *args: Any, wrappers: Wrappers, **kwargs: Any) -> Any:
+        """Make the environment and wrap it.
+
+        Raises:
+            Mistake: it is many environments at once.
+        """
+        if wrappers and "num_envs" in kwargs:
+            refuse_many(getattr(self.make, "__name__", str(self.make)))
+        return wrapped(self.make(*args, **kwargs), wrappers)
+
+
+def refuse_many(made_by: str) -> None:
+    """Refuse wrappers around a vector environment.
+
+    Raises:
+        Mistake: always.
+    """
+    raise Mistake(
+        f"env.wrappers wrap one environment, and {made_by} makes many at once: use "
+        "env=gymnasium or env=gym, of which loop=vector makes as many as it needs"
+    )
+
+
+def wrapped(env: Any, wrappers: Wrappers | None) -> Any:
+    """Return `env` in its wrappers, as a `Wrapped`; `env` itself where there are none.
+
+    Raises:
+        Mistake: a wrapper of a library does not take it.
+        Exception: what the code of the user's own wrapper raised.
+    """
+    if not wrappers:
+        return env
+    outside = {name: wrap for name, wrap in wrappers.items() if not _is_old_api(wrap)}
+    inside = wrappers.keys() - outside.keys()
+    tape = Tape(OldApi(env) if inside else env)
+    env = tape
+    for name, wrap in outside.items():
+        try:
+            env = wrap(env)
+        except Exception as error:
+            if user_frames(error):
+                raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+            kind = env.__class__.__name__
+            raise Mistake(f"env.wrappers.{name} cannot wrap {kind}: {reason:.300}") from error
+    return Wrapped(env, tape)
+
+
+def bare(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section `env` of a config with those wrappers alone that are below the tape."""
+    wrappers = section.get(KEY) or {}
+    inside = {n: each for n, each in wrappers.items() if each and _is_old_api(partial(each))}
+    return {key: each for key, each in section.items() if key != KEY} | (
+        {KEY: inside} if inside else {}
+    )
+
+
+def _is_old_api(wrap: Any) -> bool:
+    return getattr(wrap, "func", wrap) is OldApi
+
+
+class Proxy:
+    """Stands in an environment's place: what it does not define itself is the environment's.
+
+    `isinstance` sees the environment's class, which the libraries' wrappers ask for.
+    """
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return self.env.__class__
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "env":
+            raise AttributeError(name)
+        return getattr(self.env, name)
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.env,)
+
+
+@dataclass(slots=True)
+class Game:
+    """What the bare environment has played since its last `reset`.
+
+    Attributes:
+        seed: of the reset; -1 where it had none of its own.
+        actions, rewards: one for each step of the environment's, which are several to an action of
+            the agent's under frame skip.
+        terminated, truncated: the environment's own.
+        last: observation of the newest step, or of the reset.
+        drawn: state of the environment's generator after the reset; None where it has none.
+        stream: from which wrappers draw; made when one does first.
+    """
+
+    seed: int = NO_SEED
+    actions: list[Any] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    terminated: bool = False
+    truncated: bool = False
+    last: Any = None
+    drawn: Any = None
+    stream: Any = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self.terminated or self.truncated
+
+
+class GoesOnError(BaseException):
+    """A wrapper asks for another game while one is running; see `Wrapped.go_on_with_game`."""
+
+
+class Tape(Proxy):
+    """Records, below all wrappers, what the environment is asked and gives: its `game`.
+
+    Played again from its seed and actions, the bare environment gives the same rewards, whatever
+    was around it. So what wrappers draw may not move the environment's own stream: they get one of
+    their own as `np_random`, and what a wrapper has drawn from `unwrapped.np_random` at `reset` (as
+    NoopReset does) is put back before the first step.
+    """
+
+    def __init__(self, env: Any) -> None:
+        vars(self).update(env=env, game=Game(truncated=True), holds=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self):
+            vars(self)[name] = value
+        else:
+            setattr(self.env, name, value)
+
+    @property
+    def np_random(self) -> Any:
+        """The generator that wrappers draw from."""
+        game = self.game
+        if game.stream is None:
+            game.stream = np.random.default_rng(derive(game.seed, "wrappers"))
+        return game.stream
+
+    def reset(self, **arguments: Any) -> Any:
+        """Begin a game."""
+        if self.holds:
+            raise GoesOnError
+        result = self.env.reset(**arguments)
+        seed = arguments.get("seed")
+        stream = self._generator()
+        self.game = Game(
+            seed=NO_SEED if seed is None else seed,
+            last=result[0],
+            drawn=None if stream is None else stream.bit_generator.state,
+        )
+        return result
+
+    def step(self, action: Any) -> Any:
+        """Step the environment; what has ended does not go on."""
+        game = self.game
+        if game.terminated or game.truncated:
+            return game.last, 0.0, game.terminated, game.truncated, {}
+        if not game.rewards and game.drawn is not None:
+            self._generator().bit_generator.state = game.drawn
+        game.actions.append(action if type(action) in IMMUTABLE else copied(action))
+        result = self.env.step(action)
+        game.last, reward, terminated, truncated, _ = result
+        game.rewards.append(reward)
+        if terminated or truncated:
+            game.terminated, game.truncated = bool(terminated), bool(truncated)
+        return result
+
+    def _generator(self) -> Any:
+        stream = getattr(getattr(self.env, "unwrapped", self.env), "np_random", None)
+        return stream if hasattr(stream, "bit_generator") else None
+
+
+class Wrapped(Proxy):
+    """An environment in its wrappers, outermost.
+
+    Attributes:
+        env: the outermost wrapper.
+        tape: innermost, around the bare environment.
+    """
+
+    def __init__(self, env: Any, tape: Tape) -> None:
+        super().__init__(env)
+        self.tape = tape
+
+    def __reduce__(self) -> Any:
+        return Wrapped, (self.env, self.tape)
+
+    @property
+    def bare_game(self) -> Game:
+        """What the bare environment has played since its last `reset`."""
+        return self.tape.game
+
+    def reset(self, **arguments: Any) -> Any:
+        """Begin a game; one that is still running is given up.
+
+        A wrapper that keeps a game going (EpisodicLife) takes a step and sees that it has ended.
+        """
+        game = self.tape.game
+        game.truncated = not game.terminated
+        return self.env.reset(**arguments)
+
+    def learnt_by_wrappers(self) -> list[dict[str, Any]]:
+        """Return what the wrappers have learnt, by their classes' names; a list of one."""
+        layers = learning_layers(self)
+        return [{name: learnt(layer) for name, layer in layers.items()}] if layers else []
+
+    def put_into_wrappers(self, state: list[dict[str, Any]]) -> None:
+        """Give the wrappers copies of what others of their classes had learnt."""
+        for name, layer in learning_layers(self).items():
+            if state and name in state[0]:
+                put_learnt(layer, state[0][name])
+
+    def freeze_wrappers_like(self, env: Any) -> None:
+        """Give the wrappers copies of what those of `env` have learnt; they learn no more."""
+        if env is self:
+            return
+        self.put_into_wrappers(getattr(env, "learnt_by_wrappers", list)())
+        for layer in learning_layers(self).values():
+            freeze(layer)
+
+    def go_on_with_game(self) -> Any:
+        """Return the observation from which the game goes on though a wrapper ended the episode.
+
+        None where the game has ended, too, or the wrapper's own `reset` would begin another one.
+        """
+        if self.tape.game.is_over:
+            return None
+        self.tape.holds = True
+        try:
+            return self.env.reset()[0]
+        except GoesOnError:
+            return None
+        finally:
+            self.tape.holds = False
+
+
+# What wrappers learn is the run's: it is in its checkpoints, and evaluation has a frozen copy.
+# A wrapper that learns has `get_state()`, which returns what it has learnt as pickle holds it, and
+# `set_state(state)`, which takes a copy; while its attribute `training` is False it does not learn.
+# The normalizers of gym and Gymnasium have neither, and are known by these attributes:
+STATISTICS = ("obs_rms", "return_rms")  # objects with a mean, a variance, a count, and `update`
+RUNNING = ("returns", "discounted_reward")  # numbers of the episode that runs
+
+
+def learning_layers(env: Wrapped) -> dict[str, Any]:
+    """Return the wrappers of `env` that learn, by the names of their classes, innermost first."""
+    layers, layer = list[Any](), env.env
+    while type(layer) is not Tape:
+        if hasattr(type(layer), "get_state") or set(STATISTICS) & vars(layer).keys():
+            layers.insert(0, layer)
+        layer = layer.env
+    named: dict[str, Any] = {}
+    for layer in layers:
+        name = type(layer).__name__
+        count = sum(key.partition("#")[0] == name for key in named)
+        named[f"{name}#{count}" if count else name] = layer
+    return named
+
+
+def learnt(layer: Any) -> Any:
+    """Return a copy of what a wrapper has learnt."""
+    if hasattr(type(layer), "get_state"):
+        return copy.deepcopy(layer.get_state())
+    own = vars(layer)
+    kept: dict[str, Any] = {name: own[name] for name in RUNNING if name in own}
+    for name in STATISTICS:
+        if name in own:
+            kept[name] = {key: each for key, each in vars(own[name]).items() if key != "update"}
+    return copy.deepcopy(kept)
+
+
+def put_learnt(layer: Any, state: Any) -> None:
+    """Give a wrapper a copy of what `learnt` returned."""
+    state = copy.deepcopy(state)
+    if hasattr(type(layer), "get_state"):
+        layer.set_state(state)
+        return
+    for name, value in state.items():
+        if name in STATISTICS:
+            vars(vars(layer)[name]).update(value)
+        else:
+            vars(layer)[name] = value
+
+
+def freeze(layer: Any) -> None:
+    """Have a wrapper learn no more."""
+    if hasattr(type(layer), "get_state"):
+        layer.training = False
+    for name in set(STATISTICS) & vars(layer).keys():
+        vars(layer)[name].update = _idle  # gym has no switch for it
+
+
+def _idle(*arguments: Any) -> None:
+    """Learn nothing: takes the place of a frozen statistic's `update`."""
+
+
+def share_learnt(envs: Sequence[Any]) -> None:
+    """Have copies of one environment share their wrappers' statistics.
+
+    Raises:
+        Mistake: a wrapper learns something else, which cannot be shared.
+    """
+    first = learning_layers(envs[0])
+    for name, layer in first.items():
+        if hasattr(type(layer), "get_state"):
+            raise Mistake(
+                f"{name} learns, and loop=vector would give each of its {len(envs)} environments "
+                "one that learns alone: use loop=default, or have the agent learn it"
+            )
+    for env in envs[1:]:
+        for name, layer in learning_layers(env).items():
+            for key in set(STATISTICS) & vars(layer).keys():
+                vars(layer)[key] = vars(first[name])[key]
+
+
+def library(kind: Any) -> str | None:
+    """Return "gym" or "gymnasium" for a class derived from one of that library's; else None."""
+    names = [each.__module__.partition(".")[0] for each in getattr(kind, "__mro__", ())]
+    return next((name for name in names if name in ("gym", "gymnasium")), None)
+
+
+def _wrappers_of(env: Any) -> tuple[str, Any]:
+    """Return the library of an environment, and its module of wrappers."""
+    if library(env.__class__) == "gym":
+        import gym.wrappers
+
+        return "gym", gym.wrappers
+    from gym_loop.envs.make import import_library
+
+    import_library("gymnasium")
+    import gymnasium.wrappers
+
+    return "gymnasium", gymnasium.wrappers
+
+
+def frame_stack(env: Any, stack_size: int = 4) -> Any:
+    """Return the environment with its last `stack_size` observations stacked along a new axis."""
+    name, theirs = _wrappers_of(env)
+    if name == "gym":
+        return theirs.FrameStack(env, stack_size)
+    return theirs.FrameStackObservation(env, stack_size)
+
+
+def normalize_observation(env: Any, epsilon: float = 1e-8) -> Any:
+    """Return the environment with observations of running mean 0 and variance 1."""
+    return _wrappers_of(env)[1].NormalizeObservation(env, epsilon=epsilon)
+
+
+def normalize_reward(env: Any, gamma: float = 0.99, epsilon: float = 1e-8) -> Any:
+    """Return the environment with rewards divided by the deviation of the discounted return."""
+    return _wrappers_of(env)[1].NormalizeReward(env, gamma=gamma, epsilon=epsilon)
+
+
+def time_limit(env: Any, max_episode_steps: int) -> Any:
+    """Return the environment with its episodes truncated after that many steps."""
+    return _wrappers_of(env)[1].TimeLimit(env, max_episode_steps)
+
+
+def clip_reward(env: Any, min_reward: float = -1.0, max_reward: float = 1.0) -> Any:
+    """Return the environment with rewards clipped to an interval."""
+    name, theirs = _wrappers_of(env)
+    if name == "gymnasium":
+        return theirs.ClipReward(env, min_reward, max_reward)
+    return theirs.TransformReward(env, functools.partial(_clipped, low=min_reward, high=max_reward))
+
+
+def _clipped(reward: Any, low: float, high: float) -> Any:
+    return np.clip(reward, low, high)
+
+
+def flatten(env: Any) -> Any:
+    """Return the environment with observations flattened to one axis."""
+    return _wrappers_of(env)[1].FlattenObservation(env)
+
+
+def atari(
+    env: Any,
+    noop_max: int = 30,
+    frame_skip: int = 4,
+    screen_size: int = 84,
+    terminal_on_life_loss: bool = False,
+    grayscale_obs: bool = True,
+    scale_obs: bool = False,
+    stack_size: int = 4,
+) -> Any:
+    """Return an Atari game as agents are trained on it: small grey frames, skipped and stacked.
+
+    The environment itself skips no frames: `env.kwargs.frameskip=1`.
+    """
+    preprocessed = _wrappers_of(env)[1].AtariPreprocessing(
+        env,
+        noop_max=noop_max,
+        frame_skip=frame_skip,
+        screen_size=screen_size,
+        terminal_on_life_loss=terminal_on_life_loss,
+        grayscale_obs=grayscale_obs,
+        scale_obs=scale_obs,
+    )
+    return frame_stack(preprocessed, stack_size)
+
+
+class OldApi(Proxy):
+    """An environment of the API before gym 0.26, used as one of today's.
+
+    Its `reset` returns the observation alone, its `step` four values, and `seed` seeds it. That a
+    time limit ended an episode is what `TimeLimit.truncated` in the info says.
+    """
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        if seed is not None:
+            self.env.seed(seed)
+        return self.env.reset(), {}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step it."""
+        observation, reward, done, info = self.env.step(action)
+        truncated = bool(done and info.get("TimeLimit.truncated", False))
+        return observation, reward, bool(done) and not truncated, truncated, info

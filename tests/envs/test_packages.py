@@ -1,0 +1,93 @@
+"""Packages that an extra brings: what is said where one is missing, and what is set for it."""
+
+import ctypes.util
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from gym_loop.envs import make_gymnasium
+from gym_loop.runs.run import Run
+
+
+@pytest.mark.parametrize(
+    ("id", "module", "extra"),
+    [
+        ("ALE/Pong-v5", "ale_py", "atari"),
+        ("MiniGrid-Empty-5x5-v0", "minigrid", "minigrid"),
+        ("HalfCheetah-v5", "mujoco", "mujoco"),
+        ("LunarLander-v3", "Box2D", "box2d"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(id, module, extra):
+    """In a process of its own, where the package cannot be imported."""
+    code = f"""
+import sys
+sys.modules[{module!r}] = None
+from gym_loop.envs import MissingDependencyError, make_gymnasium
+try:
+    make_gymnasium({id!r})
+except MissingDependencyError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    [line] = done.stdout.splitlines()
+    assert f'pip install "gym-loop[{extra}]"' in line, done
+
+
+@pytest.mark.skipif(
+    not (find_spec("mujoco") and any(map(ctypes.util.find_library, ("EGL", "OSMesa")))),
+    reason='needs the extra: pip install "gym-loop[mujoco]", and a library such as EGL',
+)
+def test_mujoco_draws_without_a_display(monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL"):
+        monkeypatch.delenv(name, raising=False)
+    make_gymnasium("HalfCheetah-v5", render_mode="rgb_array").close()
+    assert os.environ.pop("MUJOCO_GL") in ("egl", "osmesa")
+
+
+PONG = ("env=gymnasium:ALE/Breakout-v5", "env.kwargs.frameskip=1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["atari", "sb3_atari"])
+def test_an_atari_game_is_one_episode_and_plays_again(option, launch):
+    pytest.importorskip("ale_py", reason='needs the extra: pip install "gym-loop[atari]"')
+    pytest.importorskip("cv2", reason='needs the extra: pip install "gym-loop[atari]"')
+    if option == "sb3_atari":
+        pytest.importorskip("stable_baselines3", reason='needs: pip install "gym-loop[sb3]"')
+    run = launch(*PONG, f"wrap=[{option}]", "loop.max_episodes=2", "loop.eval_episodes=0")
+    table = Run(run).episodes
+    assert table["terminated"].all()
+    for number in range(2):
+        again = Run(run).replay(number)
+        assert again.difference is None
+        assert len(again.rewards) > 2 * table["length"][number]  # frames
+        assert again.rewards.sum() == table["return"][number]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("id", "package", "extra"),
+    [
+        ("HalfCheetah-v5", "mujoco", "mujoco"),
+        ("LunarLander-v3", "Box2D", "box2d"),
+        ("MiniGrid-Empty-5x5-v0", "minigrid", "minigrid"),
+    ],
+)
+def test_an_environment_of_the_package_is_resumed_and_replayed(id, package, extra, launch):
+    pytest.importorskip(package, reason=f'needs the extra: pip install "gym-loop[{extra}]"')
+    words = [f"env=gymnasium:{id}", "loop.eval_episodes=1", "loop.max_episode_len=200"]
+    if extra == "minigrid":
+        words += ["env.wrappers.image._target_=minigrid.wrappers.ImgObsWrapper"]
+        words += ["env.wrappers.flat._target_=gym_loop.envs.wrappers.flatten"]
+    else:
+        words += ["wrap=[normalize_observation,normalize_reward]"]
+    whole = launch(*words, "loop.max_episodes=4", directory="whole")
+    launch(*words, "loop.max_episodes=2", directory="cut")
+    cut = launch(*words, "loop.max_episodes=4", directory="cut")
+    for name in ("return", "agent_return", "length", "seed"):
+        assert (Run(cut).episodes[name] == Run(whole).episodes[name]).all()
+    assert Run(cut).replay(3).difference is None

@@ -1,0 +1,246 @@
+"""What is measured below wrappers: returns, lengths, traces; and games of several lives."""
+
+import functools
+import importlib.util
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from gym_loop.envs.wrappers import Tape, Wrapped, wrapped
+from gym_loop.runs.run import Run
+
+GAMES = '''
+import gymnasium, numpy as np
+
+class Cave(gymnasium.Env):
+    """Three lives; what it draws from its own stream is in each observation and reward."""
+
+    observation_space = gymnasium.spaces.Box(-99, 99, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def observe(self):
+        return np.array([self.lives, self.np_random.normal()], np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.lives = 3
+        return self.observe(), {}
+
+    def step(self, action):
+        reward = float(self.np_random.normal()) + action
+        self.lives -= self.np_random.random() < 0.15
+        return self.observe(), reward, self.lives == 0, False, {}
+
+class EpisodicLife(gymnasium.Wrapper):
+    over = True
+
+    def step(self, action):
+        before = self.env.unwrapped.lives
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self.over = terminated or truncated
+        lost = self.env.unwrapped.lives < before
+        return observation, reward, terminated or lost, truncated, info
+
+    def reset(self, **arguments):
+        if self.over:
+            return self.env.reset(**arguments)
+        observation, _, terminated, truncated, info = self.env.step(0)
+        return self.env.reset(**arguments) if terminated or truncated else (observation, info)
+
+class Noop(gymnasium.Wrapper):
+    def reset(self, **arguments):
+        observation, info = self.env.reset(**arguments)
+        for _ in range(self.unwrapped.np_random.integers(1, 4)):
+            observation, _, terminated, truncated, info = self.env.step(0)
+            if terminated or truncated:
+                observation, info = self.env.reset(**arguments)
+        return observation, info
+
+class Skip(gymnasium.Wrapper):
+    def step(self, action):
+        total = 0.0
+        for _ in range(3):
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total += reward
+            if terminated or truncated:
+                break
+        return observation, total, terminated, truncated, info
+
+class Sticky(gymnasium.ActionWrapper):
+    def action(self, action):
+        return 1 if self.np_random.random() < 0.3 else action
+
+class Unwrapping(gymnasium.Wrapper):
+    """Begins each game anew by itself, as AtariPreprocessing does after a life."""
+
+    def step(self, action):
+        before = self.env.unwrapped.lives
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, reward, self.env.unwrapped.lives < before, truncated, info
+'''
+AGENT = '''
+import json
+from pathlib import Path
+from gym_loop.agents import RandomAgent
+
+class Listener(RandomAgent):
+    """Writes down each `done` that it is told, by episode."""
+
+    def memorize(self, last_ob, action, reward, done, ob):
+        self.told.append([self.number, float(last_ob[0]), bool(done), float(ob[0])])
+
+    told = []
+
+    def begin_episode(self, number):
+        self.number = number
+
+    def end_episode(self, number, truncated):
+        Path("told.json").write_text(json.dumps(self.told))
+'''
+ALL = "wrap=[games.py:Noop,games.py:Skip,games.py:EpisodicLife,games.py:Sticky,normalize_reward]"
+FEW = ("env=games.py:Cave", "loop.max_episodes=12", "loop.eval_episodes=3")
+
+
+@pytest.fixture
+def games(tmp_path):
+    (tmp_path / "games.py").write_text(GAMES)
+    (tmp_path / "listener.py").write_text(AGENT)
+    spec = importlib.util.spec_from_file_location("games_of_the_tape", tmp_path / "games.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def check_all(run, games):
+    """Play each episode of a run in the bare environment; compare it with trace and tables."""
+    for evaluation, table in ((False, Run(run).episodes), (True, Run(run).evaluations)):
+        assert len(table)
+        for row in table:
+            again = Run(run).replay(int(row["episode"]), evaluation)
+            assert again.difference is None
+            env, rewards = games.Cave(), []
+            env.reset(seed=int(row["seed"]))
+            for action in again.actions:
+                rewards.append(env.step(action)[1])
+            np.testing.assert_array_equal(again.rewards, rewards)
+            assert row["return"] == pytest.approx(sum(rewards), rel=1e-12)
+
+
+def test_return_and_trace_are_of_the_bare_environment(launch, games):
+    run = launch(*FEW, ALL)
+    check_all(run, games)
+    table = Run(run).episodes
+    assert (table["agent_return"] != table["return"]).all()
+    frames = [len(Run(run).replay(n).actions) for n in range(12)]
+    assert all(frames > table["length"])
+
+
+def test_a_game_that_max_episode_len_cuts_is_given_up(launch, games):
+    run = launch(*FEW, ALL, "loop.max_episode_len=4")
+    check_all(run, games)
+    table = Run(run).episodes
+    assert table["length"].max() == 4
+    assert (table["truncated"] | table["terminated"]).all()
+    assert not (table["truncated"] & table["terminated"]).any()
+
+
+def test_the_same_holds_for_the_copies_of_loop_vector(launch, games):
+    words = [*FEW, ALL.replace("games.py:Sticky,normalize_reward", "clip_reward")]
+    check_all(launch(*words, "loop=vector", "loop.num_envs=3"), games)
+    many, one = Run("run").episodes, Run(launch(*words, directory="one")).episodes
+    assert {*many["seed"]} == {*one["seed"]}
+    assert (many["agent_return"] != many["return"]).any()
+
+
+def test_an_episode_is_a_game_and_the_agent_hears_of_each_life(launch, games, tmp_path):
+    run = launch(*FEW, "agent=listener.py:Listener", "wrap=[games.py:EpisodicLife]")
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert len(told) == Run(run).episodes["length"].sum()
+    dones, last = [], None
+    for number, before, done, after in told:
+        assert done == (after < before)  # by a life
+        if last and last[0] == number:
+            assert before <= last[3]  # it goes on with what the wrapper's reset returned
+        dones += [number] if done else []
+        last = number, before, done, after
+    lives = [dones.count(n) for n in range(12)]
+    assert max(lives) == 3
+    assert Run(run).episodes["terminated"].all()
+
+
+def test_where_a_wrapper_begins_another_game_the_episode_ends(launch, games):
+    run = launch(*FEW, "wrap=[games.py:Unwrapping]")
+    check_all(run, games)
+
+
+def test_a_time_limit_ends_the_episode(launch):
+    run = launch("env=cartpole", "wrap=[time_limit]", "env.wrappers.time_limit.max_episode_steps=6")
+    table = Run(run).episodes
+    assert set(table["length"]) == {6}
+    assert table["truncated"].all()
+    assert Run(run).replay(4).difference is None
+
+
+def test_without_wrappers_there_is_no_tape_and_no_column(launch, games):
+    run = launch(*FEW)
+    assert "agent_return" not in Run(run).episodes.dtype.names
+    assert not isinstance(wrapped(games.Cave(), {}), Wrapped)
+
+
+def test_wrappers_see_the_environment_through_the_tape(games):
+    env = wrapped(games.Cave(), {"life": games.EpisodicLife})
+    assert isinstance(env, games.EpisodicLife)
+    assert isinstance(env.env.env, games.Cave)
+    assert type(env.env.env) is Tape
+    assert env.unwrapped.__class__ is games.Cave
+    assert not hasattr(env, "nothing_of_that_name")
+
+
+def test_a_wrapped_environment_comes_back_from_its_pickle():
+    import gymnasium
+
+    wrap = functools.partial(gymnasium.wrappers.TimeLimit, max_episode_steps=9)
+    env = wrapped(gymnasium.make("CartPole-v1"), {"short": wrap})
+    env.reset(seed=3)
+    env.step(1)
+    again = pickle.loads(pickle.dumps(env))
+    for each in (env, again):
+        each.reset(seed=4)
+        each.step(0)
+    assert again.bare_game.actions == env.bare_game.actions == [0]
+    np.testing.assert_array_equal(again.bare_game.last, env.bare_game.last)
+
+
+OLD = """
+class Old:
+    class Space:
+        def __init__(self, shape): self.shape = shape
+        def seed(self, seed): pass
+        def sample(self): return 0
+        def contains(self, action): return True
+    observation_space, action_space = Space((1,)), Space(())
+
+    def seed(self, seed):
+        self.start = seed % 7
+
+    def reset(self):
+        self.at = self.start
+        return [self.at]
+
+    def step(self, action):
+        self.at += 1
+        return [self.at], 1.5, self.at >= 12, {}
+
+    def close(self): pass
+"""
+
+
+def test_an_environment_of_the_old_api_is_played_and_replayed(launch, tmp_path):
+    (tmp_path / "old.py").write_text(OLD)
+    run = launch("env=old.py:Old", "wrap=[old_api]", "agent=random")
+    table = Run(run).episodes
+    assert len({*table["length"]}) > 1
+    np.testing.assert_array_equal(table["return"], 1.5 * table["length"])
+    assert Run(run).replay(3).difference is None

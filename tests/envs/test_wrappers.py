@@ -1,0 +1,197 @@
+"""`env.wrappers` and the options of `conf/wrap`."""
+
+import gym
+import gymnasium
+import hydra
+import pytest
+from omegaconf import OmegaConf
+
+from gym_loop import launch as launcher
+from gym_loop.envs import make_gym, make_gymnasium
+from gym_loop.runs.run import Run
+
+WRAPPERS = """
+import gym, gymnasium
+
+class Scaled(gymnasium.RewardWrapper):
+    def __init__(self, env, factor: float = 2.0):
+        super().__init__(env)
+        self.factor = factor
+
+    def reward(self, reward):
+        return self.factor * reward
+
+class Broken(gymnasium.Wrapper):
+    def __init__(self, env):
+        raise RuntimeError("not today")
+
+class Corridor(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (2, 2))
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.observation_space.low, {}
+
+    def step(self, action):
+        self.steps += 1
+        return self.observation_space.high, 1.0, self.steps == 7, False, {}
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    (tmp_path / "mine.py").write_text(WRAPPERS)
+    return tmp_path
+
+
+def env_of(run):
+    """The environment of a finished run, made again, and the names of its layers."""
+    env = Run(run).env()
+    layers, layer = [], env
+    while layer is not None:
+        layers.append(type(layer).__name__)
+        layer = getattr(layer, "__dict__", {}).get("env")
+    return env, layers
+
+
+def test_wrappers_are_applied_in_their_order_innermost_first(launch):
+    run = launch("env=gymnasium:CartPole-v1", "wrap=[frame_stack,flatten]", "loop.max_episodes=1")
+    env, layers = env_of(run)
+    assert layers.index("FlattenObservation") < layers.index("FrameStackObservation")
+    assert env.observation_space.shape == (16,)
+    other = launch("env=gymnasium:CartPole-v1", "wrap=[flatten,frame_stack]", directory="other")
+    assert env_of(other)[0].observation_space.shape == (4, 4)
+
+
+@pytest.mark.parametrize("option", ["cartpole", "gymnasium:CartPole-v1"])
+def test_an_option_is_the_own_class_of_the_library_of_the_environment(option, launch):
+    library = gym if option == "cartpole" else gymnasium
+    words = ["frame_stack", "normalize_observation", "normalize_reward", "clip_reward", "flatten"]
+    run = launch(f"env={option}", f"wrap=[{','.join(words)}]", "loop.eval_episodes=1")
+    env, _ = env_of(run)
+    own = 0
+    while getattr(env, "env", None) is not None:
+        own += type(env).__module__.startswith(f"{library.__name__}.wrappers")
+        env = env.env
+    assert own >= len(words)
+
+
+def test_gymnasiums_spec_knows_the_wrappers(launch):
+    run = launch(
+        "env=gymnasium:CartPole-v1", "wrap=[frame_stack]", "env.wrappers.frame_stack.stack_size=3"
+    )
+    env, _ = env_of(run)
+    [known] = env.spec.additional_wrappers
+    assert known.name == "FrameStackObservation"
+    assert known.kwargs["stack_size"] == 3
+
+
+def test_an_own_wrapper_is_named_by_its_class(launch, mine):
+    run = launch(
+        "env=gymnasium:CartPole-v1",
+        "wrap=[mine.py:Scaled]",
+        "env.wrappers.Scaled.factor=5",
+        "loop.max_episodes=1",
+    )
+    kept = OmegaConf.load(run / "config.yaml").env.wrappers.Scaled
+    assert kept == {"_target_": "mine.py:Scaled", "factor": 5.0, "_partial_": True}
+    assert env_of(run)[0].factor == 5.0
+
+
+def test_a_class_of_the_users_own_is_wrapped_as_any_environment(launch, mine):
+    run = launch("env=mine.py:Corridor", "wrap=[flatten]", "loop.max_episodes=1")
+    assert env_of(run)[0].observation_space.shape == (4,)
+
+
+def test_the_command_line_needs_no_plus(launch):
+    run = launch(
+        "env=cartpole",
+        "env.wrappers.short._target_=gym.wrappers.TimeLimit",
+        "env.wrappers.short.max_episode_steps=5",
+    )
+    assert set(Run(run).episodes["length"]) == {5}
+
+
+def test_each_copy_of_loop_vector_is_wrapped(launch):
+    run = launch(
+        *("env=cartpole", "agent=random", "loop=vector", "loop.num_envs=3", "loop.max_episodes=6"),
+        *("wrap=[time_limit]", "env.wrappers.time_limit.max_episode_steps=4"),
+    )
+    assert set(Run(run).episodes["length"]) == {4}
+
+
+def test_plain_hydra_builds_a_composed_environment():
+    with hydra.initialize_config_dir(str(launcher.CONF), **launcher.VERSION_BASE):
+        cfg = hydra.compose("config", ["env=cartpole", "wrap=[frame_stack,flatten]"])
+    env = hydra.utils.instantiate(cfg.env)
+    assert env.observation_space.shape == (16,)
+
+
+@pytest.mark.parametrize("make", [make_gym, make_gymnasium])
+def test_a_maker_takes_wrappers_as_functions(make):
+    library = {"make_gym": gym, "make_gymnasium": gymnasium}[make.__name__]
+    env = make("CartPole-v1", wrappers={"flat": library.wrappers.FlattenObservation})
+    assert isinstance(env, library.wrappers.FlattenObservation)
+
+
+@pytest.mark.slow
+def test_a_sweep_varies_wrappers(cli, tmp_path):
+    done = cli(
+        "-m", "env=cartpole", "wrap=[],[frame_stack],[flatten,clip_reward]", "hydra.sweep.dir=s"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "3 done" in done.stdout
+    kept = [
+        OmegaConf.load(f).env.get("wrappers", {})
+        for f in (tmp_path / "s").rglob("config.yaml")
+        if f.parent.name != ".hydra"
+    ]
+    assert sorted(list(each) for each in kept) == [[], ["flatten", "clip_reward"], ["frame_stack"]]
+
+
+@pytest.mark.slow
+def test_a_fork_with_other_wrappers_has_those_alone(cli, launch, tmp_path):
+    launch("env=cartpole", "wrap=[flatten,clip_reward]", "loop.max_episodes=2")
+    done = cli("fork", "run", "wrap=[frame_stack]", "loop.max_episodes=3", "hydra.run.dir=fork")
+    assert done.returncode == 0, done.stderr
+    assert list(OmegaConf.load(tmp_path / "fork" / "config.yaml").env.wrappers) == ["frame_stack"]
+
+
+STACK = "env.wrappers.frame_stack"
+GYMNASIUM = "env=gymnasium:CartPole-v1"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["wrap=[frame_stak]"], "no wrap 'frame_stak' (command line); did you mean 'frame_stack'?"),
+        (["wrap=[flatten,flatten]"], "has 'flatten' twice"),
+        (["wrap=[frame_stack]", f"{STACK}.stack_sise=3"], f"did you mean '{STACK}.stack_size'?"),
+        (["wrap=[frame_stack]", f"{STACK}.stack_size=no"], "expected an integer"),
+        (["wrap=[time_limit]"], "env.wrappers.time_limit.max_episode_steps is not given"),
+        (["env.wrappers=[flatten]"], "expected a mapping of names to wrappers"),
+        (["env.wrappers.x.size=3"], "env.wrappers.x._target_ is {'size': 3} (command line)"),
+        (["env.wrappers.x._target_=gym.wrappers.Frame"], "gym.wrappers has no 'Frame'"),
+        (["env.wrappers.x._target_=gymnasium.wrappers.ClipAction"], "ClipAction of gymnasium"),
+        ([GYMNASIUM, "env.wrappers.x._target_=gym.wrappers.ClipAction"], "one of gymnasium"),
+        (["env=gymnasium:Blackjack-v1", "wrap=[normalize_observation]"], "cannot wrap"),
+        (["env=gym_vector:CartPole-v1", "loop=vector", "wrap=[flatten]"], "many environments"),
+    ],
+    ids=lambda each: each[-1] if isinstance(each, list) else "",
+)
+def test_a_mistake_is_one_line_before_anything_starts(words, said, as_a_child, tmp_path):
+    (tmp_path / "here").mkdir()
+    done = as_a_child(["env=cartpole", *words, "hydra.run.dir=run"], tmp_path / "here")
+    assert done.returncode == 2, done.stderr
+    [line] = done.stderr.splitlines()
+    assert said in line
+    assert not list((tmp_path / "here").iterdir())
+
+
+def test_what_an_own_wrapper_raises_is_shown_from_its_line_on(as_a_child, mine):
+    done = as_a_child([GYMNASIUM, "wrap=[mine.py:Broken]", "hydra.run.dir=run"], mine)
+    assert done.returncode == 1
+    assert "not today" in done.stderr
+    assert "mine.py" in done.stderr
