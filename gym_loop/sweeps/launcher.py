@@ -30,6 +30,7 @@ from gym_loop.runs import claim, manifest
 from gym_loop.sweeps import directory, table
 from gym_loop.sweeps.compose import Composer
 from gym_loop.sweeps.directory import Job, Sweep
+from gym_loop.sweeps.feed import Feed
 from gym_loop.sweeps.job import pack, reason_of
 
 # What conf/config.yaml says, for other launchers. Ours name a job by what varies alone.
@@ -73,11 +74,7 @@ class SweepLauncher(Launcher):
             Mistake: something is wrong with a job or with the directory; nothing has been started.
         """
         setup_globals()
-        # As they were typed: iterating over them would resolve what they refer to.
-        words: Any = OmegaConf.to_container(self.config.hydra.overrides, resolve=False)
-        asked = directory.asked([*self.params, *words["task"]], words["hydra"])
-        config = options.in_memory.get(str(self.config.hydra.job.config_name))
-        asked.config = config and to_yaml(config)
+        asked = self.asked()
         sweep = directory.merge(directory.read(self.directory), asked, self.directory)
         jobs = self.check(sweep, job_overrides, max(initial_job_idx, len(sweep.jobs)))
         if self.unrecorded:
@@ -100,12 +97,28 @@ class SweepLauncher(Launcher):
             raise SystemExit(code)
         return [job_return(jobs[sweep.name(words)], words) for words in job_overrides]
 
+    def asked(self) -> Sweep:
+        """Return the sweep that this launch asks for."""
+        # As they were typed: iterating over them would resolve what they refer to.
+        words: Any = OmegaConf.to_container(self.config.hydra.overrides, resolve=False)
+        asked = directory.asked([*self.params, *words["task"]], words["hydra"])
+        config = options.in_memory.get(str(self.config.hydra.job.config_name))
+        asked.config = config and to_yaml(config)
+        return asked
+
     def execute(self, jobs: Sequence[Job], total: int) -> int:
         """Run `jobs` of `total`, setting state, result and reason of each.
 
         Returns 0, or the exit code of a sweep that was told to stop.
         """
         raise NotImplementedError
+
+    def run(self, feed: Feed) -> int:
+        """Run the jobs of `feed` as they come, until none will.
+
+        Returns 0, or the exit code of a sweep that was told to stop.
+        """
+        raise Mistake(f"{type(self).__name__} takes no jobs one at a time; use hydra/launcher=pool")
 
     def check(
         self, sweep: Sweep, job_overrides: Sequence[Sequence[str]], number: int
@@ -135,18 +148,25 @@ class SweepLauncher(Launcher):
             with named(name):
                 own = numbers.get(name, number)
                 number += name not in numbers
-                config = composer.compose(words, own)
-                job = Job(name, list(words), own, self.directory / place(config, name))
+                job, config = self.compose(composer, words, name, own)
                 if (owner := owners.setdefault(job.directory, name)) != name:
                     raise Mistake(f"its directory {job.directory} is that of the job {owner}, too")
                 jobs[name] = job
-                with hydra_config(config):
-                    for preparation in launch.prepare:
-                        preparation(config)
-                    self.look(job, config)
             if job.state != "finished":
                 self.take(job, config)
         return jobs
+
+    def compose(
+        self, composer: Composer, words: Sequence[str], name: str, number: int
+    ) -> tuple[Job, DictConfig]:
+        """Return the job with the overrides `words`, and its config, checked."""
+        config = composer.compose(words, number)
+        job = Job(name, list(words), number, self.directory / place(config, name))
+        with hydra_config(config):
+            for preparation in launch.prepare:
+                preparation(config)
+            self.look(job, config)
+        return job, config
 
     def look(self, job: Job, config: DictConfig) -> None:
         """Find out how far `job` is."""

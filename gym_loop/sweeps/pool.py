@@ -10,7 +10,6 @@ import signal
 import sys
 import sysconfig
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing import forkserver
 from types import FrameType
@@ -22,6 +21,7 @@ from gym_loop.observers.manifest import GIT, ask_git
 from gym_loop.runs import manifest
 from gym_loop.sweeps import warm
 from gym_loop.sweeps.directory import Job
+from gym_loop.sweeps.feed import Feed
 from gym_loop.sweeps.job import GRACE
 from gym_loop.sweeps.launcher import SweepLauncher
 from gym_loop.sweeps.processes import HANDLED, Processes
@@ -70,44 +70,42 @@ class PoolLauncher(SweepLauncher):
 
     def execute(self, jobs: Sequence[Job], total: int) -> int:
         """Run `jobs`; see the base class."""
-        queue = deque(jobs)
+        table = Table(total)
+        table.counts["skipped"] = total - len(jobs)
+        return self.run(Feed(jobs, table))
+
+    def run(self, feed: Feed) -> int:
+        """Run jobs as they come; see the base class."""
         with (
-            Table(total) as table,
+            feed.table as table,
             stop_on_signals() as stop,
             Processes(self.common(), self.timeout) as processes,
         ):
-            table.counts["skipped"] = total - len(jobs)
-            while processes.running or (queue and not stop.number):
+            while processes.running or (feed.is_open and not stop.number):
                 if stop.number:
                     processes.stop(at_once=time.monotonic() >= stop.deadline)
                 else:
-                    self.start(queue, processes, table)
+                    self.start(feed, processes)
                 for job in processes.wait(REFRESH_SECONDS):
                     if job.state == "held":
-                        queue.append(job)
+                        feed.hold(job)
                     else:
-                        job.packed = b""
-                        table.end(job)
+                        feed.end(job)
                 table.show([each.job for each in processes.running.values()])
         return 128 + stop.number if stop.number else 0
 
-    def start(self, queue: deque[Job], processes: Processes, table: Table) -> None:
+    def start(self, feed: Feed, processes: Processes) -> None:
         """Start jobs while there is room; those that another launch is running wait their turn."""
-        for _ in range(len(queue)):
-            if len(processes.running) >= self.n_jobs:
-                return
-            job = queue.popleft()
-            if manifest.is_locked(job.directory):
-                job.state = "held"
-                queue.append(job)
-            elif ended_elsewhere(job):
-                table.end(job)
-            else:
-                try:
-                    processes.start(job)
-                except OSError as error:  # no memory or no process to be had
-                    job.state, job.reason = "failed", f"cannot be started: {error.strerror}"
-                    table.end(job)
+        ready = feed.ready()
+        while len(processes.running) < self.n_jobs and (job := next(ready, None)):
+            if ended_elsewhere(job):
+                feed.end(job)
+                continue
+            try:
+                processes.start(job)
+            except OSError as error:  # no memory or no process to be had
+                job.state, job.reason = "failed", f"cannot be started: {error.strerror}"
+                feed.end(job)
 
 
 def ended_elsewhere(job: Job) -> bool:
