@@ -40,6 +40,8 @@ EXPENDABLE = ("steps/s", "left", "error", "steps", "agent", "env")
 def ls(words: tuple[str, ...], state: str | None, as_json: bool, watch: bool, every: float) -> None:
     """Show all runs in and below each DIR (./outputs and ./multirun), newest first.
 
+    Of a search's DIR alone, its trials.
+
     KEY=VALUE chooses runs by agent, env, seed or any key of their config: agent=ars. States are
     running, finished, failed, stopped, dead (the process ended without a word) and damaged.
     """
@@ -53,6 +55,12 @@ def ls(words: tuple[str, ...], state: str | None, as_json: bool, watch: bool, ev
     filters += [f"state={state}"] if state else []
     if watch:
         follow(directories, filters, every)
+        return
+    is_plain = len(words) == 1 == len(directories) and not (state or as_json)
+    if is_plain and reading.is_search(words[0]):
+        from gym_loop.search import report
+
+        print(report.listing(Path(words[0])))
         return
     runs = filtered(read(directories, {}), filters)
     if as_json:

@@ -17,9 +17,11 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from gym_loop.mistake import Mistake
+from gym_loop.runs import reading
 from gym_loop.search.space import Space
 
-FILE, NAME = "study.log", "search"
+NAME = "search"  # of the study in the file
+FILE = reading.STUDY
 DEFINITION = "gym_loop"  # the study's attribute that says what it is a study of
 # A trial's attributes. One without a goal has been asked for by a process that was killed at it.
 GOAL, OVERRIDES, WHY = "goal", "overrides", "why"

@@ -21,7 +21,7 @@ from gym_loop.streams import derive
 from gym_loop.sweeps import directory
 from gym_loop.sweeps.compose import Composer
 from gym_loop.sweeps.directory import Job
-from gym_loop.sweeps.launcher import SweepLauncher, named
+from gym_loop.sweeps.launcher import SUBDIR, SweepLauncher, named
 
 if TYPE_CHECKING:
     from gym_loop.search.rungs import Rungs
@@ -112,6 +112,13 @@ class SearchSweeper(Sweeper):
         from gym_loop.search.study import FILE, Study
 
         setup_globals()
+        subdir = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
+        assert isinstance(subdir, dict)
+        if subdir["subdir"] != SUBDIR:
+            raise Mistake(
+                f"hydra.sweep.subdir={subdir['subdir']}: a search names its jobs' directories by "
+                "their parameters; leave it out"
+            )
         launcher, place = self.launcher, self.launcher.directory
         fixed, space = self._space([*self.params, *arguments])
         enqueued = [space.check_enqueued(point) for point in self.enqueue]
@@ -141,7 +148,7 @@ class SearchSweeper(Sweeper):
                 file=sys.stderr,
             )
         code = launcher.run(trials)
-        print(f"{place}: {trials.n_trials} trials: {trials.standing}")
+        print(f"{place}: {len(study.trials())} trials: {trials.standing}")
         for unfinished, why in trials.given_up.items():
             print(f"not finished  {unfinished.name}  {why}")
         if code or trials.given_up:
@@ -149,7 +156,27 @@ class SearchSweeper(Sweeper):
             raise SystemExit(code or 1)
         if trials.standing.best is None:
             raise SystemExit(1)
+        self._leave_best(study, fixed)
         return []
+
+    def _leave_best(self, study: "Study", fixed: Sequence[str]) -> None:
+        """Confirm the best trials, if that was asked for, and write the best one's config."""
+        from gym_loop.search import best
+
+        candidates, said = best.ranked(study), f"mean {self.objective} of seeds {self.seeds}"
+        if self.confirm:
+            fresh = range(max(self.seeds) + 1, max(self.seeds) + 1 + self.confirm)
+            make = functools.partial(self._make, fixed, f"{best.FOLDER}/", ())
+            *candidates, defaults = best.confirm(
+                self.launcher, make, candidates, fresh, self.objective
+            )
+            said = f"mean {self.objective} of the fresh seeds {fresh[0]} to {fresh[-1]}"
+            print(f"the agent's defaults: {said} {defaults.value:.6g}")
+            candidates.sort(key=lambda each: each.value, reverse=self.direction == "maximize")
+        place = self.launcher.directory
+        first = candidates[0]
+        best.write(place, place / name_of(first.words, self.seeds[0]), first, said)
+        print(f"trial {first.trial}: {said} {first.value:.6g}: {place / best.FILE}")
 
     def _space(self, words: Sequence[str]) -> tuple[list[str], "Space"]:
         """Return the overrides of every job, and what varies."""
@@ -193,7 +220,7 @@ class SearchSweeper(Sweeper):
         probes = space.probes()
         names = [word.partition("=")[0].lstrip("+") for words in probes for word in words]
         by_all = directory.Sweep([], {}, [*self.checked.varied, *names])
-        jobs = [self._words(fixed, words, self.seeds[0]) for words in probes]
+        jobs = [[*fixed, *words, f"seed={self.seeds[0]}", PAUSE] for words in probes]
         launcher.check(by_all, jobs, 0)
         self.composer = Composer(self.loader, self.config)
         cfg = self.composer.compose(jobs[0], 0)
@@ -212,37 +239,44 @@ class SearchSweeper(Sweeper):
                 "hydra.sweeper.pruner=none"
             )
 
-    def _words(self, fixed: Sequence[str], words: Sequence[str], seed: int) -> list[str]:
-        return [*fixed, *words, f"seed={seed}", PAUSE]
+    def _make(
+        self,
+        fixed: Sequence[str],
+        folder: str,
+        more: Sequence[str],
+        number: int,
+        words: Sequence[str],
+        seed: int,
+    ) -> tuple[Job, DictConfig]:
+        """Return the job of a trial's overrides and a seed, and its config, checked."""
+        own = folder + name_of(words, seed)
+        with named(own):
+            made = self.launcher.compose(
+                self.composer, [*fixed, *words, f"seed={seed}", *more], own, number
+            )
+        for word in words:  # no other trial has them
+            self.composer.parsed.pop(word, None)
+        return made
 
     def _trials(self, study: "Study", fixed: Sequence[str]) -> "Trials":
         from gym_loop.search.trials import Trials
 
-        def name(words: Sequence[str], seed: int) -> str:
-            return directory.job_name(
-                dict(directory.key_and_value(word) for word in (*words, f"seed={seed}"))
-            )
-
-        def make(number: int, words: Sequence[str], seed: int) -> tuple[Job, DictConfig]:
-            own = name(words, seed)
-            with named(own):
-                made = self.launcher.compose(
-                    self.composer, self._words(fixed, words, seed), own, number
-                )
-            for word in words:  # no other trial has them
-                self.composer.parsed.pop(word, None)
-            return made
-
         return Trials(
             study,
             rungs_of(self.pruner, study, self.direction == "maximize"),
-            make,
-            lambda words, seed: self.launcher.directory / name(words, seed),
+            functools.partial(self._make, fixed, "", (PAUSE,)),
+            lambda words, seed: self.launcher.directory / name_of(words, seed),
             self.launcher.take,
             self.seeds,
             self.n_trials,
             self.objective,
         )
+
+
+def name_of(words: Sequence[str], seed: int) -> str:
+    """Return the name of the job with a trial's overrides and a seed."""
+    given = (*words, f"seed={seed}")
+    return directory.job_name(dict(directory.key_and_value(word) for word in given))
 
 
 def plain(value: Any) -> Any:

@@ -85,10 +85,11 @@ class Trials(Feed):
         study: the search's.
         rungs: decide which paused trials go on.
         make: returns the job, with its config, for a number, overrides and a seed.
+        place: returns a job's directory, for overrides and a seed.
+        pack: keeps in a job what running it takes of its config.
         seeds: of each trial.
         n_trials: to ask for, in all launches together.
         objective: one of `jobs.OBJECTIVES`.
-        directories: returns a job's directory for its overrides and its seed.
     """
 
     def __init__(
