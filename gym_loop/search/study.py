@@ -120,8 +120,9 @@ class Study:
 
     def ask(self, goal: int) -> int:
         """Ask for a new trial, and return its number."""
-        number = len(self.storage.get_all_trials(self.id, deepcopy=False))
-        self.optuna.sampler = self.sampler(number)
+        every = self.storage.get_all_trials(self.id, deepcopy=False)
+        waiting = (trial.number for trial in every if trial.state is TrialState.WAITING)
+        self.optuna.sampler = self.sampler(next(waiting, len(every)))
         trial = self.optuna.ask()
         self._complete(trial, goal)
         return trial.number

@@ -80,7 +80,11 @@ class SearchSweeper(Sweeper):
             ("sampler", self.sampler, SAMPLERS),
         ):
             if not isinstance(value, dict) or "_target_" not in value:
-                one_of(name, value, known, ", or one of Optuna's by _target_")
+                one_of(
+                    name, value, known, f", or one of Optuna's: {{_target_: optuna.{name}s.NAME}}"
+                )
+        if isinstance(self.pruner, dict):
+            pruner_of(self.pruner)
         self.params = [f"{key}={value}" for key, value in (plain(params) or {}).items()]
         self.space, self.enqueue = space, plain(enqueue) or []
         if not isinstance(self.enqueue, list) or not all(
@@ -98,7 +102,7 @@ class SearchSweeper(Sweeper):
         launcher: Any = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        if not isinstance(launcher, SweepLauncher):
+        if not isinstance(launcher, SweepLauncher) or type(launcher).run is SweepLauncher.run:
             raise Mistake(
                 f"hydra/sweeper=search does not run on {type(launcher).__name__}, which takes "
                 "whole batches of jobs; use hydra/launcher=pool"

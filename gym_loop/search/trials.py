@@ -152,11 +152,10 @@ class Trials(Feed):
             self.study.finish_asking(self.rungs.first)
             while True:
                 due, held = self._look()
-                for trial, seed in due:
-                    if job := self._job(trial, seed):
+                if due:
+                    if job := self._job(*due[0]):
                         return job
-                if due:  # their configs were refused, and they have failed
-                    continue
+                    continue  # its config was refused, and the trial has failed
                 if not self._decide(idle=not (self.running or held or self.given_up)):
                     self.open = held
                     return None
@@ -173,7 +172,7 @@ class Trials(Feed):
                 continue
             goal, words = trial.user_attrs[GOAL], trial.user_attrs[OVERRIDES]
             places = [self.place(words, seed) for seed in self.seeds]
-            if self.running & set(places) and len(self.running & set(places)) == len(places):
+            if self.running.issuperset(places):
                 continue
             known = [jobs.progress(place, self.objective) for place in places]
             lacking = [n for n, each in enumerate(known) if not each.has_reached(goal)]
@@ -201,7 +200,7 @@ class Trials(Feed):
         goal, number = trial.user_attrs[GOAL], trial.number
         self.study.note(number, STEPS, sum(each.steps for each in known))
         longest = max(len(each.values) for each in known)
-        for step in range(1, longest + 1 if goal == END else goal + 1):
+        for step in range(1, (longest if goal == END else min(goal, longest)) + 1):
             if step not in trial.intermediate_values:
                 self.study.report(number, step, fmean(at(each, step) for each in known))
         if all(each.state == "finished" for each in known):

@@ -116,9 +116,10 @@ class SweepLauncher(Launcher):
     def run(self, feed: Feed) -> int:
         """Run the jobs of `feed` as they come, until none will.
 
-        Returns 0, or the exit code of a sweep that was told to stop.
+        Returns 0, or the exit code of a sweep that was told to stop. A launcher that does not have
+        this method takes whole batches of jobs only.
         """
-        raise Mistake(f"{type(self).__name__} takes no jobs one at a time; use hydra/launcher=pool")
+        raise NotImplementedError
 
     def check(
         self, sweep: Sweep, job_overrides: Sequence[Sequence[str]], number: int

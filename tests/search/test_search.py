@@ -198,6 +198,7 @@ def test_a_search_one_job_at_a_time_repeats_itself(search, tmp_path):
     assert names[0] == names[1]
 
 
+@pytest.mark.slow
 def test_a_search_of_something_else_is_refused_before_anything_starts(search, tmp_path):
     points = [X, NONE, "hydra.sweeper.n_trials=1"]
     assert search(*points).returncode == 0
