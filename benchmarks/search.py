@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.harness import Row, show, skipped
 
-SEARCHES, TRIALS, SEEDS, EVALUATIONS = 10, 50, 3, 27
+SEARCHES, TRIALS, SEEDS, EVALUATIONS = 10, 20, 3, 27
 BUDGET = TRIALS * SEEDS * EVALUATIONS  # evaluations, each of the same number of steps
 ASKED, PART = 500, 50
 GOAL_STEPS, GOAL_TIME = 1 / 2, 2.0

@@ -1,12 +1,13 @@
 """The best trials: confirmed with fresh seeds, and left as a run config."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 from omegaconf import DictConfig
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from gym_loop import files
 from gym_loop.compat.hydra_job import to_yaml
@@ -39,14 +40,26 @@ class Candidate:
 
 
 def ranked(study: Study) -> list[Candidate]:
-    """Return the complete trials, the best first."""
-    complete = [trial for trial in study.trials() if trial.state is TrialState.COMPLETE]
+    """Return the trials, the best first: complete ones, then those that have come farthest."""
     sign = -1 if study.optuna.direction.name == "MAXIMIZE" else 1
-    complete.sort(key=lambda trial: (sign * (trial.value or 0.0), trial.number))
-    return [
-        Candidate(trial.user_attrs[OVERRIDES], trial.value or 0.0, trial.number)
-        for trial in complete
-    ]
+    found: list[tuple[float, float, int, Candidate]] = []
+    for trial in study.trials():
+        value = reached(trial)
+        if value is not None and trial.state is not TrialState.FAIL:
+            complete = trial.state is TrialState.COMPLETE
+            place = -math.inf if complete else -float(trial.last_step or 0)
+            own = Candidate(trial.user_attrs[OVERRIDES], value, trial.number)
+            found.append((place, sign * value, trial.number, own))
+    return [candidate for *_, candidate in sorted(found, key=lambda each: each[:3])]
+
+
+def reached(trial: FrozenTrial) -> float | None:
+    """Return a trial's value, or the last one that it reached before it was paused."""
+    if trial.value is not None:
+        return trial.value
+    step = trial.last_step
+    value = None if step is None else trial.intermediate_values[step]
+    return None if value is None or math.isnan(value) else value
 
 
 def confirm(

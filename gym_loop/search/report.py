@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 
 from gym_loop.mistake import Mistake
 from gym_loop.runs import reading
-from gym_loop.search.best import FOLDER
+from gym_loop.search.best import FOLDER, reached
 from gym_loop.search.study import DEFINITION, GOAL, NAME
 from gym_loop.search.trials import STEPS, state_of
 from gym_loop.sweeps.table import columns
@@ -95,15 +95,6 @@ class Found:
         return tables
 
 
-def reached(trial: FrozenTrial) -> float | None:
-    """Return a trial's value, or the last one that it reached before it was paused."""
-    if trial.value is not None:
-        return trial.value
-    step = trial.last_step
-    value = None if step is None else trial.intermediate_values[step]
-    return None if value is None or math.isnan(value) else value
-
-
 def binned(distribution: Any, points: Sequence[tuple[Any, float]]) -> list[tuple[str, list[float]]]:
     """Return the results by choice, or by equal parts of the range, logarithmic if it is."""
     if isinstance(distribution, optuna.distributions.CategoricalDistribution):
@@ -170,8 +161,13 @@ def confirmation(directory: Path) -> list[str]:
 
     runs = [reading.Run(path) for path in reading.find([directory / FOLDER])]
     content = comparison.compare(runs)
+    defaults = {
+        content["groups"][run["group"]]["label"]
+        for run in content["runs"]
+        if Path(run["directory"]).name.startswith("seed=") and run["group"] is not None
+    }
     return [
-        "Confirmed with fresh seeds; the group without parameters is the agent's defaults:",
+        f"Confirmed with fresh seeds; the agent's defaults are {', '.join(defaults)}:",
         "",
         reports.text(content),
     ]

@@ -85,7 +85,7 @@ class Study:
         direction: Any,
         sampler: Callable[[int], optuna.samplers.BaseSampler],
     ) -> None:
-        self.space, self.sampler = space, sampler
+        self.directory, self.space, self.sampler = directory, space, sampler
         self.lock = Lock(directory / FILE)
         with self.locked():
             lock: Any = self.lock  # the base class of its locks is private

@@ -1,5 +1,6 @@
 """The jobs that a study asks for, as a launcher has room for them."""
 
+import fcntl
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -75,6 +76,45 @@ class TrialTable(Table):
         return f"{self.total} trials: {self.standing()}"
 
 
+@dataclass
+class Due:
+    """A job that has not come to its trial's goal.
+
+    Attributes:
+        number: of the job, in the search.
+    """
+
+    number: int
+    trial: FrozenTrial
+    seed: int
+    directory: Path
+
+
+class Claims:
+    """Which launch is running which job: locks on a byte each, which end with the launch.
+
+    A job locks its own directory, but only once its process has come so far.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file = open(path, "ab")
+
+    def take(self, number: int) -> bool:
+        """Return whether the job of a number is now this launch's to run."""
+        try:
+            fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+        except OSError:
+            return False
+        return True
+
+    def release(self, number: int) -> None:
+        """Leave the job of a number to any launch."""
+        fcntl.lockf(self.file, fcntl.LOCK_UN, 1, number)
+
+
 class Trials(Feed):
     """Gives a launcher the jobs of a study's trials, and tells the study what comes of them.
 
@@ -108,6 +148,7 @@ class Trials(Feed):
         self.seeds, self.n_trials, self.objective = seeds, n_trials, objective
         self.maximize = study.optuna.direction.name == "MAXIMIZE"
         self.open = True
+        self.claims = Claims(study.directory / ".claims")
         self.running: set[Path] = set()  # directories of the jobs that this launch runs
         self.given_up: dict[Path, str] = {}  # of jobs that this launch does not try again, and why
         self.kills = Counter[Path]()
@@ -127,11 +168,13 @@ class Trials(Feed):
     def hold(self, job: Job) -> None:
         """Leave `job` to the other launch that is running it; it is looked at again."""
         self.running.discard(job.directory)
+        self.claims.release(job.number)
 
     def end(self, job: Job) -> None:
         """Note that `job` has ended; what has come of it is read from its directory."""
         job.packed = b""
         self.running.discard(job.directory)
+        self.claims.release(job.number)
         self.open = True
         known = jobs.progress(job.directory, self.objective)
         if job.state == "stopped" and known.ended_by != PAUSED:
@@ -152,20 +195,23 @@ class Trials(Feed):
             self.study.finish_asking(self.rungs.first)
             while True:
                 due, held = self._look()
-                if due:
-                    if job := self._job(*due[0]):
+                taken = next((each for each in due if self.claims.take(each.number)), None)
+                if taken is not None:
+                    if job := self._job(taken):
                         return job
-                    continue  # its config was refused, and the trial has failed
+                    self.claims.release(taken.number)
+                    continue  # it has come to its goal by now, or its trial has failed
+                held = held or bool(due)
                 if not self._decide(idle=not (self.running or held or self.given_up)):
                     self.open = held
                     return None
 
-    def _look(self) -> tuple[list[tuple[FrozenTrial, int]], bool]:
-        """Tell the study what has come, and return what lacks: trials with seeds.
+    def _look(self) -> tuple[list[Due], bool]:
+        """Tell the study what has come, and return the jobs that lack something.
 
         Also returns whether another launch is running any.
         """
-        due: list[tuple[FrozenTrial, int]] = []
+        due: list[Due] = []
         held = False
         for trial in self.study.trials():
             if trial.state is not TrialState.RUNNING or is_paused(trial):
@@ -191,7 +237,8 @@ class Trials(Feed):
                 if places[n].exists() and manifest.is_locked(places[n]):
                     held = True
                 else:
-                    due.append((trial, self.seeds[n]))
+                    number = trial.number * len(self.seeds) + n
+                    due.append(Due(number, trial, self.seeds[n], places[n]))
         self._count()
         return due, held
 
@@ -224,11 +271,13 @@ class Trials(Feed):
             self.study.set_goal(*chosen)
         return chosen is not None
 
-    def _job(self, trial: FrozenTrial, seed: int) -> Job | None:
-        """Return the job of a trial and a seed; None if the trial fails as it is refused."""
-        number = trial.number * len(self.seeds) + self.seeds.index(seed)
+    def _job(self, due: Due) -> Job | None:
+        """Return the job; None if nothing is left of it, or its trial fails as it is refused."""
+        trial = due.trial
+        if jobs.progress(due.directory, self.objective).has_reached(trial.user_attrs[GOAL]):
+            return None  # another launch's job, which has ended a moment ago
         try:
-            job, config = self.make(number, trial.user_attrs[OVERRIDES], seed)
+            job, config = self.make(due.number, trial.user_attrs[OVERRIDES], due.seed)
         except Mistake as mistake:
             self.study.fail(trial.number, mistake.message)
             self.table.say(f"failed: trial {trial.number}: {mistake.message}")
