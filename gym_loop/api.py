@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gym_loop import errors, launch, relaunch, streams
+from gym_loop.compat import standard_library
 from gym_loop.config import by_value
 from gym_loop.config.stored import preparations, quoted
 from gym_loop.mistake import Mistake
@@ -204,7 +205,7 @@ def _noting_directories() -> Iterator[list[Path]]:
 
 
 def _options(**groups: Named) -> list[str]:
-    """Return the words that choose what was given as objects or names."""
+    """Return the overrides for the agent, env and loop that were given as objects or names."""
     return [
         f"{group}={kind if isinstance(kind, str) else by_value.target(kind)}"
         for group, kind in groups.items()
@@ -240,7 +241,7 @@ def _own_logging() -> Iterator[None]:
     A configuration closes every handler that it finds in the list of `logging`'s own; a file that
     the program writes its log to would stay closed.
     """
-    root, every = logging.getLogger(), logging._handlerList  # type: ignore[attr-defined]
+    root, every = logging.getLogger(), standard_library.handlers()
     handlers, level, theirs = root.handlers[:], root.level, every[:]
     every.clear()
     try:

@@ -50,7 +50,7 @@ def explanation(error: BaseException) -> str | None:
 
 @contextlib.contextmanager
 def mistakes_raised() -> Iterator[None]:
-    """Raise Mistake for what some part explains; of other errors the user's own, not Hydra's.
+    """Raise a Mistake for an error that a part explains; unwrap others from Hydra's exceptions.
 
     Raises:
         Mistake: with the line that the command line shows.
@@ -66,7 +66,7 @@ def mistakes_raised() -> Iterator[None]:
 
 
 def user_error(error: BaseException) -> BaseException:
-    """Return what Hydra's `instantiate` met, for what it raised."""
+    """Return the exception that Hydra's `instantiate` has wrapped in its own."""
     while isinstance(error, InstantiationException) and error.__cause__:
         error = error.__cause__
     return error

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gym_loop.machine import process_exists
+
 # In the same directory, so that the rename stays on one filesystem; hidden, so that a glob for
 # results does not see it.
 TEMPORARY = ".tmp-"
@@ -63,24 +65,18 @@ def sync(*paths: Path) -> None:
 def writer_lives(path: Path) -> bool | None:
     """Return whether the process lives that made this temporary name; None: on another host.
 
-    This process is no writer of what it finds: it has ended what it began.
+    False for a name of this process's own: it has no write begun when it asks.
     """
     match = OWN.fullmatch(path.name)
     if match is None or match[2] != socket.gethostname():
         return None
-    try:
-        os.kill(int(match[1]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # a process of another user
-    return int(match[1]) != os.getpid()
+    return int(match[1]) != os.getpid() and process_exists(int(match[1]))
 
 
 def remove_leftovers(directory: Path, name: str = "") -> None:
     """Delete what killed processes of a run left half-written in `directory`.
 
-    Only for who holds the run's lock: a writer on another host is then dead, too.
+    The caller holds the run's lock, so that a writer on another host is dead, too.
 
     Args:
         directory: it belongs to the run alone.
@@ -119,7 +115,7 @@ def disk_full(error: OSError, path: Path) -> str:
 class AppendOnly:
     """A file to which records are appended. Only whole ones stay, and none is lost.
 
-    Those that cannot be written, for a full disk, are kept and written before later ones.
+    Records that cannot be written, as on a full disk, are kept and written before later ones.
 
     Attributes:
         size: bytes of the records that have been written.

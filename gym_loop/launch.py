@@ -89,7 +89,7 @@ def run(cfg: DictConfig, evaluate: bool = False) -> Any:
     """Build what `cfg` names, train (not with `evaluate`), evaluate; return the mean return."""
     directory = Path(HydraConfig.get().runtime.output_dir)
     observers = {name: o for name, o in instantiate(cfg.observers).items() if o is not None}
-    with contextlib.ExitStack() as stack:  # whatever happens, each that was opened is closed
+    with contextlib.ExitStack() as stack:  # closes each observer that was opened, in any case
         for observer in observers.values():
             # A true result would swallow the error.
             stack.push(lambda _, error, __, close=observer.close: (close(error), None)[1])

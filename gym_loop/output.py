@@ -30,10 +30,10 @@ class Output(io.FileIO):
 
 
 def open_streams() -> None:
-    """Open those standard streams that are closed, on nothing, and make none raise when written to.
+    """Open closed standard streams on `/dev/null`; have writes to broken ones raise nothing.
 
-    An open file under the number 1 or 2 would receive all that is printed. What a program has put
-    in the place of `sys.stdout` or `sys.stderr` stays.
+    Otherwise the next file to be opened would get the number 1 or 2, and all that is printed. What
+    a program has put in the place of `sys.stdout` or `sys.stderr` stays.
     """
     for number in range(3):
         try:

@@ -17,7 +17,7 @@ from gym_loop.observers import Observer
 from gym_loop.runs import checkpoints, claim, manifest
 from gym_loop.sweeps import resume as sweeps
 
-# What belongs to the parent of a fork alone; the rest is history that they share.
+# Files of the parent that a fork does not get; it gets the rest as its own history.
 OWN = (
     ".hydra",
     ".lock",
@@ -91,7 +91,7 @@ def evaluate(directory: Path, overrides: Sequence[str]) -> None:
 
 
 def evaluate_file(file: Path, overrides: Sequence[str]) -> None:
-    """Have the agent of a run config play, as it is made."""
+    """Have a new agent of a run config play."""
     launch.parts()
     _evaluate(stored.load_file(file), list(overrides), launch.prepare)
 

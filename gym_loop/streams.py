@@ -30,7 +30,7 @@ def episode_seed(seed: int, number: int, stream: str = "train") -> int:
 def seed_all(seed: int) -> None:
     """Seed the global streams of random, NumPy and, where it has been imported, torch.
 
-    Each has a seed of its own: the three are Mersenne Twisters, and would be the same one.
+    Each has a seed of its own: with one seed, Mersenne Twisters give the same numbers.
     """
     random.seed(derive(seed, "random", size=16))
     entropy = np.random.SeedSequence(derive(seed, "numpy", size=16))

@@ -1,4 +1,4 @@
-"""What a person is shown, and where: texts, paths and times, on a terminal or in a notebook."""
+"""Formats texts, paths and times for a person, and shows them on a terminal or in a notebook."""
 
 import builtins
 import math

@@ -7,13 +7,13 @@ import re
 import sys
 import tempfile
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop import launch
@@ -28,7 +28,7 @@ from gym_loop.mistake import Mistake, nearest
 from gym_loop.terminal import short
 
 GROUPS = ("env", "agent", "loop")  # in the order in which they are made
-# What an object must have of its own to be one; a function that makes one has none of it.
+# The methods that a class for each group must define. A function that makes the object has none.
 METHODS = {
     "agent": ("act", "memorize", "update"),
     "env": ("reset", "step"),
@@ -46,7 +46,7 @@ LIBRARIES = {
 }
 ENVPOOL = "gym_loop.vector.envpool.make_envpool"
 
-# What was found right is not looked at again: most of a sweep's jobs have most sections in common.
+# What has passed is not checked again: most jobs of a sweep have most sections in common.
 _writable: set[Path] = set()  # directories
 _noted: set[Path] = set()  # files of the user's that are not read
 _sound: set[tuple[str, str, bool]] = set()  # sections: name, content, whether frames are wanted
@@ -77,10 +77,11 @@ def check(cfg: DictConfig) -> None:
 
 def check_sections(cfg: DictConfig) -> None:
     """Check the config's top level."""
+    raw = kept.content(cfg, resolve=False)
     for group in GROUPS:
-        section: Any = cfg._get_node(group, validate_access=False)
-        if not isinstance(section, DictConfig) or section._is_none() or section._is_missing():
-            got = f"is {section._value()!r}{origin(cfg, group)}" if section else "is missing"
+        section = raw.get(group)
+        if not isinstance(section, dict):
+            got = f"is {section!r}{origin(cfg, group)}" if section else "is missing"
             raise Mistake(f"{group} {got}; expected an option such as {group}={EXAMPLES[group]}")
         if "_target_" not in section:
             raise Mistake(
@@ -91,9 +92,8 @@ def check_sections(cfg: DictConfig) -> None:
     for name in cfg:
         if name in known:
             continue
-        # A key of the user's own is there to be used by others.
-        text = str({key: cfg._get_node(key) for key in cfg if key != "hydra"})
-        if not re.search(r"\$\{" + re.escape(str(name)) + r"[.}\[]", text):
+        # A key of the user's own has to be used by another key.
+        if not re.search(r"\$\{" + re.escape(str(name)) + r"[.}\[]", str(raw)):
             near = foreign.ours(str(name)) or nearest(
                 str(name), known, f"; expected one of {', '.join(sorted(known))}"
             )
@@ -101,7 +101,7 @@ def check_sections(cfg: DictConfig) -> None:
 
 
 def note_shadowed(cfg: DictConfig) -> None:
-    """Say of a file of the user's that it is not read, as an option of ours has its name."""
+    """Print a note for each file of the user's that is not read, as one of ours has its name."""
     sources = (Path(s.path) for s in cfg.hydra.runtime.config_sources if s.schema == "file")
     theirs = [path for path in sources if path != launch.CONF]
     names = {f"{group}/{option}" for group, option in cfg.hydra.runtime.choices.items()}
@@ -131,36 +131,21 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         Mistake: an interpolation that leads nowhere or round in a circle, or a value not given.
     """
-    for key, node in leaves(cfg):
+    for path, raw in kept.leaves(kept.content(cfg, resolve=False)):
+        key = kept.dotted(path)
         try:
-            if node._is_interpolation():
-                node._dereference_node()
+            if "${" in str(raw):
+                kept.at(cfg, path)
         except (RecursionError, OmegaConfBaseException) as error:
             reason = first_line(error)
             if isinstance(error, RecursionError) or reason.startswith("Recursive"):
                 reason = "it leads back to itself"
             near = wording.near_interpolation(reason, cfg)
-            raise Mistake(f"{key} is {node._value()}{origin(cfg, key)}: {reason}{near}") from None
-        if node._is_missing():
+            raise Mistake(f"{key} is {raw}{origin(cfg, key)}: {reason}{near}") from None
+        if raw == "???":
             example = "CartPole-v1" if key == "env.id" else "..."
             raise Mistake(f"{key} is not given{origin(cfg, key)}; expected {key}={example}")
     return kept.content(cfg, resolve=True)
-
-
-def leaves(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key and the node of each value, those for Hydra aside."""
-    stack: list[tuple[str, Any]] = [
-        (str(name), cfg._get_node(name)) for name in cfg if name != "hydra"
-    ]
-    while stack:
-        key, node = stack.pop()
-        if isinstance(node, DictConfig | ListConfig) and not (
-            node._is_none() or node._is_missing() or node._is_interpolation()
-        ):
-            inner = range(len(node)) if isinstance(node, ListConfig) else list(node)
-            stack += [(f"{key}.{name}", node._get_node(name)) for name in inner]
-        else:
-            yield key, node
 
 
 def check_seed(cfg: DictConfig, seed: Any) -> None:
@@ -201,7 +186,7 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
         raise Mistake(
             f"{name}._target_ is {target!r}{origin(cfg, name)}; expected package.module.Class"
         )
-    target = find(cfg, name, section["_target_"])
+    target = find_class(cfg, name, section["_target_"])
     known = default_parameters(target)
     if hasattr(target, "get_default_parameters"):
         known |= {k: v for k, v in constructor_parameters(target).items() if v is not MISSING}
@@ -211,7 +196,7 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
             where = origin(cfg, f"{name}.{key}")
             raise Mistake(f"no key '{name}.{key}'{where}{wording.near_key(f'{name}.', key, known)}")
         if key in getattr(target, "of_many_kinds", ()):
-            continue  # the class itself says what it may be
+            continue  # the class's `check_parameters` judges it
         if key in known and is_whole(group, key, value, known[key]):
             given[key] = section[key] = int(value)
             node: Any = OmegaConf.select(cfg, name)
@@ -219,9 +204,9 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
                 node[key] = int(value)
         elif key in known and (expected := problem(group, key, value, known[key])):
             where = origin(cfg, f"{name}.{key}")
-            if expected == "a string" and (word := typed(cfg, f"{name}.{key}")):
+            if expected == "a string" and (word := typed_text(cfg, f"{name}.{key}")):
                 expected = f"a string: {name}.{key}='\"{word}\"'"
-            raise Mistake(f"{name}.{key} is {show(value)}{where}; expected {expected}")
+            raise Mistake(f"{name}.{key} is {as_written(value)}{where}; expected {expected}")
     for key, value in known.items():
         if isinstance(value, str) and value == MISSING and key not in given:
             raise Mistake(
@@ -233,15 +218,15 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
     _sound.add((name, repr(section), known_as[2]))
 
 
-def typed(cfg: DictConfig, key: str) -> str | None:
+def typed_text(cfg: DictConfig, key: str) -> str | None:
     """Return the value of `key` as it stands on the command line, or None."""
     words: Any = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
     pairs = (word.partition("=") for word in words)
     return next((value for name, _, value in pairs if name.lstrip("+") == key), None)
 
 
-def find(cfg: DictConfig, name: str, target: str) -> Any:
-    """Return the class or function that `target` names, after a look at whether it can be one."""
+def find_class(cfg: DictConfig, name: str, target: str) -> Any:
+    """Return the class or function that `target` names; a class must have its METHODS."""
     if "." not in target and ":" not in target:
         raise Mistake(
             f"{name}._target_ is {target!r}{origin(cfg, f'{name}._target_')}; "
@@ -266,13 +251,13 @@ def find(cfg: DictConfig, name: str, target: str) -> Any:
 
 
 def _refuses(method: Any) -> bool:
-    """Return whether a method of a base class of ours only says that it is to be written."""
+    """Return whether a method only raises NotImplementedError, as those of our base classes do."""
     code = getattr(method, "__code__", None)
     return code is not None and "NotImplementedError" in code.co_names
 
 
 def check_range(cfg: DictConfig, name: str, target: Any, parameters: dict[str, Any]) -> None:
-    """Ask the class itself what it thinks of the values."""
+    """Check the values by the class's own `check_parameters`."""
     if not hasattr(target, "check_parameters"):
         return
     try:
@@ -335,7 +320,7 @@ def check_directories(cfg: DictConfig, content: dict[str, Any]) -> None:
 
 
 def described(cfg: DictConfig, name: str, value: str) -> str:
-    """Return what is said of a directory of the loop's."""
+    """Return how a message names a directory of the loop's."""
     return f"loop.{name} is {value}{origin(cfg, f'loop.{name}')}"
 
 
@@ -370,6 +355,6 @@ def short_name(target: Any) -> str:
     return getattr(target, "__qualname__", str(target))
 
 
-def show(value: Any) -> str:
+def as_written(value: Any) -> str:
     """Return a value as YAML and Hydra write it."""
     return "null" if value is None else str(value).lower() if type(value) is bool else repr(value)

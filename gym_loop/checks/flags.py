@@ -1,4 +1,4 @@
-"""Hydra's own flags, whose mistakes take one line as well."""
+"""Parses Hydra's own flags; a mistake in them takes one line."""
 
 import argparse
 from pathlib import Path
@@ -12,6 +12,7 @@ from hydra.types import RunMode
 
 from gym_loop import __version__, launch
 from gym_loop.checks import foreign
+from gym_loop.compat import standard_library
 from gym_loop.compat.hydra import parser as hydras_parser
 from gym_loop.mistake import Mistake, nearest
 
@@ -30,7 +31,8 @@ def parse(words: list[str]) -> argparse.Namespace:
 def one_line_parser() -> argparse.ArgumentParser:
     """Return Hydra's parser of flags, which raises a Mistake where it would print its usage."""
     parser = hydras_parser()
-    known = [flag for action in parser._actions for flag in action.option_strings]
+    actions = standard_library.flags(parser)
+    known = [flag for action in actions for flag in action.option_strings]
 
     def refuse(message: str) -> NoReturn:
         flag = message.rpartition(": ")[2].split()[0] if "unrecognized" in message else ""
@@ -39,7 +41,7 @@ def one_line_parser() -> argparse.ArgumentParser:
             near = "; hydra.launcher.dry_run=true prints the jobs of a sweep and starts nothing"
         raise Mistake(f"{message}{near} (gym-loop --hydra-help shows the flags)")
 
-    for action in parser._actions:
+    for action in actions:
         if "--config-dir" in action.option_strings:
             action.type = directory
         elif {"--config-path", "--experimental-rerun"} & {*action.option_strings}:

@@ -1,4 +1,4 @@
-"""What other libraries call our keys: whoever writes theirs is told ours."""
+"""Other libraries' names for our keys. Whoever writes one of them is told ours."""
 
 OURS = {
     # Stable-Baselines3, its zoo, CleanRL

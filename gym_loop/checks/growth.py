@@ -1,4 +1,4 @@
-"""How large a checkpoint becomes, told from an agent that has hardly begun."""
+"""Estimates how large a checkpoint becomes, from an agent that has trained for a few seconds."""
 
 import contextlib
 import tempfile
@@ -18,7 +18,7 @@ class Growth:
 
     def measure(self, agent: Any, steps: int) -> None:
         """Let the agent save itself into a folder that is deleted again, and take the size."""
-        # What an agent's `save` raises is for the check of a whole checkpoint to tell.
+        # The check of a whole checkpoint tells what an agent's `save` raises.
         with contextlib.suppress(Exception), tempfile.TemporaryDirectory() as folder:
             agent.save(Path(folder))
             self.sizes.append((steps, size(Path(folder))))
@@ -41,7 +41,7 @@ class Growth:
             steps: that it has been trained for.
             total: steps of the whole run; None: no limit.
         """
-        arrays, rows = room(agent)
+        arrays, rows = arrays_and_rows(agent)
         left = np.inf if total is None else max(total - steps, 0)
         grown = self.per_step() * min(left, rows - steps if rows > steps else np.inf)
         # Arrays that were made in advance are saved up to where they are filled.
@@ -50,7 +50,7 @@ class Growth:
         return float(now + more) if np.isfinite(more) else float(now)
 
 
-def room(agent: Any) -> tuple[int, int]:
+def arrays_and_rows(agent: Any) -> tuple[int, int]:
     """Return the bytes in all arrays that an agent holds, and the limit of its longest deque."""
     seen: set[int] = set()
     waiting, arrays, rows = [agent], 0, 0
@@ -64,7 +64,7 @@ def room(agent: Any) -> tuple[int, int]:
         elif isinstance(value, Mapping):
             waiting += value.values()
         elif isinstance(value, deque):
-            rows = max(rows, value.maxlen or 0)  # its content is what has been seen to grow
+            rows = max(rows, value.maxlen or 0)  # its growth has been measured
         elif type(value) in (list, tuple) and len(value) < 1000:
             waiting += value
         elif not isinstance(value, type) and type(value).__module__ != "builtins":

@@ -1,4 +1,4 @@
-"""What a parameter may be, told from its default."""
+"""Which values a parameter takes, inferred from its default."""
 
 import math
 from typing import Any
@@ -19,8 +19,8 @@ WORDS = {
 def problem(group: str, key: str, value: Any, default: Any) -> str | None:
     """Return what was expected instead of `value`, or None where it will do.
 
-    A default says what a parameter is; one that is null, or not given, says nothing. Only loops
-    are known well enough to say where null is no value.
+    A default tells the kind of values; one that is null, or not given, tells nothing. Only of a
+    loop's parameter is it known whether it takes null.
     """
     entry, kind = _entry(group, key), _kind(group, key, default)
     if entry and entry.choices:

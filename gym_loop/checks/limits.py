@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gym_loop import launch
 from gym_loop.checks.origin import is_given
+from gym_loop.config import kept
 from gym_loop.config.options import default_parameters
 
 KEY = "loop.max_episodes"
@@ -26,6 +27,6 @@ def lift_default_limit(cfg: DictConfig) -> None:
         return
     if not given or default is None or limit != default or is_given(cfg, KEY):
         return
-    text = str({name: cfg._get_node(name) for name in cfg if name != "hydra"})
+    text = str(kept.content(cfg, resolve=False))
     if not re.search(r"\$\{loop\.max_episodes\}", text):
         OmegaConf.update(cfg, KEY, None, force_add=True)

@@ -32,7 +32,7 @@ def is_given(cfg: DictConfig, key: str) -> bool:
 
 def _said(cfg: DictConfig) -> list[str]:
     """Return the keys on the command line."""
-    # Raw: what is interpolated in a word has nothing to do with where it was said.
+    # Unresolved: only the keys matter here.
     words: Any = OmegaConf.to_container(cfg.hydra.overrides, resolve=False)
     return [
         word.lstrip("+~").partition("=")[0].partition("@")[0]

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from gym_loop import launch
 
-# What they stand on: a part that is taken away takes them along.
+# The checks need this part: without it there are none.
 if find_spec("gym_loop.runs"):
     from gym_loop.checks.config import check
     from gym_loop.checks.flags import parse

@@ -1,4 +1,4 @@
-"""What only a try can tell of a config: `gym-loop check`."""
+"""`gym-loop check`: plays a config for some seconds, and checks what only playing shows."""
 
 import contextlib
 import copy
@@ -29,21 +29,21 @@ from gym_loop.observers.checkpoints import Checkpoints
 from gym_loop.observers.wrapper import Wrapper
 from gym_loop.runs import compare
 from gym_loop.streams import episode_seed
-from gym_loop.terminal import short
+from gym_loop.terminal import duration, short
 
 TRY = 3.0  # seconds that the run is tried for
-LOOK = 1.0  # seconds that each of the shorter looks may take
+LOOK = 1.0  # seconds that each of the other checks may take
 STEPS = 200  # that two environments are compared over
-# Those that write what the disk space is estimated by; others may show or send what is no run.
+# The disk space is estimated from what these write; others may open windows or use services.
 OBSERVERS = ("episodes", "tensorboard", "trace")
 MEASURES = 3  # of the agent's size, during the try
 
 
 @dataclass
 class Finding:
-    """One line of the list: what was looked at, a tick or a cross, and why.
+    """One line of the list: what was checked, a tick or a cross, and why.
 
-    `ok` is None for what could not be looked at, which stops no run.
+    `ok` is None for a check that does not apply, which stops no run.
     """
 
     what: str
@@ -51,12 +51,12 @@ class Finding:
     reason: str
 
 
-class Wrong(Exception):
-    """A look found something wrong; the message says what."""
+class CheckFailed(Exception):
+    """A check has failed; the message says why."""
 
 
 class Skipped(Exception):
-    """There is nothing to look at; the message says why."""
+    """A check does not apply; the message says why."""
 
 
 def task(target: Path) -> Callable[[DictConfig], list[Finding]]:
@@ -67,8 +67,8 @@ def task(target: Path) -> Callable[[DictConfig], list[Finding]]:
 
 
 def preflight(cfg: DictConfig, target: Path) -> list[Finding]:
-    """Return what there is to say about the config, one finding after the other."""
-    remarks = _Remarks()
+    """Run every check of the config, and return a finding for each."""
+    remarks = _Warnings()
     logger = logging.getLogger("gym_loop")
     before = logger.propagate, logger.level
     logger.propagate = False
@@ -83,7 +83,7 @@ def preflight(cfg: DictConfig, target: Path) -> list[Finding]:
             ("training", trial.training),
             ("checkpoint", trial.checkpoint),
             ("replay", trial.replay),
-            ("time", trial.duration),
+            ("time", trial.time),
             ("disk", trial.disk),
         ]
         return [
@@ -97,12 +97,12 @@ def preflight(cfg: DictConfig, target: Path) -> list[Finding]:
 
 
 def look(what: str, at: Callable[[], str]) -> Finding:
-    """Return what a look at something gives; whatever it raises is a reason against it."""
+    """Return the finding of one check; whatever the check raises is a reason against the config."""
     try:
         return Finding(what, True, at())
     except Skipped as skipped:
         return Finding(what, None, str(skipped))
-    except Wrong as wrong:
+    except CheckFailed as wrong:
         return Finding(what, False, " ".join(str(wrong).split()))
     except AssertionError as error:
         return Finding(what, False, asserted(error))
@@ -123,9 +123,11 @@ def asserted(error: AssertionError) -> str:
 
 
 class Trial:
-    """Looks at one config. Later looks stand on what the try of a run has left."""
+    """The checks of one config, in their order; later ones use the loop of `training`."""
 
-    def __init__(self, cfg: DictConfig, directory: Path, target: Path, remarks: "_Remarks") -> None:
+    def __init__(
+        self, cfg: DictConfig, directory: Path, target: Path, remarks: "_Warnings"
+    ) -> None:
         self.cfg, self.directory, self.target, self.remarks = cfg, directory, target, remarks
         for module in cfg.env.get("imports") or ():
             importlib.import_module(module)
@@ -161,7 +163,7 @@ class Trial:
             warnings.simplefilter("always")
             checker.check_env(subject, skip_render_check=True)
         env.close()
-        texts = (plain(str(w.message)) for w in caught)
+        texts = (uncoloured(str(w.message)) for w in caught)
         said = [text for text in texts if "different from the unwrapped version" not in text]
         remark = f"; {library} remarks: {said[0]}" if said else ""
         return f"passes the checker of {library}{remark}"
@@ -179,7 +181,7 @@ class Trial:
             action = space.sample()
             result = one.step(action)
             if len(result) != 5:
-                raise Wrong(OLD_STEP)
+                raise CheckFailed(OLD_STEP)
             steps += 1
             compare_results(f"step {steps}", result, other.step(action), infos)
             if result[2] or result[3]:
@@ -221,12 +223,12 @@ class Trial:
         for observer in observers.values():
             observer.open(self.cfg, self.directory)
         loop = launch.build(self.cfg, self.directory, observers)
-        # Evaluations take time that says nothing of the speed of training.
+        # Evaluations would count as time of training.
         loop.parameters = {**loop.parameters, "episodes_per_eval": None}
         loop.notify("restore", loop)
         loop.notify("begin", loop)
         self.watch.start(loop)
-        with contextlib.suppress(_EnoughError):
+        with contextlib.suppress(_TimeIsOverError):
             loop.train()
         self.watch.end()
         self.loop = loop
@@ -250,8 +252,8 @@ class Trial:
         again.mkdir()
         other.agent.save(again)
         for line in compare.checkpoint_differences(path / "agent", again):
-            raise Wrong(f"restored, it is not what was saved: {line}")
-        text = f"{room(self.checkpoint_size)} in {took * 1e3:.1f} ms, restored equal"
+            raise CheckFailed(f"restored, it is not what was saved: {line}")
+        text = f"{bytes_text(self.checkpoint_size)} in {took * 1e3:.1f} ms, restored equal"
         return text + self.remarks.take()
 
     def replay(self) -> str:
@@ -265,13 +267,14 @@ class Trial:
         until, steps = time.monotonic() + LOOK, 0
         for action, reward in zip(episode.actions, episode.rewards, strict=False):
             steps += 1
-            compare_values(f"step {steps}: reward", reward, env.step(action)[1])
+            again = env.step(action)[1]
+            compare_values(f"step {steps}: reward", float(reward), float(again))
             if time.monotonic() > until:
                 break
         env.close()
         return f"{steps} steps of the first episode gave equal rewards again"
 
-    def duration(self) -> str:
+    def time(self) -> str:
         """Estimate how long the whole run takes."""
         self.trained()
         rate = self.watch.steps / max(self.watch.seconds, 1e-9)
@@ -283,11 +286,15 @@ class Trial:
         evaluated = self.evaluated(episodes) * self.length()
         seconds = (steps + evaluated) / max(rate, 1e-9)
         limit = OmegaConf.select(self.cfg, "loop.max_time")
-        stop = f", of which loop.max_time allows {span(limit)}" if limit and limit < seconds else ""
-        return f"{text}; about {span(seconds)} for {steps + evaluated:.0f} steps{stop}"
+        stop = (
+            f", of which loop.max_time allows {duration(limit)}"
+            if limit and limit < seconds
+            else ""
+        )
+        return f"{text}; about {duration(max(seconds, 1))} for {steps + evaluated:.0f} steps{stop}"
 
     def disk(self) -> str:
-        """Estimate what the whole run writes, and look whether there is room for it."""
+        """Estimate what the whole run writes, and look whether there is bytes_text for it."""
         self.trained()
         checkpoints = self.directory / "checkpoints"
         written = size(self.directory) - size(checkpoints) - size(self.directory / "again")
@@ -297,17 +304,17 @@ class Trial:
         existing = next(p for p in (self.target, *self.target.absolute().parents) if p.exists())
         free = shutil.disk_usage(existing).free
         if episodes is None:
-            return f"{room(each)} an episode; {room(free)} are free"
+            return f"{bytes_text(each)} an episode; {bytes_text(free)} are free"
         full = self.growth.largest(
             self.loop.agent, self.checkpoint_size, self.watch.steps, self.whole()[1]
         )
         total = each * (episodes + self.evaluated(episodes)) + keep * full
-        text = f"about {room(total)}, of which {keep} checkpoints {room(keep * full)}"
+        text = f"about {bytes_text(total)}, of which {keep} checkpoints {bytes_text(keep * full)}"
         if total > free:
-            raise Wrong(f"{text}, but {room(free)} are free in {existing}")
+            raise CheckFailed(f"{text}, but {bytes_text(free)} are free in {existing}")
         recorded = OmegaConf.select(self.cfg, "loop.record")
         recorded = recorded or OmegaConf.select(self.cfg, "loop.eval_record")
-        return f"{text}{' and the recordings' if recorded else ''}; {room(free)} are free"
+        return f"{text}{' and the recordings' if recorded else ''}; {bytes_text(free)} are free"
 
     def trained(self) -> Any:
         """Return the loop that has been tried."""
@@ -335,12 +342,12 @@ class Trial:
         return each * (1 + (episodes // every if episodes and every else 0))
 
 
-class _EnoughError(Exception):
-    """The try has taken its time; raised within an episode that does not end."""
+class _TimeIsOverError(Exception):
+    """The time of the trial is over; raised within an episode that does not end."""
 
 
 class Watch(Observer):
-    """Counts, keeps the first episode, and ends the try."""
+    """Counts episodes and steps, keeps the first episode, and ends the trial."""
 
     def __init__(self, growth: Growth) -> None:
         self.growth = growth
@@ -356,15 +363,15 @@ class Watch(Observer):
         if self.first is None and episode.seed >= 0:
             self.first = episode
         self.playing = episode
-        episode.env = _Hurried(episode.env, self.began + TRY + LOOK)
+        episode.env = _StopsInTime(episode.env, self.began + TRY + LOOK)
 
     def end_episode(self, loop: Any, episode: Any) -> None:
-        """End the try when it is time."""
+        """End the trial when its time is over."""
         taken = time.monotonic() - self.began
         if taken > TRY:
             loop.stop = "enough"
         if taken > TRY + LOOK:  # a round of many episodes goes on
-            raise _EnoughError
+            raise _TimeIsOverError
 
     def end_cycle(self, loop: Any) -> None:
         """Measure the agent now and then."""
@@ -382,8 +389,8 @@ class Watch(Observer):
             self.episodes, self.steps = self.episodes + 1, self.steps + len(playing.rewards)
 
 
-class _Hurried(Wrapper):
-    """An episode's environment, whose steps end the try when it takes too long."""
+class _StopsInTime(Wrapper):
+    """An episode's environment; its `step` ends the trial when an episode takes too long."""
 
     def __init__(self, env: Any, latest: float) -> None:
         super().__init__(env)
@@ -393,12 +400,12 @@ class _Hurried(Wrapper):
         """Step the environment, if there is time left."""
         self.steps += 1
         if self.steps % 64 == 0 and time.monotonic() > self.latest:
-            raise _EnoughError
+            raise _TimeIsOverError
         return self.env.step(action)
 
 
-class _Remarks(logging.Handler):
-    """Collects what is warned of meanwhile."""
+class _Warnings(logging.Handler):
+    """Collects the warnings that are logged during the trial."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -408,7 +415,7 @@ class _Remarks(logging.Handler):
         self.texts.append(" ".join(record.getMessage().split()))
 
     def take(self) -> str:
-        """Return the first remark since the last call, as the end of a sentence."""
+        """Return the first warning since the last call, as the end of a sentence."""
         first = next(iter(self.texts), None)
         self.texts.clear()
         return f"; {first}" if first else ""
@@ -420,7 +427,7 @@ def compare_results(where: str, one: Any, other: Any, infos: list[str]) -> None:
     Infos, the last of it, are for people: where they differ is added to `infos`.
 
     Raises:
-        Wrong: with the first difference.
+        CheckFailed: with the first difference.
     """
     compare_values(where, one[:-1], other[:-1])
     infos += [f"{where}: {line}" for line in compare.value_differences(one[-1], other[-1], "info")]
@@ -430,34 +437,26 @@ def compare_values(where: str, one: Any, other: Any) -> None:
     """Compare what two environments have returned.
 
     Raises:
-        Wrong: with the first difference.
+        CheckFailed: with the first difference.
     """
     for line in compare.value_differences(one, other, ""):
-        raise Wrong(
+        raise CheckFailed(
             f"not deterministic: {where} differs between two environments with one seed{line}"
         )
 
 
-def plain(text: str) -> str:
-    """Return a warning without colours and without the word that says it is one."""
+def uncoloured(text: str) -> str:
+    """Return a warning without terminal colours and without `WARN:`."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     return " ".join(text.split()).removeprefix("WARN: ")
 
 
-def room(count: float) -> str:
-    """Return a number of bytes as a person says it."""
+def bytes_text(count: float) -> str:
+    """Return a number of bytes with its unit: `1.5 MB`."""
     for unit, least in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= least:
             return f"{count / least:.1f} {unit}"
     return f"{count:.0f} bytes"
-
-
-def span(seconds: float) -> str:
-    """Return a time as a person says it."""
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.1f} s"
 
 
 def listing(findings: list[Finding]) -> str:

@@ -1,4 +1,4 @@
-"""One line for what Hydra, OmegaConf, YAML and imports say in many."""
+"""Messages of one line for the errors of Hydra, OmegaConf, YAML and imports."""
 
 import importlib.util
 import re
@@ -15,13 +15,13 @@ from hydra.errors import (
     OverrideParseException,
 )
 from hydra.plugins.config_source import ConfigSource
-from omegaconf import DictConfig
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop import launch
 from gym_loop.checks import foreign
 from gym_loop.checks.origin import COMMAND_LINE
-from gym_loop.config import yaml_files
+from gym_loop.config import kept, yaml_files
 from gym_loop.config.yaml_files import first_line
 from gym_loop.errors import user_frames
 from gym_loop.mistake import nearest
@@ -34,24 +34,24 @@ def explain(error: BaseException) -> str | None:
     if line := unreadable(error):
         return line
     if isinstance(error, MissingConfigException):
-        return missing(error)
+        return unknown_option(error)
     if isinstance(error, OverrideParseException):
-        return parse(error)
+        return bad_override(error)
     if isinstance(error, ConfigCompositionException):
         return composition(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return first_line(error)
     if composing(error) and user_frames(error) is None:
         if isinstance(error, RecursionError):
-            return f"the config refers to itself, in a circle{blame()}"
-        return f"cannot compose the config{blame()}: {first_line(error)}"
+            return f"the config refers to itself, in a circle{suspect()}"
+        return f"cannot compose the config{suspect()}: {first_line(error)}"
     return None
 
 
 def unreadable(error: BaseException | None) -> str | None:
     """Return the line for a file that Hydra was reading when `error` was raised, or None."""
     found = None
-    while error is not None:  # what was raised first says most
+    while error is not None:  # the first exception says most
         for frame, _ in traceback.walk_tb(error.__traceback__):
             source = frame.f_locals.get("self")
             if frame.f_code.co_name != "load_config" or not isinstance(source, ConfigSource):
@@ -63,14 +63,14 @@ def unreadable(error: BaseException | None) -> str | None:
     return found
 
 
-def missing(error: MissingConfigException) -> str:
+def unknown_option(error: MissingConfigException) -> str:
     """Return the line for an option that a group does not have."""
     path = str(error.missing_cfg_file).removesuffix(".yaml")
-    # `agent=sb3/dqm` asks the group agent, and not agent/sb3, where that is what was said.
+    # Hydra looks for `agent=sb3/dqm` in agent/sb3; the user has named the group agent.
     cuts = [i for i, letter in enumerate(path) if letter == "/"]
-    asked = [i for i in cuts if said(rf"\W*{re.escape(path[:i])}(@\S*)?=.*")]
+    asked = [i for i in cuts if on_command_line(rf"\W*{re.escape(path[:i])}(@\S*)?=.*")]
     if not cuts:
-        return f"no config {path!r}{where(path)}{near_of(path, error.options)}"
+        return f"no config {path!r}{place_of(path)}{near_of(path, error.options)}"
     at = (asked or cuts)[0 if asked else -1]
     group, name = path[:at], path[at + 1 :]
     place = COMMAND_LINE if asked else in_file(str(error)) or "defaults list"
@@ -119,7 +119,7 @@ def importable(module: str) -> bool:
         return False
 
 
-def parse(error: OverrideParseException) -> str:
+def bad_override(error: OverrideParseException) -> str:
     """Return the line for an override that Hydra's grammar does not take."""
     word = error.override
     if not word.strip():
@@ -152,7 +152,7 @@ def composition(error: ConfigCompositionException) -> str:
     if found := re.match(r"Could not append to config\. An item is already at '([^']*)'", text):
         return f"{found[1]!r} is there already ({COMMAND_LINE}); leave out the +"
     if found := re.match(r"(\S+) appears more than once in the final defaults list", text):
-        return f"{found[1]} is chosen twice{where(found[1])}; leave out the +"
+        return f"{found[1]} is chosen twice{place_of(found[1])}; leave out the +"
     if found := re.match(r"Ambiguous value for argument '(.*)'", text):
         key = found[1].partition("=")[0]
         value = found[1].partition("=")[2]
@@ -165,7 +165,7 @@ def composition(error: ConfigCompositionException) -> str:
     if text.strip():
         more = f": {first_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
         return first_line(error) + more
-    return f"cannot compose the config{blame()}: {first_line(cause or error)}"
+    return f"cannot compose the config{suspect()}: {first_line(cause or error)}"
 
 
 def unknown_key(key: str, cause: BaseException | None) -> str:
@@ -173,7 +173,10 @@ def unknown_key(key: str, cause: BaseException | None) -> str:
     full = str(getattr(cause, "full_key", None) or key)
     name = full.rpartition(".")[2]
     parent = getattr(cause, "parent_node", None)
-    if not isinstance(parent, DictConfig) or parent._is_none():
+    content: Any = (
+        OmegaConf.to_container(parent, resolve=False) if OmegaConf.is_config(parent) else None
+    )
+    if not isinstance(content, dict):
         section = full.rpartition(".")[0]
         inside = f"; {section} is one value, not a section" if section else ""
         return f"no key {full!r} ({COMMAND_LINE}){inside}"
@@ -182,11 +185,10 @@ def unknown_key(key: str, cause: BaseException | None) -> str:
     if said := foreign.ours(name):
         return f"no key {full!r} ({COMMAND_LINE}){said}"
     if "." not in full:
-        for section in map(str, parent):
-            node = parent._get_node(section)
-            if isinstance(node, DictConfig) and name in node:
-                return f"no key {full!r} ({COMMAND_LINE}); did you mean '{section}.{name}'?"
-    known = [str(k) for k in parent if not str(k).startswith("_")]
+        for top, inside in content.items():
+            if isinstance(inside, dict) and name in inside:
+                return f"no key {full!r} ({COMMAND_LINE}); did you mean '{top}.{name}'?"
+    known = [str(k) for k in content if not str(k).startswith("_")]
     return f"no key {full!r} ({COMMAND_LINE}){near_key(full.removesuffix(name), name, known)}"
 
 
@@ -208,18 +210,18 @@ def near_key(section: str, name: str, known: Iterable[str]) -> str:
     close = nearest(name, known)  # of the names alone: a long common section makes all near
     if close:
         return close.replace("'", f"'{section}", 1)
-    has = f"has {some(known)}" if known else "has no parameter"
+    has = f"has {enumerated(known)}" if known else "has no parameter"
     return f"; {section.rstrip('.') or 'the config'} {has}"
 
 
 def near_of(name: str, options: Iterable[str] | None) -> str:
     """Return what is nearest to `name` among `options`, and otherwise what there is."""
     options = sorted(options or ())
-    there = f"; there are: {some(options)}" if options else "; there is none"
+    there = f"; there are: {enumerated(options)}" if options else "; there is none"
     return nearest(name, options, there)
 
 
-def some(names: Iterable[str]) -> str:
+def enumerated(names: Iterable[str]) -> str:
     """Return the first of `names`, and how many more there are."""
     names = sorted(names)
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN + 1 else ""
@@ -228,7 +230,7 @@ def some(names: Iterable[str]) -> str:
 
 def groups() -> str:
     """Return the groups of options that there are."""
-    return some(p.name for p in launch.CONF.iterdir() if p.is_dir() and p.name != "hydra")
+    return enumerated(p.name for p in launch.CONF.iterdir() if p.is_dir() and p.name != "hydra")
 
 
 def near_interpolation(reason: str, cfg: Any) -> str:
@@ -236,12 +238,9 @@ def near_interpolation(reason: str, cfg: Any) -> str:
     found = re.match(r"Interpolation key '(.+)' not found", reason)
     if not found:
         return ""
-    keys = [str(name) for name in cfg if name != "hydra"]
-    for section in list(keys):
-        node: Any = cfg._get_node(section)
-        if isinstance(node, DictConfig) and not (node._is_none() or node._is_interpolation()):
-            keys += [f"{section}.{name!s}" for name in node]
-    return nearest(found[1], keys)
+    raw = kept.content(cfg, resolve=False)
+    inner = [f"{key}.{name}" for key in raw if isinstance(raw[key], dict) for name in raw[key]]
+    return nearest(found[1], [*raw, *inner])
 
 
 def in_file(text: str) -> str | None:
@@ -250,18 +249,18 @@ def in_file(text: str) -> str | None:
     return f"conf/{found[1]}.yaml" if found and found[1] not in ("config", "run") else None
 
 
-def said(pattern: str) -> bool:
+def on_command_line(pattern: str) -> bool:
     """Return whether a word of the command line matches."""
     return any(re.fullmatch(pattern, word, re.DOTALL) for word in sys.argv[1:])
 
 
-def where(name: str) -> str:
+def place_of(name: str) -> str:
     """Return " (command line)" if a word there begins with `name`."""
-    return f" ({COMMAND_LINE})" if said(rf"\W*{re.escape(name)}.*") else ""
+    return f" ({COMMAND_LINE})" if on_command_line(rf"\W*{re.escape(name)}.*") else ""
 
 
-def blame() -> str:
-    """Return the override that must be at fault, where there is but one."""
+def suspect() -> str:
+    """Return the override that is at fault, if there is only one."""
     words = [word for word in sys.argv[1:] if "=" in word or word.startswith("~")]
     return f" with {words[0]!r} ({COMMAND_LINE})" if len(words) == 1 else ""
 

@@ -84,9 +84,9 @@ def entry(group: str, name: str, value: Any, comment: str | None) -> str:
 
 
 def parameter_comments(target: Any) -> dict[str, str]:
-    """Return what is said of each parameter.
+    """Return the comment on each parameter.
 
-    That is the first sentence that a docstring has, `name: sentence`, or what a loop's table says.
+    It is the help in a loop's table, else the docstring's first sentence on it: `name: sentence`.
     """
     table = getattr(target, "parameter_table", {})
     comments = {name: parameter.help for name, parameter in table.items()}

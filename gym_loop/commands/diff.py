@@ -23,18 +23,18 @@ TABLES = {tables.EPISODES: "training", tables.EVALUATIONS: "evaluation"}
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def diff(first: Path, second: Path, as_json: bool) -> None:
     """Show what differs between two runs: config, code, packages, and where results part."""
-    runs = only(first), only(second)
+    runs = single_run(first), single_run(second)
     found = between_runs(*runs)
     if as_json:
         print(json.dumps(found, indent=1))
     else:
-        print("\n".join(told(found, [short(run.directory) for run in runs])))
+        print("\n".join(as_lines(found, [short(run.directory) for run in runs])))
     for run in runs:
         for warning in run.warnings:
             print(f"warning: {short(run.directory)}: {warning}", file=sys.stderr)
 
 
-def only(directory: Path) -> Run:
+def single_run(directory: Path) -> Run:
     """Return the run in `directory`.
 
     Raises:
@@ -108,7 +108,7 @@ def _cells(run: Run, table: str) -> tuple[list[str], list[list[str]]]:
         return [], []
 
 
-def told(found: dict[str, Any], names: list[str]) -> list[str]:
+def as_lines(found: dict[str, Any], names: list[str]) -> list[str]:
     """Return the differences for a terminal."""
     text = [f"- {names[0]}", f"+ {names[1]}", ""]
     for title, section in (("config", found["config"]), ("packages", found["versions"])):

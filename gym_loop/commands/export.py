@@ -93,7 +93,7 @@ def export(
         Job(directory, kind, file, chunk, {n: returns[n] for n in chunk if n in returns})
         for file, chunk in traces.chunks(numbers, CHUNK)
     ]
-    played = playback.in_parallel(record, work, min(jobs or cores(), len(work)))
+    played = playback.in_parallel(play_again, work, min(jobs or cores(), len(work)))
     recordings = (recording for chunk in played for recording in chunk)
     with contextlib.closing(playback.make_env(directory, kind, numbers[0])) as env:
         if target.suffix == ".npz":
@@ -107,7 +107,7 @@ def export(
     print(f"wrote {target}: {len(numbers)} episodes, {steps} steps; {how} reads it")
 
 
-def record(job: Job) -> list[Recording]:
+def play_again(job: Job) -> list[Recording]:
     """Play the episodes of a job, and return what was seen.
 
     Raises:
@@ -151,11 +151,11 @@ def stacked(values: list[Any], space: Any) -> dict[Part, Any]:
     import numpy as np
 
     arrays: dict[Part, Any] = {}
-    for part, leaf in leaves(space):
+    for part, leaf in simple_parts(space):
         try:
-            if kind(leaf) in WITHOUT_ARRAYS:
-                raise ValueError(kind(leaf))
-            array = np.array([inside(value, part) for value in values])
+            if class_of(leaf) in WITHOUT_ARRAYS:
+                raise ValueError(class_of(leaf))
+            array = np.array([value_at(value, part) for value in values])
             if array.dtype.kind not in "biufcSU":
                 raise ValueError(array.dtype)
         except (LookupError, TypeError, ValueError):
@@ -168,7 +168,7 @@ def stacked(values: list[Any], space: Any) -> dict[Part, Any]:
     return arrays
 
 
-def leaves(space: Any, above: Part = ()) -> Iterator[tuple[Part, Any]]:
+def simple_parts(space: Any, above: Part = ()) -> Iterator[tuple[Part, Any]]:
     """Yield (part, space) for each space without parts in `space`, or `space` itself."""
     from gym_loop.vector.envs import parts_of
 
@@ -177,23 +177,23 @@ def leaves(space: Any, above: Part = ()) -> Iterator[tuple[Part, Any]]:
         yield above, space
         return
     for key, part in parts.items() if isinstance(parts, Mapping) else enumerate(parts):
-        yield from leaves(part, (*above, key))
+        yield from simple_parts(part, (*above, key))
 
 
-def inside(value: Any, part: Part) -> Any:
+def value_at(value: Any, part: Part) -> Any:
     """Return the value at `part` of an element of a Dict or Tuple."""
     for key in part:
         value = value[key]
     return value
 
 
-def kind(space: Any) -> str:
+def class_of(space: Any) -> str:
     """Return the name of a space's class, or of the library's class that it is derived from."""
     names = [each.__name__ for each in type(space).__mro__]
     return next((name for name in names if name in WITHOUT_ARRAYS), names[0])
 
 
-def named(what: str, part: Part) -> str:
+def part_name(what: str, part: Part) -> str:
     """Return the name of a part: `observation.camera.0`, with `%2E` for a key's own dots."""
     words = [
         key.replace("%", "%25").replace(".", "%2E") if isinstance(key, str) else f"{key!r}"
@@ -212,7 +212,9 @@ def write_npz(target: Path, recordings: Iterable[Recording], env: Any) -> tuple[
     from gym_loop import files
 
     spaces = {"observation": env.observation_space, "action": env.action_space}
-    of_parts = {named(what, part): leaf for what in spaces for part, leaf in leaves(spaces[what])}
+    of_parts = {
+        part_name(what, part): leaf for what in spaces for part, leaf in simple_parts(spaces[what])
+    }
     temporary = files.temporary(target)
     temporary.mkdir()
     columns: dict[str, Column] = {}
@@ -225,8 +227,8 @@ def write_npz(target: Path, recordings: Iterable[Recording], env: Any) -> tuple[
                 "episode": np.array([recording.episode]),
                 "seed": np.array([recording.seed]),
                 "length": np.array([length]),
-                **{named("observation", part): a for part, a in recording.observations.items()},
-                **{named("action", part): a for part, a in recording.actions.items()},
+                **{part_name("observation", part): a for part, a in recording.observations.items()},
+                **{part_name("action", part): a for part, a in recording.actions.items()},
                 "reward": recording.rewards,
                 "terminated": recording.terminations,
                 "truncated": recording.truncations,
@@ -254,7 +256,7 @@ def write_npz(target: Path, recordings: Iterable[Recording], env: Any) -> tuple[
         for column in columns.values():
             column.file.close()
         shutil.rmtree(temporary, ignore_errors=True)
-    return steps, [f"{name} (a {kind(of_parts[name])} space)" for name in left_out]
+    return steps, [f"{name} (a {class_of(of_parts[name])} space)" for name in left_out]
 
 
 class Column:
@@ -379,7 +381,7 @@ def minari_spaces(env: Any, left_out: list[str]) -> dict[str, Any]:
     for what, space in spaces.items():
         if held[what] is None:
             raise Mistake(
-                f"a Minari dataset cannot hold {what}s of a {kind(space)} space; export to .npz"
+                f"a Minari dataset cannot hold {what}s of a {class_of(space)} space; export to .npz"
             )
     return held
 
@@ -421,17 +423,21 @@ def held_by_minari(space: Any, name: str, left_out: list[str]) -> Any:
     from gym_loop.vector.envs import parts_of
 
     if (parts := parts_of(space)) is not None:
-        each = {k: held_by_minari(parts[k], named(name, (k,)), left_out) for k in held_keys(parts)}
+        each = {
+            k: held_by_minari(parts[k], part_name(name, (k,)), left_out) for k in held_keys(parts)
+        }
         if isinstance(parts, Mapping):
             lost = (key for key in parts if key not in each)
-            left_out += [f"{named(name, (key,))} (a key that HDF5 does not take)" for key in lost]
+            left_out += [
+                f"{part_name(name, (key,))} (a key that HDF5 does not take)" for key in lost
+            ]
         held = {key: part for key, part in each.items() if part is not None}
         if not held:
             return None
         return spaces.Dict(held) if isinstance(parts, Mapping) else spaces.Tuple(held.values())
     if HELD & {each.__name__ for each in type(space).__mro__}:
         return to_gymnasium(space)
-    left_out.append(f"{name} (a {kind(space)} space)")
+    left_out.append(f"{name} (a {class_of(space)} space)")
     return None
 
 
@@ -454,7 +460,7 @@ def nested(arrays: dict[Part, Any], space: Any, name: str, above: Part = ()) -> 
         return None
     if (parts := parts_of(space)) is None:
         if (array := arrays[above]) is None:
-            raise Failure(f"{named(name, above)}: values that are no elements of {space}")
+            raise Failure(f"{part_name(name, above)}: values that are no elements of {space}")
         return array.tolist() if array.dtype.kind == "U" else array
     each = {key: nested(arrays, parts[key], name, (*above, key)) for key in held_keys(parts)}
     held = {key: part for key, part in each.items() if part is not None}

@@ -17,7 +17,16 @@ from gym_loop.runs import reading
 from gym_loop.runs.reading import Run
 from gym_loop.terminal import duration, short
 
-COLOURS = {"running": 36, "finished": 32, "stopped": 33, "failed": 31, "dead": 31, "damaged": 35}
+COLOURS = {
+    "pending": 34,
+    "running": 36,
+    "finished": 32,
+    "stopped": 33,
+    "failed": 31,
+    "dead": 31,
+    "lost": 31,
+    "damaged": 35,
+}
 NUMERIC = {"episodes", "steps", "return", "evaluation", "steps/s", "left"}
 LEAST = 8  # characters of a column that is cut to the width of the terminal
 LEAST_OF_RUN = 24  # as long as there are columns to leave out
@@ -43,7 +52,8 @@ def ls(words: tuple[str, ...], state: str | None, as_json: bool, watch: bool, ev
     Of a search's DIR alone, its trials.
 
     KEY=VALUE chooses runs by agent, env, seed or any key of their config: agent=ars. States are
-    running, finished, failed, stopped, dead (the process ended without a word) and damaged.
+    running, finished, failed, stopped, dead (the process ended without a word) and damaged; of
+    jobs that Slurm or Ray has, also pending and lost.
     """
     if watch and as_json:
         raise Mistake("--watch shows a table; leave out --json")
@@ -75,13 +85,27 @@ def ls(words: tuple[str, ...], state: str | None, as_json: bool, watch: bool, ev
 def read(directories: list[str], known: dict[Path, Run]) -> list[Run]:
     """Return the runs, newest first; those in `known` that have ended are not read again."""
     runs = []
-    for path in reading.find(directories):
+    submitted = list(reading.find_submitted(directories))
+    try:
+        paths = reading.find(directories)
+    except Mistake:
+        if not submitted:
+            raise
+        paths = []  # all jobs wait
+    for path in paths:
         run = known.get(path)
         if run is None or run.state == "running" or _changed(run):
             run = Run(path)
             _ = run.last_rows, run.last_evaluation, run.last_sign
         known[path] = run
         runs.append(run)
+    for place in submitted:
+        from gym_loop.sweeps import listing
+
+        try:
+            runs += listing.locate(place, runs)
+        except Mistake as mistake:
+            print(f"warning: {short(place)}: {mistake.message}", file=sys.stderr)
     return sorted(runs, key=lambda run: run.start, reverse=True)
 
 
@@ -135,6 +159,7 @@ def as_json_object(run: Run) -> dict[str, Any]:
     return {
         "directory": str(run.directory),
         "state": run.state,
+        "node": run.node,
         "agent": run.agent,
         "env": run.env,
         "seed": run.seed,
@@ -169,7 +194,7 @@ def table_lines(runs: list[Run], columns: int | None) -> list[str]:
         rows.append(
             {
                 "run": short(run.directory),
-                "state": run.state + ended,
+                "state": run.state + (f" on {run.node}" if run.node else "") + ended,
                 "agent": run.agent,
                 "env": run.env,
                 "overrides": " ".join(different),
@@ -189,7 +214,7 @@ def table_lines(runs: list[Run], columns: int | None) -> list[str]:
     lines = []
     if columns and sum(sizes.values()) > (columns := columns - 2 * (len(names) - 1)):
         parent = os.path.commonpath([os.path.dirname(row["run"]) for row in rows])
-        if parent not in ("", "/"):  # what all paths begin with is said once
+        if parent not in ("", "/"):  # the start that all paths share is printed once
             lines.append(f"in {parent}/")
             for row in rows:
                 row["run"] = os.path.relpath(row["run"], parent)
@@ -207,7 +232,9 @@ def table_lines(runs: list[Run], columns: int | None) -> list[str]:
     for row in rows:
         cells = [_cell(name, row[name], sizes[name]) for name in names]
         if columns:
-            cells[1] = f"\x1b[{COLOURS.get(row['state'].rstrip('!'), 0)}m{cells[1]}\x1b[0m"
+            cells[1] = (
+                f"\x1b[{COLOURS.get(row['state'].rstrip('!').split()[0], 0)}m{cells[1]}\x1b[0m"
+            )
         lines.append("  ".join(cells).rstrip())
     return lines
 
@@ -233,7 +260,7 @@ def _cell(name: str, text: str, size: int) -> str:
         return text.rjust(size)
     if len(text) <= size:
         return text.ljust(size)
-    # What tells runs apart stands at the end of their paths.
+    # Paths differ at their ends.
     return f"…{text[1 - size :]}" if name == "run" else f"{text[: size - 1]}…"
 
 

@@ -15,7 +15,7 @@ from gym_loop.mistake import Failure, Mistake, nearest
 
 WORDS = ("best", "worst", "last")
 CHUNK = 5_000  # steps that a worker checks at a time
-LISTED = 20  # episodes: of more, only those that differ are
+LISTED = 20  # episodes; of more, only those that differ are listed
 
 
 @dataclass

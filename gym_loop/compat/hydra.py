@@ -25,6 +25,8 @@ from omegaconf import DictConfig
 
 __all__ = ["run_job"]
 
+# A warm process has these imported: Hydra itself does so only when a job builds something.
+USED_BY_A_JOB = ("hydra._internal.instantiate._instantiate2", "hydra._internal.logging_config")
 NAMESPACE = "hydra_plugins.gym_loop"  # Hydra takes launchers and sweepers of that package alone
 
 

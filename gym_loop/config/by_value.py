@@ -60,7 +60,7 @@ def load(file: str) -> Any:
                 raise ImportError(f"no {file} in the run's folder {FOLDER}")
             pickles[file] = found.read_bytes()
         kind = _loaded[file] = cloudpickle.loads(pickles[file])
-        for name, each in _of_main(kind).items():  # by which name their objects are pickled
+        for name, each in _of_main(kind).items():  # objects are pickled by these names
             vars(sys.modules["__main__"]).setdefault(name, each)
     return _loaded[file]
 

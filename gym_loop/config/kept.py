@@ -68,21 +68,22 @@ def _register(environment: Callable[..., Any]) -> None:
 def content(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
     """Return the config without Hydra's part, as plain values."""
     whole: dict[str, Any] = {}
-    for name in cfg:
-        if name != "hydra":
-            node: Any = cfg[name] if resolve else cfg._get_node(name)
-            if OmegaConf.is_config(node):
-                whole[str(name)] = OmegaConf.to_container(node, resolve=resolve)
-            else:
-                whole[str(name)] = node if resolve else node._value()
+    names: list[Any] = [name for name in cfg if name != "hydra"]
+    for name in names:
+        holder: Any = cfg
+        if not resolve and (
+            OmegaConf.is_interpolation(cfg, name) or OmegaConf.is_missing(cfg, name)
+        ):  # the key alone, for `cfg[name]` is what it stands for
+            holder = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(name)]), resolve=False)
+        whole[str(name)] = _plain(holder[name], resolve)
     return whole
 
 
 # Before a run starts
 
 
-def settle(cfg: DictConfig) -> None:
-    """Make `cfg` what is kept: every default in it, and nothing that refers to this launch alone.
+def prepare_to_keep(cfg: DictConfig) -> None:
+    """Add every default to `cfg`, and fix what refers to this launch alone, before it is kept.
 
     Raises:
         Mistake: it holds what cannot be kept.
@@ -98,7 +99,7 @@ def settle(cfg: DictConfig) -> None:
             if target != section["_target_"]:
                 added["_target_"] = target
             for key, value in added.items():
-                section[key] = _at(cfg, path)[key] = value
+                section[key] = at(cfg, path)[key] = value
         for path, value in leaves(whole):
             if not isinstance(value, (*PLAIN, Path, Enum)):
                 raise Mistake(f"{dotted(path)} is {value!r}, which no YAML holds")
@@ -108,11 +109,11 @@ def settle(cfg: DictConfig) -> None:
                         f"{dotted(path)} is {value}: what refers to the launch is kept as a value, "
                         "what comes from the environment is not; expected a key for each"
                     )
-                _at(cfg, path[:-1])[path[-1]] = literal(_plain(_at(cfg, path)))
+                at(cfg, path[:-1])[path[-1]] = literal(_plain(at(cfg, path)))
 
 
 def sections(config: dict[str, Any]) -> Iterator[tuple[Path_, dict[str, Any]]]:
-    """Yield what a config names to be built, with the path that leads there."""
+    """Yield (path, section) for each section of a config whose class is to be built."""
     observers = config.get("observers")
     pairs: list[tuple[Path_, Any]] = [((name,), config.get(name)) for name in GROUPS]
     if isinstance(observers, dict):
@@ -132,12 +133,11 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def missing(section: dict[str, Any]) -> dict[str, Any]:
-    """Return the defaults of a section's class that it does not give.
+    """Return the defaults of a section's class for the parameters that the section lacks.
 
-    Only those that YAML gives back as they are: a class knows best what else it takes (a tuple, an
-    object).
+    Only those that YAML gives back as they are. Others (a tuple, an object) stay the class's own.
     """
-    if "_args_" in section:  # one of which may be given by its place
+    if "_args_" in section:  # positional: one of these may be given there
         return {}
     known = defaults(section["_target_"])
     return {key: value for key, value in known.items() if key not in section}
@@ -151,7 +151,7 @@ def defaults(target: str) -> dict[str, Any]:
 
         found = load_class(target, "")
         known = {**constructor_parameters(found), **default_parameters(found)}
-    except (Exception, SystemExit):  # whoever builds it says what is wrong
+    except (Exception, SystemExit):  # building it will tell what is wrong
         return {}
     return {
         key: literal(value)
@@ -275,7 +275,7 @@ def followers(known: dict[str, Any], cfg: DictConfig) -> Iterator[tuple[str, Any
     for path, text in leaves(known["config"]):
         if isinstance(text, str) and "${" in text and _raw(raw, path) == text:
             with contextlib.suppress(OmegaConfBaseException):
-                old, new = _plain(_at(then, path)), _plain(_at(cfg, path))
+                old, new = _plain(at(then, path)), _plain(at(cfg, path))
                 if old != new:
                     yield dotted(path), old, new
 
@@ -288,7 +288,7 @@ def is_as_recorded(known: dict[str, Any], key: str, value: Any) -> bool:
 
 
 def _brought(whole: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
-    """Yield path and text of what calls a resolver, what only watches a run aside."""
+    """Yield the path and the text of each value that calls a resolver, `observers` excepted."""
     for path, text in leaves({k: v for k, v in whole.items() if k != "observers"}):
         if isinstance(text, str) and re.search(r"\$\{[^}]*:", text):
             yield path, text
@@ -296,7 +296,7 @@ def _brought(whole: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
 
 def _digest(cfg: DictConfig, path: Path_, key: str) -> str | None:
     try:
-        value = _plain(_at(cfg, path))
+        value = _plain(at(cfg, path))
     except OmegaConfBaseException:
         return None
     return _digest_of(value, key)
@@ -319,7 +319,7 @@ def view(cfg: DictConfig) -> dict[str, Any]:
         for path, text in leaves(raw):
             if isinstance(text, str) and "${" in text and dotted(path) not in shown:
                 _environment_read.clear()
-                value = _plain(_at(cfg, path))
+                value = _plain(at(cfg, path))
                 if _environment_read:
                     _put(whole, path, secrets.masked(value, path, from_environment=True))
     for _, section in sections(whole):
@@ -334,7 +334,7 @@ def record(cfg: DictConfig) -> dict[str, Any]:
 
 
 def one_name(target: str) -> str:
-    """Return one spelling for a class: `FILE.py:Name` for a file of the user's, else dotted."""
+    """Return the one spelling of a class: `FILE.py:Name` for a file of the user's, else dotted."""
     module, _, name = target.rpartition(":" if ":" in target else ".")
     if module.endswith((".py", ".pkl")):
         return target
@@ -361,7 +361,7 @@ def dotted(path: Path_) -> str:
     return ".".join(map(str, path))
 
 
-def _at(cfg: Any, path: Path_) -> Any:
+def at(cfg: Any, path: Path_) -> Any:
     """Return what lies in a config at `path`, resolved."""
     return functools.reduce(lambda node, key: node[key], path, cfg)
 
@@ -378,5 +378,5 @@ def _put(node: Any, path: Path_, value: Any) -> None:
     functools.reduce(lambda inner, key: inner[key], path[:-1], node)[path[-1]] = value
 
 
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+def _plain(value: Any, resolve: bool = True) -> Any:
+    return OmegaConf.to_container(value, resolve=resolve) if OmegaConf.is_config(value) else value

@@ -15,7 +15,7 @@ from gym_loop.config.locate import locate
 from gym_loop.mistake import Mistake, nearest
 
 GROUPS = ("agent", "env", "loop")
-# Passed by the launcher, so not for a config to give.
+# The launcher passes these, so a config cannot give them.
 PASSED = {"self", "observation_space", "action_space", "render_mode", "num_envs", "agent", "env"}
 
 # A primary config by name: how a file or a run's own config is composed with overrides.

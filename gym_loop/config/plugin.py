@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from gym_loop import errors, launch
 from gym_loop.compat import hydra, hydra_job
-from gym_loop.config.kept import noting_what_is_read, settle
+from gym_loop.config.kept import noting_what_is_read, prepare_to_keep
 from gym_loop.config.locate import locate
 from gym_loop.config.options import Options, SearchPath
 
@@ -21,7 +21,7 @@ def our_hydra() -> Iterator[None]:
 
 @contextlib.contextmanager
 def fewer_collections() -> Iterator[None]:
-    """Let the garbage collector look less often, and not at what has been imported.
+    """Have the garbage collector run less often, and skip the objects that imports have made.
 
     Composing and copying configs makes many objects and no garbage; so do most agents. Collecting
     was a tenth of a short run.
@@ -38,7 +38,7 @@ def fewer_collections() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_the_warning_of_instantiate() -> Iterator[None]:
-    """Hide Hydra 1.4's warning that a config names what is built: a launcher is there for that."""
+    """Hide Hydra 1.4's warning that a config names what is built, as a launcher's config does."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"hydra\.utils\.instantiate\(\) resolved", UserWarning)
         yield
@@ -46,7 +46,7 @@ def without_the_warning_of_instantiate() -> Iterator[None]:
 
 launch.around += [our_hydra, fewer_collections, without_the_warning_of_instantiate]
 launch.around.append(noting_what_is_read)
-launch.prepare.append(settle)
+launch.prepare.append(prepare_to_keep)
 launch.locate = locate
 launch.run_job = hydra_job.run_job
 launch.tell = errors.report

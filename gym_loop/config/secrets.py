@@ -1,4 +1,4 @@
-"""Which values of a config are not shown: the one list of names, and how they are hidden."""
+"""Hides the values of a config that are secret; the list of names that tell them."""
 
 import hashlib
 import itertools

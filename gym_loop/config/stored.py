@@ -79,7 +79,7 @@ def compose_with(content: dict[str, Any], overrides: list[str]) -> str:
     chosen = [default for default in base["defaults"] if isinstance(default, dict)]
     groups = {name for default in chosen for name in default}
     own = {k: v for k, v in kept.completed(content).items() if k not in given & groups}
-    # What the config itself says stands in for the option that conf/ would choose.
+    # The config's own sections replace the options that conf/ would choose.
     options = (
         {k: None if k in own else v for k, v in default.items()}
         if isinstance(default, dict)
@@ -95,7 +95,7 @@ def compose_with(content: dict[str, Any], overrides: list[str]) -> str:
 
 
 def check_files(content: dict[str, Any], given: set[str]) -> None:
-    """Check that the files of a config's classes are there, those aside that an override names.
+    """Check that the files of a config's classes exist, except those that an override names.
 
     Raises:
         Mistake: one is not; the line says how to tell where it is now.

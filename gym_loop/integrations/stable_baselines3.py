@@ -24,6 +24,7 @@ import numpy as np
 from gym_loop import launch
 from gym_loop.agents import BaseAgent
 from gym_loop.agents.spaces import ANY, require, to_gymnasium
+from gym_loop.compat import stable_baselines3 as compat
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs.compare import value_differences
 
@@ -166,13 +167,13 @@ class StableBaselines3Agent(BaseAgent):
     def get_default_parameters(cls) -> dict[str, Any]:  # type: ignore[override]
         """Return the constructor's parameters with its defaults, and ours."""
         theirs = inspect.signature(cls.algorithm.__init__).parameters.values()
-        skipped = ("self", "env", "_init_setup_model")
-        defaults = {p.name: p.default for p in theirs if p.name not in skipped}
+        public = (p for p in theirs if p.name not in ("self", "env") and p.name[0] != "_")
+        defaults = {p.name: p.default for p in public}
         return {**defaults, "policy": "MlpPolicy", **OURS}
 
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
-        """Raise ValueError for what cannot be done here."""
+        """Raise ValueError for a value that the library or this agent does not take."""
         for name, (pattern, expected) in OTHERWISE.items():
             value = parameters.get(name)
             plain = value is None or callable(value) or type(value) in (int, float)
@@ -298,7 +299,7 @@ class StableBaselines3Agent(BaseAgent):
                 for part in (model, replay, rollout):
                     if attribute in vars(fresh) and part and hasattr(part, attribute):
                         setattr(part, attribute, getattr(fresh, attribute))
-        model._total_timesteps = now["total_timesteps"]
+        compat.set_total_timesteps(model, now["total_timesteps"])
 
     def _build(self) -> Any:
         """Return the algorithm, set up as `learn()` does it."""
@@ -313,7 +314,7 @@ class StableBaselines3Agent(BaseAgent):
         if isinstance(model.env, VecTransposeImage):
             model.env = Transposed(model.env.venv)
         model.set_logger(Logger(None, []))
-        model._setup_learn(ours["total_timesteps"])
+        compat.set_up(model, ours["total_timesteps"])
         model.start_time = 0  # unused, but in the pickle: two runs of one config are to be equal
         if ours["total_timesteps"] is None and (scheduled := self._scheduled()):
             raise Mistake(
@@ -328,7 +329,7 @@ class StableBaselines3Agent(BaseAgent):
         return names[0] if names else None
 
     def _batch(self, observation: Any) -> Any:
-        """Return the observation as the library's vector environments give it: with an axis more.
+        """Return the observation with a leading axis, as the library's vector environments give it.
 
         A copy: environments may write into the array that they have returned.
         """
@@ -421,17 +422,13 @@ class OnPolicyAgent(StableBaselines3Agent):
             last, _ = policy.obs_to_tensor(_pick(next_observation, row))
             with torch.no_grad():
                 rewards[row] += model.gamma * policy.predict_values(last)[0]
-        starts = model._last_episode_starts
+        starts = compat.swap_starts(model, done)
         buffer.add(self._observation, actions, rewards, starts, values, log_probs)
-        model._last_episode_starts = done
         if buffer.full:
             with torch.no_grad():
                 values = policy.predict_values(obs_as_tensor(next_observation, model.device))
             buffer.compute_returns_and_advantage(last_values=values, dones=done)
-            if model._total_timesteps:
-                model._update_current_progress_remaining(
-                    model.num_timesteps, model._total_timesteps
-                )
+            compat.advance_schedules(model)
             model.train()
 
 
@@ -450,10 +447,7 @@ class OffPolicyAgent(StableBaselines3Agent):
                 model.actor.reset_noise(model.n_envs)
         if model.use_sde and model.sde_sample_freq > 0 and self._steps % model.sde_sample_freq == 0:
             model.actor.reset_noise(model.n_envs)
-        model._last_obs = self._observation
-        actions, self._choice = model._sample_action(
-            model.learning_starts, model.action_noise, model.n_envs
-        )
+        actions, self._choice = compat.sample(model, self._observation)
         return actions
 
     def _adopt(self, action: Any) -> Any:
@@ -469,13 +463,12 @@ class OffPolicyAgent(StableBaselines3Agent):
         model.replay_buffer.add(
             self._observation, next_observation, self._choice, rewards, done, infos
         )
-        if model._total_timesteps:
-            model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
-        model._on_step()
+        compat.advance_schedules(model)
+        compat.count_step(model)
         self._steps += 1
         for row in done.nonzero()[0]:
             self._episodes += 1
-            model._episode_num += 1
+            compat.count_episode(model)
             if model.action_noise is not None:
                 which = {"indices": [row]} if model.n_envs > 1 else {}
                 model.action_noise.reset(**which)

@@ -1,4 +1,4 @@
-"""Observers: what hears of a run's episodes and evaluations. Each has a file of its own here."""
+"""Observers are told of a run's episodes and evaluations. Each has a file of its own here."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Hears of a run's events; a subclass overrides the methods of those that it needs.
+    """Is told of a run's events; a subclass overrides the methods for those that it needs.
 
     A run calls, on every observer in the order of the config:
 

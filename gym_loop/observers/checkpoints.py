@@ -42,7 +42,7 @@ RECORDING = re.compile(rf"{NAME.pattern}\.mp4")
 ENVIRONMENTS = {"env": "training", "eval_env": "evaluation"}  # by the loop's attributes
 COUNTERS = ("episodes", "steps", "evaluated")
 SHARED_KEYS_ARE_SLOW = (3, 11), (3, 12)  # see `quicken`
-MAX_SHARE_OF_TIME = 0.02  # that checkpoints take of a launch's; above it, one that is due waits
+MAX_SHARE_OF_TIME = 0.02  # of a launch, for checkpoints; above it, one that is due waits
 MIN_SECONDS_BETWEEN = 1.0  # two checkpoints: the disk may be shared with other runs
 
 log = logging.getLogger(__name__)

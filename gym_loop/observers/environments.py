@@ -46,14 +46,14 @@ def restore(saved: Saved | bytes, what: str) -> Any:
         env, trial = unpickle(pickled), unpickle(pickled)
         if getattr(env, "render_mode", None) == "human":
             return env  # a second one would open a window
-        kept = _differences(attributes, _attributes(env))
+        kept = _changed_attributes(attributes, _attributes(env))
         _put(trial, kept)
         _reset(trial)  # fails where the environment needs an object that is gone, such as a server
         if kept:
             new = unpickle(pickled)
             _reset(new)
             after_reset = _attributes(trial)
-            changed = _differences({k: after_reset.get(k) for k in kept}, _attributes(new))
+            changed = _changed_attributes({k: after_reset.get(k) for k in kept}, _attributes(new))
             kept = {key: kept[key] for key in changed}
             _put(env, kept)
     except Exception as error:
@@ -120,7 +120,7 @@ def _pickles_its_own_way(kind: type) -> bool:
     return any(getattr(kind, n, None) is not getattr(object, n, None) for n in PICKLING)
 
 
-def _differences(
+def _changed_attributes(
     before: dict[tuple[str, str], Any], now: dict[tuple[str, str], Any]
 ) -> dict[tuple[str, str], Any]:
     """Return those of `before` that are absent from `now` or differ there."""

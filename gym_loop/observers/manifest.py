@@ -95,6 +95,7 @@ class Manifest(Observer):
             "versions": versions(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
+            "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),  # null: all; "": none
             "cwd": str(launched_in),
             "start": known.get("start") or _now(),
             "end": None,
@@ -131,7 +132,7 @@ class Manifest(Observer):
                 self._write()
 
     def begin(self, loop: "BaseLoop") -> None:
-        """Write the state, with what takes a moment to find out."""
+        """Write the state, with git's answer and the versions of what has been imported."""
         self.loop, before = loop, self.content.copy()
         self.content["git"] = self.git()
         self._count()
@@ -163,7 +164,7 @@ class Manifest(Observer):
             if self.has_begun:
                 self._write()
         except OSError as failure:
-            if error is None:  # else the disk is what the run has failed of
+            if error is None:  # else the full disk is why the run has failed
                 raise Failure(files.disk_full(failure, self.directory)) from failure
         finally:
             self.lock.release()
@@ -213,7 +214,7 @@ class _Warnings(logging.Handler):
 
 
 def ask_git() -> Callable[[], dict[str, Any] | None]:
-    """Start git beside, as it takes its time; return what waits for commit and `dirty`."""
+    """Start git in the background; return a function that waits for the commit and `dirty`."""
     if known := os.environ.get(GIT):
         return lambda: json.loads(known)  # type: ignore[no-any-return]
     process = _git("status", "--porcelain=v2", "--branch")
@@ -229,7 +230,7 @@ def ask_git() -> Callable[[], dict[str, Any] | None]:
 
 
 def _program() -> str:
-    """Return what the program is called with."""
+    """Return the words that start this program."""
     return "gym-loop" if sys.argv[0].endswith("gym-loop") else "python -m gym_loop"
 
 

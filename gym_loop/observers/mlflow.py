@@ -1,4 +1,4 @@
-"""A run in MLflow, for those who use it."""
+"""Sends a run to MLflow."""
 
 import time
 from pathlib import Path

@@ -17,7 +17,7 @@ MAX_ENCODERS = 2  # at work on earlier episodes while another one is recorded
 
 
 class Recorder(Observer):
-    """Films episodes into `record_dir/episode-000012.mp4`; wraps the environments of those.
+    """Records episodes into `record_dir/episode-000012.mp4`; wraps the environments of those.
 
     `record` and `record_every` choose training episodes; `eval_record` means all evaluation
     episodes, which are numbered through the run. Frames are streamed to an encoder. The first
@@ -56,7 +56,7 @@ class Recorder(Observer):
                 self._warn(error)
 
     def begin_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
-        """Start to film the episode, if it is to be recorded."""
+        """Start to record the episode, if it is to be recorded."""
         prefix = "" if episode.training else "eval_"
         every = loop.parameters.get("record_every", 1) if episode.training else 1
         if not loop.parameters.get(f"{prefix}record") or episode.index % every or not self.able:
@@ -76,7 +76,7 @@ class Recorder(Observer):
         self.camera = Camera.watch(episode, self._receive)
 
     def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
-        """End the film; its encoder finishes beside the next episodes."""
+        """End the video; its encoder finishes during the next episodes."""
         self._unwatch()
         if self.writer:
             self.writer.finish()

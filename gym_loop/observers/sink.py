@@ -15,7 +15,7 @@ from gym_loop.runs import manifest
 class Sink(Observer):
     """Sends returns, agent metrics and evaluations, over steps, by `send`.
 
-    What fails once the run has begun is said once, and training goes on without the service.
+    A failure after the run has begun is logged once, and training goes on without the service.
 
     Attributes:
         service: its name, in messages.
@@ -64,7 +64,7 @@ class Sink(Observer):
         raise NotImplementedError
 
     def end_episode(self, loop: Any, episode: Any) -> None:
-        """Send what a training episode came to."""
+        """Send the return, length and metrics of a training episode."""
         if episode.training:
             metrics = {f"agent/{name}": value for name, value in episode.metrics.items()}
             values = {"train/return": episode.ret, "train/length": episode.length, **metrics}

@@ -118,14 +118,14 @@ class Trace(Observer):
             raise failed
 
     def _write(self, file: "_File", *raised: int) -> None:
-        """Write what there is; log one warning for any error but those with a number of `raised`.
+        """Write the episodes so far; log an error once, or raise it if its number is in `raised`.
 
         What a full disk did not take is kept, and tried again with the next episodes; for other
         errors that is so until the file is full.
         """
         try:
             file.write()
-            if raised:  # by who counts on what is on the disk
+            if raised:  # a checkpoint, which counts on what is on the disk
                 file.sync()
         except ValueError as error:
             self.training = self.evaluation = None

@@ -101,8 +101,8 @@ class Viewer(Observer):
 class Window:
     """A window for frames, paced at `fps` frames a second."""
 
-    def __init__(self, title: str = "", fps: float = 30.0) -> None:
-        self.title, self.fps = title, fps
+    def __init__(self) -> None:
+        self.title, self.fps = "", 30.0
         self._surface: Any = None
         self._clock: Any = None
 

@@ -1,4 +1,4 @@
-"""A run in Weights & Biases, for those who use it."""
+"""Sends a run to Weights & Biases."""
 
 import hashlib
 from pathlib import Path
@@ -11,8 +11,8 @@ from gym_loop.observers.sink import Sink
 class Wandb(Sink):
     """Sends config, returns, agent metrics and the final evaluation, over steps.
 
-    A resumed run goes on in the same W&B run. What fails once the run has begun is said once, and
-    training goes on.
+    A resumed run goes on in the same W&B run. A failure after the run has begun is logged once,
+    and training goes on.
 
     Args:
         project: where the run belongs.

@@ -384,7 +384,7 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
 
 
 def _short(words: dict[str, str]) -> str:
-    """Return a name of a few words; the table of differences has the others."""
+    """Return a name of at most MOST_WORDS words, and how many more there are."""
     left = len(words) - MOST_WORDS
     return " ".join([*list(words.values())[:MOST_WORDS], *([f"+{left} more"] if left > 0 else [])])
 

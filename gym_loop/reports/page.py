@@ -454,15 +454,15 @@ def _link(path: Path, folder: Path) -> str:
     return escape(quote(os.fsencode(os.path.relpath(path.absolute(), folder))))
 
 
-def _listed(names: list[str], most: int = 4) -> str:
-    if len(names) > most:
-        names = [*names[: most - 1], f"{len(names) - most + 1} more"]
+def _listed(names: list[str]) -> str:
+    if len(names) > 4:
+        names = [*names[:3], f"{len(names) - 3} more"]
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Return round numbers from `low` to `high`, about that many."""
-    raw = (high - low) / about
+def ticks(low: float, high: float) -> list[float]:
+    """Return about five round numbers from `low` to `high`."""
+    raw = (high - low) / 5
     size = 10.0 ** math.floor(math.log10(raw))
     step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= raw * 0.999)
     first = math.ceil(low / step)

@@ -116,10 +116,10 @@ def check_past(
         directory: the run's.
         known: what `manifest.load` returns.
         cfg: the config now.
-        free: keys of the loop that may be others.
+        free: keys of the loop that may change.
 
     Raises:
-        Mistake: names the first value that is another, or has come from outside as another.
+        Mistake: names the first value that has changed.
     """
 
     def past(key: str) -> bool:

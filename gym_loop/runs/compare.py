@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gym_loop.compat.torch import uncompiled
 from gym_loop.runs import manifest, tables
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
@@ -241,8 +242,8 @@ def _object_differences(a: Any, b: Any, path: str, seen: dict[Any, Any]) -> Iter
             {k: v for k, v in vars(x).items() if k not in ("state", "param_groups")} for x in (a, b)
         )
     elif torch and isinstance(a, torch.nn.Module):
-        compiled = hasattr(a, "_orig_mod")  # does not pickle; what it was compiled from does
-        inner = (a._orig_mod, b._orig_mod) if compiled else (vars(a), vars(b))
+        modules = uncompiled(a), uncompiled(b)
+        inner = modules if None not in modules else (vars(a), vars(b))
     elif hasattr(a, "__array__") and not hasattr(a, "__dict__"):  # JAX arrays
         inner = np.asarray(a), np.asarray(b)
     else:

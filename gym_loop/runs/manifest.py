@@ -67,7 +67,7 @@ class Lock:
             raise Mistake(f"cannot lock {directory}: {error.strerror}") from None
 
     def release(self) -> None:
-        """Let others work in the directory; a forked child only stops holding it, too."""
+        """Let others work in the directory; a forked child only closes its copies of the files."""
         while self.descriptors:
             os.close(self.descriptors.pop())
         if self in _held:
@@ -125,13 +125,14 @@ def read(directory: Path) -> dict[str, Any] | None:
 def load(directory: Path) -> dict[str, Any]:
     """Return the content of a run's run.json, with the config that is kept in its place.
 
-    That one is unresolved, and its files are where they are now: in the directory of the launch,
-    or else in the current one. A run of an older version has kept the `resolved` one alone.
+    The kept config is unresolved. The paths of its files are where these are now: in the directory
+    of the launch, or else in the current one. A run of an older version kept only the resolved
+    config.
 
     Raises:
         Mistake: there is no run in `directory`.
     """
-    from gym_loop.config import (  # readers do without what these import
+    from gym_loop.config import (  # imported here, since readers do without them
         by_value,
         kept,
         stored,  # it imports the launcher, whose plugins import this module
@@ -141,12 +142,8 @@ def load(directory: Path) -> dict[str, Any]:
 
     known = read(directory)
     if known is None or not isinstance(known.get("config"), dict):
-        where = "no such directory" if not directory.exists() else f"no readable {NAME}"
-        raise Mistake(
-            f"{directory} is not a run: {where} in it"
-            if directory.exists()
-            else f"{directory} is not a run: {where}"
-        )
+        where = f"no readable {NAME} in it" if directory.exists() else "no such directory"
+        raise Mistake(f"{directory} is not a run: {where}")
     path, base = directory / kept.FILE, kept.base(known)
     if (content := kept.read(directory)) is None:
         if "digests" in known:

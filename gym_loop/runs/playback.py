@@ -58,14 +58,14 @@ def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None)
 
 
 def check_sources(known: dict[str, Any], config: dict[str, Any]) -> None:
-    """Have modules found where a run found them, and check that what it was made from is there.
+    """Add a run's folder to `sys.path`; check its files, and its values from outside.
 
     Args:
         known: what `manifest.load` returns.
-        config: what is to be built of the run's.
+        config: the sections of the run's config that are to be built.
 
     Raises:
-        Mistake: a file is gone, or a value from outside is another one.
+        Mistake: a file is gone, or a value from outside has changed.
     """
     if known["cwd"] not in sys.path:
         sys.path.append(known["cwd"])
@@ -140,7 +140,7 @@ class Playback:
 def playable(traces: Traces, numbers: list[int]) -> list[int]:
     """Return the episodes that can be played alone; print how many are left out."""
     if len(numbers) == 1:
-        return numbers  # whoever asks for one is to know why it cannot be had
+        return numbers  # playing the only one tells why it cannot be played
     wanted, seeded = set(numbers), set[int]()
     for path, _ in traces.chunks(numbers, sys.maxsize):
         index = load(path, ("episode", "seed"))
@@ -194,7 +194,7 @@ def in_parallel(work: Callable[[Any], Any], jobs: Iterable[Any], workers: int) -
             "a process that played episodes died; --jobs 1 plays them in this one"
         ) from error
     finally:
-        if waiting:  # what nobody waits for any more
+        if waiting:  # jobs whose results nobody will read
             for process in {*multiprocessing.active_children()} - others:
                 process.kill()
         pool.shutdown(cancel_futures=True)

@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gym_loop.machine import process_exists
 from gym_loop.mistake import Mistake
 from gym_loop.runs import manifest, tables
 from gym_loop.runs.tables import EPISODES, EVALUATIONS, Row
@@ -27,6 +28,7 @@ DEFAULT = ("outputs", "multirun")  # where launches and sweeps leave their runs
 # A directory that holds one of these is a run's, even when its run.json is gone.
 MARKS = {manifest.NAME, EPISODES, EVALUATIONS, "checkpoints"}
 STUDY = "study.log"  # of a search, in its directory
+SUBMITTED = "submitted.jsonl"  # in the directory of a sweep that an engine was given
 WINDOW = 100  # episodes whose returns are averaged, as in the progress bar
 TAIL = 96 * WINDOW  # bytes that hold that many rows
 SILENCE = 600.0  # seconds without a sign of life after which a run elsewhere counts as dead
@@ -78,6 +80,29 @@ def _walk(root: Path) -> Iterator[Path]:
             ]
 
 
+def find_submitted(directories: Sequence[str | Path]) -> Iterator[Path]:
+    """Yield the sweeps in and below `directories`, or the usual places, that an engine was given.
+
+    Those that it runs have run directories; those that wait have none yet.
+    """
+    pending = [str(name) for name in directories or DEFAULT]
+    while pending:
+        directory = pending.pop()
+        try:
+            with os.scandir(directory) as entries:
+                inside = {entry.name: entry for entry in entries}
+        except OSError:
+            continue
+        if SUBMITTED in inside:
+            yield Path(directory)
+        elif not MARKS & inside.keys():
+            pending += [
+                entry.path
+                for name, entry in inside.items()
+                if not name.startswith(".") and entry.is_dir(follow_symlinks=False)
+            ]
+
+
 class Run:
     """The content of a run's directory. What cannot be read is absent, and named in `warnings`.
 
@@ -86,7 +111,10 @@ class Run:
         manifest: the content of run.json, `{}` when that is damaged.
         config: the resolved config.
         warnings: one line for each thing that is damaged, or that the run itself has warned of.
+        node: where an engine runs it, "" when that is not known.
     """
+
+    node = ""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -135,8 +163,8 @@ class Run:
 
     def _lives(self) -> bool:
         """Return whether the process of a run that says `running` is there."""
-        host, pid = self.manifest.get("host"), self.manifest.get("pid")
-        if host != socket.gethostname():
+        pid: Any = self.manifest.get("pid")
+        if self.manifest.get("host") != socket.gethostname():
             return self._was_heard_of()
         if manifest.is_locked(self.directory):
             return True
@@ -145,7 +173,8 @@ class Run:
             return False
         # A copied directory, or a filesystem without locks: the process has to exist, and, as its
         # number may have been given to another, to have been heard of.
-        return _exists(pid) and self._was_heard_of()
+        known = type(pid) is int and pid > 0
+        return known and process_exists(pid) and self._was_heard_of()
 
     def _was_heard_of(self) -> bool:
         """Return whether the last sign of life is recent, by this machine's clock."""
@@ -439,15 +468,3 @@ def mean(values: Iterable[float]) -> float | None:
         return math.fsum(values) / len(values)
     except (OverflowError, ValueError):
         return sum(values) / len(values)
-
-
-def _exists(pid: Any) -> bool:
-    if not isinstance(pid, int) or isinstance(pid, bool) or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (ProcessLookupError, OverflowError):
-        return False
-    return True

@@ -39,7 +39,7 @@ class Run:
             raise Mistake(f"{self.path} is not a run: {self._reader.warnings[0]}")
 
     def __repr__(self) -> str:
-        """Return what one wants to know at a glance."""
+        """Return the directory, the state and the count of episodes."""
         return f"<Run {self.path}: {self.state}, {self._reader.episodes} episodes>"
 
     @property

@@ -148,6 +148,7 @@ class Trials(Feed):
         self.seeds, self.n_trials, self.objective = seeds, n_trials, objective
         self.maximize = study.optuna.direction.name == "MAXIMIZE"
         self.open = True
+        self.is_full = False  # the last job could not be started
         self.claims = Claims(study.directory / ".claims")
         self.running: set[Path] = set()  # directories of the jobs that this launch runs
         self.given_up: dict[Path, str] = {}  # of jobs that this launch does not try again, and why
@@ -161,7 +162,8 @@ class Trials(Feed):
 
     def ready(self) -> Iterator[Job]:
         """Yield the jobs that can be started now; a trial is asked for when there is room."""
-        while job := self._next():
+        self.is_full = False
+        while not self.is_full and (job := self._next()):
             self.running.add(job.directory)
             yield job
 
@@ -169,6 +171,11 @@ class Trials(Feed):
         """Leave `job` to the other launch that is running it; it is looked at again."""
         self.running.discard(job.directory)
         self.claims.release(job.number)
+
+    def put_back(self, job: Job) -> None:
+        """Look at `job` again when something has ended: what it takes is not free."""
+        self.hold(job)
+        self.is_full = True
 
     def end(self, job: Job) -> None:
         """Note that `job` has ended; what has come of it is read from its directory."""

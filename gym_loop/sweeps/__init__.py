@@ -1,1 +1,1 @@
-"""Where configs come from, and how many of them are run."""
+"""Sweeps: their directories, and the launchers and processes that run their jobs."""

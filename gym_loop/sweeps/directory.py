@@ -1,4 +1,4 @@
-"""A sweep's directory: one folder a job, named by what varies, and sweep.json, which says it."""
+"""A sweep's directory: a folder for each job, named by what varies, and sweep.json."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ LONGEST = 200  # bytes of a job's name; file systems take 255
 
 @dataclass
 class Job:
-    """One run of a sweep: what it is asked to be, how far it is, what came of it.
+    """One run of a sweep: its overrides, its state and its outcome.
 
     `state` is `new`, what run.json says (`running`: its process was killed), and once the sweep
     has dealt with it `finished`, `skipped`, `stopped`, `failed`, or `held` by another launch.
@@ -41,6 +41,9 @@ class Job:
     log: Path = Path()  # with all that the job logs and prints
     packed: bytes = b""  # the checked config, for the process that runs it
     launches: int = 0  # that its run had seen when the sweep was checked
+    takes_gpu: bool = False  # one of the pool's
+    place: str = ""  # where it runs: a GPU, or an engine's node
+    where: Any = None  # what an engine says of it: a `submitted.Where`
 
 
 @dataclass

@@ -1,68 +1,199 @@
 """Sweeps beyond one machine: Ray and Slurm run the jobs, in the same directory."""
 
 import contextlib
-import functools
 import importlib
-import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from gym_loop.mistake import Mistake
+from gym_loop import launch
+from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import manifest
+from gym_loop.sweeps import directory, ray_tasks, slurm, submitted
 from gym_loop.sweeps.directory import Job
-from gym_loop.sweeps.job import Outcome, attempt, begin, reason_of
+from gym_loop.sweeps.follow import Follower
+from gym_loop.sweeps.job import Outcome, attempt, begin
 from gym_loop.sweeps.launcher import SweepLauncher
-from gym_loop.sweeps.pool import stop_on_signals
-from gym_loop.sweeps.table import REFRESH_SECONDS, Table
+from gym_loop.sweeps.pool import Stop, ended_elsewhere, stop_on_signals
+from gym_loop.sweeps.submitted import Handed, Record
+from gym_loop.sweeps.table import Table, number_of, summary
 
 PATIENCE = 6.0  # seconds that a job waits for the process that was killed at it to end
-SHOWN = 100  # jobs that are looked at to show those that run
-Poll = Callable[[], list[tuple[Job, Callable[[], Outcome]]]]
 
 
 class EngineLauncher(SweepLauncher):
-    """Hands all jobs to an engine at once, and waits for what comes of them."""
+    """Hands jobs to an engine, whose they are from then on, and waits for what comes of them.
 
-    def __init__(self, module: str, extra: str, dry_run: bool) -> None:
+    Args:
+        engine: its name; see `submitted.ENGINES`.
+        wait: False: submit and leave.
+        dry_run: print the jobs with their states, and start nothing.
+    """
+
+    def __init__(self, engine: str, wait: bool, dry_run: bool) -> None:
         super().__init__(dry_run)
-        self.engine = require(module, extra)
+        if type(wait) is not bool:
+            raise Mistake(f"hydra.launcher.wait={wait}; expected true or false")
+        self.engine, self.wait = engine, wait
 
-    def submit(self, jobs: Sequence[Job], common: bytes) -> tuple[Poll, Callable[[], None]]:
-        """Hand over `jobs`.
-
-        Returns a function that returns those jobs that have ended since it was last called, each
-        with a function that returns or raises what came of it, and one that asks all to stop.
-        """
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Submit `jobs`, and write them down in the sweep's record, whose lock is held."""
         raise NotImplementedError
+
+    def hand_over(self, jobs: Sequence[Job]) -> dict[str, Handed]:
+        """Submit those of `jobs` that no engine has, and return all that one has now.
+
+        What another launch has brought to its end in the meantime is neither.
+        """
+        record = Record(self.directory)
+        names = {job.name for job in jobs}
+        with record.lock():
+            known = {name: job for name, job in record.read().items() if name in names}
+            said = submitted.where(self.directory, known)
+            there = {name: known[name] for name in said if said[name].state != submitted.ENDED}
+            missing = [job for job in jobs if job.name not in there and not ended_elsewhere(job)]
+            if missing:
+                self.submit(missing)
+            fresh = {job.name for job in missing}
+            there |= {name: job for name, job in record.read().items() if name in fresh}
+        others = len(there) - len(missing)
+        already = f", {others} waiting or running already" if others else ""
+        note(f"{self.directory}: {number_of(len(missing))} submitted{already}")
+        return there
 
     def execute(self, jobs: Sequence[Job], total: int) -> int:
         """Run `jobs`; see the base class."""
-        poll, cancel = self.submit(jobs, self.common())
-        waiting = {job.name: job for job in jobs}
-        cancelled = False
+        there = self.hand_over(jobs)
+        if not self.wait:
+            print(how_to_look(self.directory))
+            raise SystemExit(0)
+        follower = Follower(self.directory, lambda job: self.hand_over([job]).get(job.name))
         with Table(total) as table, stop_on_signals() as stop:
             table.counts["skipped"] = total - len(jobs)
-            while waiting:
-                if stop.number and not cancelled:
-                    cancelled = True
-                    cancel()
-                for job, outcome in poll():
-                    table.end(settle(waiting.pop(job.name), outcome))
-                near = list(waiting.values())[:SHOWN]
-                table.show([job for job in near if (job.directory / "run.json").exists()])
-                if time.monotonic() >= stop.deadline:  # an engine takes its time
-                    break
-        for job in waiting.values():
-            job.state, job.reason = "stopped", "the engine was asked to stop it"
-        return 128 + stop.number if stop.number else 0
+            for job in jobs:
+                if job.name in there:
+                    follower.add(job, there[job.name])
+                else:
+                    table.end(job)
+            return wait_for(follower, table, stop)
+
+
+def wait_for(follower: Follower, table: Table, stop: Stop) -> int:
+    """Wait until all that is followed has ended, or until a signal; return the exit code."""
+    while follower.jobs and not stop.number:
+        for job in follower.poll():
+            table.end(job)
+        table.show(follower.running)
+    if not follower.jobs:
+        return 0
+    for job in follower.jobs.values():
+        job.state = "held"
+    left = number_of(len(follower.jobs))
+    note(f"left: nothing is cancelled, {left} not ended. {how_to_look(follower.directory)}")
+    return 128 + stop.number
+
+
+def how_to_look(directory: Path) -> str:
+    """Return which commands tell of submitted jobs."""
+    return (
+        f"gym-loop ls {directory} shows the jobs, gym-loop wait {directory} waits for them, "
+        f"gym-loop cancel {directory} stops them"
+    )
+
+
+def note(line: str) -> None:
+    """Print a line for the person who launches."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def submitted_jobs(place: Path) -> tuple[dict[str, Job], dict[str, Handed]]:
+    """Return the jobs of the sweep in `place`, and those of them that an engine was given.
+
+    Raises:
+        Mistake: there is no sweep, none of its jobs was submitted, or an engine cannot be asked.
+    """
+    sweep = directory.read(place)
+    if sweep is None:
+        raise Mistake(f"{place} is not a sweep: no {directory.NAME} in it")
+    handed = Record(place).read()
+    if not handed:
+        raise Mistake(
+            f"no job of {place} was submitted to an engine: hydra/launcher=slurm and ray do so"
+        )
+    jobs = {}
+    for number, (name, words) in enumerate(sweep.jobs.items()):
+        job = Job(name, words, number, place / (handed[name].directory if name in handed else name))
+        known = manifest.read(job.directory) or {}
+        job.state, job.result = known.get("state", "new"), known.get("result")
+        job.reason = str(known.get("error") or "").partition("\n")[0]
+        job.log = job.directory / "gym_loop.log"
+        jobs[name] = job
+    submitted.find(place, jobs)
+    return jobs, handed
+
+
+def is_alive(job: Job) -> bool:
+    """Return whether an engine has the job, waiting or running."""
+    return job.where not in (None, submitted.LOST)
+
+
+def wait(place: Path) -> int:
+    """Wait for the submitted jobs of the sweep in `place`; return the exit code.
+
+    Raises:
+        Mistake: see `submitted_jobs`.
+    """
+    jobs, handed = submitted_jobs(place)
+    follower = Follower(place)
+    for name, job in jobs.items():
+        if job.where == submitted.LOST:
+            job.state, job.reason = "failed", f"lost; gym-loop resume {place} submits it again"
+        elif job.where or (name in handed and job.state in submitted.UNENDED):
+            follower.add(job, handed[name])
+    with Table(len(jobs)) as table, stop_on_signals() as stop:
+        for job in jobs.values():
+            if job.name not in follower.jobs:
+                table.end(job)
+        code = wait_for(follower, table, stop)
+    print(summary(place, list(jobs.values())))
+    done = all(job.state in ("finished", "skipped") for job in jobs.values())
+    return code or int(not done)
+
+
+def cancel(place: Path, chosen: Sequence[str]) -> int:
+    """Stop submitted jobs of the sweep in `place`, and wait for their ends; return the exit code.
+
+    Args:
+        place: the sweep's directory.
+        chosen: names or directories of jobs; all when there are none.
+
+    Raises:
+        Mistake: see `submitted_jobs`; or there is no such job.
+    """
+    jobs, handed = submitted_jobs(place)
+    names = [os.path.basename(word.rstrip("/")) for word in chosen]
+    for name in names:
+        if name not in jobs:
+            near = nearest(name, jobs, f"; it has {', '.join(list(jobs)[:5])}")
+            raise Mistake(f"{place} has no job {name!r}{near}")
+    there = {name: jobs[name] for name in names or jobs if is_alive(jobs[name])}
+    for engine in {handed[name].engine for name in there}:
+        own = [handed[name] for name in there if handed[name].engine == engine]
+        submitted.module(engine).cancel(place, own)
+    follower = Follower(place)
+    for job in there.values():
+        follower.add(job, handed[job.name])
+    with Table(len(there)) as table, stop_on_signals() as stop:
+        code = wait_for(follower, table, stop)
+    print(summary(place, list(there.values())) if there else f"{place}: no job waits or runs")
+    return code
 
 
 class RayLauncher(EngineLauncher):
@@ -71,81 +202,57 @@ class RayLauncher(EngineLauncher):
     Args:
         init: arguments of `ray.init`.
         remote: options of `ray.remote`: what a job needs, how often a killed one is tried again.
+        wait: False: submit and leave.
         dry_run: print the jobs with their states, and start nothing.
     """
 
-    def __init__(self, init: Any, remote: Any, dry_run: bool = False) -> None:
-        super().__init__("ray", "ray", dry_run)
+    def __init__(self, init: Any, remote: Any, wait: bool = True, dry_run: bool = False) -> None:
+        super().__init__(ray_tasks.NAME, wait, dry_run)
+        require("ray", ray_tasks.NAME)
         self.init: Any = OmegaConf.to_container(init, resolve=True)
         self.remote: Any = OmegaConf.to_container(remote, resolve=True)
+        if not wait and OmegaConf.select(init, "address") is None:
+            raise Mistake(
+                "hydra.launcher.wait=false: a cluster of the launch's own ends with it; expected "
+                "one that is there: hydra.launcher.init.address=auto"
+            )
 
-    def submit(self, jobs: Sequence[Job], common: bytes) -> tuple[Poll, Callable[[], None]]:
-        """Start one task for each job; see the base class."""
-        ray = self.engine
-        if not ray.is_initialized():
-            try:
-                ray.init(**self.init)
-            except (ConnectionError, ValueError, TypeError) as error:
-                raise Mistake(f"ray.init({self.init}): {error}") from None
-        task = (
-            ray.remote(**self.remote)(work_remotely) if self.remote else ray.remote(work_remotely)
-        )
-        shared = ray.put(common)
-        waiting = {task.remote(take(job), shared): job for job in jobs}
-
-        def poll() -> list[tuple[Job, Callable[[], Outcome]]]:
-            ready, _ = ray.wait(list(waiting), num_returns=1, timeout=REFRESH_SECONDS)
-            return [(waiting.pop(ref), functools.partial(ray.get, ref)) for ref in ready]
-
-        def cancel() -> None:
-            for ref in waiting:
-                ray.cancel(ref)  # interrupts it, as Ctrl-C does
-
-        return poll, cancel
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Submit tasks; see the base class."""
+        record = Record(self.directory)
+        ray_tasks.submit(record, jobs, self.common(), self.init, self.remote)
 
 
 class SlurmLauncher(EngineLauncher):
-    """Runs jobs on Slurm through submitit: one array, each job requeued when it is preempted.
+    """Runs jobs on Slurm through submitit, in arrays; a job is requeued when it is preempted.
 
     Args:
-        cluster: `slurm`, or submitit's `local` and `debug`.
+        cluster: `slurm`, or submitit's `local`.
         max_num_timeout: how often a job that reaches its time limit is requeued.
         parameters: of submitit's `AutoExecutor.update_parameters`; `slurm_` leads Slurm's own.
+        wait: False: submit and leave.
         dry_run: print the jobs with their states, and start nothing.
     """
 
     def __init__(
-        self, cluster: str, max_num_timeout: int, parameters: Any, dry_run: bool = False
+        self,
+        cluster: str,
+        max_num_timeout: int,
+        parameters: Any,
+        wait: bool = True,
+        dry_run: bool = False,
     ) -> None:
-        super().__init__("submitit", "slurm", dry_run)
+        super().__init__(slurm.NAME, wait, dry_run)
+        require("submitit", slurm.NAME)
+        slurm.check(cluster)
         self.cluster, self.max_num_timeout = cluster, max_num_timeout
         self.parameters: Any = OmegaConf.to_container(parameters, resolve=True)
 
-    def submit(self, jobs: Sequence[Job], common: bytes) -> tuple[Poll, Callable[[], None]]:
-        """Submit one array; see the base class."""
-        logging.getLogger("submitit").setLevel(logging.WARNING)
-        folder = os.path.abspath(self.directory / ".submitit" / "%j")
-        try:
-            executor = self.engine.AutoExecutor(
-                folder, cluster=self.cluster, slurm_max_num_timeout=self.max_num_timeout
-            )
-            known = {name: value for name, value in self.parameters.items() if value is not None}
-            executor.update_parameters(**known)
-            submitted = executor.map_array(Requeued(common), [take(job) for job in jobs])
-        except (RuntimeError, ValueError, NameError, OSError) as error:
-            raise Mistake(f"{self.cluster}: {reason_of(error)}") from None
-        waiting = dict(zip(submitted, jobs, strict=True))
-
-        def poll() -> list[tuple[Job, Callable[[], Outcome]]]:
-            time.sleep(REFRESH_SECONDS)
-            ready = [handle for handle in waiting if handle.done()]
-            return [(waiting.pop(handle), handle.result) for handle in ready]
-
-        def cancel() -> None:
-            for handle in waiting:
-                handle.cancel()
-
-        return poll, cancel
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Submit arrays; see the base class."""
+        slurm.Submitter(
+            Record(self.directory), self.cluster, self.max_num_timeout, self.parameters
+        ).submit(jobs, self.common())
 
 
 class Requeued:
@@ -153,17 +260,22 @@ class Requeued:
 
     The loop ends its episode and writes a checkpoint, from which the requeued job goes on exactly.
     Slurm tells so by SIGUSR1 or SIGUSR2, `slurm_signal_delay_s` before it kills.
+
+    Args:
+        common: the file that holds what all jobs share.
     """
 
-    def __init__(self, common: bytes) -> None:
+    def __init__(self, common: Path) -> None:
         self.common = common
         self.told = 0
 
     def __call__(self, packed: bytes) -> Outcome:
         """Run the job; return what came of it, unless it is requeued."""
+        if os.environ.get("SUBMITIT_EXECUTOR") == "local":
+            os.setpgid(0, 0)  # a Ctrl-C at the terminal reaches the launching process alone
         # submitit handles the one that it has chosen; the other one would kill.
         theirs = [signal.signal(n, self.handle) for n in (signal.SIGUSR1, signal.SIGUSR2)]
-        outcome = work_remotely(packed, self.common)
+        outcome = work_remotely(packed, self.common.read_bytes())
         requeue = next(filter(callable, theirs), None)
         if self.told and outcome.state == "stopped" and requeue:
             requeue(self.told, None)  # and leaves
@@ -197,26 +309,9 @@ def work_remotely(packed: bytes, common: bytes) -> Outcome:
     deadline = time.monotonic() + PATIENCE
     while manifest.is_locked(directory) and time.monotonic() < deadline:
         time.sleep(0.05)
-    with log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+    printed = contextlib.redirect_stdout(log), contextlib.redirect_stderr(log)
+    with log, printed[0], printed[1], launch.surroundings():
         return attempt(config, task, context, directory)
-
-
-def settle(job: Job, result: Callable[[], Outcome]) -> Job:
-    """Write down how `job` ended."""
-    try:
-        outcome = result()
-    except Exception as error:  # the engine's: the process is gone
-        outcome = Outcome("failed", reason=reason_of(error))
-        if type(error).__name__ == "TaskCancelledError":  # Ray's, of a job that we took back
-            outcome = Outcome("stopped", reason="before it had started")
-    job.state, job.result, job.reason = outcome.state, outcome.result, outcome.reason
-    return job
-
-
-def take(job: Job) -> bytes:
-    """Return the job's packed config, which is then the engine's to keep."""
-    packed, job.packed = job.packed, b""
-    return packed
 
 
 def require(module: str, extra: str) -> Any:

@@ -38,6 +38,10 @@ class Feed:
         job.state = "held"
         self.queue.append(job)
 
+    def put_back(self, job: Job) -> None:
+        """Let `job` wait: what it takes, such as a GPU, is not free."""
+        self.queue.append(job)
+
     def end(self, job: Job) -> None:
         """Note that `job` has ended, in whatever way."""
         job.packed = b""

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -53,7 +54,14 @@ def unpack(content: bytes) -> Any:
     return pickle.loads(zlib.decompress(content))
 
 
-def work(packed: bytes, common: bytes, groups: Connection, answer: Connection) -> None:
+def work(
+    packed: bytes,
+    common: bytes,
+    groups: Connection,
+    answer: Connection,
+    environment: Mapping[str, str],
+    lock: Connection | None,
+) -> None:
     """Run a job; called in a new process.
 
     Args:
@@ -61,7 +69,10 @@ def work(packed: bytes, common: bytes, groups: Connection, answer: Connection) -
         common: what all jobs share: the task function and Hydra's context.
         groups: takes the number of this process, and of the group that it leads.
         answer: takes the job's outcome.
+        environment: variables to set, before anything looks at them.
+        lock: a locked file, held until this process and all that it has forked have ended.
     """
+    os.environ.update(environment)
     os.setpgid(0, 0)  # a Ctrl-C at the terminal reaches the launching process alone
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(OSError):

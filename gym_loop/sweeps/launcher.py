@@ -1,4 +1,4 @@
-"""What every launcher of sweeps does: check all jobs, run what is missing, say what failed."""
+"""The base of all launchers: checks all jobs, runs those that are missing, reports failures."""
 
 import contextlib
 import dataclasses
@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
@@ -23,11 +22,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop import launch
 from gym_loop.compat.hydra import result
-from gym_loop.compat.hydra_job import to_yaml
+from gym_loop.compat.hydra_job import hydra_config, to_yaml
 from gym_loop.config import by_value, options
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import claim, manifest
-from gym_loop.sweeps import directory, table
+from gym_loop.sweeps import directory, submitted, table
 from gym_loop.sweeps.compose import Composer
 from gym_loop.sweeps.directory import Job, Sweep
 from gym_loop.sweeps.feed import Feed
@@ -83,6 +82,7 @@ class SweepLauncher(Launcher):
                 "this sweep runs it again",
                 file=sys.stderr,
             )
+        submitted.find(self.directory, jobs)
         if self.dry_run:
             print(table.listing(jobs.values()))
             raise SystemExit(0)
@@ -170,7 +170,7 @@ class SweepLauncher(Launcher):
         return job, config
 
     def look(self, job: Job, config: DictConfig) -> None:
-        """Find out how far `job` is."""
+        """Set the state of `job` from the run in its directory."""
         job.log = job.directory / f"{config.hydra.job.name}.log"
         job.episodes = OmegaConf.select(config, "loop.max_episodes")
         if not OmegaConf.select(config, "observers.manifest"):
@@ -189,7 +189,7 @@ class SweepLauncher(Launcher):
         return pack((self.task, context, self.config.hydra.job.name, sys.argv, by_value.pickles))
 
     def take(self, job: Job, config: DictConfig) -> None:
-        """Keep what running `job` takes."""
+        """Keep the job's config, packed, for the process that will run it."""
         job.packed = pack(config)
 
     def record(self, asked: Sweep, checked: Sweep, jobs: dict[str, Job]) -> None:
@@ -331,14 +331,3 @@ def named(name: str) -> Iterator[None]:
         raise Mistake(f"job {name}: {reason_of(error)}") from error
     except Failure as failure:
         raise Failure(f"job {name}: {failure}") from failure
-
-
-@contextlib.contextmanager
-def hydra_config(config: DictConfig) -> Iterator[None]:
-    """Let `${hydra:...}` in `config` mean the job's own."""
-    holder: Any = HydraConfig.instance()
-    before, holder.cfg = holder.cfg, config
-    try:
-        yield
-    finally:
-        holder.cfg = before

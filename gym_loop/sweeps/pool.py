@@ -13,8 +13,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing import forkserver
 from types import FrameType
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gym_loop import errors
+from gym_loop.compat.hydra import USED_BY_A_JOB
 from gym_loop.machine import cores
 from gym_loop.mistake import Mistake
 from gym_loop.observers.manifest import GIT, ask_git
@@ -22,9 +26,12 @@ from gym_loop.runs import manifest
 from gym_loop.sweeps import warm
 from gym_loop.sweeps.directory import Job
 from gym_loop.sweeps.feed import Feed
+from gym_loop.sweeps.gpus import Slots, chosen
+from gym_loop.sweeps.gpus import environment as gpu_environment
 from gym_loop.sweeps.job import GRACE
 from gym_loop.sweeps.launcher import SweepLauncher
 from gym_loop.sweeps.processes import HANDLED, Processes
+from gym_loop.sweeps.submitted import LOST
 from gym_loop.sweeps.table import REFRESH_SECONDS, Table
 
 # Libraries of linear algebra start a thread for every core, in every job, unless told otherwise.
@@ -37,7 +44,7 @@ BASE = (
     *("gym_loop.sweeps.processes", "gym_loop.loops", "gym_loop.agents", "gym_loop.envs"),
     *("tensorboard.compat.proto.event_pb2", "google_crc32c"),
     *("tensorboard.plugins.hparams.api_pb2", "tensorboard.plugins.hparams.plugin_data_pb2"),
-    *("hydra._internal.instantiate._instantiate2", "hydra._internal.logging_config"),
+    *USED_BY_A_JOB,
 )
 
 
@@ -47,11 +54,19 @@ class PoolLauncher(SweepLauncher):
     Args:
         n_jobs: how many run at a time; the number of cores when None.
         timeout: seconds that a job may take; it then stops as on a signal, and has failed.
+        gpus: a list: each job gets one of these GPUs alone. `auto`: of all that there are, if its
+            agent's `device` is there and not `cpu`. None: jobs see what this process sees.
+        jobs_per_gpu: how many jobs a GPU takes.
         dry_run: print the jobs with their states, and start nothing.
     """
 
     def __init__(
-        self, n_jobs: int | None = None, timeout: float | None = None, dry_run: bool = False
+        self,
+        n_jobs: int | None = None,
+        timeout: float | None = None,
+        gpus: Any = None,
+        jobs_per_gpu: int = 1,
+        dry_run: bool = False,
     ) -> None:
         super().__init__(dry_run)
         if n_jobs is not None and (type(n_jobs) is not int or n_jobs < 1):
@@ -61,7 +76,20 @@ class PoolLauncher(SweepLauncher):
             )
         if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
             raise Mistake(f"hydra.launcher.timeout={timeout}; expected seconds above 0, or null")
+        if type(jobs_per_gpu) is not int or jobs_per_gpu < 1:
+            raise Mistake(f"hydra.launcher.jobs_per_gpu={jobs_per_gpu}; expected at least 1")
         self.n_jobs, self.timeout = n_jobs or cores(), timeout
+        self.gpus: Any = OmegaConf.to_container(gpus) if isinstance(gpus, ListConfig) else gpus
+        found = chosen(self.gpus)
+        self.slots = Slots(found, jobs_per_gpu) if found else None
+
+    def look(self, job: Job, config: DictConfig) -> None:
+        """Find out how far `job` is, and whether it is to have a GPU; see the base class."""
+        super().look(job, config)
+        device = OmegaConf.select(config, "agent.device")
+        job.takes_gpu = self.slots is not None and (
+            self.gpus != "auto" or device not in (None, "cpu")
+        )
 
     def look_ahead(self) -> None:
         """Start the process that jobs are forked from; it imports while jobs are checked."""
@@ -70,9 +98,12 @@ class PoolLauncher(SweepLauncher):
 
     def execute(self, jobs: Sequence[Job], total: int) -> int:
         """Run `jobs`; see the base class."""
+        queue = [job for job in jobs if job.where in (None, LOST)]
+        for job in jobs:
+            job.state = "new" if job.where in (None, LOST) else "held"  # an engine has it
         table = Table(total)
         table.counts["skipped"] = total - len(jobs)
-        return self.run(Feed(jobs, table))
+        return self.run(Feed(queue, table))
 
     def run(self, feed: Feed) -> int:
         """Run jobs as they come; see the base class."""
@@ -95,17 +126,34 @@ class PoolLauncher(SweepLauncher):
         return 128 + stop.number if stop.number else 0
 
     def start(self, feed: Feed, processes: Processes) -> None:
-        """Start jobs while there is room; those that another launch is running wait their turn."""
-        ready = feed.ready()
+        """Start jobs while there is room; leave those that another launch runs in the queue."""
+        ready, is_full = feed.ready(), False  # no GPU is free
         while len(processes.running) < self.n_jobs and (job := next(ready, None)):
             if ended_elsewhere(job):
                 feed.end(job)
-                continue
-            try:
-                processes.start(job)
-            except OSError as error:  # no memory or no process to be had
-                job.state, job.reason = "failed", f"cannot be started: {error.strerror}"
-                feed.end(job)
+            elif (is_full and job.takes_gpu) or not self.start_one(job, processes, feed):
+                is_full = True
+                feed.put_back(job)
+
+    def start_one(self, job: Job, processes: Processes, feed: Feed) -> bool:
+        """Start `job`; return whether there was a GPU for it, if it takes one."""
+        slot = self.slots.take() if self.slots and job.takes_gpu else None
+        if job.takes_gpu and slot is None:
+            return False
+        environment = {}
+        if self.slots:
+            gpu = slot[0] if slot else ""
+            environment = gpu_environment(gpu)
+            job.place = f"GPU {gpu}" if gpu else ""
+        try:
+            processes.start(job, environment, slot and slot[1])
+        except OSError as error:  # no memory or no process to be had
+            job.state, job.reason = "failed", f"cannot be started: {error.strerror}"
+            feed.end(job)
+        finally:
+            if slot:
+                slot[1].close()  # it is the job's now
+        return True
 
 
 def ended_elsewhere(job: Job) -> bool:

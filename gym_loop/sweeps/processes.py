@@ -8,12 +8,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 
+from gym_loop.machine import process_exists
 from gym_loop.runs import manifest
 from gym_loop.sweeps.directory import Job
 from gym_loop.sweeps.job import GRACE, Outcome, reason_of, signal_name, work
@@ -78,15 +79,25 @@ class Processes:
         self.groups.close()
         self.guard.join()
 
-    def start(self, job: Job) -> None:
+    def start(
+        self,
+        job: Job,
+        environment: Mapping[str, str],
+        lock: connection.Connection | None = None,
+    ) -> None:
         """Start a process for `job`.
+
+        Args:
+            job: what is to be run.
+            environment: variables that the process has besides those of this one.
+            lock: a locked file that the process is to hold open until it ends.
 
         Raises:
             OSError: there is no memory, process or file to be had.
         """
         with tempfile.TemporaryFile() as file:
             answer = connection.Connection(os.dup(file.fileno()))
-        arguments = (job.packed, self.common, self.groups, answer)
+        arguments = (job.packed, self.common, self.groups, answer, environment, lock)
         process = self.context.Process(target=work, args=arguments)
         try:
             with main_module_left_out():
@@ -197,18 +208,7 @@ def guard(reader: connection.Connection) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)  # the loop stops at the end of the episode
     deadline = time.monotonic() + GRACE
-    while any(map(exists, groups)) and time.monotonic() < deadline:
+    while any(process_exists(-group) for group in groups) and time.monotonic() < deadline:
         time.sleep(0.05)
     for pid in groups:
         end_group(pid)
-
-
-def exists(group: int) -> bool:
-    """Return whether there is a process in a group."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

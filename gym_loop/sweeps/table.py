@@ -1,4 +1,4 @@
-"""How a sweep is doing: one live table on a terminal, a line now and then elsewhere."""
+"""Progress of a sweep: a live table on a terminal, elsewhere a line now and then."""
 
 import math
 import sys
@@ -83,13 +83,13 @@ class Table:
 
         grid = Grid(box=box.SIMPLE, expand=True)
         grid.add_column("job", overflow="ellipsis", no_wrap=True, ratio=1)
-        for title in ("episode", "return", "time left"):
+        for title in ("on", "episode", "return", "time left"):
             grid.add_column(title, justify="right", no_wrap=True)
         room = max(self.live.console.size.height - 8, 1)
         for job in list(running)[:room]:
-            grid.add_row(job.name, *progress(job))
+            grid.add_row(job.name, job.place, *progress(job))
         if len(running) > room:
-            grid.add_row(f"... and {len(running) - room} more", "", "", "")
+            grid.add_row(f"... and {len(running) - room} more", "", "", "", "")
         bar = Grid.grid(expand=True, padding=(0, 1))
         bar.add_column(ratio=1)
         bar.add_column(no_wrap=True)
@@ -136,10 +136,11 @@ def number_of(jobs: int) -> str:
     return f"{jobs} job" if jobs == 1 else f"{jobs} jobs"
 
 
-def listing(jobs: Iterable[Job]) -> str:
+def listing(jobs: Collection[Job]) -> str:
     """Return a line for each job: its state and its name."""
     words = {"new": "new", "finished": "done", "running": "killed"}
-    return "\n".join(columns((words.get(job.state, job.state), job.name) for job in jobs))
+    states = (str(job.where or words.get(job.state, job.state)) for job in jobs)
+    return "\n".join(columns(zip(states, (job.name for job in jobs), strict=True)))
 
 
 def columns(rows: Iterable[Sequence[str]]) -> list[str]:

@@ -16,7 +16,7 @@ def warm_up(modules: list[str]) -> None:
 
     with launch.surroundings():
         for name in modules:
-            # What is wrong with a module is for the job to say. It must not end this process.
+            # The job will tell what is wrong with a module. It must not end this process.
             with contextlib.suppress(BaseException):
                 importlib.import_module(name)
 
@@ -30,7 +30,7 @@ def warm_up(modules: list[str]) -> None:
     OmegaConf.to_container(OmegaConf.create({"hydra": hydra, "name": name}), resolve=True)
     manifest.versions()
     gc.collect()
-    gc.freeze()  # what is here now stays shared: no job's collector writes to it
+    gc.freeze()  # memory stays shared with the jobs: their collectors do not write to these objects
 
 
 def ignore_sigterm() -> None:

@@ -231,7 +231,7 @@ def _check_saving(cls: type, make: Any, actions: list[Any]) -> None:
             loop.observers["checkpoints"] = keeper
             called(f"{cls.__name__}.load(directory)", loop.notify, "restore", loop)
             loop.notify("begin", loop)
-            half = loop.episodes  # rounds come to their own end
+            half = loop.episodes  # a round plays its episodes to their ends
             called(f"{cls.__name__}, saved and loaded,", loop.train)
     for number, (after, before) in enumerate(zip(watch.actions, actions[half:], strict=True), half):
         assert equal(after, before), (

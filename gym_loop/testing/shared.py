@@ -17,7 +17,7 @@ from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
 from gym_loop.observers.wrapper import Wrapper
 
-# What a loop calls, and with what.
+# The methods that a loop calls, with the names of their arguments.
 METHODS: dict[str, tuple[str, ...]] = {
     "act": ("state", "episode_num"),
     "memorize": ("last_ob", "action", "reward", "done", "ob"),
@@ -108,7 +108,7 @@ def called(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
 
 @contextlib.contextmanager
 def streams_kept() -> Iterator[None]:
-    """Put the global random streams back at the end."""
+    """Put the global random streams back at the end of the block."""
     with streams.preserved(types.SimpleNamespace(), 0):  # an agent without streams of its own
         yield
 

@@ -7,13 +7,13 @@ observation after a step always belongs to the step's own episode; see `VectorEn
 """
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from gym_loop.config import signature
 from gym_loop.envs.make import (
     EnvError,
     MissingDependencyError,
@@ -300,7 +300,7 @@ def make_vector(factory: Callable[..., Any], num_envs: int, max_episode_len: int
     Raises:
         EnvError: actions that no array can hold, or a vector environment of unknown kind.
     """
-    takes = inspect.signature(factory).parameters
+    takes = signature.parameters(factory) or {}
     env: Any
     if "num_envs" not in takes:
         env = Copies([factory() for _ in range(num_envs)])
@@ -334,7 +334,7 @@ def _without_batch(space: Any) -> str | None:
 
 def make_single(factory: Callable[..., Any], **arguments: Any) -> Any:
     """Return one environment made by `factory`, whether or not it makes vector environments."""
-    if "num_envs" not in inspect.signature(factory).parameters:
+    if "num_envs" not in (signature.parameters(factory) or {}):
         return factory(**arguments)
     env = factory(num_envs=1, **arguments)
     return Single(env if isinstance(env, VectorEnv) else from_library(env))

@@ -195,7 +195,7 @@ class Running:
         self.watched = bool(loop.observers)
         # Most observers do nothing when an episode begins.
         self.announced = any(each.listens("begin_episode") for each in loop.observers.values())
-        self.begun: list[Episode | None] = [None] * count  # as announced
+        self.begun: list[Episode | None] = [None] * count  # those that observers were told of
         # A row for each step and a column for each environment. The first step makes room, since
         # it shows the shape and type of actions.
         self.actions, self.rewards = np.zeros((0, count)), np.zeros((0, count))

@@ -66,8 +66,9 @@ def test_a_new_entry_is_all_that_a_new_parameter_takes(copy, tmp_path):
         assert done.returncode == 0, done.stderr
     config = yaml.safe_load((tmp_path / "outputs" / "a" / "config.yaml").read_text())
     assert (config["loop"]["patience"], config["loop"]["mood"]) == (5, "calm")
-    done = copy("resume", "outputs/a", "loop.patience=7", "loop.max_episodes=2")
-    assert done.returncode == 0, done.stderr
+    for name, word in (("a", "loop.patience=7"), ("b", "loop.patience=8")):
+        done = copy("resume", f"outputs/{name}", word, "loop.max_episodes=2")
+        assert done.returncode == 0, done.stderr
     done = copy("resume", "outputs/a", "loop.mood=wild", "loop.max_episodes=3")
     assert (done.returncode, "loop.mood=calm" in done.stderr) == (2, True), done.stderr
 

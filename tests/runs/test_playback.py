@@ -23,7 +23,7 @@ def put_run(directory, length, parent):
         "seed": 0,
     }
     cfg = OmegaConf.create(config)
-    kept.write(directory, cfg, directory)
+    kept.write(directory, cfg, Path.cwd())
     parent = parent and {"directory": str(parent[0]), "episode": parent[1]}
     manifest.write(directory, {"state": "finished", "parent": parent, **kept.record(cfg)})
 

@@ -87,7 +87,7 @@ def encoder() -> str:
 
 
 class VideoWriter:
-    """Writes one video, each frame as it comes, with an encoder that runs beside.
+    """Writes one video frame by frame, with an encoder that runs in a process of its own.
 
     The file is complete or absent: it has a hidden name beside `path` until it is whole, and then
     replaces `path` at once. End with `finish` and `wait`, `close`, or `abort`; as a context
@@ -127,7 +127,7 @@ class VideoWriter:
         self._queue.put(frame.tobytes())
 
     def finish(self) -> None:
-        """Say that no more frames come, and return at once; the encoder goes on beside."""
+        """End the frames, and return at once; the encoder finishes in the background."""
         if self._thread:
             self._queue.put(None)
 
@@ -256,7 +256,7 @@ class VideoWriter:
 
 
 def _unwritten(path: Path, error: OSError) -> VideoError:
-    """Say that `path` could not be written, by the name that the person knows it by."""
+    """Return the error that `path` could not be written, with its final name."""
     plain = OSError(error.errno, error.strerror)
     try:
         return VideoError(files.disk_full(plain, path))
@@ -269,14 +269,14 @@ def _unwritten(path: Path, error: OSError) -> VideoError:
 _running: weakref.WeakSet[VideoWriter] = weakref.WeakSet()
 
 
-def _let_go() -> None:
+def _close_inputs() -> None:
     for writer in list(_running):
         writer._input.close()
         os.close(writer._file)
     _running.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_inputs)
 
 
 def _lock(descriptor: int) -> None:

@@ -1,0 +1,44 @@
+"""What this project touches of Stable-Baselines3's private parts, each with the reason.
+
+The library does all of it in `learn()`, which steps the environment itself; an agent does not.
+"""
+
+from typing import Any
+
+
+def set_up(model: Any, total_timesteps: int | None) -> None:
+    """Prepare a model for training: only `learn()` makes its buffer of episodes."""
+    model._setup_learn(total_timesteps)
+
+
+def set_total_timesteps(model: Any, total: int | None) -> None:
+    """Set the steps over which schedules run: only `learn()` takes their number."""
+    model._total_timesteps = total
+
+
+def advance_schedules(model: Any) -> None:
+    """Set how much of training remains: schedules read it, and only `learn()` counts it down."""
+    if model._total_timesteps:
+        model._update_current_progress_remaining(model.num_timesteps, model._total_timesteps)
+
+
+def swap_starts(model: Any, done: Any) -> Any:
+    """Return which rows began an episode and set which begin one next: the rollout stores them."""
+    starts, model._last_episode_starts = model._last_episode_starts, done
+    return starts
+
+
+def sample(model: Any, observation: Any) -> Any:
+    """Return exploring actions and what the buffer stores of them: `predict` draws no warm-up."""
+    model._last_obs = observation
+    return model._sample_action(model.learning_starts, model.action_noise, model.n_envs)
+
+
+def count_step(model: Any) -> None:
+    """Count a step: DQN lowers its exploration and updates its target there, and nowhere else."""
+    model._on_step()
+
+
+def count_episode(model: Any) -> None:
+    """Count an episode: the library's logs and checkpoints have the number, and only it sets it."""
+    model._episode_num += 1

@@ -1,0 +1,274 @@
+"""Slurm, asked and told through its own commands; jobs are submitted by submitit.
+
+`squeue` is what counts: it knows at once what waits and runs. `sacct`, which may answer late or not
+at all, only adds how a job ended that `squeue` has forgotten. submitit's cluster `local`, which is
+this machine, is asked through `ps`.
+"""
+
+import logging
+import os
+import pickle
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gym_loop.mistake import Mistake
+from gym_loop.sweeps.directory import Job
+from gym_loop.sweeps.job import Outcome, reason_of
+from gym_loop.sweeps.submitted import (
+    ENDED,
+    FOLDER,
+    PENDING,
+    RUNNING,
+    Handed,
+    Record,
+    Where,
+    last_line,
+)
+
+NAME = "slurm"
+COMMANDS = ("sbatch", "srun", "squeue", "scancel")
+STATES = {
+    **dict.fromkeys(("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED"), PENDING),
+    **dict.fromkeys(("RESV_DEL_HOLD", "SPECIAL_EXIT"), PENDING),
+    **dict.fromkeys(("RUNNING", "COMPLETING", "CONFIGURING", "RESIZING"), RUNNING),
+    **dict.fromkeys(("SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED"), RUNNING),
+}
+# How a job ended that has left no result. Of any other end it has left one, or is to blame.
+ENDS = {
+    "CANCELLED": Outcome("stopped", reason="cancelled"),
+    "TIMEOUT": Outcome("failed", reason="over its time limit"),
+    "DEADLINE": Outcome("failed", reason="over its time limit"),
+    "OUT_OF_MEMORY": Outcome("failed", reason="out of memory"),
+}
+LOSSES = ("NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED", "PREEMPTED", "REVOKED")  # no fault of the job
+MAX_ARRAY_SIZE = 1001  # Slurm's default
+AT_ONCE = 5000  # ids on one command line
+
+
+def check(cluster: str) -> None:
+    """Check that jobs can be submitted from here.
+
+    Raises:
+        Mistake: names what is missing.
+    """
+    if cluster not in ("slurm", "local"):
+        raise Mistake(
+            f"hydra.launcher.cluster={cluster}; expected slurm, or local to try it on this machine"
+        )
+    missing = [name for name in COMMANDS if cluster == "slurm" and not shutil.which(name)]
+    if missing:
+        raise Mistake(
+            f"no {missing[0]} on this machine: hydra/launcher=slurm submits from where Slurm is; "
+            "hydra.launcher.cluster=local tries it without"
+        )
+
+
+class Submitter:
+    """Submits jobs as arrays, the fewest that the site allows.
+
+    Args:
+        record: where submissions are written down.
+        cluster: `slurm`, or submitit's `local`.
+        max_num_timeout: how often a job that reaches its time limit is requeued.
+        parameters: of submitit's `AutoExecutor.update_parameters`.
+    """
+
+    def __init__(
+        self, record: Record, cluster: str, max_num_timeout: int, parameters: Mapping[str, Any]
+    ) -> None:
+        self.record, self.cluster = record, cluster
+        self.max_num_timeout, self.parameters = max_num_timeout, parameters
+
+    def submit(self, jobs: Sequence[Job], common: bytes) -> None:
+        """Submit `jobs`; for the holder of the record's lock.
+
+        Raises:
+            Mistake: Slurm refuses them; the line says how many it has taken.
+        """
+        size = max_array_size() if self.cluster == "slurm" else 1
+        parts = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+        for number, part in enumerate(parts):
+            try:
+                self._submit(part, common, len(parts))
+            except (RuntimeError, ValueError, NameError, OSError) as error:
+                taken = f" (after {number * size} of {len(jobs)} jobs)" if number else ""
+                raise Mistake(f"{self.cluster}{taken}: {reason_of(error)}") from None
+
+    def _submit(self, jobs: Sequence[Job], common: bytes, arrays: int) -> None:
+        import submitit
+
+        from gym_loop.sweeps.engines import Requeued
+
+        logging.getLogger("submitit").setLevel(logging.WARNING)
+        top = self.record.directory.absolute()
+        names = {job.name: os.path.relpath(job.directory.absolute(), top) for job in jobs}
+        packed = [job.packed or self._packed(job.name) for job in jobs]
+        number = self.record.begin(NAME, self.cluster, names)
+        folder = self.record.folder(number)
+        folder.mkdir()
+        (folder / "common").write_bytes(common)  # once, and not in every job
+        executor = submitit.AutoExecutor(
+            folder, cluster=self.cluster, slurm_max_num_timeout=self.max_num_timeout
+        )
+        known = {name: value for name, value in self.parameters.items() if value is not None}
+        if at_once := known.get("slurm_array_parallelism"):
+            known["slurm_array_parallelism"] = max(at_once // arrays, 1)
+        executor.update_parameters(**known)
+        # A Ctrl-C at the terminal reaches what is started here, too.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            submitted = executor.map_array(Requeued(folder / "common"), packed)
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        self.record.end(number, [each.job_id for each in submitted])
+        for job in jobs:
+            job.packed = b""  # it is in the folder
+
+    def _packed(self, name: str) -> bytes:
+        """Return the config of a job that was submitted before, and is lost."""
+        handed = self.record.read()[name]
+        path = self.record.folder(handed.submission) / f"{handed.id}_submitted.pkl"
+        packed: bytes = pickle.loads(path.read_bytes()).args[0]
+        return packed
+
+
+def max_array_size() -> int:
+    """Return how many jobs an array may have here."""
+    try:
+        command = ["scontrol", "show", "config"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return MAX_ARRAY_SIZE
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", said, re.MULTILINE)
+    return max(int(found[1]), 1) if found else MAX_ARRAY_SIZE
+
+
+def find_ids(folder: Path, count: int) -> list[str]:
+    """Return the ids of a submission's `count` jobs whose launcher was killed as it submitted.
+
+    A job whose pickle is not there cannot start: it counts as never submitted.
+    """
+    found = [path.name.removesuffix("_submitted.pkl") for path in folder.glob("*_submitted.pkl")]
+    array = next((name.partition("_")[0] for name in found if "_" in name), None)
+    return [f"{array}_{index}" for index in range(count)] if array else found
+
+
+def where(directory: Path, handed: Collection[Handed]) -> dict[Handed, Where]:
+    """Return where jobs are; those that nobody knows any more are left out.
+
+    Raises:
+        Mistake: `squeue` does not answer.
+    """
+    jobs = [job for job in handed if re.fullmatch(r"\d+(_\d+)?", job.id)]
+    local = {job.id: job for job in jobs if job.cluster == "local"}
+    remote = {job.id: job for job in jobs if job.cluster != "local"}
+    known = ask_ps(local) if local else {}
+    found = {local[name]: at for name, at in known.items()}
+    if remote:
+        said = ask_squeue(arrays(remote))
+        unknown = remote.keys() - said.keys()
+        if unknown:
+            said = {**ask_sacct(arrays(unknown)), **said}
+        found |= {remote[name]: at for name, at in said.items() if name in remote}
+    return found
+
+
+def arrays(ids: Collection[str]) -> list[str]:
+    """Return the ids of whole arrays, of which a command line holds more."""
+    return sorted({own.partition("_")[0] for own in ids})
+
+
+def ask_squeue(ids: Sequence[str]) -> dict[str, Where]:
+    """Return what `squeue` says of the jobs of arrays."""
+    command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%N"]
+    found: dict[str, Where] = {}
+    for start in range(0, len(ids), AT_ONCE):
+        chosen = f"--jobs={','.join(ids[start : start + AT_ONCE])}"
+        try:
+            done = subprocess.run([*command, chosen], capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise Mistake(
+                f"cannot ask for the jobs that were submitted to Slurm: squeue: {error.strerror}"
+            ) from None
+        if done.returncode and "Invalid job id" not in done.stderr:  # it has forgotten them all
+            line = " ".join(done.stderr.split())
+            raise Mistake(f"cannot ask for the jobs that were submitted to Slurm: {line}")
+        found |= read_states(done.stdout)
+    return found
+
+
+def ask_sacct(ids: Sequence[str]) -> dict[str, Where]:
+    """Return what the accounting says of jobs that have ended; nothing where there is none."""
+    command = ["sacct", "--allocations", "--noheader", "--parsable2"]
+    command += ["--format=JobID,State,NodeList", f"--jobs={','.join(ids)}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return {}
+    # What squeue does not know does not run, whatever the accounting still believes.
+    said = read_states(done.stdout)
+    return {name: at for name, at in said.items() if at.state == ENDED}
+
+
+def read_states(text: str) -> dict[str, Where]:
+    """Return what lines such as `12_3|RUNNING|node7` say."""
+    found = {}
+    for line in text.splitlines():
+        name, said, node, *_ = (*line.strip().split("|"), "", "")
+        said = said.partition(" ")[0].rstrip("+")  # CANCELLED by 1000
+        state = STATES.get(said, ENDED)
+        has_node = state != PENDING and not node.startswith("None")  # None assigned
+        found[name] = Where(state, node if has_node else "", said)
+    return found
+
+
+def ask_ps(ids: Collection[str]) -> dict[str, Where]:
+    """Return which of submitit's local controllers are there."""
+    command = ["ps", "-o", "pid=,args=", "-p", ",".join(ids)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    names = [line.split()[0] for line in lines if "submitit" in line]
+    return {name: Where(RUNNING, socket.gethostname()) for name in names}
+
+
+def outcome(directory: Path, job: Handed, at: Where) -> Outcome | None:
+    """Return what came of a job that has ended without a result; None: its result may be late."""
+    if at.said in LOSSES:
+        return Outcome("lost", reason=f"{at.said} on {at.node}" if at.node else at.said)
+    if ending := ENDS.get(at.said):
+        return Outcome(ending.state, reason=ending.reason)
+    return None
+
+
+def last_word(directory: Path, job: Handed, at: Where | None) -> Outcome:
+    """Return what came of a job of which no result is to be expected any more."""
+    if at is None:
+        return Outcome("lost", reason=f"neither running nor ended: Slurm does not know {job.id}")
+    log = directory / FOLDER / str(job.submission) / f"{job.id}_0_log.err"
+    try:
+        said = last_line(log.read_text(errors="replace"))
+    except OSError:
+        said = ""
+    return Outcome("failed", reason=said or f"left no result (Slurm: {at.said})")
+
+
+def cancel(directory: Path, jobs: Collection[Handed]) -> None:
+    """Take back jobs that wait, and stop those that run as Slurm stops them: SIGTERM, then SIGKILL.
+
+    Raises:
+        Mistake: `scancel` refuses.
+    """
+    for job in jobs:
+        if job.cluster == "local":
+            os.kill(int(job.id), signal.SIGTERM)
+    ids = [job.id for job in jobs if job.cluster != "local"]
+    for start in range(0, len(ids), AT_ONCE):
+        command = ["scancel", *ids[start : start + AT_ONCE]]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Mistake(f"scancel: {' '.join(done.stderr.split())}")
