@@ -133,6 +133,11 @@ def reached(found: Found, target: float) -> float:
     return math.inf
 
 
+def quartile(ratios: list[float], part: int) -> float:
+    """Return a quartile of sorted ratios, which may be infinite: no mean of two of them."""
+    return ratios[round(part * (len(ratios) - 1) / 4)]
+
+
 def asking() -> tuple[float, float]:
     """Return seconds that asking for and telling a trial takes, of the first and the last ones."""
     seconds = []
@@ -175,7 +180,7 @@ def rows() -> Iterator[Row]:
         if len(ratios) < 4:
             yield skipped(what, name, "", "it was not reached often enough")
             continue
-        low, middle, high = statistics.quantiles(ratios, n=4)
+        low, middle, high = (quartile(ratios, part) for part in (1, 2, 3))
         missed = sum(math.isinf(each) for each in spent["ours"])
         goal = f"{GOAL_STEPS:g}" if name == "no pruning" else ""
         said = (

@@ -6,9 +6,10 @@ far its jobs are to be played is its attribute `goal`. So one journal holds all 
 """
 
 import contextlib
+import copy
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,42 @@ class Lock:
             os.ftruncate(self.descriptor, end)
 
 
+class Storage(optuna.storages.JournalStorage):
+    """Shows paused trials to samplers as pruned ones, so that they learn from what was reached.
+
+    In the journal they are running: what was told to be pruned could not go on.
+    """
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Return the trials as samplers are to see them; see Optuna."""
+        found = [as_pruned(trial) for trial in self.in_journal(study_id, deepcopy)]
+        return [trial for trial in found if states is None or trial.state in states]
+
+    def in_journal(self, study_id: int, deepcopy: bool = False) -> list[FrozenTrial]:
+        """Return the trials as they are in the journal."""
+        return super().get_all_trials(study_id, deepcopy=deepcopy)
+
+
+def is_paused(trial: FrozenTrial) -> bool:
+    """Return whether a trial that has not ended has come as far as it is to be played."""
+    is_running = trial.state is TrialState.RUNNING
+    return is_running and trial.user_attrs.get(GOAL) in trial.intermediate_values
+
+
+def as_pruned(trial: FrozenTrial) -> FrozenTrial:
+    """Return a paused trial as a pruned one, any other as it is."""
+    if not is_paused(trial):
+        return trial
+    shown = copy.copy(trial)
+    shown.state, shown.datetime_complete = TrialState.PRUNED, trial.datetime_start
+    return shown
+
+
 class Study:
     """The study in `directory`, which is made if there is none.
 
@@ -90,7 +127,7 @@ class Study:
         with self.locked():
             lock: Any = self.lock  # the base class of its locks is private
             backend = JournalFileBackend(str(directory / FILE), lock)
-            self.storage = optuna.storages.JournalStorage(backend)
+            self.storage = Storage(backend)
             names = [each.study_name for each in self.storage.get_all_studies()]
             self.optuna = (
                 optuna.load_study(study_name=NAME, storage=self.storage)
@@ -115,12 +152,12 @@ class Study:
 
     def trials(self) -> list[FrozenTrial]:
         """Return all trials that were asked for, by number; not to be changed."""
-        every = self.storage.get_all_trials(self.id, deepcopy=False)
+        every = self.storage.in_journal(self.id)
         return [trial for trial in every if trial.state is not TrialState.WAITING]
 
     def ask(self, goal: int) -> int:
         """Ask for a new trial, and return its number."""
-        every = self.storage.get_all_trials(self.id, deepcopy=False)
+        every = self.storage.in_journal(self.id)
         waiting = (trial.number for trial in every if trial.state is TrialState.WAITING)
         self.optuna.sampler = self.sampler(next(waiting, len(every)))
         trial = self.optuna.ask()

@@ -17,7 +17,7 @@ from gym_loop.search import jobs
 from gym_loop.search.jobs import Progress
 from gym_loop.search.pausing import PAUSED, VARIABLE
 from gym_loop.search.rungs import Entry, Rungs
-from gym_loop.search.study import END, GOAL, OVERRIDES, Study
+from gym_loop.search.study import END, GOAL, OVERRIDES, Study, is_paused
 from gym_loop.sweeps.directory import Job
 from gym_loop.sweeps.feed import Feed
 from gym_loop.sweeps.table import Table
@@ -322,15 +322,10 @@ def at(known: Progress, step: int) -> float:
     return known.values[min(step, len(known.values)) - 1] if known.values else math.nan
 
 
-def is_paused(trial: FrozenTrial) -> bool:
-    """Return whether a trial that has not ended has come as far as it is to be played."""
-    return trial.user_attrs[GOAL] in trial.intermediate_values
-
-
 def entry_of(trial: FrozenTrial) -> Entry:
     """Return a trial as `Rungs` take it."""
-    paused = trial.state is TrialState.RUNNING and is_paused(trial)
-    return Entry(trial.number, trial.user_attrs[GOAL], trial.intermediate_values, paused)
+    goal = trial.user_attrs[GOAL]
+    return Entry(trial.number, goal, trial.intermediate_values, is_paused(trial))
 
 
 def state_of(trial: FrozenTrial) -> str:

@@ -12,7 +12,7 @@ pytest.importorskip("optuna", reason="needs the extra search")
 
 from optuna.trial import TrialState
 
-from gym_loop.search.trials import is_paused
+from gym_loop.search.study import is_paused
 from tests.search.conftest import X, runs, study, words
 from tests.search.test_search import last
 from tests.sweeps.conftest import processes, wait_until

@@ -104,6 +104,23 @@ def test_a_study_of_another_space_is_refused_and_the_difference_named(tmp_path):
     assert (tmp_path / "study.log").read_bytes() == before
 
 
+def test_samplers_learn_from_what_paused_trials_have_reached(tmp_path):
+    study = study_in(
+        tmp_path, sampler=lambda number: optuna.samplers.TPESampler(seed=number, n_startup_trials=8)
+    )
+    for _ in range(40):
+        number = study.ask(1)
+        study.report(number, 1, -abs(study.trials()[number].params["a.x"] - 0.3))
+    asked = study.trials()
+    assert {trial.state for trial in asked} == {TrialState.RUNNING}
+    distances = [abs(trial.params["a.x"] - 0.3) for trial in asked]
+    assert sum(distances[20:]) < sum(distances[:8]) / 8 * 20 / 2
+    study.set_goal(0, 3)  # it goes on
+    study.report(0, 3, 1.0)
+    study.tell(0, 1.0)
+    assert study.trials()[0].state is TrialState.COMPLETE
+
+
 def test_points_are_tried_first_and_once(tmp_path):
     study = study_in(tmp_path)
     for _ in range(2):
