@@ -25,6 +25,7 @@ OWN = (
     "run.json",
     "config.yaml",
     "checkpoints",
+    "code",
     "*_records",
     ".tmp-*",
     "multirun*",

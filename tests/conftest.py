@@ -108,7 +108,7 @@ def as_a_child():
     """Run `gym-loop WORDS` in a child of this process, which has imported everything already.
 
     As good as a process of its own for what a command prints, leaves behind and exits with, and
-    much faster. A child that takes longer than a minute is killed.
+    much faster. A child that takes longer than three minutes is killed.
     """
     import gym  # noqa: F401
     import gymnasium  # noqa: F401
@@ -133,7 +133,7 @@ def as_a_child():
         if child == 0:
             code = 70
             try:
-                signal.alarm(60)
+                signal.alarm(180)
                 # Its server of processes, if a test has started one, is no child of this child.
                 forkserver._forkserver._forkserver_pid = None
                 os.chdir(folder)

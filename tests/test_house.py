@@ -25,7 +25,7 @@ FLOORS = (
     ("vector",),
     ("runs",),
     ("observers", "integrations"),
-    ("testing",),
+    ("testing", "code"),
     ("checks", "reports", "sweeps"),
     ("search",),
     ("relaunch.py",),
@@ -84,8 +84,9 @@ def test_imports_point_down(file):
 PARTS = {
     "envs": (["vector"], ["env=cartpole"], "gym_loop.envs"),
     "vector": ([], ["loop=vector"], "gym_loop.vector"),
-    "runs": (["observers"], ["observers=default"], "gym_loop.observers"),
-    "observers": ([], ["observers=default"], "gym_loop.observers"),
+    "runs": (["observers", "code"], ["observers=default"], "gym_loop.observers"),
+    "observers": (["code"], ["observers=default"], "gym_loop.observers"),
+    "code": ([], ["reproduce", "outputs"], "gym_loop.code"),
     "checks": ([], ["loop.max_episode=1"], "max_episode"),
     "reports": ([], ["report"], "report"),
     "search": ([], ["-m", "hydra/sweeper=search"], "SearchSweeper"),
@@ -136,6 +137,7 @@ def test_a_part_can_be_deleted(part, tmp_path):
 
     own = ["agent=own.py:Agent", "env=own.py:Env", "loop.eval_episodes=1"]
     own += ["observers=none"] if part in ("observers", "runs") else []
+    own += ["observers.code=null"] if part == "code" else []
     own += ["hydra/launcher=basic", "hydra/sweeper=basic"] if part == "sweeps" else []
     done = run(*own)
     assert done.returncode == 0, done.stderr

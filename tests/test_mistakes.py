@@ -497,6 +497,13 @@ MISTAKES = [
     row("verify-resume -m seed=1,2", "-m"),
     # reading what is there
     row("resume conf", "conf"),
+    row("wait nowhere", "nowhere is not a sweep"),
+    row("wait conf", "conf is not a sweep"),
+    row("wait", "DIRECTORY"),
+    row("cancel run", "run is not a sweep"),
+    row("-m seed=1,2 hydra.launcher.gpus=all", "gpus=all", "null, auto or a list"),
+    row("-m seed=1,2 hydra.launcher.jobs_per_gpu=0", "jobs_per_gpu=0", "at least 1"),
+    row("-m seed=1,2 hydra.launcher.gpu=[0]", "'hydra.launcher.gpu'", "hydra.launcher.gpus"),
     row("ls nowhere", "nowhere"),
     row("ls text.txt", "text.txt"),
     row("ls --srot x", "--srot"),

@@ -122,6 +122,16 @@ def test_the_commands_about_killed_runs_work(folder):
 
 
 @pytest.mark.slow
+def test_the_commands_about_the_same_run_again_work(folder):
+    launched = ["gym-loop", "agent=my_agent.py:MyAgent", "env=cartpole", "loop.max_episodes=30"]
+    assert run([*launched, "hydra.run.dir=RUN_DIR"], folder).returncode == 0
+    for words in commands(SECTIONS["The same run again"]):
+        done = run(words, folder)
+        assert done.returncode == 0, (words, done.stderr)
+        assert "equal" in done.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("words", commands(SECTIONS["Agents that learn"]), ids=" ".join)
 def test_the_commands_about_agents_that_learn_work(folder, words):
     done = run(words, folder)

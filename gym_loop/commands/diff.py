@@ -9,12 +9,11 @@ import click
 
 from gym_loop.commands import run_click
 from gym_loop.mistake import Mistake
-from gym_loop.runs import reading, tables
+from gym_loop.runs import parting, reading
 from gym_loop.runs.reading import Run, shown
 from gym_loop.terminal import printable, short
 
 ABSENT = "(absent)"
-TABLES = {tables.EPISODES: "training", tables.EVALUATIONS: "evaluation"}
 
 
 @click.command("diff")
@@ -57,8 +56,28 @@ def between_runs(first: Run, second: Run) -> dict[str, Any]:
         "config": _changed(*(reading.flat(run.config) if run.config else {} for run in runs)),
         "commit": _changed(*({"commit": _commit(entry)} for entry in git)).get("commit"),
         "versions": _changed(*(v if isinstance(v, dict) else {} for v in versions)),
-        **{what: parting(first, second, table) for table, what in TABLES.items()},
+        **_kept(first.directory, second.directory),
+        **{
+            what: parting.of_table(first.directory, second.directory, table)
+            for table, what in parting.TABLES.items()
+        },
     }
+
+
+def _kept(first: Path, second: Path) -> dict[str, Any]:
+    """Return what differs in what both runs have kept of their code, packages and machines."""
+    try:
+        from gym_loop.code import reading as code
+    except ImportError:  # that part is not there
+        return {}
+    descriptions = code.describe(first), code.describe(second)
+    if None in descriptions:
+        return {}
+    found: dict[str, dict[str, list[str]]] = {"versions": {}, "machine": {}}
+    one, two = (description or {} for description in descriptions)
+    for group, what, a, b in code.differences(one, two):
+        found["versions" if group == "packages" else "machine"][what] = [a, b]
+    return {**found, "files": code.files_that_differ(one, two)}
 
 
 def _changed(first: dict[str, Any], second: dict[str, Any]) -> dict[str, list[str]]:
@@ -75,55 +94,29 @@ def _commit(git: Any) -> str:
     return printable(git.get("commit")) + (" with changes" if git.get("dirty") else "")
 
 
-def parting(first: Run, second: Run, table: str) -> dict[str, Any]:
-    """Return from which episode on a table of two runs differs, the clock aside.
-
-    `from` is None when all that both have is equal; `rows` says how much each has.
-    """
-    found_in = [_cells(run, table) for run in (first, second)]
-    (names, one), (others, two) = found_in
-    shared = [name for name in names if name in others and name != tables.CLOCK]
-    places = [[header.index(name) for name in shared] for header, _ in found_in]
-    found: dict[str, Any] = {"rows": [len(one), len(two)], "from": None, "values": {}}
-    for number, (a, b) in enumerate(zip(one, two, strict=False)):
-        cells = [
-            [row[p] if p < len(row) else "" for p in own]
-            for row, own in zip((a, b), places, strict=True)
-        ]
-        if cells[0] != cells[1]:
-            found["from"] = number
-            found["values"] = {
-                name: [printable(x), printable(y)]
-                for name, x, y in zip(shared, *cells, strict=True)
-                if x != y
-            }
-            break
-    return found
-
-
-def _cells(run: Run, table: str) -> tuple[list[str], list[list[str]]]:
-    try:
-        return tables.cells(run.directory, table)
-    except OSError:
-        return [], []
-
-
 def as_lines(found: dict[str, Any], names: list[str]) -> list[str]:
     """Return the differences for a terminal."""
     text = [f"- {names[0]}", f"+ {names[1]}", ""]
-    for title, section in (("config", found["config"]), ("packages", found["versions"])):
+    sections = [("config", found["config"]), ("packages", found["versions"])]
+    if "machine" in found:
+        sections.append(("machine", found["machine"]))
+    for title, section in sections:
         text.append(f"{title}: {'the same' if not section else ''}".rstrip())
         for key, (one, two) in section.items():
             text += [f"  - {key}={one}", f"  + {key}={two}"]
     commit = found["commit"]
     text.append(f"code: {f'{commit[0]} and {commit[1]}' if commit else 'the same commit'}")
-    for what in TABLES.values():
+    if found.get("files"):
+        text.append(f"files that differ: {', '.join(found['files'])}")
+    for what in parting.TABLES.values():
         part, rows = found[what], found[what]["rows"]
         if not any(rows):
             text.append(f"{what}: neither has episodes")
         elif part["from"] is not None:
             values = ", ".join(f"{k} {a} and {b}" for k, (a, b) in part["values"].items())
             text.append(f"{what}: the results part at episode {part['from']} ({values})")
+            if part.get("step"):
+                text.append(f"  {parting.told(part['step'])}")
         elif not all(rows):
             text.append(f"{what}: only one has episodes ({rows[0]} and {rows[1]})")
         elif rows[0] == rows[1]:

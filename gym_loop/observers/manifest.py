@@ -55,6 +55,7 @@ class Manifest(Observer):
         self.lock: manifest.Lock | None = None
         self.loop: Any = None
         self.git: Callable[[], dict[str, Any] | None] = lambda: None
+        self.git_status: dict[str, Any] | None = None  # what `ask_git` has found
         self.writing = threading.RLock()  # a warning may come from another thread
         self.warnings = _Warnings(self)
         self.has_begun = False  # until then run.json tells of the launch before
@@ -107,7 +108,7 @@ class Manifest(Observer):
             "ended_by": None,
             "error": None,
             "warnings": known.get("warnings") or [],
-            "git": json.loads(os.environ.get(GIT, "null")),
+            "git": _commit(json.loads(os.environ.get(GIT, "null"))),
         }
         for name in ("parent", "command"):  # what the first launch said of the run
             if name in known:
@@ -134,7 +135,8 @@ class Manifest(Observer):
     def begin(self, loop: "BaseLoop") -> None:
         """Write the state, with git's answer and the versions of what has been imported."""
         self.loop, before = loop, self.content.copy()
-        self.content["git"] = self.git()
+        self.git_status = self.git()
+        self.content["git"] = _commit(self.git_status)
         self._count()
         if not self.has_begun or self.content != before | {"seconds": self.content["seconds"]}:
             if not self.has_begun:
@@ -214,19 +216,28 @@ class _Warnings(logging.Handler):
 
 
 def ask_git() -> Callable[[], dict[str, Any] | None]:
-    """Start git in the background; return a function that waits for the commit and `dirty`."""
+    """Start git in the background; return a function that waits for the commit and the changes.
+
+    The changes are lines of `git status --porcelain=v2`.
+    """
     if known := os.environ.get(GIT):
         return lambda: json.loads(known)  # type: ignore[no-any-return]
-    process = _git("status", "--porcelain=v2", "--branch")
+    process = _git("status", "--porcelain=v2", "--branch", "-z")
 
     def answer() -> dict[str, Any] | None:
-        lines = process.communicate()[0].splitlines() if process else []
+        lines = process.communicate()[0].split("\0") if process else []
         head = [line.removeprefix("# branch.oid ") for line in lines if line.startswith("#")]
         if not head or head[0] == "(initial)":
             return None
-        return {"commit": head[0], "dirty": any(not line.startswith("#") for line in lines)}
+        changes = [line for line in lines if line and not line.startswith("#")]
+        return {"commit": head[0], "changes": changes}
 
     return answer
+
+
+def _commit(status: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what run.json says of git's answer."""
+    return status and {"commit": status["commit"], "dirty": bool(status["changes"])}
 
 
 def _program() -> str:
@@ -241,7 +252,11 @@ def _now() -> str:
 def _git(*arguments: str) -> "subprocess.Popen[str] | None":
     try:
         return subprocess.Popen(
-            ["git", *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            ["git", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            errors="surrogateescape",
         )
     except OSError:
         return None

@@ -17,7 +17,6 @@ from gym_loop.search import jobs as progress
 from gym_loop.search.study import OVERRIDES, Study
 from gym_loop.sweeps import table
 from gym_loop.sweeps.directory import Job
-from gym_loop.sweeps.feed import Feed
 from gym_loop.sweeps.launcher import SweepLauncher
 
 FILE, FOLDER = "best.yaml", "confirm"
@@ -97,9 +96,8 @@ def confirm(
                 launcher.take(job, config)
     both = [job for own in every for job in own]
     missing = [job for job in both if job.state == "new"]
-    shown = table.Table(len(both))
-    shown.counts["skipped"] = len(both) - len(missing)
-    code = launcher.run(Feed(missing, shown)) if missing else 0
+    launcher.table = table.Table
+    code = launcher.execute(missing, len(both) - len(missing), len(both)) if missing else 0
     print(table.summary(launcher.directory / FOLDER, both))
     if code or any(job.state not in ("finished", "skipped") for job in both):
         print(f"continue with: gym-loop resume {launcher.directory}")

@@ -4,6 +4,7 @@ import functools
 import importlib
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gym_loop.search.trials import Trials
 
 PAUSE = "+observers.pause._target_=gym_loop.search.pausing.Pause"
+WAIT_SECONDS = 0.5  # for other launches into the same search
 DIRECTIONS, PRUNERS, SAMPLERS = (
     ("maximize", "minimize"),
     ("asha", "median", "none"),
@@ -102,7 +104,8 @@ class SearchSweeper(Sweeper):
         launcher: Any = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        if not isinstance(launcher, SweepLauncher) or type(launcher).run is SweepLauncher.run:
+        # An engine takes all jobs that there are, and a study would be asked before it was told.
+        if not isinstance(launcher, SweepLauncher) or not hasattr(launcher, "n_jobs"):
             raise Mistake(
                 f"hydra/sweeper=search does not run on {type(launcher).__name__}, which takes "
                 "whole batches of jobs; use hydra/launcher=pool"
@@ -151,7 +154,12 @@ class SearchSweeper(Sweeper):
                 "which they end; hydra.launcher.n_jobs=1 makes the search repeat itself",
                 file=sys.stderr,
             )
-        code = launcher.run(trials)
+        launcher.table = lambda total, done: trials.table
+        code = 0
+        while trials.open and not code:  # again while other launches run what lacks
+            code = launcher.execute(trials, 0, self.n_trials)
+            if trials.open and not code:
+                time.sleep(WAIT_SECONDS)
         print(f"{place}: {len(study.trials())} trials: {trials.standing}")
         for unfinished, why in trials.given_up.items():
             print(f"not finished  {unfinished.name}  {why}")

@@ -19,7 +19,6 @@ from gym_loop.search.pausing import PAUSED, VARIABLE
 from gym_loop.search.rungs import Entry, Rungs
 from gym_loop.search.study import END, GOAL, OVERRIDES, Study, is_paused
 from gym_loop.sweeps.directory import Job
-from gym_loop.sweeps.feed import Feed
 from gym_loop.sweeps.table import Table
 
 TRIES = 3  # of a job whose process is killed, in one launch
@@ -58,22 +57,23 @@ class Standing:
 class TrialTable(Table):
     """Shows the jobs that run, and how the trials are doing."""
 
-    def __init__(self, total: int, standing: Callable[[], Standing]) -> None:
+    def __init__(self, total: int, trials: "Trials") -> None:
         super().__init__(total)
-        self.standing = standing
+        self.trials = trials
 
     def end(self, job: Job) -> None:
-        """Do nothing: a job is no trial."""
+        """Note that a job has ended, which is not yet the end of its trial."""
+        self.trials.end(job)
 
     @property
     def done(self) -> int:
         """How many trials are not being played."""
-        counts = self.standing().counts
+        counts = self.trials.standing.counts
         return counts.total() - counts["running"]
 
     def status(self) -> str:
         """Return how many of the trials are what, and the best."""
-        return f"{self.total} trials: {self.standing()}"
+        return f"{self.total} trials: {self.trials.standing}"
 
 
 @dataclass
@@ -115,8 +115,10 @@ class Claims:
         fcntl.lockf(self.file, fcntl.LOCK_UN, 1, number)
 
 
-class Trials(Feed):
-    """Gives a launcher the jobs of a study's trials, and tells the study what comes of them.
+class Trials(Iterator[Job | None]):
+    """The jobs of a study's trials, for a launcher; it tells the study what comes of them.
+
+    The next job is None when there is nothing for now, as `SweepLauncher.execute` takes it.
 
     What runs where is not written down: each launch looks which jobs lack something, and are not
     locked by a process that runs them. So a launch takes over what a killed one has left.
@@ -130,6 +132,10 @@ class Trials(Feed):
         seeds: of each trial.
         n_trials: to ask for, in all launches together.
         objective: one of `jobs.OBJECTIVES`.
+
+    Attributes:
+        open: whether a job may still come, if not now, as another launch is running one.
+        given_up: jobs that this launch does not try again, by their directories, and why.
     """
 
     def __init__(
@@ -143,39 +149,22 @@ class Trials(Feed):
         n_trials: int,
         objective: str,
     ) -> None:
-        super().__init__((), TrialTable(n_trials, lambda: self.standing))
         self.study, self.rungs, self.make, self.place, self.pack = study, rungs, make, place, pack
         self.seeds, self.n_trials, self.objective = seeds, n_trials, objective
         self.maximize = study.optuna.direction.name == "MAXIMIZE"
         self.open = True
-        self.is_full = False  # the last job could not be started
         self.claims = Claims(study.directory / ".claims")
         self.running: set[Path] = set()  # directories of the jobs that this launch runs
-        self.given_up: dict[Path, str] = {}  # of jobs that this launch does not try again, and why
+        self.given_up: dict[Path, str] = {}
+        self.table = TrialTable(n_trials, self)
         self.kills = Counter[Path]()
         self.standing = Standing()
 
-    @property
-    def is_open(self) -> bool:
-        """Whether a job may still come, if not now."""
-        return self.open
-
-    def ready(self) -> Iterator[Job]:
-        """Yield the jobs that can be started now; a trial is asked for when there is room."""
-        self.is_full = False
-        while not self.is_full and (job := self._next()):
+    def __next__(self) -> Job | None:
+        """Return a job that can be started now, or None; a trial is asked for where none is."""
+        if job := self._next():
             self.running.add(job.directory)
-            yield job
-
-    def hold(self, job: Job) -> None:
-        """Leave `job` to the other launch that is running it; it is looked at again."""
-        self.running.discard(job.directory)
-        self.claims.release(job.number)
-
-    def put_back(self, job: Job) -> None:
-        """Look at `job` again when something has ended: what it takes is not free."""
-        self.hold(job)
-        self.is_full = True
+        return job
 
     def end(self, job: Job) -> None:
         """Note that `job` has ended; what has come of it is read from its directory."""

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -36,6 +36,8 @@ class EngineLauncher(SweepLauncher):
         wait: False: submit and leave.
         dry_run: print the jobs with their states, and start nothing.
     """
+
+    ends_with_launch = False  # whether the engine does
 
     def __init__(self, engine: str, wait: bool, dry_run: bool) -> None:
         super().__init__(dry_run)
@@ -68,36 +70,60 @@ class EngineLauncher(SweepLauncher):
         note(f"{self.directory}: {number_of(len(missing))} submitted{already}")
         return there
 
-    def execute(self, jobs: Sequence[Job], total: int) -> int:
+    def execute(self, jobs: Iterable[Job | None], skipped: int, total: int) -> int:
         """Run `jobs`; see the base class."""
-        there = self.hand_over(jobs)
-        if not self.wait:
-            print(how_to_look(self.directory))
-            raise SystemExit(0)
+        source = iter(jobs)
         follower = Follower(self.directory, lambda job: self.hand_over([job]).get(job.name))
-        with Table(total) as table, stop_on_signals() as stop:
-            table.counts["skipped"] = total - len(jobs)
-            for job in jobs:
-                if job.name in there:
-                    follower.add(job, there[job.name])
-                else:
-                    table.end(job)
-            return wait_for(follower, table, stop)
+        with Table(total, skipped) as table, stop_on_signals() as stop:
+            while not stop.number:
+                if new := [job for job in iter(lambda: next(source, None), None) if job]:
+                    self.add(follower, new, table)
+                    if not self.wait:
+                        break
+                if not follower.jobs:
+                    return 0
+                poll(follower, table)
+            if self.wait and self.ends_with_launch:
+                submitted.module(self.engine).cancel(self.directory, follower.handed.values())
+                while follower.jobs and time.monotonic() < stop.deadline:
+                    poll(follower, table)
+        if self.wait:
+            return leave(follower, stop)
+        print(how_to_look(self.directory))
+        raise SystemExit(0)
+
+    def add(self, follower: Follower, jobs: Sequence[Job], table: Table) -> None:
+        """Hand `jobs` over, and follow them."""
+        there = self.hand_over(jobs)
+        for job in jobs:
+            if job.name in there:
+                follower.add(job, there[job.name])
+            else:
+                table.end(job)
+
+
+def poll(follower: Follower, table: Table) -> None:
+    """Show what has ended, and what runs."""
+    for job in follower.poll():
+        table.end(job)
+    table.show(follower.running)
+
+
+def leave(follower: Follower, stop: Stop) -> int:
+    """Say what goes on when a signal has ended the wait; return the exit code."""
+    for job in follower.jobs.values():
+        job.state = "held"
+    if follower.jobs:
+        left = number_of(len(follower.jobs))
+        note(f"left: nothing is cancelled, {left} not ended. {how_to_look(follower.directory)}")
+    return 128 + stop.number
 
 
 def wait_for(follower: Follower, table: Table, stop: Stop) -> int:
     """Wait until all that is followed has ended, or until a signal; return the exit code."""
     while follower.jobs and not stop.number:
-        for job in follower.poll():
-            table.end(job)
-        table.show(follower.running)
-    if not follower.jobs:
-        return 0
-    for job in follower.jobs.values():
-        job.state = "held"
-    left = number_of(len(follower.jobs))
-    note(f"left: nothing is cancelled, {left} not ended. {how_to_look(follower.directory)}")
-    return 128 + stop.number
+        poll(follower, table)
+    return leave(follower, stop) if stop.number else 0
 
 
 def how_to_look(directory: Path) -> str:
@@ -211,7 +237,8 @@ class RayLauncher(EngineLauncher):
         require("ray", ray_tasks.NAME)
         self.init: Any = OmegaConf.to_container(init, resolve=True)
         self.remote: Any = OmegaConf.to_container(remote, resolve=True)
-        if not wait and OmegaConf.select(init, "address") is None:
+        self.ends_with_launch = OmegaConf.select(init, "address") is None
+        if not wait and self.ends_with_launch:
             raise Mistake(
                 "hydra.launcher.wait=false: a cluster of the launch's own ends with it; expected "
                 "one that is there: hydra.launcher.init.address=auto"

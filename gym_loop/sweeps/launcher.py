@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,6 @@ from gym_loop.runs import claim, manifest
 from gym_loop.sweeps import directory, submitted, table
 from gym_loop.sweeps.compose import Composer
 from gym_loop.sweeps.directory import Job, Sweep
-from gym_loop.sweeps.feed import Feed
 from gym_loop.sweeps.job import pack, reason_of
 
 # What conf/config.yaml says, for other launchers. Ours name a job by what varies alone.
@@ -51,6 +50,7 @@ class SweepLauncher(Launcher):
         self.targets: set[str] = set()  # of all that jobs build
         self.task: TaskFunction
         self.params: list[str] = []  # overrides that the sweeper's own config adds
+        self.table: Callable[[int, int], table.Table] = table.Table  # of a total, and what is done
         self.unrecorded = ""  # a job of which nobody will know whether it has finished
 
     def setup(
@@ -90,7 +90,7 @@ class SweepLauncher(Launcher):
         missing = [job for job in jobs.values() if job.state != "finished"]
         for job in jobs.values():
             job.state = "skipped" if job.state == "finished" else "new"
-        code = self.execute(missing, len(jobs)) if missing else 0
+        code = self.execute(missing, len(jobs) - len(missing), len(jobs)) if missing else 0
         print(table.summary(self.directory, list(jobs.values())))
         if code:
             print(f"continue with: gym-loop resume {self.directory}")
@@ -106,18 +106,13 @@ class SweepLauncher(Launcher):
         asked.config = config and to_yaml(config)
         return asked
 
-    def execute(self, jobs: Sequence[Job], total: int) -> int:
-        """Run `jobs` of `total`, setting state, result and reason of each.
+    def execute(self, jobs: Iterable[Job | None], skipped: int, total: int) -> int:
+        """Run `jobs`, setting state, result and reason of each; `skipped` of `total` are done.
+
+        They are taken as they come: one is asked for when there is room for it. None says that
+        there is nothing for now, and perhaps when one that runs has ended.
 
         Returns 0, or the exit code of a sweep that was told to stop.
-        """
-        raise NotImplementedError
-
-    def run(self, feed: Feed) -> int:
-        """Run the jobs of `feed` as they come, until none will.
-
-        Returns 0, or the exit code of a sweep that was told to stop. A launcher that does not have
-        this method takes whole batches of jobs only.
         """
         raise NotImplementedError
 

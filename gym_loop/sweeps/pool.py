@@ -10,7 +10,8 @@ import signal
 import sys
 import sysconfig
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
 from multiprocessing import forkserver
 from types import FrameType
 from typing import Any
@@ -25,7 +26,6 @@ from gym_loop.observers.manifest import GIT, ask_git
 from gym_loop.runs import manifest
 from gym_loop.sweeps import warm
 from gym_loop.sweeps.directory import Job
-from gym_loop.sweeps.feed import Feed
 from gym_loop.sweeps.gpus import Slots, chosen
 from gym_loop.sweeps.gpus import environment as gpu_environment
 from gym_loop.sweeps.job import GRACE
@@ -34,6 +34,7 @@ from gym_loop.sweeps.processes import HANDLED, Processes
 from gym_loop.sweeps.submitted import LOST
 from gym_loop.sweeps.table import REFRESH_SECONDS, Table
 
+LONGEST_VARIABLE = 100_000  # characters that an environment variable may surely have
 # Libraries of linear algebra start a thread for every core, in every job, unless told otherwise.
 THREADS = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
@@ -96,46 +97,60 @@ class PoolLauncher(SweepLauncher):
         if not self.dry_run:
             warm_up(dict.fromkeys((*BASE, *installed(self.targets))))
 
-    def execute(self, jobs: Sequence[Job], total: int) -> int:
+    def execute(self, jobs: Iterable[Job | None], skipped: int, total: int) -> int:
         """Run `jobs`; see the base class."""
-        queue = [job for job in jobs if job.where in (None, LOST)]
-        for job in jobs:
-            job.state = "new" if job.where in (None, LOST) else "held"  # an engine has it
-        table = Table(total)
-        table.counts["skipped"] = total - len(jobs)
-        return self.run(Feed(queue, table))
-
-    def run(self, feed: Feed) -> int:
-        """Run jobs as they come; see the base class."""
+        source, queue = iter(jobs), deque[Job]()
         with (
-            feed.table as table,
+            self.table(total, skipped) as table,
             stop_on_signals() as stop,
             Processes(self.common(), self.timeout) as processes,
         ):
-            while processes.running or (feed.is_open and not stop.number):
+            while True:
                 if stop.number:
                     processes.stop(at_once=time.monotonic() >= stop.deadline)
                 else:
-                    self.start(feed, processes)
+                    self.start(queue, source, processes, table)
+                if not processes.running and (stop.number or not queue):
+                    break
                 for job in processes.wait(REFRESH_SECONDS):
                     if job.state == "held":
-                        feed.hold(job)
+                        queue.append(job)
                     else:
-                        feed.end(job)
+                        job.packed = b""
+                        table.end(job)
                 table.show([each.job for each in processes.running.values()])
         return 128 + stop.number if stop.number else 0
 
-    def start(self, feed: Feed, processes: Processes) -> None:
-        """Start jobs while there is room; leave those that another launch runs in the queue."""
-        ready, is_full = feed.ready(), False  # no GPU is free
-        while len(processes.running) < self.n_jobs and (job := next(ready, None)):
-            if ended_elsewhere(job):
-                feed.end(job)
-            elif (is_full and job.takes_gpu) or not self.start_one(job, processes, feed):
-                is_full = True
-                feed.put_back(job)
+    def start(
+        self, queue: deque[Job], source: Iterator[Job | None], processes: Processes, table: Table
+    ) -> None:
+        """Start jobs while there is room: those that had to wait, then new ones.
 
-    def start_one(self, job: Job, processes: Processes, feed: Feed) -> bool:
+        Those that another launch is running, and those for which no GPU is free, wait in `queue`.
+        """
+        waiting, is_full = len(queue), False
+        while len(processes.running) < self.n_jobs:
+            if waiting:
+                job, waiting = queue.popleft(), waiting - 1
+            elif is_full or (new := next(source, None)) is None:
+                return
+            else:
+                job = new
+            if job.where not in (None, LOST):
+                job.state = "held"  # an engine has it
+                table.end(job)
+            elif job.takes_gpu and is_full:
+                queue.append(job)
+            elif manifest.is_locked(job.directory):
+                job.state = "held"
+                queue.append(job)
+            elif ended_elsewhere(job):
+                table.end(job)
+            elif not self.start_one(job, processes, table):
+                is_full = True
+                queue.append(job)
+
+    def start_one(self, job: Job, processes: Processes, table: Table) -> bool:
         """Start `job`; return whether there was a GPU for it, if it takes one."""
         slot = self.slots.take() if self.slots and job.takes_gpu else None
         if job.takes_gpu and slot is None:
@@ -149,7 +164,7 @@ class PoolLauncher(SweepLauncher):
             processes.start(job, environment, slot and slot[1])
         except OSError as error:  # no memory or no process to be had
             job.state, job.reason = "failed", f"cannot be started: {error.strerror}"
-            feed.end(job)
+            table.end(job)
         finally:
             if slot:
                 slot[1].close()  # it is the job's now
@@ -205,6 +220,8 @@ def warm_up(modules: Iterable[str]) -> None:
         "PYTHONSAFEPATH": "1",  # a file here that is named like a standard module is not one
         "HYDRA_FULL_ERROR": str(int(errors.FULL_ERROR)),  # which Hydra is told by its launch
     }
+    if len(theirs[GIT]) > LONGEST_VARIABLE:
+        del theirs[GIT]  # each job asks git itself
     ours = {name: os.environ.get(name) for name in theirs}
     os.environ.update(theirs)
     multiprocessing.set_forkserver_preload(["gym_loop.sweeps.warm"])

@@ -25,8 +25,8 @@ class Table:
     no more than fits on the terminal.
     """
 
-    def __init__(self, total: int) -> None:
-        self.total, self.counts = total, Counter[str]()
+    def __init__(self, total: int, skipped: int = 0) -> None:
+        self.total, self.counts = total, Counter(skipped=skipped)
         self.began = time.monotonic()
         self.due = self.began + LOG_SECONDS
         self.live: Any = None

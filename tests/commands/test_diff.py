@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from tests.run_directories import write_run
@@ -76,6 +77,37 @@ def test_real_runs_part_where_their_seeds_do(launch, cli):
     found = json.loads(cli("diff", "a", "c", "--json").stdout)
     assert found["config"] == {"seed": ["0", "1"]}
     assert found["training"]["from"] == 0
+
+
+def test_the_step_and_what_differs_on_the_machines_are_named(launch, cli):
+    words = ("env=cartpole", "loop.max_episodes=3", "loop.eval_episodes=1")
+    runs = [launch(*words, directory=name) for name in ("a", "b")]
+    path = runs[1] / "traces" / "train-000000.npz"
+    arrays = dict(np.load(path))
+    arrays["reward"] = arrays["reward"].astype(np.float64)
+    arrays["reward"][int(arrays["length"][0]) + 4] = 0.5  # of the fifth step of episode 1
+    np.savez(path, **arrays)
+    lines = (runs[1] / "episodes.csv").read_text().splitlines()
+    cells = lines[2].split(",")
+    cells[3] = str(float(cells[3]) - 0.5)
+    (runs[1] / "episodes.csv").write_text("\n".join([*lines[:2], ",".join(cells), lines[3], ""]))
+    kept = runs[1] / "code" / "environment.json"
+    description = json.loads(kept.read_text())
+    description["cpu"], description["packages"]["numpy"] = "another", "1.26.4"
+    description["threads"] |= {"OMP_NUM_THREADS": "8"}
+    description["cpu_features"].remove(known := description["cpu_features"][0])
+    kept.unlink()
+    kept.write_text(json.dumps(description))
+    found = json.loads(cli("diff", "a", "b", "--json").stdout)
+    assert found["training"]["step"] == {"step": 5, "what": "reward", "values": ["1.0", "0.5"]}
+    assert found["versions"] == {"numpy": [np.__version__, "1.26.4"]}
+    assert set(found["machine"]) == {
+        *("CPU", "threads, OMP_NUM_THREADS", "CPU features that only one has")
+    }
+    assert found["machine"]["CPU features that only one has"] == [known, ""]
+    text = cli("diff", "a", "b").stdout
+    assert "  at step 5: reward 1.0 and 0.5, after the same actions: the environment" in text
+    assert "  + CPU=another" in text
 
 
 @pytest.mark.parametrize(

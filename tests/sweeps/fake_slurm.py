@@ -5,6 +5,7 @@ switches that a test sets: `hold` keeps tasks pending, `no_accounting` silences 
 the controller unreachable, `max_array_size` is what the site allows, `calls` lists the commands.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -50,7 +51,8 @@ def end(name, state, folder=None):
     pid = tasks(folder)[name]["pid"]
     write(name, folder, state=state)
     if pid:
-        os.killpg(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended by itself
+            os.killpg(pid, signal.SIGKILL)
 
 
 def forget(name, folder):
@@ -110,7 +112,8 @@ def task(arguments):
         if deadline is None and tasks()[name]["state"].startswith("CANCELLED"):
             deadline = time.monotonic() + KILL_WAIT
         if deadline is not None and time.monotonic() > deadline:
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     state = tasks()[name]["state"]
     if state == "REQUEUED":
         write(name, state="PENDING", pid=0)

@@ -1,0 +1,82 @@
+"""Files that are kept once for many runs, by their content: each run has a hard link to them."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from gym_loop import files
+
+FOLDER = ".code"
+READ_ONLY = 0o444  # an edit in one run's directory would be one in all of them
+
+
+class Store:
+    """A folder of files that are named by a digest of their content.
+
+    Args:
+        folder: None: nothing is shared.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def known(self, fingerprint: str) -> dict[str, Any] | None:
+        """Return what was noted for a fingerprint; None where nothing was."""
+        try:
+            content: dict[str, Any] = json.loads(self._note(fingerprint).read_bytes())
+            return content
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def note(self, fingerprint: str, content: dict[str, Any]) -> None:
+        """Note something for a fingerprint."""
+        if self.folder:
+            files.write_json(self._note(fingerprint), content)
+
+    def add(self, content: bytes) -> str:
+        """Keep some content; return its digest."""
+        name = digest(content)
+        if self.folder and not (self.folder / name).exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            files.write(self.folder / name, content)
+            (self.folder / name).chmod(READ_ONLY)
+        return name
+
+    def content(self, name: str) -> bytes:
+        """Return the content of a digest."""
+        return self._path(name).read_bytes()
+
+    def place(self, name: str, target: Path, content: bytes | None = None) -> None:
+        """Put the file of a digest at `target`, at once.
+
+        Args:
+            name: the digest.
+            target: its place, where there is no other file.
+            content: of the file; None: it is in the store.
+
+        Raises:
+            OSError: it cannot be written, or is not in the store.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(self._path(name), target)
+        except FileExistsError:
+            pass  # an import that the file at hand has been kept for already
+        except OSError:  # a filesystem without hard links, or another user's file
+            files.write(target, self.content(name) if content is None else content)
+            target.chmod(READ_ONLY)
+
+    def _path(self, name: str) -> Path:
+        if self.folder is None:
+            raise FileNotFoundError(name)
+        return self.folder / name
+
+    def _note(self, fingerprint: str) -> Path:
+        return self._path(f"seen-{fingerprint}.json")
+
+
+def digest(content: bytes) -> str:
+    """Return the name of a file of that content."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -1,0 +1,221 @@
+"""What a run keeps of the code and the packages that it ran with."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from gym_loop.code import observer
+
+FAST = ("env=cartpole", "loop.max_episodes=2", "loop.eval_episodes=1")
+AGENT = """
+import helper
+from gym_loop.agents import RandomAgent
+class Mine(RandomAgent):
+    def update(self, episode_num):
+        pass
+"""
+
+
+def git(folder, *words):
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A repository with an agent; `helper.py`, which it imports, is not tracked."""
+    (tmp_path / "agent.py").write_text(AGENT)
+    (tmp_path / ".gitignore").write_text("outputs/\n*_local.py\n")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "agent")
+    (tmp_path / "helper.py").write_text("value = 1\n")
+    return tmp_path
+
+
+def run(cli, *words):
+    done = cli(*FAST, *words)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def code(project):
+    """`code/` of the newest run below `outputs`."""
+    return max(project.glob("outputs/*/*")) / "code"
+
+
+def described(folder):
+    return json.loads((folder / "environment.json").read_text())
+
+
+def root(folder, path):
+    return next(root for root in described(folder)["roots"] if root["path"] == str(path))
+
+
+def test_commit_diff_used_files_and_packages_are_kept(cli, project):
+    (project / "agent.py").write_text(AGENT + "# changed\n")
+    (project / "unused.py").write_text("")
+    (project / "mine_local.py").write_text("")
+    (project / "settings.yaml").write_text("a: 1\n")
+    (project / "helper.py").write_text("import mine_local\nNAME = 'settings.yaml'\n")
+    (project / "conf" / "agent").mkdir(parents=True)
+    for name in ("mine", "other"):
+        (project / "conf" / "agent" / f"{name}.yaml").write_text("_target_: agent.Mine\n")
+    run(cli, "agent=mine")
+    kept, project_root = described(code(project)), root(code(project), project)
+    assert project_root["commit"] == git(project, "rev-parse", "HEAD").strip()
+    own = code(project) / project_root["name"]
+    assert "+# changed" in (own / "changes.diff").read_text()
+    files = {str(p.relative_to(own)) for p in own.rglob("*") if p.is_file()}
+    assert files - {"changes.diff"} == {
+        *("files/helper.py", "files/settings.yaml", "files/conf/agent/mine.yaml")
+    }
+    assert kept["left_out"][str(project / "mine_local.py")] == "ignored by git"
+    import numpy
+
+    assert kept["packages"]["numpy"] == numpy.__version__
+    assert kept["cpu_features"]
+    assert kept["blas"]["numpy"]
+
+
+@pytest.mark.slow
+def test_a_launch_in_which_nothing_has_changed_shares_every_file(cli, project):
+    run(cli, "agent=agent.py:Mine")
+    first = code(project)
+    run(cli, "agent=agent.py:Mine")
+    second = code(project)
+    assert first != second
+    inodes = [
+        {str(p.relative_to(f)): p.stat().st_ino for p in f.rglob("*") if p.is_file()}
+        for f in (first, second)
+    ]
+    assert inodes[0] == inodes[1]
+    (project / "helper.py").write_text("value = 2\n")
+    shutil.rmtree(project / "outputs" / ".code")
+    run(cli, "agent=agent.py:Mine")
+    name = f"{root(first, project)['name']}/files/helper.py"
+    assert (code(project) / name).read_text() == "value = 2\n"
+    assert (first / name).read_text() == (second / name).read_text() == "value = 1\n"
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_secrets_stay_out(cli, project, tracked):
+    (project / "secrets.yaml").write_text("anything: hunter0\n")
+    (project / "settings.yaml").write_text(
+        "login:\n  password: hunter1\nurl: http://me:hunter2@x\n"
+    )
+    (project / "helper.py").write_text(
+        "API_KEY = 'hunter3'\nimport os\nos.environ['A_TOKEN'] = 'hunter4'\n"
+        "names = ('secrets.yaml', 'settings.yaml')\nkept = 'as it is'\n"
+    )
+    if tracked:
+        git(project, "add", ".")
+        git(project, "commit", "-qm", "all")
+        for name in ("secrets.yaml", "settings.yaml", "helper.py"):
+            text = (project / name).read_text()
+            (project / name).write_text(text.replace("hunter", "hunter-new-") + "\n")
+    run(cli, "agent=agent.py:Mine")
+    everything = [p for p in project.glob("outputs/.code/*") if p.is_file()]
+    everything += [p for p in code(project).rglob("*") if p.is_file()]
+    assert not [p for p in everything if b"hunter" in p.read_bytes()]
+    kept = described(code(project))
+    assert list(kept["left_out"]) == [str(project / "secrets.yaml")]
+    own = code(project) / root(code(project), project)["name"] / "files"
+    assert "kept = 'as it is'" in (own / "helper.py").read_text()
+    assert "(hidden)" in (own / "settings.yaml").read_text()
+
+
+def test_what_is_too_large_is_named_and_left_out(cli, project):
+    (project / "helper.py").write_text("#" * 1_100_000 + "\n")
+    run(cli, "agent=agent.py:Mine")
+    assert "larger" in described(code(project))["left_out"][str(project / "helper.py")]
+
+
+def test_a_file_that_is_imported_later_is_kept_too(cli, project):
+    (project / "agent.py").write_text(AGENT.replace("pass", "import late"))
+    (project / "late.py").write_text("value = 3\n")
+    run(cli, "agent=agent.py:Mine")
+    own = code(project) / root(code(project), project)["name"]
+    assert (own / "files" / "late.py").read_text() == "value = 3\n"
+    assert (own / "files" / "helper.py").is_file()
+
+
+def test_without_git_the_files_are_kept(cli, tmp_path):
+    (tmp_path / "agent.py").write_text(AGENT)
+    (tmp_path / "helper.py").write_text("")
+    run(cli, "agent=agent.py:Mine")
+    own = root(code(tmp_path), tmp_path)
+    assert own["commit"] is None
+    assert (code(tmp_path) / own["name"] / "files" / "agent.py").read_text() == AGENT
+
+
+@pytest.mark.slow
+def test_a_launch_with_other_code_adds_a_folder_and_one_with_the_same_does_not(cli, project):
+    words = ("agent=agent.py:Mine", "hydra.run.dir=run")
+    run(cli, *words)
+    cli("resume", "run", "loop.max_episodes=3")
+    assert not list(project.glob("run/code/episode-*"))
+    (project / "helper.py").write_text("value = 2\n")
+    cli("resume", "run", "loop.max_episodes=4")
+    (folder,) = project.glob("run/code/episode-*")
+    assert folder.name == "episode-000003"
+    name = root(folder, project)["name"]
+    assert (folder / name / "files" / "helper.py").read_text() == "value = 2\n"
+    assert (project / "run" / "code" / name / "files" / "helper.py").read_text() == "value = 1\n"
+
+
+@pytest.mark.slow
+def test_a_fork_and_a_copy_have_code_of_their_own(cli, project):
+    run(cli, "agent=agent.py:Mine", "hydra.run.dir=runs/a")
+    (project / "helper.py").write_text("value = 2\n")
+    done = cli("fork", "runs/a", "loop.max_episodes=3", "hydra.run.dir=runs/b")
+    assert done.returncode == 0, done.stderr
+    shutil.copytree(project / "runs" / "a", project / "c")
+    assert cli("resume", "c", "loop.max_episodes=3").returncode == 0
+    for directory, value in (("runs/a", 1), ("runs/b", 2), ("c", 1)):
+        folder = project / directory / "code"
+        text = (folder / root(folder, project)["name"] / "files" / "helper.py").read_text()
+        assert text == f"value = {value}\n"
+
+
+@pytest.mark.slow
+def test_jobs_of_a_sweep_share_what_they_keep(cli, project):
+    run(cli, "-m", "seed=0,1", "agent=agent.py:Mine", "hydra.sweep.dir=sweep")
+    files = [*project.glob("sweep/seed=*/code/environment.json")]
+    assert len(files) == 2
+    assert len({file.read_bytes() for file in files}) == 1
+    assert all(file.stat().st_nlink > 1 for file in files)
+
+
+def test_what_cannot_be_kept_is_a_warning(cli, project):
+    (project / "outputs").mkdir()
+    (project / "outputs" / ".code").write_text("a file where the folder would be")
+    run(cli, "agent=agent.py:Mine")
+    known = json.loads((code(project).parent / "run.json").read_text())
+    assert known["state"] == "finished"
+    assert "cannot keep what runs in code/" in known["warnings"][0]
+
+
+def test_a_folder_of_that_name_that_is_not_the_runs_is_left_alone(cli, project):
+    (project / "code").mkdir()
+    (project / "code" / "mine.py").write_text("precious")
+    run(cli, "agent=agent.py:Mine", "hydra.run.dir=.")
+    assert [path.name for path in (project / "code").iterdir()] == ["mine.py"]
+    known = json.loads((project / "run.json").read_text())
+    assert known["state"] == "finished"
+    assert "cannot keep what runs in code/" in known["warnings"][0]
+
+
+def test_only_what_was_kept_is_removed(tmp_path):
+    for name in ("project/files/a.py", "project/files/user.py", "environment.json"):
+        (tmp_path / "code" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "code" / name).write_text("")
+    (tmp_path / "outside").write_text("")
+    description = {"files": {"project/files/a.py": "1", "../outside": "2"}}
+    (tmp_path / "code" / "environment.json").write_text(json.dumps(description))
+    observer.remove(tmp_path / "code")
+    left = [path.name for path in (tmp_path / "code").rglob("*") if path.is_file()]
+    assert left == ["user.py"]
+    assert (tmp_path / "outside").exists()
