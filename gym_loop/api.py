@@ -5,7 +5,6 @@ in the process (signal handlers, loggers, random streams, the working directory)
 """
 
 import contextlib
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gym_loop import errors, launch, relaunch, streams
-from gym_loop.compat import standard_library
+from gym_loop.compat.standard_library import own_logging
 from gym_loop.config import by_value
 from gym_loop.config.stored import preparations, quoted
 from gym_loop.mistake import Mistake
@@ -111,6 +110,7 @@ def resume(run: Run | Runs | str | Path, *words: str) -> Run | Runs:
 def fork(
     run: Run | str | Path,
     *words: str,
+    checkpoint: str | int = "latest",
     at: int | None = None,
     directory: str | Path | None = None,
 ) -> Run:
@@ -121,7 +121,9 @@ def fork(
     Args:
         run: the parent, or its directory.
         words: overrides, such as `"agent.lr=0.01"`: what is different from there on.
-        at: after how many training episodes; the newest checkpoint when None.
+        checkpoint: `latest`, `best`, or after how many training episodes. Where none is kept of
+            that episode, training is played again up to it.
+        at: the older name of `checkpoint`.
         directory: of the new run; one below `outputs` when None.
 
     Raises:
@@ -129,14 +131,17 @@ def fork(
         Exception: what the code of the agent or the environment raised; the run has `failed`.
     """
     path, given = _path(run), [*_overrides(words), *_run_directory(directory)]
-    number = [] if at is None else ["--at", str(at)]
-    with _as_command("fork", str(path), *number, *given), _noting_directories() as places:
-        relaunch.fork(path, at, given)
+    which = checkpoint if at is None else at
+    command = ("fork", str(path), "--checkpoint", str(which), *given)
+    with _as_command(*command), _noting_directories() as places:
+        relaunch.fork(path, which, given)
     return Run(places[-1])
 
 
-def evaluate(run: Run | str | Path, *words: str) -> npt.NDArray[np.float64]:
-    """Have the agent of a run's newest checkpoint play, without learning.
+def evaluate(
+    run: Run | str | Path, *words: str, checkpoint: str | int = "latest"
+) -> npt.NDArray[np.float64]:
+    """Have the agent of a run's checkpoint play, without learning.
 
     Unpickles what the run has saved: only for runs that are trusted. Nothing in the run's
     directory changes, recordings of evaluation aside.
@@ -144,6 +149,7 @@ def evaluate(run: Run | str | Path, *words: str) -> npt.NDArray[np.float64]:
     Args:
         run: the run, or its directory.
         words: overrides, such as `"loop.eval_episodes=100"`.
+        checkpoint: as for `fork`.
 
     Returns:
         The episodes' returns, shape (`loop.eval_episodes`,).
@@ -153,8 +159,8 @@ def evaluate(run: Run | str | Path, *words: str) -> npt.NDArray[np.float64]:
         Exception: what the code of the agent or the environment raised.
     """
     path = _path(run)
-    with _as_command("evaluate", str(path), *words):
-        relaunch.evaluate(path, _overrides(words))
+    with _as_command("evaluate", str(path), "--checkpoint", str(checkpoint), *words):
+        relaunch.evaluate(path, _overrides(words), checkpoint)
     return np.array(relaunch.Returns.newest, np.float64)
 
 
@@ -223,7 +229,7 @@ def _as_command(*words: str) -> Iterator[None]:
     here, argv, random = os.getcwd(), sys.argv, streams.get_state()
     sys.argv = ["gym-loop", *words]
     try:
-        with _own_logging(), errors.mistakes_raised():
+        with own_logging(), errors.mistakes_raised():
             yield
     except SystemExit as end:  # a Mistake's code is its line
         if not isinstance(end.code, int) or 1 < end.code <= 128:
@@ -232,24 +238,3 @@ def _as_command(*words: str) -> Iterator[None]:
         sys.argv = argv
         os.chdir(here)
         streams.set_state(random)
-
-
-@contextlib.contextmanager
-def _own_logging() -> Iterator[None]:
-    """Let the block configure logging, and put back what the program had.
-
-    A configuration closes every handler that it finds in the list of `logging`'s own; a file that
-    the program writes its log to would stay closed.
-    """
-    root, every = logging.getLogger(), standard_library.handlers()
-    handlers, level, theirs = root.handlers[:], root.level, every[:]
-    every.clear()
-    try:
-        yield
-    finally:
-        for handler in root.handlers:
-            if handler not in handlers:
-                handler.close()
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        every[:] = theirs

@@ -117,8 +117,7 @@ def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
     spaces = copy.deepcopy(kind.spaces(env))  # the agent's own: its stream is not the env's
     for space, name in zip(spaces, ("observations", "actions"), strict=True):
         space.seed(derive(cfg.seed, name))
-    agent = make_agent(observation_space=spaces[0], action_space=spaces[1])
-    loop = make_loop(agent, env)
+    loop = make_loop(make_agent(observation_space=spaces[0], action_space=spaces[1]), env)
     loop.seed, loop.directory, loop.observers = cfg.seed, directory, observers
     loop.make_env_again = lambda: kind.make_env(make_env, parameters, "train")
     loop.make_eval_env = lambda: kind.make_env(make_env, parameters, "eval")

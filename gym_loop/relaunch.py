@@ -3,9 +3,8 @@
 What goes wrong is raised as `launch.launch` raises it, and so are the exits of stopped runs.
 """
 
+import contextlib
 import functools
-import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,22 +13,8 @@ from gym_loop import launch
 from gym_loop.config import kept, stored
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
-from gym_loop.runs import checkpoints, claim, manifest
+from gym_loop.runs import checkpoints, claim, manifest, planting
 from gym_loop.sweeps import resume as sweeps
-
-# Files of the parent that a fork does not get; it gets the rest as its own history.
-OWN = (
-    ".hydra",
-    ".lock",
-    "*.log",
-    "run.json",
-    "config.yaml",
-    "checkpoints",
-    "code",
-    "*_records",
-    ".tmp-*",
-    "multirun*",
-)
 
 
 def resume(directory: Path, overrides: Sequence[str]) -> None:
@@ -49,12 +34,12 @@ def resume(directory: Path, overrides: Sequence[str]) -> None:
     launch.launch([*overrides, f"hydra.run.dir={stored.quoted(directory)}"], name)
 
 
-def fork(directory: Path, at: int | None, overrides: Sequence[str]) -> None:
+def fork(directory: Path, checkpoint: str | int, overrides: Sequence[str]) -> None:
     """Start a new run from a checkpoint of the run in `directory`, which is left as it is.
 
     Args:
         directory: the parent's.
-        at: after how many episodes; the newest checkpoint when None.
+        checkpoint: `latest`, `best`, or after how many episodes.
         overrides: the changes.
 
     Raises:
@@ -62,33 +47,46 @@ def fork(directory: Path, at: int | None, overrides: Sequence[str]) -> None:
     """
     launch.parts()
     known = manifest.load(directory)
-    checkpoint = checkpoints.find(directory, "latest" if at is None else at)
-    name = stored.compose_with(known["config"], list(overrides))
-    with stored.preparations(
-        lambda cfg: _check_fork(directory, checkpoint, cfg),
-        *launch.prepare,
-        lambda cfg: _plant(directory, checkpoint, known, cfg),
-    ):
-        launch.launch(list(overrides), name)
+
+    def start(*prepare: Callable[[Any], None]) -> None:
+        name = stored.compose_with(known["config"], list(overrides))
+        with stored.preparations(lambda cfg: _check_fork(directory, cfg), *prepare):
+            launch.launch(list(overrides), name)
+
+    if checkpoints.find(directory, checkpoint) is None:
+        _check(lambda end: start(*_without_claim(), end))
+    with checkpoints.at(directory, checkpoint) as (parent, path):
+        before = known if parent == directory else manifest.load(parent)
+        start(
+            lambda cfg: _check_limit(path, cfg),
+            *launch.prepare,
+            lambda cfg: planting.plant(parent, path, before, cfg),
+        )
 
 
-def evaluate(directory: Path, overrides: Sequence[str]) -> None:
-    """Have the agent of a run's newest checkpoint play `loop.eval_episodes` episodes.
+def evaluate(directory: Path, overrides: Sequence[str], checkpoint: str | int = "latest") -> None:
+    """Have the agent of a run's checkpoint play `loop.eval_episodes` episodes.
 
     Recordings go into the evaluation's directory; nothing else in `directory` changes.
 
+    Args:
+        directory: the run's.
+        overrides: the changes.
+        checkpoint: `latest`, `best`, or after how many episodes.
+
     Raises:
-        Mistake: there is no run, or it has no checkpoint.
+        Mistake: there is no run, or no such checkpoint.
     """
     launch.parts()
     known = manifest.load(directory)
-    if not (directory / checkpoints.FOLDER).is_dir():
-        raise Mistake(f"{directory} has no checkpoint to evaluate")
     # The directory belongs to its run: nothing is claimed, and Hydra's files stay as they are.
-    prepare = [preparation for preparation in launch.prepare if preparation is not claim.claim]
-    prepare.append(lambda cfg: kept.refuse_changed(known, cfg))
-    own = [f"hydra.run.dir={stored.quoted(directory)}", "hydra.output_subdir=null"]
-    _evaluate(known["config"], [*overrides, *own], prepare)
+    prepare = [*_without_claim(), lambda cfg: kept.refuse_changed(known, cfg)]
+    own = [*overrides, f"hydra.run.dir={stored.quoted(directory)}", "hydra.output_subdir=null"]
+    if checkpoints.find(directory, checkpoint) is None:
+        _check(lambda end: _evaluate(known["config"], own, [*prepare, end]))
+    with checkpoints.at(directory, checkpoint) as (_, path):
+        saved = f"++observers.trained.checkpoint={stored.quoted(path)}"
+        _evaluate(known["config"], [*own, saved], prepare)
 
 
 def evaluate_file(file: Path, overrides: Sequence[str]) -> None:
@@ -124,42 +122,37 @@ def _evaluate(
         launch.launch(overrides, name, task)
 
 
-def _check_fork(parent: Path, checkpoint: Path, cfg: Any) -> None:
-    """Check that the fork has a directory of its own, and does not end before it begins."""
+class _Checked(Exception):
+    """Ends a launch of which the config has been found right."""
+
+
+def _check(start: Callable[[Callable[[Any], None]], None]) -> None:
+    """Check a launch before training is played again for it; `start` takes its last preparation."""
+
+    def end(cfg: Any) -> None:
+        raise _Checked
+
+    with contextlib.suppress(_Checked):
+        start(end)
+
+
+def _without_claim() -> list[Callable[[Any], None]]:
+    """Return the preparations of a launch but the one that claims the run's directory."""
+    return [preparation for preparation in launch.prepare if preparation is not claim.claim]
+
+
+def _check_fork(parent: Path, cfg: Any) -> None:
+    """Check that the fork has a directory of its own."""
     directory = Path(cfg.hydra.run.dir)
     if directory.resolve() == parent.resolve() or manifest.read(directory):
         raise Mistake(f"{directory} holds a run already; choose another directory for the fork")
 
+
+def _check_limit(checkpoint: Path, cfg: Any) -> None:
+    """Check that the fork does not end before it begins."""
     limit, count = cfg.loop.get("max_episodes"), checkpoints.episode(checkpoint)
     if isinstance(limit, int) and limit < count:
         raise Mistake(
             f"loop.max_episodes={limit} is fewer than the {count} before the fork; expected more, "
-            "or an earlier checkpoint: --at EPISODE"
+            "or an earlier checkpoint: --checkpoint EPISODE"
         )
-
-
-def _plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> None:
-    """Copy one checkpoint, and the history before it, into the new run's directory.
-
-    In another environment the history is another one: rows, events and traces stay behind.
-    """
-    directory = Path(cfg.hydra.run.dir)
-    changes = [key for key, *_ in claim.config_changes(known, cfg)]
-    changes += [key for key, *_ in kept.followers(known, cfg)]
-    for key, source in kept.changed(known):
-        print(f"warning: {key} comes from {source}, which has changed since", file=sys.stderr)
-        changes.append(key)
-    groups = {key.partition(".")[0] for key in changes}
-    if "env" not in groups:
-        shutil.copytree(parent, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*OWN))
-    checkpoints.plant(
-        checkpoint,
-        directory / checkpoints.FOLDER / checkpoint.name,
-        same_env="env" not in groups,
-        same_seed="seed" not in groups,
-    )
-    origin = {"directory": str(parent.absolute()), "episode": checkpoints.episode(checkpoint)}
-    if before := (manifest.read(parent) or {}).get("parent"):
-        origin["parent"] = before
-    kept.write(directory, cfg, Path.cwd())
-    manifest.write(directory, {"state": "stopped", "parent": origin, **kept.record(cfg)})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 LONGEST = 4000  # characters of a text that is shown
+SPOKEN = {"SIGINT": "Ctrl-C", "KeyboardInterrupt": "Ctrl-C"}  # what a person calls it
 
 
 def is_terminal(stream: TextIO) -> bool:

@@ -216,8 +216,8 @@ def test_a_run_goes_on_is_forked_and_evaluated(here):
     assert (len(forked.episodes), forked.config["agent"]["discount"]) == (5, 0.5)
     returns = gym_loop.evaluate("f", "loop.eval_episodes=3")
     assert (returns.shape, returns[0]) == ((3,), forked.evaluations["return"][-1])
-    with pytest.raises(gym_loop.Mistake, match="no checkpoint at episode 3; there are: "):
-        gym_loop.fork(longer, at=3)
+    with pytest.raises(gym_loop.Mistake, match=r"no episode 5 .* expected 1 to 4, latest or best"):
+        gym_loop.fork(longer, at=5)
 
 
 def test_a_word_that_is_a_flag_is_refused(here):
@@ -246,7 +246,7 @@ def test_a_policy_acts_in_a_plain_environment(here, loop):
         policy = run.policy(which)
         assert env.action_space.contains(policy(observation))
         assert not policy.agent.training
-    with pytest.raises(gym_loop.Mistake, match="no checkpoint at episode 99"):
+    with pytest.raises(gym_loop.Mistake, match="no episode 99"):
         run.policy(99)
 
 
@@ -428,8 +428,8 @@ ARGUMENTS = {
     "run": ["words", "agent", "env", "loop", "directory"],
     "sweep": ["words", "agent", "env", "loop", "directory"],
     "resume": ["run", "words"],
-    "fork": ["run", "words", "at", "directory"],
-    "evaluate": ["run", "words"],
+    "fork": ["run", "words", "checkpoint", "at", "directory"],
+    "evaluate": ["run", "words", "checkpoint"],
     "Run": ["directory"],
     "Run.metrics": ["self", "tag"],
     "Run.policy": ["self", "checkpoint"],

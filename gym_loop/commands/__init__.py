@@ -1,8 +1,24 @@
 """Sub-commands: one file each, whose `main(arguments)` receives the command line."""
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from gym_loop.mistake import Mistake, nearest
+
+
+def checkpoint_option(*names: str) -> Callable[[Any], Any]:
+    """Return the option that chooses a run's checkpoint, under `names` as well."""
+    return click.option(
+        "--checkpoint",
+        *names,
+        "checkpoint",
+        default="latest",
+        show_default=True,
+        metavar="WHICH",
+        help="latest | best | an episode's number; training is played again where none is kept.",
+    )
 
 
 def run_click(command: click.Command, arguments: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Write a run's episodes, with observations, as a Minari dataset or as .npz."""
+"""Write a run's agent, or its episodes with observations as a Minari dataset or as .npz."""
 
 import contextlib
 import math
@@ -15,12 +15,12 @@ from typing import Any
 import click
 
 from gym_loop.agents.spaces import to_gymnasium
-from gym_loop.commands import run_click
+from gym_loop.commands import checkpoint_option, run_click
 from gym_loop.commands.replay import CHUNK, Job, recorded_returns, select
 from gym_loop.machine import cores
 from gym_loop.mistake import Failure, Mistake
 
-FORMATS = "a name that ends in .npz, or a directory for a Minari dataset"
+FORMATS = "a name that ends in .npz or a directory for a Minari dataset, for episodes"
 WITHOUT_ARRAYS = ("Graph", "OneOf", "Sequence")  # spaces whose elements have no one shape
 INSTALL = 'pip install "gym-loop[minari]"'
 
@@ -55,6 +55,7 @@ class Recording:
 @click.option(
     "--jobs", type=click.IntRange(1), metavar="N", help="Processes; one a core if absent."
 )
+@checkpoint_option()
 def export(
     directory: Path,
     target: Path,
@@ -62,14 +63,24 @@ def export(
     every: int | None,
     evaluation: bool,
     jobs: int | None,
+    checkpoint: str,
 ) -> None:
-    """Write episodes of RUN_DIR, all of them by default, to FILE.npz or into a Minari dataset.
+    """Write the agent of RUN_DIR to a FILE.zip, or episodes to FILE.npz or a Minari dataset.
 
-    Observations are not recorded: the episodes are played again for them, and checked. Runs the
-    environment's code: only for runs that you trust.
+    An agent of Stable-Baselines3's becomes a zip of that library's: `PPO.load("FILE.zip")`.
+
+    Observations are not recorded: all episodes, or those that are chosen, are played again for
+    them, and checked. Runs the environment's code: only for runs that you trust.
     """
-    if target.suffix != ".npz" and target.suffix[1:].isalpha():
-        raise Mistake(f"unknown format {target.suffix!r} of {target}; expected {FORMATS}")
+    of_agent = target.suffix != ".npz" and target.suffix[1:].isalpha()
+    if of_agent:
+        check_format(directory, target)
+        if episode or every or evaluation or jobs:
+            raise Mistake(
+                f"{target} holds the agent; --episode, --every, --eval and --jobs are for episodes"
+            )
+    elif checkpoint != "latest":
+        raise Mistake(f"--checkpoint chooses an agent, and {target} holds episodes")
     if target.exists():
         raise Mistake(f"{target} exists; delete it or choose another name")
     above = target.absolute().parent
@@ -77,6 +88,9 @@ def export(
         above = next(path for path in (above, *above.parents) if path.exists())
     if not os.access(above, os.W_OK | os.X_OK) or not above.is_dir():
         raise Mistake(f"cannot write {target}: {above} is not a directory that can be written")
+    if of_agent:
+        write_agent(directory, target, checkpoint)
+        return
     if target.suffix != ".npz":
         check_minari()
 
@@ -105,6 +119,47 @@ def export(
     if left_out:
         print(f"left out, for {target.name} cannot hold it: {', '.join(left_out)}")
     print(f"wrote {target}: {len(numbers)} episodes, {steps} steps; {how} reads it")
+
+
+def check_format(run: Path, target: Path) -> None:
+    """Check that the agent of `run` has the format of `target`.
+
+    Raises:
+        Mistake: it has not; the line says which it has.
+    """
+    from gym_loop import launch
+    from gym_loop.runs import manifest
+
+    kind = launch.locate(manifest.load(run)["config"]["agent"]["_target_"])
+    formats = getattr(kind, "formats", ())
+    if target.suffix not in formats:
+        raise Mistake(
+            f"unknown format {target.suffix!r} of {target}: {kind.__name__} has "
+            f"{', '.join(formats) or 'no format of its own'}; expected {FORMATS}"
+        )
+
+
+def write_agent(run: Path, target: Path, checkpoint: str) -> None:
+    """Write the agent of a checkpoint as it does by itself.
+
+    Raises:
+        Failure: the disk is full.
+    """
+    from gym_loop import files
+    from gym_loop.runs.run import Run
+
+    policy = Run(run).policy(checkpoint)
+    temporary = files.temporary(target)
+    try:
+        how = policy.agent.export(temporary)
+        files.sync(temporary)
+        temporary.rename(target)
+        files.sync(target.absolute().parent)
+    except OSError as error:
+        raise Failure(files.disk_full(error, target.absolute().parent)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    print(f"wrote {target}: the agent after {policy.episode} episodes; {how}")
 
 
 def play_again(job: Job) -> list[Recording]:

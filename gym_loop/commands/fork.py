@@ -4,21 +4,22 @@ from pathlib import Path
 
 import click
 
-from gym_loop.commands import run_click
+from gym_loop.commands import checkpoint_option, run_click
 
 
 @click.command("fork")
 @click.argument("directory", type=Path)
-@click.option("--at", type=int, metavar="EPISODE", help="The checkpoint; the newest one if absent.")
+@checkpoint_option("--at")
 @click.argument("overrides", nargs=-1)
-def fork(directory: Path, at: int | None, overrides: tuple[str, ...]) -> None:
+def fork(directory: Path, checkpoint: str, overrides: tuple[str, ...]) -> None:
     """Start a new run from a checkpoint of the run in DIRECTORY, with a changed config.
 
-    The parent is left as it is. Loads a pickle: fork only what you trust.
+    The parent is left as it is. `--at` is the older name of `--checkpoint`. Loads a pickle: fork
+    only what you trust.
     """
     from gym_loop import relaunch
 
-    relaunch.fork(directory, at, overrides)
+    relaunch.fork(directory, checkpoint, overrides)
 
 
 def main(arguments: list[str]) -> None:

@@ -1,10 +1,13 @@
 """Show all runs: where each stands, and how well it does."""
 
 import json
+import math
 import os
 import shutil
 import sys
+import textwrap
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +31,22 @@ COLOURS = {
     "damaged": 35,
 }
 NUMERIC = {"episodes", "steps", "return", "evaluation", "steps/s", "left"}
-LEAST = 8  # characters of a column that is cut to the width of the terminal
-LEAST_OF_RUN = 24  # as long as there are columns to leave out
-EXPENDABLE = ("steps/s", "left", "error", "steps", "agent", "env")
+SORTED_BY = {  # columns, and the attributes of a run that are in them
+    "evaluation": "evaluation",
+    "return": "last_return",
+    "episodes": "episodes",
+    "steps": "steps",
+    "steps/s": "steps_per_second",
+}
+LEAST = 12  # characters of an error that is cut to the width of the terminal
+MOST_OF_RUN = 0.4  # of the terminal that paths may take; longer ones have lines of their own
+EXPENDABLE = ("error", "steps/s", "steps", "left")
 
 
 @click.command("ls")
 @click.argument("words", nargs=-1, metavar="[DIR | KEY=VALUE]...")
 @click.option("--state", metavar="STATE", help="Only runs in this state.")
+@click.option("--sort", metavar="COLUMN", help="The best, or the most, of a column comes first.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: a JSON list.")
 @click.option("--watch", is_flag=True, help="Refresh the table until Ctrl-C.")
 @click.option(
@@ -46,7 +57,14 @@ EXPENDABLE = ("steps/s", "left", "error", "steps", "agent", "env")
     metavar="SECONDS",
     help="How often.",
 )
-def ls(words: tuple[str, ...], state: str | None, as_json: bool, watch: bool, every: float) -> None:
+def ls(
+    words: tuple[str, ...],
+    state: str | None,
+    sort: str | None,
+    as_json: bool,
+    watch: bool,
+    every: float,
+) -> None:
     """Show all runs in and below each DIR (./outputs and ./multirun), newest first.
 
     Of a search's DIR alone, its trials.
@@ -60,11 +78,14 @@ def ls(words: tuple[str, ...], state: str | None, as_json: bool, watch: bool, ev
     if state is not None and state not in COLOURS:
         expected = ", ".join(COLOURS)
         raise Mistake(f"--state={state}{nearest(state, COLOURS, ';')} expected {expected}")
+    if sort is not None and sort not in SORTED_BY:
+        expected = ", ".join(SORTED_BY)
+        raise Mistake(f"--sort {sort}{nearest(sort, SORTED_BY, ';')} expected {expected}")
     filters = [w for w in words if "=" in w and not Path(w).is_dir()]
     directories = [w for w in words if w not in filters]
     filters += [f"state={state}"] if state else []
     if watch:
-        follow(directories, filters, every)
+        follow(directories, filters, every, sort)
         return
     is_plain = len(words) == 1 == len(directories) and not (state or as_json)
     if is_plain and reading.is_search(words[0]):
@@ -72,7 +93,7 @@ def ls(words: tuple[str, ...], state: str | None, as_json: bool, watch: bool, ev
 
         print(report.listing(Path(words[0])))
         return
-    runs = filtered(read(directories, {}), filters)
+    runs = in_order(filtered(read(directories, {}), filters), sort)
     if as_json:
         print(json.dumps([as_json_object(run) for run in runs], indent=1))
         return
@@ -107,6 +128,18 @@ def read(directories: list[str], known: dict[Path, Run]) -> list[Run]:
         except Mistake as mistake:
             print(f"warning: {short(place)}: {mistake.message}", file=sys.stderr)
     return sorted(runs, key=lambda run: run.start, reverse=True)
+
+
+def in_order(runs: list[Run], column: str | None) -> list[Run]:
+    """Return the runs, those with the highest value in a column first, those without one last."""
+    if column is None:
+        return runs
+
+    def value(run: Run) -> float:
+        known = reading.finite(getattr(run, SORTED_BY[column]))
+        return -math.inf if known is None else known
+
+    return sorted(runs, key=value, reverse=True)
 
 
 def _changed(run: Run) -> bool:
@@ -179,102 +212,129 @@ def as_json_object(run: Run) -> dict[str, Any]:
 
 
 def table_lines(runs: list[Run], columns: int | None) -> list[str]:
-    """Return the table's lines, cut to `columns` characters; None: neither cut nor coloured."""
-    shared = [set(run.overrides.items()) for run in runs]
-    common = set.intersection(*shared) if len(runs) > 1 else set()
-    rows = []
-    for run in runs:
-        different = (
-            f"{key}={value}"
-            for key, value in run.overrides.items()
-            if key not in ("agent", "env") and (key, value) not in common
-        )
-        left = run.seconds_left
-        ended = "!" if run.warnings else ""
-        rows.append(
-            {
-                "run": short(run.directory),
-                "state": run.state + (f" on {run.node}" if run.node else "") + ended,
-                "agent": run.agent,
-                "env": run.env,
-                "overrides": " ".join(different),
-                "episodes": str(run.episodes),
-                "steps": str(run.steps),
-                "return": _number(run.last_return),
-                "evaluation": _number(run.evaluation),
-                "steps/s": _number(run.steps_per_second, ".0f"),
-                "left": "" if left is None else duration(left),
-                "error": (run.error or "") if run.state == "failed" else "",
-            }
-        )
-    names = [
-        n for n in rows[0] if n not in ("overrides", "left", "error") or any(r[n] for r in rows)
-    ]
-    sizes = _sizes(names, rows)
-    lines = []
-    if columns and sum(sizes.values()) > (columns := columns - 2 * (len(names) - 1)):
-        parent = os.path.commonpath([os.path.dirname(row["run"]) for row in rows])
+    """Return the table's lines, at most `columns` characters wide; None: not cut nor coloured.
+
+    What all runs share is said above the table; each key that varies has a column. Paths are never
+    cut, so that they can be copied.
+    """
+    settings = [_settings(run) for run in runs]
+    keys = sorted({key: None for own in settings for key in own}, key=_is_about_length)
+    known = [own for own in settings if own]  # a damaged run says nothing of what varies
+    shared = {key for key in keys if len({own.get(key) for own in known}) == 1}
+    varying = _titles([key for key in keys if key not in shared])
+    rows = [_row(run, own, varying) for run, own in zip(runs, settings, strict=True)]
+    names = [n for n in rows[0] if n in ("run", "state") or any(row[n] for row in rows)]
+    pairs = [f"{key}={known[0][key]}" for key in keys if key in shared]
+    lines = textwrap.wrap(" ".join(["all:", *pairs]), columns or sys.maxsize) if pairs else []
+    paths = [row["run"] for row in rows]
+    if columns and max(map(len, paths)) > MOST_OF_RUN * columns:
+        parent = os.path.commonpath([os.path.dirname(path) for path in paths])
         if parent not in ("", "/"):  # the start that all paths share is printed once
             lines.append(f"in {parent}/")
-            for row in rows:
-                row["run"] = os.path.relpath(row["run"], parent)
-            sizes = _sizes(names, rows)
-        for name in EXPENDABLE:
-            if fit(dict(sizes), columns, LEAST_OF_RUN):
-                break
-            if name in sizes:
-                names.remove(name)
-                del sizes[name]
-                columns += 2
-        fit(sizes, columns, LEAST_OF_RUN) or fit(sizes, columns, LEAST)
-    head = "  ".join(_cell(name, name, sizes[name]) for name in names).rstrip()
+            paths = [os.path.relpath(path, parent) for path in paths]
+    for row, path in zip(rows, paths, strict=True):
+        row["run"] = path
+    apart = bool(columns) and max(map(len, paths)) > MOST_OF_RUN * (columns or 0)
+    if apart:
+        names.remove("run")
+    numeric = NUMERIC | {
+        title for title in varying.values() if all(_is_number(row[title]) for row in rows)
+    }
+    sizes = fit(names, rows, columns)
+    head = "  ".join(_cell(name, sizes[name], name in numeric) for name in sizes).rstrip()
     lines.append(f"\x1b[1m{head}\x1b[0m" if columns else head)
     for row in rows:
-        cells = [_cell(name, row[name], sizes[name]) for name in names]
+        cells = {name: _cell(row[name], sizes[name], name in numeric) for name in sizes}
         if columns:
-            cells[1] = (
-                f"\x1b[{COLOURS.get(row['state'].rstrip('!').split()[0], 0)}m{cells[1]}\x1b[0m"
-            )
-        lines.append("  ".join(cells).rstrip())
+            colour = COLOURS.get(row["state"].rstrip("!").split()[0], 0)
+            cells["state"] = f"\x1b[{colour}m{cells['state']}\x1b[0m"
+        lines += [row["run"]] * apart + ["  ".join(cells.values()).rstrip()]
     return lines
 
 
-def _sizes(names: list[str], rows: list[dict[str, str]]) -> dict[str, int]:
-    return {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
+def _settings(run: Run) -> dict[str, str]:
+    """Return what was chosen for a run: agent, environment and overrides; nothing if damaged."""
+    if not run.config:
+        return {}
+    return {"agent": run.agent, "env": run.env} | {
+        key: value for key, value in run.overrides.items() if key not in ("agent", "env")
+    }
 
 
-def fit(sizes: dict[str, int], columns: int, least_of_run: int) -> bool:
-    """Narrow the widest columns of text until all are at most `columns` wide, if that can be."""
-    least = {name: LEAST for name in sizes if name not in NUMERIC and name != "state"}
-    least["run"] = least_of_run
-    while sum(sizes.values()) > columns:
-        widest = max(least, key=lambda name: sizes[name] - least[name])
-        if sizes[widest] <= least[widest]:
-            return False
-        sizes[widest] -= 1
+def _is_about_length(key: str) -> bool:
+    """Return whether a key is the loop's: it says less of a run than the agent's."""
+    return key.startswith("loop.")
+
+
+def _titles(keys: list[str]) -> dict[str, str]:
+    """Return the head of each key's column: its last word where no other has the same."""
+    words = Counter(key.rpartition(".")[2] for key in keys)
+    last = {key: key.rpartition(".")[2] for key in keys}
+    return {key: last[key] if words[last[key]] == 1 else key for key in keys}
+
+
+def _row(run: Run, settings: dict[str, str], varying: dict[str, str]) -> dict[str, str]:
+    left = run.seconds_left
+    return {
+        "run": short(run.directory),
+        "state": run.state + (f" on {run.node}" if run.node else "") + "!" * bool(run.warnings),
+        **{title: settings.get(key, "") for key, title in varying.items()},
+        "episodes": str(run.episodes),
+        "steps": str(run.steps),
+        "return": _number(run.last_return),
+        "evaluation": _number(run.evaluation),
+        "steps/s": _number(run.steps_per_second, ".0f"),
+        "left": "" if left is None else duration(left),
+        "error": (run.error or "") if run.state == "failed" else "",
+    }
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text or 0)
+    except ValueError:
+        return False
     return True
 
 
-def _cell(name: str, text: str, size: int) -> str:
-    if name in NUMERIC:
+def fit(names: list[str], rows: list[dict[str, str]], columns: int | None) -> dict[str, int]:
+    """Return the width of each column that is shown: as many as `columns` characters hold.
+
+    An error is cut, then columns are left out: those that say least, then keys from the last on.
+    """
+    sizes = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
+    if columns is None:
+        return sizes
+    keys = [n for n in names if n not in NUMERIC and n not in ("run", "state", *EXPENDABLE)]
+    for name in (*EXPENDABLE, *reversed(keys)):
+        over = sum(sizes.values()) + 2 * (len(sizes) - 1) - columns
+        if over <= 0:
+            break
+        if name == "error" and sizes.get(name, 0) - over >= LEAST:
+            sizes[name] -= over
+            break
+        sizes.pop(name, None)
+    return sizes
+
+
+def _cell(text: str, size: int, numeric: bool) -> str:
+    if numeric:
         return text.rjust(size)
-    if len(text) <= size:
-        return text.ljust(size)
-    # Paths differ at their ends.
-    return f"…{text[1 - size :]}" if name == "run" else f"{text[: size - 1]}…"
+    return text.ljust(size) if len(text) <= size else f"{text[: size - 1]}…"
 
 
 def _number(value: float | None, style: str = ".6g") -> str:
     return "" if value is None else format(value, style)
 
 
-def follow(directories: list[str], filters: list[str], every: float) -> None:
+def follow(directories: list[str], filters: list[str], every: float, sort: str | None) -> None:
     """Refresh the table until Ctrl-C, or until nobody reads the output."""
     known: dict[Path, Run] = {}
     on_terminal = terminal.is_terminal(sys.stdout)
     try:
         while 1 not in output.lost:
-            lines = table_lines(filtered(read(directories, known), filters), terminal.width())
+            runs = in_order(filtered(read(directories, known), filters), sort)
+            lines = table_lines(runs, terminal.width())
             if on_terminal:
                 size = shutil.get_terminal_size()
                 rest = len(lines) - (size.lines - 1)

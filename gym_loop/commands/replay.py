@@ -66,6 +66,8 @@ def replay(
 ) -> None:
     """Play episodes of RUN_DIR again, each in a new environment, from their recorded actions.
 
+    With `--episode best` or `worst` it may be a sweep's directory: that episode of all its runs.
+
     Every reward and the return must be as recorded, or the exit code is 1. Several episodes have
     their numbers in the names of their videos. Runs the environment's code: only for runs that
     you trust.
@@ -81,8 +83,9 @@ def replay(
     from gym_loop.runs import manifest, playback
     from gym_loop.runs.traces import Traces
 
-    manifest.load(directory)
     kind = "eval" if evaluation else "train"
+    directory = chosen_run(directory, kind, episode)
+    manifest.load(directory)
     traces = Traces(directory, kind)
     numbers = playback.playable(traces, select(traces, episode, every))
     returns = recorded_returns(directory, kind, numbers)
@@ -207,6 +210,37 @@ def frames(again: Any, captioned: bool) -> Iterator[Any]:
             text = f"episode {trace.episode}  step {step}  return {ret:.{digits}f}"
             frame = video.caption(frame, text)
         yield frame
+
+
+def chosen_run(directory: Path, kind: str, episode: str | None) -> Path:
+    """Return the run to play: of a sweep, or of any folder of runs, the best or the worst.
+
+    Raises:
+        Mistake: which of several runs is meant cannot be known.
+    """
+    from gym_loop.runs import manifest, reading
+
+    if manifest.read(directory) or not directory.is_dir():
+        return directory
+    try:
+        runs = reading.find([directory])
+    except Mistake:
+        return directory
+    if episode not in ("best", "worst"):
+        raise Mistake(
+            f"{directory} holds {len(runs)} runs; expected the directory of one, or --episode best "
+            "or worst of all"
+        )
+    choose = max if episode == "best" else min
+    extremes = {}
+    for run in runs:
+        if finite := [ret for ret in recorded_returns(run, kind).values() if math.isfinite(ret)]:
+            extremes[run] = choose(finite)
+    if not extremes:
+        raise Mistake(f"{directory} has no run with a table of finite returns")
+    run = choose(extremes, key=extremes.__getitem__)
+    print(f"run: {run}")
+    return run
 
 
 def select(traces: Any, episode: str | None, every: int | None) -> list[int]:

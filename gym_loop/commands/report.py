@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from gym_loop import terminal
 from gym_loop.commands import run_click
 from gym_loop.mistake import Mistake
 
@@ -17,6 +18,7 @@ from gym_loop.mistake import Mistake
 @click.option("--by", default="", metavar="KEYS", help="Group by these alone: agent,env.")
 @click.option("--metric", metavar="NAME", help="What is compared; `evaluation` if all have one.")
 @click.option("--unfinished", is_flag=True, help="Score runs that have not finished, too.")
+@click.option("--pairs", is_flag=True, help="Say something of each pair, not only of the best.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def report(
     directories: tuple[str, ...],
@@ -25,13 +27,15 @@ def report(
     by: str,
     metric: str | None,
     unfinished: bool,
+    pairs: bool,
     as_json: bool,
 ) -> None:
     """Group runs that differ in nothing but the seed, and compare the groups.
 
     For each group: the interquartile mean of its runs' scores with a 95 % interval, median and
-    best. For each pair in one environment: the probability that a run of one beats a run of the
-    other, and whether these seeds can tell. DIR is searched for runs (./outputs and ./multirun).
+    best. For the best group and each other in its environment: the probability that a run of one
+    beats a run of the other, and whether these seeds can tell. DIR is searched for runs (./outputs
+    and ./multirun).
 
     Of a search (hydra/sweeper=search) it is told what its trials have found, the history of the
     best, each parameter against the result, and the confirmation.
@@ -47,10 +51,7 @@ def report(
 
         print("\n\n".join(map(search.text, searches)))
         return
-    try:
-        import scipy  # noqa: F401
-    except ImportError:
-        raise Mistake('gym-loop report needs SciPy: pip install "gym-loop[report]"') from None
+    check_scipy()
     from gym_loop.reports import comparison
 
     for file in (html, figure):
@@ -78,9 +79,17 @@ def report(
     else:
         from gym_loop.reports import text
 
-        print(text.text(content))
+        print(text.text(content, terminal.width(), pairs))
         for warning in content["warnings"]:
             print(f"warning: {warning}", file=sys.stderr)
+
+
+def check_scipy() -> None:
+    """Raise Mistake where SciPy is not installed."""
+    try:
+        import scipy  # noqa: F401
+    except ImportError:
+        raise Mistake('gym-loop report needs SciPy: pip install "gym-loop[report]"') from None
 
 
 def main(arguments: list[str]) -> None:

@@ -28,6 +28,22 @@ def swap_starts(model: Any, done: Any) -> Any:
     return starts
 
 
+def starts(model: Any) -> Any:
+    """Return which rows began an episode: a recurrent policy forgets there what came before."""
+    return model._last_episode_starts
+
+
+def lstm_states(model: Any) -> Any:
+    """Return the states of a recurrent policy before the next step: only the model has them."""
+    return model._last_lstm_states
+
+
+def swap_lstm_states(model: Any, after: Any) -> Any:
+    """Return the states before a step and set those after it: the rollout stores the former."""
+    before, model._last_lstm_states = model._last_lstm_states, after
+    return before
+
+
 def sample(model: Any, observation: Any) -> Any:
     """Return exploring actions and what the buffer stores of them: `predict` draws no warm-up."""
     model._last_obs = observation

@@ -1,7 +1,9 @@
 """What this project touches of the standard library's private parts, each with the reason."""
 
 import argparse
+import contextlib
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -9,6 +11,27 @@ def handlers() -> list[Any]:
     """Return logging's own list of handlers: `dictConfig` closes and forgets all that are in it."""
     found: list[Any] = logging._handlerList  # type: ignore[attr-defined]
     return found
+
+
+@contextlib.contextmanager
+def own_logging() -> Iterator[None]:
+    """Let the block configure logging, and put back what the program had.
+
+    A configuration closes every handler that it finds in the list of `logging`'s own; a file that
+    the program writes its log to would stay closed.
+    """
+    root, every = logging.getLogger(), handlers()
+    kept, level, theirs = root.handlers[:], root.level, every[:]
+    every.clear()
+    try:
+        yield
+    finally:
+        for handler in root.handlers:
+            if handler not in kept:
+                handler.close()
+        root.handlers[:] = kept
+        root.setLevel(level)
+        every[:] = theirs
 
 
 def flags(parser: argparse.ArgumentParser) -> list[argparse.Action]:

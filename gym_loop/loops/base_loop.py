@@ -73,6 +73,7 @@ class BaseLoop(Parametric):
         evaluated: evaluation episodes that have ended.
         result: mean return of the final evaluation; None before.
         stop: None, or in a word why to end training at the next episode boundary.
+        ended: None, or why training is over before a limit is reached; see `finish`.
         exit_code: of the process when it was told to stop, else 0.
 
     Raises:
@@ -81,12 +82,12 @@ class BaseLoop(Parametric):
     """
 
     make_env_again: Callable[[], Any]
-    train: Callable[[], None]  # plays training episodes until a limit is reached or `stop` is set
+    train: Callable[[], None]  # plays until a limit is reached, or `stop` or `ended` is set
     evaluate: Callable[[], list[Episode]]  # plays and returns episodes that leave training as it is
 
-    seed, directory, eval_env = 0, Path(), cast(Any, None)
+    seed, directory, eval_env, result = 0, Path(), cast(Any, None), cast(float | None, None)
     episodes = steps = evaluated = exit_code = 0
-    result, stop = cast(float | None, None), cast(str | None, None)
+    stop = ended = cast(str | None, None)
 
     def __init__(self, agent: Any, env: Any, **parameters: Any) -> None:
         super().__init__(**parameters)
@@ -120,6 +121,10 @@ class BaseLoop(Parametric):
             self.listeners[event] = [getattr(observer, event) for observer in listening]
         for listener in self.listeners[event]:
             listener(*args)
+
+    def finish(self, reason: str) -> None:
+        """End training for good at the next boundary of episodes: the run counts as finished."""
+        self.ended = self.ended or reason
 
     def close(self) -> None:
         """Close the environments."""

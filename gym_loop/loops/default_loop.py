@@ -38,9 +38,9 @@ class DefaultLoop(BaseLoop):
 
     @property
     def finished(self) -> bool:
-        """Whether the number of episodes or steps that was asked for has been played."""
-        episodes, steps = self.parameters["max_episodes"], self.parameters["max_steps"]
-        return self.episodes >= (episodes or math.inf) or self.steps >= (steps or math.inf)
+        """Whether the episodes or steps asked for have been played, or `finish` was called."""
+        counts = (("max_episodes", self.episodes), ("max_steps", self.steps))
+        return bool(self.ended) or any(n >= (self.parameters[k] or math.inf) for k, n in counts)
 
     def evaluate(self) -> list[Episode]:
         """Play `eval_episodes` episodes without `memorize` and `update`, and return them.

@@ -39,6 +39,7 @@ class Parameter:
 
 
 Table = dict[str, Parameter]
+EVALUATION_METRICS = ("eval/return", "eval/length")  # means over an evaluation's episodes
 
 
 def table(*entries: Parameter) -> Table:
@@ -52,12 +53,34 @@ def defaults(entries: Table) -> dict[str, Any]:
 
 
 def check(entries: Table, values: dict[str, Any]) -> None:
-    """Raise ValueError, in one line, for a number that is too small."""
+    """Raise ValueError, in one line, for a number that is too small, or a `stop_at` without use."""
     for name, entry in entries.items():
         value: Any = values.get(name)
         # NaN is not at least anything.
         if type(value) in (int, float) and not value >= entry.least:
             raise ValueError(f"{name} is {value}; expected at least {entry.least}")
+    if values.get("stop_at"):
+        check_stop_at(values["stop_at"])
+        if not values.get("episodes_per_eval"):
+            raise ValueError(
+                "stop_at looks at evaluations during training, and there are none: give "
+                "loop.episodes_per_eval"
+            )
+
+
+def check_stop_at(rule: dict[str, Any]) -> None:
+    """Raise ValueError, in one line, for a `stop_at` that says nothing."""
+    example = "{metric: eval/return, at_least: 195, evaluations: 3}"
+    if unknown := [key for key in rule if key not in ("metric", "at_least", "evaluations")]:
+        raise ValueError(f"stop_at has no {unknown[0]!r}; expected such as {example}")
+    if rule.get("metric", EVALUATION_METRICS[0]) not in EVALUATION_METRICS:
+        expected = " or ".join(EVALUATION_METRICS)
+        raise ValueError(f"stop_at.metric is {rule['metric']!r}; expected {expected}")
+    if type(rule.get("at_least")) not in (int, float):
+        raise ValueError(f"stop_at.at_least is {rule.get('at_least')!r}; expected a number")
+    count = rule.get("evaluations", 1)
+    if type(count) is not int or count < 1:
+        raise ValueError(f"stop_at.evaluations is {count!r}; expected an integer, 1 or more")
 
 
 SHARED = table(
@@ -87,6 +110,13 @@ SHARED = table(
         resume=True,
     ),
     Parameter("eval_episodes", 10, "episodes of an evaluation", least=0, resume=True),
+    Parameter(
+        "stop_at",
+        None,
+        "end training early: {metric: eval/return, at_least: 195, evaluations: 3}, in a row",
+        kind=dict,
+        resume=True,
+    ),
     Parameter(
         "episodes_per_checkpoint",
         10,

@@ -37,10 +37,15 @@ class Observer:
     stream that it has not made itself, so that a run has the same result with it and without it.
 
     Most observers only watch. One that changes the run says so in the first line of its docstring:
-    `Checkpoints` restores it, `Signals` and `Watchdog` can stop it, `Recorder` and `Viewer` wrap
-    the environment of an episode. To stop a run, set `loop.stop` to the reason: it ends in order at
-    the next boundary of episodes, with a checkpoint, and can be resumed.
+    `Checkpoints` restores it, `Signals` and `Watchdog` can stop it, `Ending` can end its training,
+    `Recorder` and `Viewer` wrap the environment of an episode. To stop a run, set `loop.stop` to
+    the reason: it ends in order at the next boundary of episodes, with a checkpoint, and can be
+    resumed. `loop.finish(reason)` ends training there for good: the run counts as finished.
     """
+
+    # Whether all that it does is to show the run, to a person or a service. Where training is
+    # played again, to have a checkpoint that was not kept, it is left out.
+    only_shows = False
 
     def listens(self, event: str) -> bool:
         """Return whether the method named `event` does anything.

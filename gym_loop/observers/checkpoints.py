@@ -216,24 +216,32 @@ class Checkpoints(Observer):
             log.warning("%s %s; it is for people alone, and nothing else is missing", link, failure)
 
 
-class Newest(Observer):
-    """Restores the agent alone, from the newest checkpoint, for a launch that only evaluates."""
+class Trained(Observer):
+    """Restores the agent alone, for a launch that only evaluates.
+
+    Args:
+        checkpoint: where it was saved; None: it plays as it is made.
+    """
+
+    def __init__(self, checkpoint: str | None = None) -> None:
+        self.checkpoint = checkpoint
 
     def restore(self, loop: "BaseLoop") -> None:
         """Load the agent and the counts of episodes and steps."""
-        for path in sound(loop.directory / "checkpoints"):
-            state = load_state(path) or {}
-            with _reading(path, loop):
-                loop.agent.load(path / "agent")
-            loop.episodes, loop.steps = state["episodes"], state["steps"]
-            # No recording of an evaluation that the run itself, or an earlier call, has made is
-            # written again.
-            folder = loop.directory / loop.parameters["eval_record_dir"]
-            recorded = map(RECORDING.fullmatch, (file.name for file in folder.glob("*.mp4")))
-            numbers = [int(name[1]) + 1 for name in recorded if name]
-            loop.evaluated = max(state["evaluated"], *numbers, 0)
-            quicken(loop)
-            break
+        if self.checkpoint is None:
+            return
+        path = Path(self.checkpoint)
+        state = load_state(path) or {}
+        with _reading(path, loop):
+            loop.agent.load(path / "agent")
+        loop.episodes, loop.steps = state["episodes"], state["steps"]
+        # No recording of an evaluation that the run itself, or an earlier call, has made is
+        # written again.
+        folder = loop.directory / loop.parameters["eval_record_dir"]
+        recorded = map(RECORDING.fullmatch, (file.name for file in folder.glob("*.mp4")))
+        numbers = [int(name[1]) + 1 for name in recorded if name]
+        loop.evaluated = max(state["evaluated"], *numbers, 0)
+        quicken(loop)
 
 
 def restore(loop: "BaseLoop", path: Path) -> None:

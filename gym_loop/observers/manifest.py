@@ -137,6 +137,8 @@ class Manifest(Observer):
         self.loop, before = loop, self.content.copy()
         self.git_status = self.git()
         self.content["git"] = _commit(self.git_status)
+        if lineage := getattr(loop.agent, "lineage", None):
+            self.content["init_from"] = lineage
         self._count()
         if not self.has_begun or self.content != before | {"seconds": self.content["seconds"]}:
             if not self.has_begun:

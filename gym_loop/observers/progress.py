@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import sys
 from collections import deque
 from collections.abc import Sequence
@@ -10,19 +11,22 @@ from typing import TYPE_CHECKING, Any
 from gym_loop.loops.returns import total
 from gym_loop.observers import Observer
 from gym_loop.runs import manifest
-from gym_loop.terminal import is_watched, live, short
+from gym_loop.terminal import SPOKEN, is_watched, live, short
 
 if TYPE_CHECKING:
     from gym_loop.loops import BaseLoop, Episode
 
 BAR_SECONDS, LOG_SECONDS = 0.1, 30.0
 WINDOW = 100  # episodes whose returns are averaged
+WINDOW_TOLD = re.compile(r" \(last \d+\)")  # what a narrow terminal does without
 
 log = logging.getLogger("gym_loop")
 
 
 class Progress(Observer):
-    """Shows episodes done, steps a second, the mean return of the last 100, and the time left."""
+    """Shows what is counted, steps a second, mean return, last evaluation, and the time left."""
+
+    only_shows = True
 
     def __init__(self) -> None:
         self.returns: deque[float] = deque(maxlen=WINDOW)
@@ -38,6 +42,7 @@ class Progress(Observer):
         """Start the bar, if stderr is a terminal."""
         self.loop, self.directory = loop, loop.directory
         self.steps, self.seconds = loop.steps, loop.seconds
+        self.done, _, _ = counted(loop)
         self.trained_until = loop.seconds
         if is_watched():
             self.bar, self.live = _bar(loop), live(refresh_per_second=10)
@@ -65,18 +70,31 @@ class Progress(Observer):
 
     def show(self, seconds: float) -> None:
         """Update the bar, or log a line."""
-        loop, rate = self.loop, self.rate(seconds)
-        mean = sum(self.returns) / len(self.returns) if self.returns else float("nan")
         if self.bar:
-            done, _ = _done(loop)
-            self.bar.update(self.bar.task_ids[0], completed=done, rate=rate, mean=f"{mean:.6g}")
+            done, _, _ = counted(self.loop)
+            line = self.line(seconds)
+            if len(line) > self.live.console.width:
+                line = WINDOW_TOLD.sub("", line)
+            self.bar.update(self.bar.task_ids[0], completed=done, line=line)
             self.live.update(self.bar)
         else:
-            log.info(
-                "%d episodes, %d steps (%.0f a second), return %.6g (last %d)",
-                *(loop.episodes, loop.steps, rate, mean, len(self.returns)),
-            )
+            log.info(self.line(seconds))
         self.due = seconds + (BAR_SECONDS if self.bar else LOG_SECONDS)
+
+    def line(self, seconds: float) -> str:
+        """Return `episode 352/1000 · 9,003 steps/s · return 0.90 (last 100) · 1:06 left`."""
+        done, total, what = counted(self.loop)
+        parts = [f"{what} {done}{'' if total is None else f'/{total}'}"]
+        parts.append(f"{self.rate(seconds):,.0f} steps/s")
+        if self.returns:
+            mean = sum(self.returns) / len(self.returns)
+            parts.append(f"return {figure(mean)} (last {len(self.returns)})")
+        if self.evaluation:
+            parts.append(f"eval {figure(sum(self.evaluation) / len(self.evaluation))}")
+        if total is not None and done > self.done:
+            pace = (seconds - self.seconds) / (done - self.done)
+            parts.append(f"{clock(pace * max(total - done, 0))} left")
+        return " · ".join(parts)
 
     def rate(self, seconds: float) -> float:
         """Return the steps a second that this launch has trained."""
@@ -95,10 +113,13 @@ class Progress(Observer):
         if loop is None or not (error is None or isinstance(error, SystemExit | KeyboardInterrupt)):
             return
         why = loop.stop or (error and type(error).__name__)  # SystemExit, from the agent
-        state = f"stopped ({why})" if why else "finished"
+        state = f"stopped by {SPOKEN.get(why, why)}" if why else "finished"
         rate = getattr(self, "rate_of_training", 0.0)
-        by = None if why else manifest.ended_by(loop)
+        by = None if why or loop.ended else manifest.ended_by(loop)
         limits = [f"loop.{name}={loop.parameters[name]}" for name in by.split(", ")] if by else []
+        limits += [loop.ended] if loop.ended and not why else []
+        if why:
+            print(f"continue with: gym-loop resume {short(self.directory)}")
         print(
             f"{state}: {loop.episodes} episodes, {loop.steps} steps, {rate:.0f} steps a second"
             f"{'; ended by ' if limits else ''}{' and '.join(limits)}"
@@ -114,9 +135,7 @@ class Progress(Observer):
             mean = sum(self.evaluation) / len(self.evaluation)
             parts.append(f"evaluation {mean:.6g} ({len(self.evaluation)} episodes)")
         print(f"return: {', '.join(parts) or 'no episode was played'}")
-        if why:
-            print(f"continue with: gym-loop resume {short(self.directory)}")
-        else:
+        if not why:
             print(f"run: {short(self.directory)}")
 
     def state_dict(self) -> dict[str, Any]:
@@ -163,33 +182,33 @@ class Summary(Observer):
         )
 
 
-def _done(loop: "BaseLoop") -> tuple[int, int | None]:
-    """Return how much is done and of how much, in episodes or, without a limit of them, steps."""
+def counted(loop: "BaseLoop") -> tuple[int, int | None, str]:
+    """Return how much is done, of how much, and of what: episodes, or steps if these end it."""
     episodes, steps = loop.parameters.get("max_episodes"), loop.parameters.get("max_steps")
     if episodes is None and steps is not None:
-        return loop.steps, steps
-    return loop.episodes, episodes
+        return loop.steps, steps, "step"
+    return loop.episodes, episodes, "episode"
+
+
+def figure(value: float) -> str:
+    """Return a return as a line of progress shows it: 0.90, 1,204.50, 3.2e-05, nan."""
+    return f"{value:,.2f}" if 0.1 <= abs(value) < 1e6 or not value else f"{value:.2g}"
+
+
+def clock(seconds: float) -> str:
+    """Return a time as a clock shows it: 0:42, 1:06, 2:05:00."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _bar(loop: "BaseLoop") -> Any:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import (
-        Progress as Bar,
-    )
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+    from rich.table import Column
 
-    bar = Bar(
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.0f} steps/s"),
-        TextColumn("return {task.fields[mean]}"),
-        TimeRemainingColumn(),
-        expand=True,
-    )
-    done, total = _done(loop)
-    bar.add_task("", total=total, completed=done, rate=0.0, mean="-")
+    text = TextColumn("{task.fields[line]}", markup=False, table_column=Column(no_wrap=True))
+    bar = Bar(BarColumn(bar_width=None), text, expand=True)
+    done, total, what = counted(loop)
+    bar.add_task("", total=total, completed=done, line=f"{what} {done}")
     return bar

@@ -25,6 +25,7 @@ class Sink(Observer):
 
     service: str
     package: str
+    only_shows = True
 
     def __init__(self) -> None:
         self.loop: Any = None

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 PREFIX = "events.out.tfevents."
 pack = struct.Struct("<I").pack
 SECONDS_BETWEEN_WRITES = 0.05  # on the run's clock
+SECONDS_BETWEEN_SPEEDS = 1.0
 
 log = logging.getLogger(__name__)
 
 
 class TensorBoard(Observer):
-    """Writes `train/return`, `train/length`, `agent/<metric>` and `eval/return` over steps.
+    """Writes `train/return`, `train/length`, `agent/<metric>`, `eval/return` and `eval/length`.
+
+    And `time/steps_per_second`, that of training, once a second.
 
     Events of quick episodes are written together, twenty times a second: writing each on its own
     takes three times as long, with cold caches. Until then only steps and values are kept, so that
@@ -43,6 +46,8 @@ class TensorBoard(Observer):
         self.tags: tuple[str, ...] = ()
         self.ended: list[tuple[int, tuple[float, ...]]] = []  # steps and values, not written yet
         self.due = 0.0  # on the run's clock
+        self.timed = 0, 0.0  # steps and seconds from which the next speed is measured
+        self.trained_until = 0.0
         self.files: dict[str, EventFile] = {}
         self.state: dict[str, Any] = {}
 
@@ -58,19 +63,20 @@ class TensorBoard(Observer):
             self.files[name].sizes |= self.state.get(name, {})
         for folder, file in by_folder.items():
             cut_back(folder, file.sizes, loop)
+        self.timed, self.trained_until = (loop.steps, loop.seconds), loop.seconds
 
     def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Remember a training episode, and write when it is time to."""
         if episode.training:
             self._remember(episode.steps, episode.ret, len(episode.rewards), episode.metrics)
-            self._write_when_due(episode.seconds)
+            self._write_when_due(episode.steps, episode.seconds)
 
     def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
         """Remember training episodes, and write when it is time to."""
         returns, lengths = episodes.returns.tolist(), episodes.lengths.tolist()
         for ret, length, metrics in zip(returns, lengths, episodes.metrics, strict=True):
             self._remember(episodes.steps, ret, length, metrics)
-        self._write_when_due(episodes.seconds)
+        self._write_when_due(episodes.steps, episodes.seconds)
 
     def _remember(self, steps: int, ret: float, length: int, metrics: dict[str, float]) -> None:
         if self.names is None or [*metrics] != self.names:
@@ -79,10 +85,16 @@ class TensorBoard(Observer):
             self.tags = ("train/return", "train/length", *(f"agent/{n}" for n in metrics))
         self.ended.append((steps, (ret, length, *map(float, metrics.values()))))
 
-    def _write_when_due(self, seconds: float) -> None:
+    def _write_when_due(self, steps: int, seconds: float) -> None:
+        self.trained_until = seconds
         if seconds >= self.due:
             self.due = seconds + SECONDS_BETWEEN_WRITES
             self.write()
+            known, began = self.timed
+            if seconds - began >= SECONDS_BETWEEN_SPEEDS:
+                speed = (steps - known) / (seconds - began)
+                self.files["logdir"].add(("time/steps_per_second",), [(steps, (speed,))])
+                self.timed = steps, seconds
 
     def write(self) -> None:
         """Write one event for each training episode that has ended."""
@@ -91,10 +103,16 @@ class TensorBoard(Observer):
             self.ended.clear()
 
     def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
-        """Write the mean return of an evaluation."""
+        """Write the mean return and length of an evaluation; its time is none of training's."""
         if episodes:
-            mean = sum(episode.ret for episode in episodes) / len(episodes)
-            self.files["eval_logdir"].add(("eval/return",), [(loop.steps, (mean,))])
+            count = len(episodes)
+            ret = sum(episode.ret for episode in episodes) / count
+            length = sum(len(episode.rewards) for episode in episodes) / count
+            tags = ("eval/return", "eval/length")
+            self.files["eval_logdir"].add(tags, [(loop.steps, (ret, length))])
+        steps, began = self.timed
+        self.timed = steps, began + loop.seconds - self.trained_until
+        self.trained_until = loop.seconds
 
     def state_dict(self) -> dict[str, Any]:
         """Bring all events to the disk; return, for each directory, the size of each file."""

@@ -34,9 +34,16 @@ POINTS = 100  # of a curve
 FEW = 5  # seeds: below, intervals from a bootstrap are too narrow
 MOST_PAIRS = 1000
 DIGITS = 16  # of an episode's number
+MOST_NAMED = 8  # groups in a verdict
 MOST_WORDS = 4  # of a group's name
 ABSENT = "–"
 HUGE = 1e150  # returns beyond cannot be squared or added up
+# What is said of a pair -> what is said of the best group and another.
+WORDS = {
+    "cannot tell": "not told apart from",
+    "perhaps better": "perhaps better than",
+    "better": "surely better than",
+}
 RECORDING = re.compile(r"episode-(\d+)\.(mp4|webm|gif)")
 
 
@@ -49,6 +56,7 @@ class Member:
     leaves: dict[str, Any]  # the same, by dotted key
     scores: dict[str, float] = field(default_factory=dict)  # by metric
     curve: NDArray[np.float64] | None = None  # return at each point of the group's grid
+    evaluations: tuple[NDArray[np.float64], ...] = ()  # steps, mean return of each
     recordings: list[tuple[float, Path, str]] = field(default_factory=list)  # return, name, what
     not_finite: int = 0  # episodes whose return is not
 
@@ -117,11 +125,16 @@ def compare(
     _name(groups, by)
     groups.sort(key=lambda g: (g.envs, -statistics.iqm(g.strata) if g.scores else math.inf, g.name))
     pairs, left_out = _pairs(groups)
+    # What is ranked is what is drawn, where every run has been evaluated in between.
+    scored = [member for group in groups for member in group.scored]
+    by_evaluation = metric == "evaluation" and all(len(m.evaluations[0]) > 1 for m in scored)
     return {
         "metric": metric,
         "metric_is": METRICS[metric],
         "rescaled": rescaled,
-        "groups": [_facts(group) for group in groups],
+        "curves": "evaluation" if by_evaluation else "training",
+        "groups": [_facts(group, by_evaluation) for group in groups],
+        "verdicts": _verdicts(groups, pairs),
         "pairs": pairs,
         "differences": _varying_settings(groups),
         "runs": [
@@ -141,7 +154,8 @@ def _member(run: Run) -> Member:
     leaves = {
         key: value
         for key, value in reading.flat(run.config).items()
-        if key.partition(".")[0] not in ("seed", "observers")
+        if key.partition(".")[0] != "observers"
+        and not run.is_seed(key, value)
         and not (key.startswith("loop.") and key.removeprefix("loop.") in NEUTRAL)
     }
     if run.forked_at:  # it has not trained with these parameters from the start
@@ -184,7 +198,19 @@ def _read(member: Member, last_step: int) -> None:
     }
     member.scores = {name: score for name, score in scores.items() if score is not None}
     member.curve = _binned(steps, returns, last_step)
+    member.evaluations = _evaluations(run)
     member.recordings = list(_recordings(run, episodes, returns))
+
+
+def _evaluations(run: Run) -> tuple[NDArray[np.float64], ...]:
+    """Return the steps at which a run was evaluated, and the mean return of each evaluation."""
+    table = run.table(tables.EVALUATIONS, ("at_episode", "steps", "return"))
+    at, steps, returns = (np.array(table[name]) for name in ("at_episode", "steps", "return"))
+    if not len(at) or not (abs(returns) < HUGE).all():
+        return (np.empty(0), np.empty(0))
+    starts = np.flatnonzero(np.r_[True, np.diff(at) != 0])
+    counts = np.diff(np.r_[starts, len(at)])
+    return steps[starts], np.add.reduceat(returns, starts) / counts
 
 
 def _binned(
@@ -363,6 +389,12 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
         else:
             group.settings = {"agent": first.run.agent, "env": first.run.env}
             alike[first.run.agent, first.run.env].append(group)
+    # What all groups have tells none of them from another.
+    same = {
+        key
+        for key in ("agent", "env")
+        if not by and len({getattr(group.members[0].run, key) for group in groups}) == 1
+    }
     for likes in alike.values():
         keys = {} if by else dict.fromkeys(key for g in likes for key in g.members[0].leaves)
         differ = [key for key in keys if len({_value(g.members[0], key) for g in likes}) > 1]
@@ -370,10 +402,11 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
             own = {key: _value(group.members[0], key) for key in differ}
             group.settings |= own
             words = {
-                key: value if key in ("agent", "env") else f"{key}={value}"
+                key: value if key in ("agent", "env") else f"{_plain(key, differ)}={value}"
                 for key, value in group.settings.items()
                 if key not in own or value != ABSENT
             }
+            words = {k: word for k, word in words.items() if k not in same} or words
             group.name = _short(words)
             group.label = _short({k: w for k, w in words.items() if k != "env"}) or group.name
     alike_in_name: dict[str, int] = Counter()
@@ -381,6 +414,12 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
         alike_in_name[group.name] += 1
         if (count := alike_in_name[group.name]) > 1:
             group.name, group.label = (f"{n} ({count})" for n in (group.name, group.label))
+
+
+def _plain(key: str, others: Iterable[str]) -> str:
+    """Return a key as a name has it: without `agent.` where no other key is then the same."""
+    plain = key.removeprefix("agent.")
+    return key if plain in {other.partition(".")[2] for other in others if other != key} else plain
 
 
 def _short(words: dict[str, str]) -> str:
@@ -403,7 +442,7 @@ def _varying_settings(groups: list[Group]) -> dict[str, list[str]]:
     return found
 
 
-def _facts(group: Group) -> dict[str, Any]:
+def _facts(group: Group, by_evaluation: bool) -> dict[str, Any]:
     scores, strata = [score for own in group.strata for score in own.tolist()], group.strata
     recordings = sorted(
         {r[1]: (*r, m.run.directory) for m in group.members for r in m.recordings}.values(),
@@ -423,7 +462,7 @@ def _facts(group: Group) -> dict[str, Any]:
         "interval": statistics.iqm_interval(strata) if scores else None,
         "median": float(np.median(scores)) if scores else None,
         "best": max(scores, default=None),
-        "curve": _curve(group),
+        "curve": _evaluation_curve(group) if by_evaluation else _curve(group),
         "notes": group.notes,
         "recordings": {
             name: {"return": value, "directory": str(directory), "file": str(file), "what": what}
@@ -432,30 +471,41 @@ def _facts(group: Group) -> dict[str, Any]:
     }
 
 
-def _curve(group: Group) -> dict[str, Any] | None:
-    """Return mean and interval over runs on a common grid of steps.
+def _evaluation_curve(group: Group) -> dict[str, Any] | None:
+    """Return mean and interval over runs of each evaluation that all of them have had."""
+    if len(group.envs) > 1 or not group.scored:
+        return None
+    count = min(len(member.evaluations[0]) for member in group.scored)
+    steps, values = (
+        np.array([member.evaluations[part][:count] for member in group.scored]) for part in (0, 1)
+    )
+    return _drawn(steps.mean(axis=0), values)
 
-    As long as every run goes on; then, from `whole` on, the mean of those that do while they are
-    at least half. None for a group of several environments, whose returns have no common scale.
+
+def _curve(group: Group) -> dict[str, Any] | None:
+    """Return mean and interval over runs on a common grid of steps, as long as every run goes on.
+
+    None for a group of several environments, whose returns have no common scale.
     """
     own = [m.curve for m in group.scored or group.members if m.curve is not None]
     curves = np.array([curve for curve in own if not np.isnan(curve).all()])
     if len(group.envs) > 1 or not len(curves):
         return None
-    going = (~np.isnan(curves)).sum(axis=0)
-    begun = np.maximum.accumulate(~np.isnan(curves), axis=1)
-    first = int(begun.all(axis=0).argmax())
-    last = max(int(np.flatnonzero(2 * going >= len(curves)).max(initial=first)), first)
-    whole = first + int((going[first : last + 1] == len(curves)).sum())
-    grid = np.linspace(0, group.last_step, POINTS + 1)[1:]
-    interval = statistics.mean_interval(curves[:, first:whole]) if whole > first else None
+    whole = ~np.isnan(curves).any(axis=0)
+    if not whole.any():
+        return None
+    return _drawn(np.linspace(0, group.last_step, POINTS + 1)[1:][whole], curves[:, whole])
+
+
+def _drawn(steps: NDArray[np.float64], values: NDArray[np.float64]) -> dict[str, Any]:
+    """Return a curve as JSON can hold it, of `values` (runs, points)."""
+    interval = statistics.mean_interval(values)
     return {
-        "steps": grid[first : last + 1].round(1).tolist(),
-        "mean": (np.nansum(curves, axis=0) / np.maximum(going, 1))[first : last + 1].tolist(),
+        "steps": steps.round(1).tolist(),
+        "mean": values.mean(axis=0).tolist(),
         "low": None if interval is None else interval[0].tolist(),
         "high": None if interval is None else interval[1].tolist(),
-        "whole": whole - first,
-        "runs": len(curves),
+        "runs": len(values),
     }
 
 
@@ -509,6 +559,31 @@ def _pairs(groups: list[Group]) -> tuple[list[dict[str, Any]], list[str]]:
         }
         pairs.append(pair | _judged(pair, x, y, left))
     return pairs, notes
+
+
+def _verdicts(groups: list[Group], pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return for each environment which group is the best, and what these seeds say of the rest."""
+    verdicts = []
+    for envs in dict.fromkeys(tuple(group.envs) for group in groups if group.scores):
+        own = [n for n, group in enumerate(groups) if group.scores and tuple(group.envs) == envs]
+        best, others = own[0], set(own[1:])
+        found: dict[str, list[int]] = {word: [] for word in WORDS}
+        for pair in pairs:
+            rest = [n for n in pair["groups"] if n != best]
+            if len(rest) == 1 and rest[0] in others:
+                first = pair["groups"][0] == best
+                found[pair["verdict"] if first else "cannot tell"] += rest
+        if others:
+            parts = [f"best: {groups[best].label}"]
+            for word, numbers in found.items():
+                names = [groups[n].label for n in sorted(numbers)]
+                if len(names) > MOST_NAMED:
+                    names[MOST_NAMED:] = [f"and {len(names) - MOST_NAMED} more"]
+                parts += [f"{WORDS[word]} {', '.join(names)}"] if names else []
+            words = "; ".join(parts) + "."
+            said = {"sentence": f"{' and '.join(envs)}: {words}", "headline": f"B{words[1:]}"}
+            verdicts.append({"envs": list(envs), "best": best, **said, **found})
+    return verdicts
 
 
 def _judged(pair: dict[str, Any], first: Group, second: Group, left: int) -> dict[str, Any]:

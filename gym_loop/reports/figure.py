@@ -33,14 +33,10 @@ def draw(content: dict[str, Any], file: Path) -> None:
     ):
         for group in groups[:MOST]:
             curve = group["curve"]
-            whole, steps = curve["whole"], curve["steps"]
-            (line,) = axes.plot(steps[:whole], curve["mean"][:whole], label=group["label"])
+            steps = curve["steps"]
+            axes.plot(steps, curve["mean"], label=group["label"])
             if curve["low"]:
-                axes.fill_between(
-                    steps[:whole], curve["low"], curve["high"], alpha=0.2, linewidth=0
-                )
-            start = max(whole - 1, 0)
-            axes.plot(steps[start:], curve["mean"][start:], "--", color=line.get_color())
+                axes.fill_between(steps, curve["low"], curve["high"], alpha=0.2, linewidth=0)
         axes.set(title=env, xlabel="steps", ylabel="return", xlim=(0, None))
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize="small")

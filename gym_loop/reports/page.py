@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -15,12 +16,12 @@ from urllib.parse import quote
 
 from gym_loop import __version__
 from gym_loop.reports import statistics
-from gym_loop.reports.text import figure, gathered
+from gym_loop.reports.comparison import MOST_WORDS
+from gym_loop.reports.text import SCORES, aligned, figure, gathered
 from gym_loop.runs import tables
 from gym_loop.terminal import printable, short
 
 COLOURS = 8  # curves beyond are grey
-OPEN = 10  # findings that are shown unfolded
 MATRIX = 12  # groups that a matrix of pairs is legible for
 EMBEDDED = 12_000_000  # bytes of recordings that go into the page; the rest is linked
 WIDTH, HEIGHT = 1000, 400  # of a chart, in its own units
@@ -42,9 +43,10 @@ among many comparisons may be chance.</p>
 <p><b>More seeds.</b> As many as would show a difference of the size seen here four times in five,
 after that correction, if it is the true size and the scores are spread normally (after Noether
 1987). A few seeds estimate the size roughly.</p>
-<p><b>Curves</b> show training: the mean return of the episodes that ended in each hundredth of the
-steps, averaged over runs, with the 95 % bootstrap interval of that mean. Dashed: some of the runs
-have ended before; it goes on while at least half of them do.</p>
+<p><b>Curves</b> show the mean over runs with its 95 % bootstrap interval: of each evaluation, if
+these are what is compared and there are several; else of the training episodes that ended in each
+hundredth of the steps. A line ends where the first of its runs does. The axes hold the bulk of the
+groups; a line that leaves them goes on outside.</p>
 """
 
 
@@ -73,8 +75,15 @@ def page(content: dict[str, Any], folder: Path) -> str:
         body.append(_warnings(content))
     for place, (envs, numbers) in enumerate(sections.items()):
         own = [pair for pair in pairs if pair["groups"][0] in numbers]
-        body.append(_section(f"env-{place}", " and ".join(envs), numbers, groups, own))
-    body += [_films(groups, folder), _configs(content, groups), _runs(content, groups, folder)]
+        said = [v["headline"] for v in content["verdicts"] if v["best"] in numbers]
+        name, what = " and ".join(envs), content["curves"]
+        body.append(_section(f"env-{place}", name, numbers, groups, own, said, what))
+    body += [
+        _best_runs(content),
+        _films(groups, folder),
+        _configs(content, groups),
+        _runs(content, groups, folder),
+    ]
     method = METHOD.format(metric=escape(content["metric_is"]))
     body.append(f'<h2 id="method">How to read this</h2>{method}')
     body.append(f'<footer class="soft">Made by gym-loop {__version__}.</footer>')
@@ -101,8 +110,9 @@ def _contents(sections: dict[tuple[str, ...], list[int]], content: dict[str, Any
     links = [(f"env-{place}", " and ".join(envs)) for place, envs in enumerate(sections)]
     if any(group["recordings"] for group in content["groups"]):
         links.append(("recordings", "Recordings"))
-    if content["differences"]:
+    if _says_more(content):
         links.append(("configs", "Configs"))
+    links.append(("best", "Best runs"))
     links += [("runs", "Runs"), ("method", "How to read this")]
     return "<nav>" + "".join(f'<a href="#{i}">{escape(n)}</a>' for i, n in links) + "</nav>"
 
@@ -114,22 +124,29 @@ def _warnings(content: dict[str, Any]) -> str:
 
 
 def _section(
-    anchor: str, env: str, numbers: list[int], groups: list[dict[str, Any]], pairs: list[Any]
+    anchor: str,
+    env: str,
+    numbers: list[int],
+    groups: list[dict[str, Any]],
+    pairs: list[Any],
+    verdicts: list[str],
+    what: str,
 ) -> str:
-    """Return what there is to say of one environment."""
+    """Return what there is to say of one environment, the verdict first."""
     parts = [f'<section id="{anchor}"><h2>{escape(env)}</h2>']
-    parts += [_chart(numbers, groups), _table(numbers, groups)]
+    parts += [f'<p class="lead">{_broken(text)}</p>' for text in verdicts]
+    parts += [_chart(numbers, groups, what), _table(numbers, groups)]
     notes = gathered([groups[n] for n in numbers], "label")
     if notes:
         lines = "".join(f"<li><b>{escape(name)}</b>: {escape(note)}</li>" for name, note in notes)
         parts.append(f'<ul class="notes soft">{lines}</ul>')
     if pairs:
-        parts += [_findings(pairs), _pairs(numbers, groups, pairs)]
+        parts += [_pairs(numbers, groups, pairs), _findings(pairs)]
     return "\n".join([*parts, "</section>"])
 
 
 def _findings(pairs: list[Any]) -> str:
-    """Return a sentence for each pair, those that say something first."""
+    """Return a sentence for each pair, those that say something first; folded."""
     items = []
     words = ("better", "perhaps better", "cannot tell")
     for pair in sorted(pairs, key=lambda pair: words.index(pair["verdict"])):
@@ -138,27 +155,45 @@ def _findings(pairs: list[Any]) -> str:
             f'<li class="{kind}"><span class="verdict">{pair["verdict"]}</span>'
             f"<span>{escape(pair['sentence'])}</span></li>"
         )
-    shown = f'<h3>What these seeds say</h3><ul class="findings">{"".join(items[:OPEN])}</ul>'
-    if len(items) > OPEN:
-        more = f'<ul class="findings">{"".join(items[OPEN:])}</ul>'
-        shown += f"<details><summary>{len(items) - OPEN} more pairs</summary>{more}</details>"
-    return shown
+    return (
+        "<details><summary>What these seeds say of each pair</summary>"
+        f'<ul class="findings">{"".join(items)}</ul></details>'
+    )
+
+
+def _broken(name: str) -> str:
+    """Return a name as HTML that a line breaks only after `,` and `=`, and between words."""
+    words = escape(name).replace("=", "=<wbr>").replace(",", ",<wbr>").split(" ")
+    return " ".join(f'<span class="word">{word}</span>' for word in words)
 
 
 def _colour(numbers: list[int], number: int) -> int:
     return min(numbers.index(number), COLOURS)
 
 
-def _chart(numbers: list[int], groups: list[dict[str, Any]]) -> str:
+def bulk(ranges: list[tuple[float, float]]) -> tuple[float, float]:
+    """Return the range of an axis that holds most of these ranges.
+
+    Ends that lie beyond three times the middle range, seen from its middle, are left outside: a
+    group that diverged or went on for ten times as long would press all others together.
+    """
+    low, high = (sorted(ends)[len(ranges) // 2] for ends in zip(*ranges, strict=True))
+    middle, reach = (low + high) / 2, 1.5 * abs(high - low)
+    ends = [end for pair in ranges for end in pair]
+    if not reach:
+        return min(ends), max(ends)
+    return max(min(ends), middle - reach), min(max(ends), middle + reach)
+
+
+def _chart(numbers: list[int], groups: list[dict[str, Any]], what: str) -> str:
     """Return the learning curves."""
     curves = [(n, groups[n]["curve"]) for n in numbers if groups[n]["curve"]]
     if not curves:
         return ""
-    ends = [v for _, c in curves for key in ("mean", "low", "high") for v in c[key] or ()]
-    low, high = min(ends), max(ends)
+    low, high = bulk([(min(c["low"] or c["mean"]), max(c["high"] or c["mean"])) for _, c in curves])
     pad = (high - low) * 0.04 or abs(high) * 0.1 or 1.0
     low, high = low - pad, high + pad
-    right = max(c["steps"][-1] for _, c in curves) or 1.0
+    right = bulk([(0.0, c["steps"][-1]) for _, c in curves])[1] or 1.0
 
     def points(steps: Sequence[float], values: Sequence[float]) -> str:
         return "L".join(
@@ -187,7 +222,7 @@ def _chart(numbers: list[int], groups: list[dict[str, Any]]) -> str:
     data = {"right": right, "curves": _numbers_of(numbers, groups, curves)}
     return (
         f'<div class="card"><div class="chart">'
-        f'<div class="title">Return in training, mean and 95 % interval over seeds</div>'
+        f'<div class="title">Return in {what}, mean and 95 % interval over seeds</div>'
         f'<div class="ys">{y_labels}</div>'
         f'<div class="plot" data-curves="{escape(json.dumps(data))}">'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
@@ -203,17 +238,12 @@ def _curve(
     colour: int,
     points: Callable[[Sequence[float], Sequence[float]], str],
 ) -> str:
-    """Return a group's interval and mean; dashed where not all of its runs have come so far."""
-    whole, steps, mean = curve["whole"], curve["steps"], curve["mean"]
-    paths = []
+    """Return a group's interval and mean."""
+    steps, paths = curve["steps"], []
     if curve["low"] and colour < COLOURS:
-        there = points(steps[:whole], curve["high"])
-        back = points(steps[:whole][::-1], curve["low"][::-1])
+        there, back = points(steps, curve["high"]), points(steps[::-1], curve["low"][::-1])
         paths.append(f'<path class="band" d="M{there}L{back}Z"/>')
-    paths.append(f'<path class="mean" d="M{points(steps[:whole], mean[:whole])}"/>')
-    if whole < len(steps):
-        start = max(whole - 1, 0)
-        paths.append(f'<path class="rest" d="M{points(steps[start:], mean[start:])}"/>')
+    paths.append(f'<path class="mean" d="M{points(steps, curve["mean"])}"/>')
     style = f"color:var(--c{colour})"
     return f'<g class="curve" id="curve-{number}" style="{style}">{"".join(paths)}</g>'
 
@@ -236,7 +266,7 @@ def _numbers_of(
 
 def _legend(numbers: list[int], groups: list[dict[str, Any]], curves: list[tuple[int, Any]]) -> str:
     legend = "".join(
-        f'<li data-group="{n}">{_swatch(numbers, n)}{escape(groups[n]["label"])}</li>'
+        f'<li data-group="{n}">{_swatch(numbers, n)}{_broken(groups[n]["label"])}</li>'
         for n, _ in curves[:COLOURS]
     )
     if len(curves) > COLOURS:
@@ -254,6 +284,8 @@ def _table(numbers: list[int], groups: list[dict[str, Any]]) -> str:
     """Return the groups' scores, each interval drawn on one scale for all."""
     scores = [s for n in numbers for own in groups[n]["scores"].values() for s in own]
     low, span = (min(scores), (max(scores) - min(scores)) or 1.0) if scores else (0.0, 1.0)
+
+    score = aligned(groups[n][name] for n in numbers for name in SCORES)
 
     def at(value: float) -> str:
         return f"{2 + (value - low) / span * 96:.1f}"
@@ -276,15 +308,15 @@ def _table(numbers: list[int], groups: list[dict[str, Any]]) -> str:
             seeds += f' <span class="soft">of {group["runs"]} runs</span>'
         rows.append(
             f'<tr data-group="{n}"><th scope="row" data-v="{escape(group["label"])}">'
-            f"{_swatch(numbers, n)}{escape(group['label'])}</th>"
+            f"{_swatch(numbers, n)}{_broken(group['label'])}</th>"
             f'<td class="n" data-v="{group["seeds"]}">{seeds}</td>'
-            f"{_n(group['iqm'])}"
+            f"{_n(group['iqm'], score)}"
             f'<td class="n" data-v="{interval[0] if interval else ""}">'
-            f"{f'{figure(interval[0])} to {figure(interval[1])}' if interval else '–'}</td>"
+            f"{f'{score(interval[0])} to {score(interval[1])}' if interval else '–'}</td>"
             f'<td class="range" data-v="{"" if group["iqm"] is None else group["iqm"]}" '
             f'style="color:var(--c{_colour(numbers, n)})">'
             f'<svg viewBox="0 0 100 20" preserveAspectRatio="none" aria-hidden="true">{drawn}</svg>'
-            f"</td>{_n(group['median'])}{_n(group['best'])}</tr>"
+            f"</td>{_n(group['median'], score)}{_n(group['best'], score)}</tr>"
         )
     heads = [("Group", ""), ("Seeds", "n"), ("IQM", "n"), ("95 % interval", "n")]
     heads += [("Interval and seeds", ""), ("Median", "n"), ("Best", "n")]
@@ -303,7 +335,7 @@ def _pairs(numbers: list[int], groups: list[dict[str, Any]], pairs: list[Any]) -
         p = pair["p_corrected"]
         shown_p = "–" if p is None else f"{p:.2g}"
         rows.append(
-            f'<tr><th scope="row">{escape(x)}</th><td class="mid">{escape(y)}</td>'
+            f'<tr><th scope="row">{_broken(x)}</th><td class="mid">{_broken(y)}</td>'
             f'<td class="n">{pair["probability"]:.2f}</td>'
             f'<td class="n" data-v="{interval[0] if interval else ""}">'
             f"{f'{interval[0]:.2f} to {interval[1]:.2f}' if interval else '–'}</td>"
@@ -330,7 +362,7 @@ def _matrix(
         x, y = pair["groups"]
         cells[x, y] = pair["probability"], pair["better"] is not None
         cells[y, x] = 1 - pair["probability"], pair["better"] is not None
-    head = "".join(f"<th>{_swatch(numbers, n)}{escape(groups[n]['label'])}</th>" for n in involved)
+    head = "".join(f"<th>{_swatch(numbers, n)}{_broken(groups[n]['label'])}</th>" for n in involved)
     rows = []
     for row in involved:
         tds = []
@@ -344,7 +376,7 @@ def _matrix(
             text = f"<b>{probability:.2f}</b>" if sure else f"{probability:.2f}"
             style = f"background:color-mix(in srgb, var({colour}) {share:.0f}%, transparent)"
             tds.append(f'<td style="{style}">{text}</td>')
-        name = f"{_swatch(numbers, row)}{escape(groups[row]['label'])}"
+        name = f"{_swatch(numbers, row)}{_broken(groups[row]['label'])}"
         rows.append(f'<tr><th scope="row">{name}</th>{"".join(tds)}</tr>')
     return (
         '<h3>Pair by pair</h3><p class="soft">Probability that a run of the row scores more than '
@@ -392,10 +424,48 @@ def _films(groups: list[dict[str, Any]], folder: Path) -> str:
     return f'<h2 id="recordings">Recordings</h2><div class="films">{"".join(figures)}</div>'
 
 
+def _says_more(content: dict[str, Any]) -> bool:
+    """Return whether groups differ in more than what their names say."""
+    groups = content["groups"]
+    told = {"agent._target_", "env.id", "env._target_"}.union(*(g["settings"] for g in groups))
+    crowded = any(len(group["settings"]) > MOST_WORDS for group in groups)
+    return bool(content["differences"].keys() - told) or crowded
+
+
+def _best_runs(content: dict[str, Any]) -> str:
+    """Return each group's best run, with the commands that play and continue it."""
+    rows = []
+    for place, group in enumerate(content["groups"]):
+        scored = [
+            (run["scores"][content["metric"]], run["directory"])
+            for run in content["runs"]
+            if run["group"] == place and run["scores"].get(content["metric"]) is not None
+        ]
+        if not scored:
+            continue
+        _, directory = max(scored)
+        if directory != printable(directory):
+            continue  # a terminal would obey what stands in the path
+        path = shlex.quote(directory)
+        replay = f"gym-loop replay {path} --episode best --video best.mp4"
+        commands = "<br>".join(map(_broken, (replay, f"gym-loop resume {path}")))
+        rows.append(
+            f'<tr><th scope="row">{_broken(group["name"])}</th>'
+            f'<td class="wide"><code>{commands}</code></td></tr>'
+        )
+    if not rows:
+        return ""
+    heads = "<thead><tr><th>Group</th><th>Watch and continue its best run</th></tr></thead>"
+    return (
+        '<h2 id="best">The best run of each group</h2><div class="scroll"><table class="best">'
+        f"{heads}<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
 def _configs(content: dict[str, Any], groups: list[dict[str, Any]]) -> str:
     """Return the config keys in which groups differ."""
     differences = content["differences"]
-    if not differences:
+    if not _says_more(content):
         return ""
     rows = [
         f'<tr><th scope="row">{escape(group["name"])}</th>'
@@ -410,6 +480,7 @@ def _configs(content: dict[str, Any], groups: list[dict[str, Any]]) -> str:
 def _runs(content: dict[str, Any], groups: list[dict[str, Any]], folder: Path) -> str:
     paths = [os.path.abspath(run["directory"]) for run in content["runs"]]
     root = os.path.commonpath([os.path.dirname(path) for path in paths])
+    shown = aligned(run["scores"].get(content["metric"]) for run in content["runs"])
     remarks = any(run["error"] or run["warnings"] for run in content["runs"])
     rows = []
     for run, path in zip(content["runs"], paths, strict=True):
@@ -418,13 +489,13 @@ def _runs(content: dict[str, Any], groups: list[dict[str, Any]], folder: Path) -
         remark = "; ".join([*([run["error"]] if run["error"] else []), *run["warnings"]])
         rows.append(
             f'<tr><th scope="row"><a href="{_link(Path(path), folder)}/">'
-            f"{escape(printable(os.path.relpath(path, root)))}</a></th>"
+            f"{_broken(printable(os.path.relpath(path, root)))}</a></th>"
             f'<td class="mid">{escape(group)}</td>'
             f'<td class="n">{"–" if run["seed"] is None else escape(printable(run["seed"]))}</td>'
             f'<td><span class="state {escape(run["state"])}">{escape(run["state"])}</span></td>'
             f'<td class="n" data-v="{run["episodes"]}">{run["episodes"]:,}</td>'
             f'<td class="n" data-v="{run["steps"]}">{run["steps"]:,}</td>'
-            + _n(score)
+            + _n(score, shown)
             + (f'<td class="wide soft">{escape(remark)}</td></tr>' if remarks else "</tr>")
         )
     heads = [("Run", ""), ("Group", ""), ("Seed", "n"), ("State", ""), ("Episodes", "n")]
@@ -446,8 +517,8 @@ def _sortable(heads: Iterable[tuple[str, str]], rows: list[str]) -> str:
     )
 
 
-def _n(value: float | None) -> str:
-    return f'<td class="n" data-v="{"" if value is None else value}">{figure(value)}</td>'
+def _n(value: float | None, shown: Callable[[float | None], str]) -> str:
+    return f'<td class="n" data-v="{"" if value is None else value}">{shown(value)}</td>'
 
 
 def _link(path: Path, folder: Path) -> str:

@@ -1,45 +1,108 @@
 """A report as text, for a terminal."""
 
+import math
+import textwrap
+from collections.abc import Callable, Iterable
 from typing import Any
 
-SENTENCES = 20  # that are printed; the rest is in the page and in the JSON
+SCORES = ("iqm", "median", "best")
 NAMES = 5  # of groups that are told the same
 
 
-def text(content: dict[str, Any]) -> str:
-    """Return the report as lines of text."""
-    rows = [("group", "env", "seeds", "IQM", "95 % interval", "median", "best")]
-    for group in content["groups"]:
-        interval = group["interval"]
+def text(content: dict[str, Any], width: int | None = None, all_pairs: bool = False) -> str:
+    """Return the report as lines of text.
+
+    Args:
+        content: what `comparison.compare` returned.
+        width: characters of a line, at most; None: lines are not broken.
+        all_pairs: say something of each pair, not only of the best group and the others.
+    """
+    lines = [f"{content['metric']}: {content['metric_is']}", "", *_table(content["groups"], width)]
+    pairs, verdicts = content["pairs"], content["verdicts"]
+    said = [verdict["sentence"] for verdict in verdicts]
+    best = {verdict["best"] for verdict in verdicts}
+    shown = [pair for pair in pairs if all_pairs or best & {*pair["groups"]}]
+    paragraphs = [*said, "", *(pair["sentence"] for pair in shown)]
+    if left := len(pairs) - len(shown):
+        paragraphs.append(f"{left} more pair{'s' * (left > 1)}: --pairs, --html FILE, --json")
+    notes = [f"{names}: {note}" for names, note in gathered(content["groups"], "name")]
+    if notes or content["notes"]:
+        paragraphs += ["", *content["notes"], *(f"note: {note}" for note in notes)]
+    if not pairs and len(content["groups"]) > 1:
+        note = "No two groups with scores share an environment: nothing to compare."
+        paragraphs += ["", note]
+    return "\n".join([*lines, "", *(broken(part, width) for part in paragraphs)]).rstrip()
+
+
+def _table(groups: list[dict[str, Any]], width: int | None) -> list[str]:
+    """Return the table of scores; names too long for a row of `width` stand above it."""
+    scorers = {
+        tuple(envs): aligned(
+            group[name] for group in groups if group["envs"] == envs for name in SCORES
+        )
+        for envs in (group["envs"] for group in groups)
+    }
+    envs = {" ".join(group["envs"]) for group in groups}
+    rows = [["group", "env", "seeds", "IQM", "95 % interval", "median", "best"]]
+    for group in groups:
+        score = scorers[tuple(group["envs"])]
+        low, high = group["interval"] or (None, None)
         rows.append(
-            (
+            [
                 group["label"],
                 " ".join(group["envs"]),
                 str(group["seeds"]),
-                figure(group["iqm"]),
-                f"{figure(interval[0])} to {figure(interval[1])}" if interval else "–",
-                figure(group["median"]),
-                figure(group["best"]),
-            )
+                score(group["iqm"]),
+                f"{score(low)} to {score(high)}" if group["interval"] else "–",
+                score(group["median"]),
+                score(group["best"]),
+            ]
         )
+    if len(envs) == 1:
+        rows = [[name, *rest] for name, _, *rest in rows]
+    figures = 5  # columns that are numbers
     sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [f"{content['metric']}: {content['metric_is']}", ""]
+    above = width is not None and sum(sizes) + 2 * (len(sizes) - 1) > width
+    lines = [f"on {envs.pop()}"] if len(envs) == 1 else []
     for row in rows:
         cells = [
-            cell.rjust(size) if place > 1 else cell.ljust(size)
+            cell.rjust(size) if place >= len(row) - figures else cell.ljust(size)
             for place, (cell, size) in enumerate(zip(row, sizes, strict=True))
         ]
-        lines.append("  ".join(cells).rstrip())
-    pairs = content["pairs"]
-    lines += ["", *(pair["sentence"] for pair in pairs[:SENTENCES])]
-    if len(pairs) > SENTENCES:
-        lines.append(f"... and {len(pairs) - SENTENCES} more pairs (--html FILE, --json)")
-    notes = [f"{names}: {note}" for names, note in gathered(content["groups"], "name")]
-    if notes or content["notes"]:
-        lines += ["", *content["notes"], *(f"note: {note}" for note in notes)]
-    if not pairs and len(content["groups"]) > 1:
-        lines += ["", "No two groups with scores share an environment: nothing to compare."]
-    return "\n".join(lines)
+        if above:
+            lines += [broken(row[0], width), "  ".join(["", *cells[1:]]).rstrip()]
+        else:
+            lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def broken(paragraph: str, width: int | None) -> str:
+    """Return a paragraph in lines of at most `width`, broken between words alone."""
+    if width is None or len(paragraph) <= width:
+        return paragraph
+    return textwrap.fill(
+        paragraph,
+        width,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def aligned(values: Iterable[float | None]) -> Callable[[float | None], str]:
+    """Return how the numbers of one column are shown: all with the same number of decimals."""
+    sizes = [abs(value) for value in values if value is not None and math.isfinite(value)]
+    largest = max(sizes, default=0.0)
+    whole = all(size == int(size) for size in sizes)
+    decimals = 0 if whole else min(max(3 - math.floor(math.log10(largest)), 0), 6)
+
+    def shown(value: float | None) -> str:
+        if value is None:
+            return "–"
+        style = f",.{decimals}f" if abs(value) < 1e12 else ".5g"
+        return format(value, style).replace("-", "−")
+
+    return shown
 
 
 def gathered(groups: list[dict[str, Any]], name: str) -> list[tuple[str, str]]:

@@ -1,54 +1,87 @@
 """The checkpoints in a run's directory: which there are, and whether they are sound."""
 
+import contextlib
 import json
 import logging
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 
-from gym_loop.mistake import Mistake
+from gym_loop.mistake import Mistake, nearest
 
 FOLDER = "checkpoints"
+WORDS = ("latest", "best")
 NAME = re.compile(r"episode-(\d{6,})")
 CHUNK = 1 << 18  # bytes of a file that are read at once
 
 log = logging.getLogger(__name__)
 
 
-def find(run: Path, which: str | int = "latest") -> Path:
-    """Return a sound checkpoint of a run.
+# Plays training again up to an episode; yields the run that had played it, and its checkpoint.
+# `observers/plugin.py` sets it.
+repeated: Callable[[Path, int], contextlib.AbstractContextManager[tuple[Path, Path]]] | None = None
+
+
+@contextlib.contextmanager
+def at(run: Path, which: str | int = "latest") -> Iterator[tuple[Path, Path]]:
+    """Yield a checkpoint of a run, and the run itself; of a fork's early episodes, its parent.
+
+    Where none is kept of an episode, training is played again up to it, in a directory that is
+    deleted at the end of the block. Runs the user's code and unpickles: only for trusted runs.
 
     Args:
         run: its directory.
         which: `latest`, `best`, or after how many training episodes.
 
     Raises:
-        Mistake: there is none; the line says which there are.
+        Mistake: there is none; the line says which there can be.
+    """
+    if (path := find(run, which)) is not None:
+        yield run, path
+        return
+    if repeated is None:
+        raise Mistake(f"{run} has no checkpoint at episode {which}")
+    with repeated(run, int(which)) as found:
+        yield found
+
+
+def find(run: Path, which: str | int = "latest") -> Path | None:
+    """Return a sound checkpoint of a run; None where it has none of that episode.
+
+    Args:
+        run: its directory.
+        which: `latest`, `best`, or after how many training episodes.
+
+    Raises:
+        Mistake: it has none at all, or `which` is none of these.
     """
     folder = run / FOLDER
-    found = {episode(folder / name): folder / name for name in names(folder)}
-    found = {number: path for number, path in found.items() if load_state(path) is not None}
-    if not found:
+    if str(which).isdecimal():
+        path = folder / f"episode-{int(which):06d}"
+        return path if load_state(path) is not None else None
+    if which not in WORDS:
+        raise Mistake(
+            f"checkpoint {which!r}{nearest(str(which), WORDS, ';')} expected latest, best or the "
+            "number of an episode"
+        )
+    if (newest := next(sound(folder), None)) is None:
         raise Mistake(f"{run} has no sound checkpoint")
     if which == "latest":
-        return found[max(found)]
-    if which == "best":
-        states = (read_state(path) or {} for path in found.values())
-        best = {(s.get("observers") or {}).get("checkpoints", {}).get("best_name") for s in states}
-        chosen = [path for path in found.values() if path.name in best]
-        if not chosen:
-            raise Mistake(f"{run} has no best checkpoint: it was not evaluated during training")
-        return max(chosen, key=episode)
-    if str(which).isdigit() and int(which) in found:
-        return found[int(which)]
-    known = ", ".join(map(str, sorted(found)))
-    raise Mistake(
-        f"no checkpoint at episode {which}; there are: {known} (loop.keep_checkpoints keeps more)"
-    )
+        return newest
+    best = ((read_state(newest) or {}).get("observers") or {}).get("checkpoints", {})
+    path = folder / str(best.get("best_name"))
+    if load_state(path) is None:
+        raise Mistake(f"{run} has no best checkpoint: it was not evaluated during training")
+    return path
+
+
+def before(run: Path, number: int) -> Path | None:
+    """Return the last sound checkpoint before episode `number`, or None."""
+    return next((path for path in sound(run / FOLDER) if episode(path) < number), None)
 
 
 def sound(directory: Path) -> Iterator[Path]:

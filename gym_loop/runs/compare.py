@@ -5,6 +5,7 @@ import math
 import pickle
 import sys
 import types
+import weakref
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -117,9 +118,9 @@ def checkpoint_differences(
 
 
 def event_differences(first: Path, second: Path) -> Iterator[str]:
-    """Compare the scalars in two TensorBoard directories."""
+    """Compare the scalars in two TensorBoard directories, all but those of the clock."""
     one, two = read_events(first), read_events(second)
-    for tag in sorted(one.keys() | two.keys()):
+    for tag in sorted(tag for tag in one.keys() | two.keys() if not tag.startswith("time/")):
         a, b = one.get(tag, []), two.get(tag, [])
         if repr(a) != repr(b):  # NaN equals itself here
             step = next((x[0] for x, y in zip(a, b, strict=False) if repr(x) != repr(y)), "the end")
@@ -234,6 +235,8 @@ def _object_differences(a: Any, b: Any, path: str, seen: dict[Any, Any]) -> Iter
         if not _equal_tensors(a, b):
             yield path
         inner = getattr(a, "__dict__", {}), getattr(b, "__dict__", {})
+    elif isinstance(a, weakref.ref):  # an LSTM of torch's refers so to its weights
+        inner = a(), b()
     elif torch and isinstance(a, torch.Generator):
         inner = a.get_state(), b.get_state()
     elif torch and isinstance(a, torch.optim.Optimizer):  # its own state has tensors as keys

@@ -103,8 +103,8 @@ def _lock(descriptor: int, operation: int) -> None:
 
 def ended_by(loop: Any) -> str | None:
     """Return which limit ended a loop's training, or what stopped it; None while it goes on."""
-    if loop.stop:
-        return str(loop.stop)
+    if loop.stop or loop.ended:
+        return str(loop.stop or loop.ended)
     counts = {"max_episodes": loop.episodes, "max_steps": loop.steps}
     limits = {name: loop.parameters.get(name) for name in counts}
     reached = [name for name, n in counts.items() if limits[name] and n >= limits[name]]

@@ -243,6 +243,11 @@ class Run:
         seed = self.config.get("seed", self.manifest.get("seed"))
         return seed if isinstance(seed, int | str) else None
 
+    def is_seed(self, key: str, value: Any) -> bool:
+        """Return whether a leaf of the config is the seed: its own, or handed on: `agent.seed`."""
+        handed_on = key.endswith(".seed") and value == self.seed and key not in self.overrides
+        return key == "seed" or handed_on
+
     @property
     def episodes(self) -> int:
         """Training episodes that have ended."""

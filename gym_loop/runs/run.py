@@ -94,13 +94,14 @@ class Run:
         Unpickles what the run has saved: only for runs that are trusted.
 
         Args:
-            checkpoint: `latest`, `best`, or after how many training episodes.
+            checkpoint: `latest`, `best`, or after how many training episodes. Where none is kept
+                of that episode, training is played again up to it.
 
         Raises:
-            Mistake: there is no such checkpoint; the line says which there are.
+            Mistake: there is no such checkpoint; the line says which there can be.
         """
-        path = checkpoints.find(self.path, checkpoint)
-        with self._built() as loop:
+        launch.parts()
+        with checkpoints.at(self.path, checkpoint) as (_, path), self._built() as loop:
             loop.agent.load(path / "agent")
             loop.agent.training, one = False, loop.agent
             if hasattr(loop, "play_round"):  # of loop=vector, whose agents take batches

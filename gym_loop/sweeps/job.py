@@ -161,7 +161,7 @@ def finished(job: JobReturn, directory: Path) -> Outcome:
 def stopped(code: Any) -> Outcome:
     """Return how a job ended that raised SystemExit."""
     if isinstance(code, int) and code > 128:
-        return Outcome("stopped", reason=f"stopped by {signal_name(code - 128)}")
+        return Outcome("stopped", reason=f"by {signal_name(code - 128)}")
     return Outcome("failed", reason=f"left with exit code {code}")
 
 

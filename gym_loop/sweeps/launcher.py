@@ -91,9 +91,10 @@ class SweepLauncher(Launcher):
         for job in jobs.values():
             job.state = "skipped" if job.state == "finished" else "new"
         code = self.execute(missing, len(jobs) - len(missing), len(jobs)) if missing else 0
-        print(table.summary(self.directory, list(jobs.values())))
         if code:
             print(f"continue with: gym-loop resume {self.directory}")
+        print(table.summary(self.directory, list(jobs.values())))
+        if code:
             raise SystemExit(code)
         return [job_return(jobs[sweep.name(words)], words) for words in job_overrides]
 

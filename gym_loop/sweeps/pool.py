@@ -18,7 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from gym_loop import errors
+from gym_loop import errors, terminal
 from gym_loop.compat.hydra import USED_BY_A_JOB
 from gym_loop.machine import cores
 from gym_loop.mistake import Mistake
@@ -116,6 +116,10 @@ class PoolLauncher(SweepLauncher):
                     if job.state == "held":
                         queue.append(job)
                     else:
+                        if stop.number:  # a job hears of Ctrl-C by a SIGTERM
+                            name = signal.Signals(stop.number).name
+                            name = terminal.SPOKEN.get(name, name)
+                            job.reason = job.reason.replace("SIGTERM", name)
                         job.packed = b""
                         table.end(job)
                 table.show([each.job for each in processes.running.values()])

@@ -1,5 +1,6 @@
 """Progress of a sweep: a live table on a terminal, elsewhere a line now and then."""
 
+import itertools
 import math
 import sys
 import time
@@ -13,7 +14,9 @@ from gym_loop.runs import tables
 from gym_loop.sweeps.directory import Job
 
 REFRESH_SECONDS, LOG_SECONDS = 0.25, 30.0
-TAIL = 512  # bytes: more than two rows of episodes.csv
+LOOKED_AT = 64  # running jobs, at most, by which the time left is estimated
+WINDOW = 100  # episodes whose returns are averaged
+TAIL = 96 * WINDOW  # bytes of episodes.csv that hold their rows
 STATES = ("finished", "skipped", "failed", "stopped", "held", "new")
 WORDS = {"finished": "done", "held": "running elsewhere", "new": "not started"}
 
@@ -53,7 +56,7 @@ class Table:
         if self.live:
             self.live.update(self.render(running, now), refresh=True)
         elif now >= self.due:
-            left = time_left(now - self.began, self.done, self.total)
+            left = self.left(running, now)
             self.say(f"{self.status()}, {len(running)} running, {left} left")
             self.due = now + LOG_SECONDS
 
@@ -74,6 +77,16 @@ class Table:
         failed = f", {self.counts['failed']} failed" if self.counts["failed"] else ""
         return f"{self.done} of {number_of(self.total)}{failed}"
 
+    def left(self, running: Collection[Job], now: float) -> str:
+        """Return how long the rest will take, by the jobs that have ended and how far others are.
+
+        Jobs that were done before this launch say nothing of its pace.
+        """
+        before = self.counts["skipped"]
+        shares = sum(share(job) for job in itertools.islice(running, LOOKED_AT))
+        done = self.done - before + shares
+        return time_left(now - self.began, done, self.total - before)
+
     def render(self, running: Collection[Job], now: float) -> Any:
         """Return what the terminal is to show."""
         from rich import box
@@ -83,7 +96,7 @@ class Table:
 
         grid = Grid(box=box.SIMPLE, expand=True)
         grid.add_column("job", overflow="ellipsis", no_wrap=True, ratio=1)
-        for title in ("on", "episode", "return", "time left"):
+        for title in ("on", "episode", "return, last 100", "time left"):
             grid.add_column(title, justify="right", no_wrap=True)
         room = max(self.live.console.size.height - 8, 1)
         for job in list(running)[:room]:
@@ -93,25 +106,39 @@ class Table:
         bar = Grid.grid(expand=True, padding=(0, 1))
         bar.add_column(ratio=1)
         bar.add_column(no_wrap=True)
-        left = time_left(now - self.began, self.done, self.total)
+        left = self.left(running, now)
         bar.add_row(ProgressBar(self.total, self.done), f"{self.status()}, {left} left")
         return Group(grid, bar)
 
 
 def progress(job: Job) -> tuple[str, str, str]:
-    """Return a running job's episode, return and time left, from the end of its episodes.csv."""
+    """Return a running job's episode, mean return of the last 100, and time left."""
     of = f"/{job.episodes}" if job.episodes is not None else ""
-    names = ("episode", "return", tables.CLOCK)
-    try:
-        row = tables.tail(job.directory, tables.EPISODES, names, TAIL).rows[-1]
-    except (OSError, LookupError):  # no table or no row yet
+    rows = last_rows(job, WINDOW)
+    if not rows:
         return f"0{of}", "", ""
-    episode = int(row["episode"]) + 1
-    left = time_left(row[tables.CLOCK], episode, job.episodes) if job.episodes is not None else ""
-    return f"{episode}{of}", f"{row['return']:.6g}", left
+    episode, mean = int(rows[-1]["episode"]) + 1, sum(row["return"] for row in rows) / len(rows)
+    seconds = rows[-1][tables.CLOCK]
+    left = time_left(seconds, episode, job.episodes) if job.episodes is not None else ""
+    return f"{episode}{of}", f"{mean:.6g}", left
 
 
-def time_left(seconds: float, done: int, total: int) -> str:
+def share(job: Job) -> float:
+    """Return which part of its episodes a running job has played; 0 where it has no limit."""
+    rows = last_rows(job, 1) if job.episodes else []
+    return min((rows[-1]["episode"] + 1) / job.episodes, 1.0) if rows and job.episodes else 0.0
+
+
+def last_rows(job: Job, most: int) -> list[tables.Row]:
+    """Return the last rows of a job's episodes.csv, at most `most`; none if it has none yet."""
+    names, size = ("episode", "return", tables.CLOCK), TAIL * most // WINDOW + 512
+    try:
+        return tables.tail(job.directory, tables.EPISODES, names, size, most).rows
+    except (OSError, LookupError):
+        return []
+
+
+def time_left(seconds: float, done: float, total: float) -> str:
     """Return how long the rest will take at the pace so far."""
     return terminal.duration(seconds / done * max(total - done, 0)) if done else "?"
 

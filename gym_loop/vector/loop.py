@@ -94,7 +94,7 @@ class VectorLoop(DefaultLoop):
         agent, env, parameters = self.agent, self.env, self.parameters
         act, memorize, update, step = agent.act, agent.memorize, agent.update, env.step
         count, everyone = env.num_envs, np.arange(env.num_envs)
-        round_ends = self.episodes + (parameters["episodes_per_round"] or EPISODES_PER_ENV * count)
+        round_ends = self.episodes + self.round_size(parameters)
         last_episode = min(parameters["max_episodes"] or math.inf, round_ends)
         last_step = parameters["max_steps"] or math.inf
         running = Running(self, last_episode)
@@ -146,6 +146,12 @@ class VectorLoop(DefaultLoop):
         self.whole = self.episodes >= round_ends
         alive = rows[~ended[rows]]
         running.end(alive, np.zeros(count, np.bool_), np.ones(count, np.bool_))
+
+    @staticmethod
+    def round_size(parameters: dict[str, Any]) -> int:
+        """Return how many episodes a round has."""
+        per_env = EPISODES_PER_ENV * parameters["num_envs"]
+        return int(parameters["episodes_per_round"] or per_env)
 
     def play(self, number: int, learn: bool) -> Episode:
         """Play one episode of evaluation: the agent gets batches of one."""

@@ -37,13 +37,30 @@ def test_the_table_shows_all_runs_newest_first(cli, runs):
     ]
     assert "ValueError: the loss is NaN" in lines[0]
     assert "line 3" not in done.stdout
-    assert "seed=2 agent.step_size=0.1" in lines[3]
+    assert lines[3].split()[4:6] == ["2", "0.1"]
+    assert head.split()[4:6] == ["seed", "step_size"]
 
 
-def test_overrides_that_all_share_are_not_shown(cli, runs):
-    done = cli("ls", runs / "ars")
-    assert "step_size" not in done.stdout
-    assert "seed=2" in done.stdout
+def test_what_all_share_is_said_once_and_what_varies_has_a_column(cli, runs):
+    shared, head, *lines = cli("ls", runs / "ars").stdout.splitlines()
+    assert shared == "all: agent=ars env=CartPole-v1 agent.step_size=0.1"
+    assert head.split()[:4] == ["run", "state", "seed", "episodes"]
+    assert [line.split()[2] for line in lines] == ["2", "1", "0"]
+
+
+def test_keys_of_one_last_word_keep_their_whole_names(cli, tmp_path):
+    for seed in range(2):
+        words = [f"agent.lr={seed}", f"env.lr={seed}", "agent=ars", "env=cartpole"]
+        write_run(tmp_path / "outputs" / str(seed), seed=seed, overrides=words)
+    _, head, *_ = cli("ls").stdout.splitlines()
+    assert head.split()[2:4] == ["agent.lr", "env.lr"]
+
+
+def test_a_damaged_run_makes_no_column(cli, runs):
+    (runs / "ars" / "1" / "run.json").write_text("")
+    shared, head, *_ = cli("ls", runs / "ars").stdout.splitlines()
+    assert "agent.step_size=0.1" in shared
+    assert head.split()[2] == "seed"
 
 
 def test_the_json_has_the_figures(cli, runs):
@@ -231,14 +248,26 @@ def test_in_a_narrow_terminal_the_columns_are_cut_but_not_the_figures(runs):
     from gym_loop.runs import reading
 
     listed = [reading.Run(path) for path in sorted(reading.find([runs]))]
-    lines = [re.sub(r"\x1b\[\d+m", "", line) for line in ls.table_lines(listed, 100)]
-    assert lines[0] == f"in {runs}/"
-    assert max(map(len, lines)) <= 100
-    assert lines[2].startswith("ars/0  finished  ars")
-    assert f"{listed[0].evaluation:.6g}" in lines[2]
-    narrow = [re.sub(r"\x1b\[\d+m", "", line) for line in ls.table_lines(listed, 60)]
-    assert max(map(len, narrow[1:])) <= 60
-    assert "steps/s" not in narrow[1]
-    assert narrow[2].startswith("ars/0  finished")
-    wide = ls.table_lines(listed, None)
-    assert wide[1].startswith(f"{runs}/ars/0  finished")
+
+    def told(columns):
+        return [re.sub(r"\x1b\[\d+m", "", line) for line in ls.table_lines(listed, columns)]
+
+    for columns in (60, 80, 100):
+        lines = told(columns)
+        assert lines[0] == f"in {runs}/"
+        assert max(map(len, lines[1:])) <= columns
+        assert lines[2].startswith("ars/0  finished  ars")
+        assert f"{listed[0].evaluation:.6g}" in lines[2]
+    assert "steps/s" not in told(60)[1]
+    assert told(None)[1].startswith(f"{runs}/ars/0  finished")
+
+
+def test_a_path_too_long_for_its_row_has_a_line_of_its_own_and_is_whole(tmp_path):
+    from gym_loop.commands import ls
+    from gym_loop.runs import reading
+
+    name = "agent.epsilon=0.05,agent.learning_rate=0.3,agent.discount=0.99,seed="
+    paths = [write_run(tmp_path / "sweep" / f"{name}{seed}", seed=seed) for seed in (0, 1)]
+    lines = ls.table_lines([reading.Run(path) for path in paths], 80)
+    assert lines[-4::2] == [f"{name}0", f"{name}1"]
+    assert all("finished" in line for line in lines[-3::2])

@@ -32,7 +32,11 @@ def sweep(tmp_path):
     """A function that writes runs with these scores, one for each seed."""
 
     def write(agent, scores, env="CartPole-v1", **more):
-        folder = tmp_path / "multirun" / f"{agent}-{env}-{len(more.get('parameters') or {})}"
+        folder = (
+            tmp_path
+            / "multirun"
+            / f"{agent}-{env}-{'-'.join(map(str, (more.get('parameters') or {0: 0}).values()))}"
+        )
         return [
             score(write_run(folder / str(seed), agent, env, seed, **more), value)
             for seed, value in enumerate(scores)
@@ -76,11 +80,28 @@ def test_runs_that_differ_in_nothing_but_the_seed_are_one_group(sweep, report):
     sweep("dqn", [8, 9])
     groups = {group["name"]: group for group in report()["groups"]}
     assert {name: group["seeds"] for name, group in groups.items()} == {
-        "ars CartPole-v1 agent.a=1": 3,
-        "ars CartPole-v1 agent.a=2 agent.b=3": 4,
-        "dqn CartPole-v1": 2,
+        "ars a=1": 3,
+        "ars a=2 b=3": 4,
+        "dqn": 2,
     }
-    assert groups["dqn CartPole-v1"]["scores"] == {"CartPole-v1": [8, 9]}
+    assert groups["dqn"]["scores"] == {"CartPole-v1": [8, 9]}
+
+
+def test_a_seed_that_is_handed_on_to_the_agent_is_the_runs_seed(sweep, report):
+    for run in sweep("ppo", [3.0, 4.0, 5.0]):
+        config = json.loads((run / "run.json").read_text())["config"]
+        config["agent"]["seed"] = config["seed"]
+        edit(run, config=config)
+    (group,) = report()["groups"]
+    assert (group["label"], group["seeds"]) == ("ppo", 3)
+
+
+def test_an_agents_own_seed_that_was_asked_for_makes_a_group(sweep, report):
+    for number, run in enumerate(sweep("ppo", [3.0, 4.0], parameters={"seed": 0})):
+        content = json.loads((run / "run.json").read_text())
+        content["config"]["agent"]["seed"] = number
+        edit(run, config=content["config"], overrides=["seed=7", f"agent.seed={number}"])
+    assert len(report()["groups"]) == 2
 
 
 def test_what_is_kept_of_a_run_makes_no_group_of_its_own(sweep, report):
@@ -123,6 +144,32 @@ def test_better_is_said_only_where_the_seeds_can_tell(sweep, report):
     assert f"{open_['more_seeds'][0]} more" in open_["sentence"]
 
 
+def test_the_best_is_named_first_with_what_is_told_of_the_rest(sweep, told, report):
+    for rate, scores in ((0.3, range(9, 18)), (0.2, range(8, 17)), (0.1, range(9))):
+        sweep("ars", scores, parameters={"lr": rate, "env.lr": 1})
+    (verdict,) = report()["verdicts"]
+    assert verdict["sentence"] == (
+        "CartPole-v1: best: lr=0.3; not told apart from lr=0.2; surely better than lr=0.1."
+    )
+    printed = told().out
+    assert verdict["sentence"] in printed
+    assert "1 more pair: --pairs" in printed
+    assert "lr=0.2 is better than lr=0.1" not in printed
+    assert "lr=0.2 is better than lr=0.1" in told("--pairs").out
+
+
+def test_a_narrow_terminal_breaks_between_words_and_a_column_has_one_number_of_decimals():
+    from gym_loop.reports import text
+
+    assert text.broken("learning_rate=0.3 is better-known", 20).splitlines() == [
+        "learning_rate=0.3 is",
+        "  better-known",
+    ]
+    shown = text.aligned([-1.5, 20.25, None])
+    assert [shown(value) for value in (-1.5, 20.25, None)] == ["−1.50", "20.25", "–"]
+    assert text.aligned([3.0, 1200.0])(1200.0) == "1,200"
+
+
 def test_three_seeds_each_cannot_tell_however_far_apart_they_are(sweep, report):
     sweep("good", [100, 110, 120])
     sweep("bad", [1, 2, 3])
@@ -149,8 +196,8 @@ def test_a_find_among_many_pairs_is_said_to_be_perhaps_chance(sweep, report, tol
         assert html.escape(pair["sentence"]) in page
     assert page.count(f"<td>perhaps better, but {caveat}</td>") == len(found)
     assert "<td>better" not in page
-    said = [line for line in told().out.splitlines() if "perhaps better" in line]
-    assert said
+    said = [line for line in told("--pairs").out.splitlines() if "is perhaps better" in line]
+    assert len(said) == len(found)
     assert all(caveat in line for line in said)
 
 
@@ -340,15 +387,22 @@ def test_the_curve_is_the_mean_over_seeds_on_a_common_grid(sweep, report):
         edit(directory, steps=10 * len(rows), episodes=len(rows))
     (group,) = report()["groups"]
     curve = group["curve"]
-    assert curve["steps"][-1] == 1500
-    whole = curve["whole"]
-    assert curve["steps"][whole - 1] == pytest.approx(1000, abs=15)
-    assert set(curve["mean"][:whole]) == {5}  # of 0 and 10
-    assert set(curve["mean"][whole:]) == {10}  # the one that goes on
-    assert len(curve["low"]) == len(curve["high"]) == whole
+    assert curve["steps"][-1] == pytest.approx(1000, abs=15)  # no line of the one that goes on
+    assert set(curve["mean"]) == {5}  # of 0 and 10
+    assert len(curve["low"]) == len(curve["high"]) == len(curve["mean"])
     assert all(
         0 <= low <= 5 <= high <= 10 for low, high in zip(curve["low"], curve["high"], strict=True)
     )
+
+
+def test_evaluations_are_drawn_where_they_are_ranked_as_far_as_all_seeds_go(sweep, report):
+    for seed, directory in enumerate(sweep("ars", [1, 2])):
+        rows = "".join(f"0,{k},{100 * k},9,{k + seed},1,0,0,1.0\n" for k in range(1, 4 + seed))
+        (directory / "evaluations.csv").write_text(EVALUATION + rows)
+    content = report()
+    assert content["curves"] == "evaluation"
+    curve = content["groups"][0]["curve"]
+    assert (curve["steps"], curve["mean"]) == ([100, 200, 300], [1.5, 2.5, 3.5])
 
 
 def test_runs_that_have_not_finished_are_left_out_and_counted(sweep, report):
@@ -401,7 +455,7 @@ def test_by_a_config_key_groups_by_its_value(sweep, report):
     sweep("ars", [3, 4], parameters={"a": 2, "b": 1})
     sweep("dqn", [5, 6])
     names = {group["name"] for group in report("--by", "agent.a")["groups"]}
-    assert names == {"agent.a=1", "agent.a=2", "agent.a=–"}
+    assert names == {"a=1", "a=2", "a=–"}
 
 
 def test_other_metrics_come_from_the_episodes(sweep, report):

@@ -273,11 +273,11 @@ def test_a_fork_goes_on_from_a_checkpoint_with_a_changed_config(launch, cli, tmp
     assert {p: p.read_bytes() for p in parent.rglob("*") if p.is_file()} == before
 
 
-def test_a_fork_at_an_episode_without_checkpoint_says_which_there_are(launch, cli, tmp_path):
+def test_a_fork_at_an_episode_that_was_not_played_names_the_range(launch, cli, tmp_path):
     launch(*PLAIN)
-    done = cli("fork", "run", "--at", 3)
+    done = cli("fork", "run", "--at", 6)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "there are: 5" in done.stderr
+    assert "expected 1 to 5" in done.stderr
     assert not (tmp_path / "outputs").exists()
 
 

@@ -21,6 +21,7 @@ from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
 from stable_baselines3.common.noise import NormalActionNoise  # noqa: E402
 from stable_baselines3.common.vec_env import DummyVecEnv  # noqa: E402
 
+import gym_loop  # noqa: E402
 from gym_loop import streams  # noqa: E402
 from gym_loop.envs import make_gym, make_gymnasium  # noqa: E402
 from gym_loop.integrations import stable_baselines3 as ours  # noqa: E402
@@ -280,7 +281,7 @@ def test_many_environments_at_once_are_learnt_from_as_learn_does(kind, id, param
     numbers = itertools.count()
     env = DummyVecEnv([lambda: SharedSeeds(gymnasium.make(id), numbers) for _ in range(3)])
     given = {k: copy.deepcopy(v) for k, v in parameters.items() if k not in ours.OURS}
-    model = kind.algorithm("MlpPolicy", env, **given)  # which adds to its policy_kwargs
+    model = kind.algorithm(kind.default_policy, env, **given)  # which adds to its policy_kwargs
     with pytest.raises(Enough):
         model.learn(5 * STEPS, UpTo(agent.rollouts))
     assert agent.rollouts > 2
@@ -674,6 +675,20 @@ def test_a_killed_and_resumed_run_ends_in_the_same_weights(overrides, tmp_path):
     assert agents[0]["model"].num_timesteps == agents[1]["model"].num_timesteps
     assert_equal_weights(agents[0]["model"], agents[1]["model"])
     assert not list(compare.differences(tmp_path / "untouched", tmp_path / "killed"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deterministic", ["true", "false"])
+def test_evaluating_at_any_episode_equals_the_evaluation_there_in_training(deterministic, tmp_path):
+    words = ["agent=sb3/ppo", "env=cartpole", "agent.n_steps=64", "loop.max_episodes=40"]
+    words += ["loop.episodes_per_eval=8", "loop.eval_episodes=3", "loop.keep_checkpoints=1"]
+    words += [f"agent.deterministic_eval={deterministic}", "loop.episodes_per_checkpoint=100"]
+    launch(tmp_path / "run", *words)
+    run = gym_loop.Run(tmp_path / "run")
+    rows = run.evaluations
+    for number in (8, 24, 32):
+        expected = rows["return"][rows["at_episode"] == number].tolist()
+        assert gym_loop.evaluate(run, checkpoint=number).tolist() == expected
 
 
 @pytest.mark.parametrize("kind", [ours.SAC, ours.TD3, ours.DDPG])

@@ -62,6 +62,9 @@ class Loop:
 
     steps, seconds, episodes = 0, 0.0, 0
 
+    def __init__(self, **parameters):
+        self.parameters = parameters
+
 
 def test_the_steps_a_second_leave_the_time_of_evaluations_out(tmp_path):
     class Episode:
@@ -78,3 +81,28 @@ def test_the_steps_a_second_leave_the_time_of_evaluations_out(tmp_path):
         loop.seconds += 50.0
         progress.end_evaluation(loop, [Episode])
     assert progress.rate(loop.seconds) == 10
+
+
+def test_a_line_says_what_is_counted_how_fast_how_well_and_how_long(tmp_path):
+    progress, loop = Progress(), Loop(max_episodes=1000, max_steps=None)
+    loop.directory = tmp_path
+    progress.begin(loop)
+    assert progress.line(0.0) == "episode 0/1000 · 0 steps/s"
+    loop.episodes, loop.steps, loop.seconds = 400, 80_000, 44.0
+    progress.returns.extend([0.5, 1.3])
+    progress.evaluation = [0.93]
+    assert progress.line(44.0) == (
+        "episode 400/1000 · 1,818 steps/s · return 0.90 (last 2) · eval 0.93 · 1:06 left"
+    )
+
+
+def test_a_run_that_ends_by_steps_counts_steps_and_one_without_an_end_says_no_time(tmp_path):
+    for parameters, line in (
+        ({"max_episodes": None, "max_steps": 900}, "step 300/900 · 100 steps/s · 0:06 left"),
+        ({"max_episodes": None, "max_steps": None}, "episode 7 · 100 steps/s"),
+    ):
+        progress, loop = Progress(), Loop(**parameters)
+        loop.directory = tmp_path
+        progress.begin(loop)
+        loop.steps, loop.episodes = 300, 7
+        assert progress.line(3.0) == line

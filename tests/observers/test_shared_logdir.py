@@ -53,7 +53,10 @@ def test_training_and_evaluation_may_log_to_one_folder(launch):
     run = launch(*words, "loop.max_episodes=4")
     dispatch("resume", "run", "loop.max_episodes=8")
     whole = launch(*words, "loop.max_episodes=8", directory="whole")
-    assert read_events(run / "both") == read_events(whole / "both")
+    one, two = read_events(run / "both"), read_events(whole / "both")
+    for points in (one, two):
+        points.pop("time/steps_per_second", None)  # of a machine that took a second
+    assert one == two
 
 
 def test_a_launch_into_a_folder_with_files_deletes_none(launch, tmp_path):

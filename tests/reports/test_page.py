@@ -96,7 +96,7 @@ def test_in_a_browser_the_page_is_quiet_asks_for_nothing_and_sorts(page, browser
     heads[2].click()
     assert [float(text) for text in column(browser, table, 2)] == up[::-1]
     heads[0].click()
-    assert column(browser, table, 0) == ["ars agent.lr=0.02", "ars agent.lr=0.1", "dqn"]
+    assert column(browser, table, 0) == ["ars lr=0.02", "ars lr=0.1", "dqn"]
 
     plot = browser.find_element("css selector", ".plot")
     from selenium.webdriver import ActionChains

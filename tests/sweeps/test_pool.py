@@ -125,7 +125,9 @@ def test_a_ctrl_c_at_the_terminal_stops_every_job_in_order(start, tmp_path):
     assert process.wait(5) == 130
     wait_until(lambda: not processes(tmp_path), seconds=5)
     assert states(tmp_path / "sweep") == {path.name: "stopped" for path in begun}
-    assert "gym-loop resume sweep" in process.stdout.read()
+    first, *said = process.stdout.read().splitlines()
+    assert first == "continue with: gym-loop resume sweep"
+    assert sum(" by Ctrl-C " in line for line in said) == len(begun)
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ def test_a_running_job_is_known_by_the_end_of_its_table(job, tmp_path):
     table.write_text(HEADER)
     assert progress(job) == ("0/10", "", "")
     table.write_text(HEADER + "0,20,20,20.0,1,0,7,30.0\n1,50,30,12.5,1,0,7,60.0\n2,70,2")
-    assert progress(job) == ("2/10", "12.5", "4m00s")
+    assert progress(job) == ("2/10", "16.25", "4m00s")
 
 
 def test_only_the_end_of_a_long_table_is_read(job, tmp_path, monkeypatch):
@@ -30,7 +30,19 @@ def test_only_the_end_of_a_long_table_is_read(job, tmp_path, monkeypatch):
     table.write_text(HEADER + "".join(f"{n},1,1,{n}.0,1,0,1,1.0\n" for n in range(50_000)))
 
     monkeypatch.setattr("gym_loop.runs.tables.lines", None)
-    assert progress(job)[:2] == ("50000/10", "49999")
+    assert progress(job)[:2] == ("50000/10", "49949.5")
+
+
+def test_the_time_left_is_known_before_the_first_job_has_ended(job, tmp_path):
+    table = Table(3)
+    table.counts["skipped"] = 1
+    assert table.left([job], table.began + 60) == "?"
+    (tmp_path / "episodes.csv").write_text(
+        HEADER + "".join(f"{n},1,1,1,1,0,1,1\n" for n in range(5))
+    )
+    assert table.left([job], table.began + 60) == "3m00s"
+    table.counts["finished"] = 1
+    assert table.left([job], table.began + 60) == "20s"
 
 
 def test_the_live_table_of_a_thousand_jobs_fits_the_terminal(tmp_path):

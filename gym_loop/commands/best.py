@@ -1,0 +1,75 @@
+"""Name the best run, and what can be done with it."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gym_loop.commands import run_click
+from gym_loop.commands.report import check_scipy
+from gym_loop.terminal import short
+
+
+@click.command("best")
+@click.argument("directories", nargs=-1, metavar="[DIR]...")
+@click.option("--by", default="", metavar="KEYS", help="Group by these alone: agent,env.")
+@click.option("--metric", metavar="NAME", help="As for `gym-loop report`.")
+@click.option("--unfinished", is_flag=True, help="Look at runs that have not finished, too.")
+def best(directories: tuple[str, ...], by: str, metric: str | None, unfinished: bool) -> None:
+    """Name the best run in and below each DIR (./outputs and ./multirun), and what to do with it.
+
+    That is the best run of the best group. Runs are grouped and compared as `gym-loop report` does:
+    groups differ in more than the seed, and the best has the highest interquartile mean. Where the
+    seeds cannot tell it from others, these are named. Each environment has a best run of its own.
+    """
+    check_scipy()
+    from gym_loop.reports import comparison
+    from gym_loop.runs import reading
+
+    runs = [reading.Run(path) for path in reading.find(directories)]
+    keys = [key.strip() for key in by.split(",") if key.strip()]
+    content = comparison.compare(runs, keys, metric, unfinished)
+    best_of: dict[tuple[str, ...], int] = {}
+    for place, group in enumerate(content["groups"]):
+        if group["iqm"] is not None:
+            best_of.setdefault(tuple(group["envs"]), place)  # the groups of each come in order
+    print("\n\n".join("\n".join(lines(content, place)) for place in best_of.values()))
+
+
+def lines(content: dict[str, Any], place: int) -> list[str]:
+    """Return the lines on the group at `place` of a report."""
+    from gym_loop.runs import manifest
+
+    group, metric = content["groups"][place], content["metric"]
+    scored = [
+        run
+        for run in content["runs"]
+        if run["group"] == place and run["scores"].get(metric) is not None
+    ]
+    run = max(scored, key=lambda run: run["scores"][metric])
+    path = shlex.quote(short(Path(run["directory"])))
+    config = (manifest.read(Path(run["directory"])) or {}).get("config") or {}
+    kind = str((config.get("agent") or {}).get("_target_"))
+    target = "model.zip" if "stable_baselines3" in kind else "episodes.npz"
+    limit = "steps" if (config.get("loop") or {}).get("max_steps") else "episodes"
+    doubts = [
+        pair["sentence"]
+        for pair in content["pairs"]
+        if place in pair["groups"] and pair["verdict"] != "better"
+    ]
+    return [
+        run["directory"],
+        f"  {group['name']}, seed {run['seed']}: {metric} {run['scores'][metric]:.6g}; the group's "
+        f"interquartile mean is {group['iqm']:.6g} (seeds: {group['seeds']})",
+        *(f"  {sentence}" for sentence in doubts),
+        f"  gym-loop replay {path} --episode best",
+        f"  gym-loop evaluate {path}",
+        f"  gym-loop export {path} {target}",
+        f"  gym-loop resume {path} loop.max_{limit}={2 * run[limit]}",
+    ]
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command."""
+    run_click(best, arguments)

@@ -1,0 +1,57 @@
+"""Puts a checkpoint, and the history before it, into the directory of another run."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from gym_loop.config import kept
+from gym_loop.runs import checkpoints, claim, manifest
+
+# What belongs to the parent of a fork alone; the rest is history that they share.
+OWN = (
+    ".hydra",
+    ".lock",
+    "*.log",
+    "run.json",
+    "config.yaml",
+    "checkpoints",
+    "code",
+    "*_records",
+    ".tmp-*",
+    "multirun*",
+)
+
+
+def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> None:
+    """Copy one checkpoint, and the history before it, into the new run's directory.
+
+    In another environment the history is another one: rows, events and traces stay behind.
+
+    Args:
+        parent: the run that the new one begins from.
+        checkpoint: the parent's, beside the history before it.
+        known: what `manifest.load` returns for the parent.
+        cfg: the new run's config.
+    """
+    directory = Path(cfg.hydra.run.dir)
+    changes = [key for key, *_ in claim.config_changes(known, cfg)]
+    changes += [key for key, *_ in kept.followers(known, cfg)]
+    for key, source in kept.changed(known):
+        print(f"warning: {key} comes from {source}, which has changed since", file=sys.stderr)
+        changes.append(key)
+    groups = {key.partition(".")[0] for key in changes}
+    if "env" not in groups:
+        history, ignored = checkpoint.parents[1], shutil.ignore_patterns(*OWN)
+        shutil.copytree(history, directory, dirs_exist_ok=True, ignore=ignored)
+    checkpoints.plant(
+        checkpoint,
+        directory / checkpoints.FOLDER / checkpoint.name,
+        same_env="env" not in groups,
+        same_seed="seed" not in groups,
+    )
+    origin = {"directory": str(parent.absolute()), "episode": checkpoints.episode(checkpoint)}
+    if before := (manifest.read(parent) or {}).get("parent"):
+        origin["parent"] = before
+    kept.write(directory, cfg, Path.cwd())
+    manifest.write(directory, {"state": "stopped", "parent": origin, **kept.record(cfg)})

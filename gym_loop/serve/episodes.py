@@ -1,0 +1,204 @@
+"""What is known of an episode without playing it: rewards, actions, and where two runs part."""
+
+import contextlib
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gym_loop.mistake import Failure, Mistake
+from gym_loop.runs import traces
+from gym_loop.serve import files
+from gym_loop.serve.curves import Tables, numbers
+from gym_loop.serve.library import Entry
+from gym_loop.streams import NO_SEED
+
+DRAWN = 1500  # steps; of longer episodes, every k-th
+PARTS = 8  # components of an action that are drawn
+WORDS = ("best", "worst", "last")
+
+
+def find(tables: Tables, entry: Entry, kind: str, which: str) -> int:
+    """Return the number of the episode that is asked for: a number, best, worst or last.
+
+    Raises:
+        Mistake: there is none; the line says why.
+    """
+    table = tables.read(entry, kind)
+    episodes, returns = table.column("episode"), table.column("return")
+    if which.isdecimal() and len(which) < 16:
+        return int(which)
+    if which not in WORDS:
+        raise Mistake(f"episode {which!r}: expected a number, best, worst or last")
+    # Of a run that goes on, the last episodes' traces are not kept yet.
+    sound = np.isfinite(returns) & (episodes <= _traces(entry, kind).last())
+    if len(seeds := table.column("seed")) == len(returns):
+        sound &= seeds != NO_SEED
+    if not sound.any():
+        what = "has ended yet" if not len(returns) else "can be played alone"
+        raise Mistake(f"no {traces.KINDS[kind]} episode {what}")
+    if which == "last":
+        return int(episodes[np.flatnonzero(sound)[-1]])
+    chosen = np.where(sound, returns, -math.inf if which == "best" else math.inf)
+    return int(episodes[chosen.argmax() if which == "best" else chosen.argmin()])
+
+
+def load(entry: Entry, kind: str, number: int) -> traces.Trace:
+    """Return an episode's trace.
+
+    Raises:
+        Mistake, Failure, RefusedFileError: it cannot be played again; the line says why.
+    """
+    known = _traces(entry, kind)
+    with _in_the_pages_words(entry):
+        path, _ = next(iter(known.chunks([number], 1)))
+    try:
+        (trace,) = traces.episodes(traces.load(path), [number])
+    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise Failure(f"traces/{path.name} is damaged: {error}") from error
+    if trace.seed == NO_SEED:
+        raise Mistake(
+            f"episode {number} was begun by the vector environment itself, without a seed of its "
+            "own, and cannot be played alone"
+        )
+    return trace
+
+
+def _traces(entry: Entry, kind: str) -> traces.Traces:
+    files.check_traces(entry.directory, kind)
+    with _in_the_pages_words(entry):
+        return traces.Traces(entry.directory, kind)
+
+
+@contextlib.contextmanager
+def _in_the_pages_words(entry: Entry) -> Iterator[None]:
+    """Take the path and the options of the command line out of what a mistake says."""
+    try:
+        yield
+    except Mistake as mistake:
+        message = mistake.message.replace(str(entry.directory), "this run")
+        raise Mistake(message.replace(": --eval", "").replace(": leave out --eval", "")) from None
+
+
+def facts(trace: traces.Trace) -> dict[str, Any]:
+    """Return what is drawn below an episode's picture, as JSON can hold it."""
+    length = len(trace.rewards)
+    every = max(math.ceil(length / DRAWN), 1)
+    parts: list[dict[str, Any]] = []
+    for name, table in _numeric(trace.actions):
+        for place in range(min(table.shape[1], PARTS - len(parts))):
+            parts.append(
+                {
+                    "name": name.removeprefix("action").removeprefix(".")
+                    + (f"[{place}]" if table.shape[1] > 1 else ""),
+                    "y": numbers(table[::every, place]),
+                    "whole": bool((table[:, place] % 1 == 0).all()),
+                }
+            )
+    return {
+        "episode": trace.episode,
+        "length": length,
+        "return": numbers(np.array([math.fsum(trace.rewards.tolist())]))[0],
+        "seed": trace.seed,
+        "ended": "terminated" if trace.terminated else "truncated" if trace.truncated else "",
+        "every": every,
+        "rewards": numbers(trace.rewards[::every]),
+        "returns": numbers(np.cumsum(trace.rewards)[::every]),
+        "actions": parts,
+    }
+
+
+def _numeric(actions: list[Any] | dict[str, list[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the parts of actions that are numbers in every step: name, (steps, numbers).
+
+    Dicts, and tuples of parts that differ in shape, are taken apart.
+    """
+    pending = list((actions if isinstance(actions, dict) else {"action": actions}).items())
+    while pending:
+        name, values = pending.pop(0)
+        first = values[0] if len(values) else None
+        keys: Iterable[Any] = first if isinstance(first, dict) else ()
+        try:
+            yield name, np.asarray(values, float).reshape(len(values), -1)
+            continue
+        except (TypeError, ValueError):
+            if isinstance(first, tuple | list):
+                keys = range(len(first))
+        with contextlib.suppress(LookupError, TypeError):  # not the same parts in every step
+            pending += [(f"{name}.{key}", [value[key] for value in values]) for key in keys]
+
+
+Episode = tuple[int, int, NDArray[Any], dict[str, NDArray[Any]]]
+
+
+def _all(entry: Entry, kind: str) -> Iterator[Episode]:
+    """Yield each episode's number, seed, rewards and actions."""
+    for _, path in _traces(entry, kind).files:
+        arrays = traces.load(path)
+        ends = np.cumsum(arrays["length"])
+        columns = {name: arrays[name] for name in arrays if name.partition(".")[0] == "action"}
+        if "json" in arrays:
+            columns["json"] = _texts(arrays["json"], arrays["json_length"])
+        for row, number in enumerate(arrays["episode"].tolist()):
+            part = slice(int(ends[row] - arrays["length"][row]), int(ends[row]))
+            actions = {name: column[part] for name, column in columns.items()}
+            yield number, int(arrays["seed"][row]), arrays["reward"][part], actions
+
+
+def _texts(data: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
+    """Return the actions that are kept as JSON, one object for each step."""
+    text, ends = data.tobytes(), np.cumsum(lengths, dtype=np.int64).tolist()
+    return np.array([text[i:j] for i, j in itertools.pairwise([0, *ends])], object)
+
+
+def parting(one: Entry, two: Entry, kind: str) -> dict[str, Any]:
+    """Return the first episode and step in which two runs differ, and in what.
+
+    Raises:
+        Mistake, Failure, RefusedFileError: one has no traces; the line says why.
+    """
+    last = -1
+    for a, b in itertools.zip_longest(_all(one, kind), _all(two, kind)):
+        if a is None or b is None:
+            if last < 0:
+                break
+            ended = "first" if a is None else "second"
+            return _parted(last, None, f"they are the same as far as the {ended} goes")
+        if a[0] != b[0]:
+            return _parted(min(a[0], b[0]), 0, "only one of them kept this episode")
+        last = a[0]
+        if a[1] != b[1]:
+            return _parted(last, 0, "the episode begins with another seed")
+        steps = min(len(a[2]), len(b[2]))
+        where = {
+            "the rewards differ": _first(a[2][:steps], b[2][:steps]),
+            "the actions differ": min(
+                _first(a[3][name][:steps], b[3][name][:steps]) if name in b[3] else 0
+                for name in a[3]
+            ),
+        }
+        what, step = min(where.items(), key=lambda pair: (pair[1], pair[0]))
+        if step < steps:
+            return _parted(last, step + 1, what)
+        if len(a[2]) != len(b[2]):
+            return _parted(last, steps, "one of them ends here")
+    return _parted(last, None, "they are the same in every episode")
+
+
+def _parted(episode: int, step: int | None, what: str) -> dict[str, Any]:
+    return {"episode": max(episode, 0), "step": step, "what": what}
+
+
+def _first(a: NDArray[Any], b: NDArray[Any]) -> int:
+    """Return the first place where two arrays differ, their length if nowhere."""
+    if a.shape != b.shape:
+        return 0
+    different = a != b
+    if a.dtype.kind == "f" and b.dtype.kind == "f":
+        different &= ~(np.isnan(a) & np.isnan(b))
+    if not different.any():
+        return len(a)
+    return int(np.flatnonzero(different.reshape(len(a), -1).any(axis=1))[0])

@@ -1,0 +1,71 @@
+"""The best of many runs: by its group, by a column, by an episode."""
+
+import json
+
+import pytest
+
+import gym_loop
+from tests.run_directories import write_run
+
+pytest.importorskip("scipy", reason='needs the extra: pip install "gym-loop[report]"')
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Five seeds of a good agent and five of a bad one, and two of another environment."""
+    for seed in range(5):
+        write_run(tmp_path / "all" / f"good-{seed}", agent="ars", seed=seed, level=400)
+        write_run(tmp_path / "all" / f"bad-{seed}", agent="random", seed=seed, level=20)
+    for seed in range(2):
+        write_run(tmp_path / "all" / f"other-{seed}", env="Acrobot-v1", seed=seed, level=90)
+    return tmp_path / "all"
+
+
+def evaluations(runs, name):
+    found = {path: gym_loop.Run(path).result for path in runs.glob(f"{name}-*")}
+    return max(found, key=found.get)
+
+
+def test_best_names_the_best_run_of_each_environment_and_what_to_do_with_it(runs, as_a_child):
+    done = as_a_child(["best", "all"], runs.parent)
+    assert done.returncode == 0, done.stderr
+    blocks = [block.splitlines() for block in done.stdout.strip().split("\n\n")]
+    assert [block[0] for block in blocks] == [
+        f"all/{evaluations(runs, 'other').name}",
+        f"all/{evaluations(runs, 'good').name}",
+    ]
+    commands = [line.split()[1] for line in blocks[1] if line.startswith("  gym-loop ")]
+    assert commands == ["replay", "evaluate", "export", "resume"]
+
+
+def test_best_says_when_the_seeds_cannot_tell(runs, as_a_child):
+    for seed in range(5):
+        write_run(runs / f"rival-{seed}", agent="q_learning", seed=seed + 50, level=400)
+    done = as_a_child(["best", "all", "--by", "agent,env"], runs.parent)
+    assert "These seeds cannot tell" in done.stdout
+
+
+def test_ls_sorts_by_a_column(runs, as_a_child):
+    done = as_a_child(["ls", "all", "--sort", "evaluation", "--json"], runs.parent)
+    values = [run["evaluation"] for run in json.loads(done.stdout)]
+    assert values == sorted(values, reverse=True)
+    assert len(values) == 12
+
+
+def test_ls_names_the_columns_that_it_sorts_by(runs, as_a_child):
+    done = as_a_child(["ls", "all", "--sort", "evalution"], runs.parent)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "did you mean 'evaluation'? expected evaluation, return, " in done.stderr
+
+
+def test_the_best_episode_of_a_sweep_is_played_again(tmp_path, as_a_child):
+    words = ("env=cartpole", "loop.max_episodes=6", "loop.eval_episodes=0", "seed=range(3)")
+    sweep = gym_loop.sweep(*words, "hydra/launcher=basic", directory=tmp_path / "s" / "weep")
+    best = max(sweep, key=lambda run: run.episodes["return"].max())
+    done = as_a_child(["replay", "weep", "--episode", "best"], tmp_path / "s")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == f"run: weep/{best.path.name}"
+    assert f"return {best.episodes['return'].max():g}, as recorded" in done.stdout
+    done = as_a_child(["replay", "weep"], tmp_path / "s")
+    assert done.returncode == 2
+    assert "weep holds 3 runs; expected the directory of one, or --episode best" in done.stderr

@@ -1,0 +1,155 @@
+"""Curves: decimated, yet exact where zoomed in; averaged as far as every seed goes."""
+
+import os
+
+import numpy as np
+import pytest
+
+from gym_loop.serve import curves
+from gym_loop.serve.curves import Line, Tables
+from gym_loop.serve.library import Library
+from tests.run_directories import EVALUATION, HEADER, write_run
+
+
+def line_of(y, x=None):
+    y = np.asarray(y, float)
+    x = np.arange(len(y), dtype=float) if x is None else np.asarray(x, float)
+    return Line(x, y, x, x)
+
+
+@pytest.fixture
+def entries(tmp_path):
+    def make():
+        library = Library([tmp_path])
+        library.refresh()
+        return sorted(library.entries.values(), key=lambda entry: entry.row["name"])
+
+    return make
+
+
+def draw(entries, kind="train", window=1, low=None, high=None, axis="steps", metric="return"):
+    view = curves.View(kind, metric, axis, window, low, high)
+    (group,) = curves.draw(Tables(), [entries], view)
+    return group
+
+
+def test_decimation_keeps_the_ends_and_the_extremes():
+    y = np.random.default_rng(0).normal(size=100_000)
+    y[[777, 54_321]] = 99, -99
+    few = curves.decimated(line_of(y), 600)
+    assert len(few.x) <= 610
+    assert {0, 777, 54_321, 99_999} <= set(few.first.astype(int))
+    assert (y[few.x.astype(int)] == few.y).all()
+    whole = line_of(y[:600])
+    assert curves.decimated(whole, 600) is whole
+
+
+def test_zoomed_in_every_episode_is_there(entries, tmp_path):
+    write_run(tmp_path / "a", episodes=30_000)
+    (entry,) = entries()
+    rows = (tmp_path / "a" / "episodes.csv").read_text().splitlines()[1:]
+    steps = [int(row.split(",")[1]) for row in rows]
+    assert len(draw([entry])["seeds"][0]["x"]) < 700
+    (part,) = draw([entry], low=steps[1000], high=steps[1300])["seeds"]
+    assert part["x"] == steps[999:1302]
+    assert part["first"] == list(range(999, 1302))
+    assert part["y"] == [float(row.split(",")[3]) for row in rows[999:1302]]
+
+
+def test_smoothing_is_the_mean_of_the_last_episodes_without_nan():
+    y = np.array([1.0, 3.0, np.nan, 5.0, 7.0])
+    assert curves.rolling(y, 2).tolist() == [1.0, 2.0, 3.0, 5.0, 6.0]
+    assert curves.rolling(y, 1) is y
+    assert curves.rolling(np.full(3, np.nan), 2).tolist() == pytest.approx(
+        [np.nan] * 3, nan_ok=True
+    )
+
+
+def test_a_mean_ends_where_a_seed_ends_and_a_failed_one_ends_nothing(entries, tmp_path):
+    for seed, episodes in enumerate((100, 100, 40)):
+        write_run(tmp_path / str(seed), seed=seed, episodes=episodes)
+    group = draw(entries())
+    last = [seed["x"][-1] for seed in group["seeds"]]
+    assert group["x"][-1] == min(last) < max(last)
+    assert set(group["count"]) <= {2, 3}  # the first episodes end at different steps
+
+    write_run(tmp_path / "3", seed=3, episodes=5, state="failed")
+    again = draw(entries())
+    assert again["x"][-1] == group["x"][-1]
+    assert again["count"][-1] == 3
+
+
+def test_evaluations_are_one_point_each_and_belong_together_by_their_index(entries, tmp_path):
+    for seed, returns in enumerate(([[1, 3], [5, 7], [9, 9]], [[2, 2], [4, 4]])):
+        rows, n = [], 0
+        for index, own in enumerate(returns):
+            for value in own:
+                at, steps = 10 * (index + 1), (100 + seed) * (index + 1)
+                rows.append(f"{n},{at},{steps},1,{value}.0,1,0,0,{index}.5\n")
+                n += 1
+        run = write_run(tmp_path / str(seed), seed=seed, evaluations=0)
+        (run / "evaluations.csv").write_text(EVALUATION + "".join(rows))
+    group = draw(entries(), "eval")
+    assert group["seeds"][0]["y"] == [2, 6, 9]
+    assert group["seeds"][0]["first"] == [0, 2, 4]
+    assert group["seeds"][0]["last"] == [1, 3, 5]
+    assert group["x"] == [100.5, 201]
+    assert group["mean"] == [2, 5]
+    assert group["low"][0] <= 2 <= group["high"][0]
+
+
+def test_a_table_that_grows_is_read_on_and_one_that_was_cut_is_read_anew(entries, tmp_path):
+    path = write_run(tmp_path / "a", episodes=20) / "episodes.csv"
+    (entry,) = entries()
+    tables = Tables()
+    whole = path.read_text()
+    lines = whole.splitlines(keepends=True)
+
+    def read():
+        return tables.read(entry, "train").values.tolist()
+
+    def rows(count):
+        return [list(map(float, line.strip().split(","))) for line in lines[1 : count + 1]]
+
+    path.write_text("".join(lines[:11]) + lines[11][:4])
+    assert read() == rows(10)  # a row that is being written is not there yet
+    with open(path, "a") as file:
+        file.write(lines[11][4:] + "".join(lines[12:16]))
+    assert read() == rows(15)
+    other = "".join(lines[:6]) + lines[6].replace(",", "7,", 1)
+    with open(path, "r+") as file:  # as a resume cuts it: the same file
+        file.truncate()
+        file.write(other + "".join(lines[7:]))
+    os.utime(path, ns=(1, 1))
+    assert len(read()) == 20
+    assert read()[5][0] != rows(20)[5][0]
+
+
+def test_damaged_rows_are_left_out(entries, tmp_path):
+    path = write_run(tmp_path / "a", episodes=3) / "episodes.csv"
+    sound = path.read_text().splitlines()[1:]
+    path.write_text(
+        HEADER + "\n".join([sound[0], "1,2,x", "\0" * 40, *sound[1:], "9" * 400]) + "\n"
+    )
+    (entry,) = entries()
+    assert draw([entry])["seeds"][0]["first"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("axis", curves.AXES)
+def test_each_axis_counts_what_it_says(entries, tmp_path, axis):
+    run = write_run(tmp_path / "a", episodes=2)
+    row = (run / "episodes.csv").read_text().splitlines()[2].split(",")
+    wanted = {"steps": float(row[1]), "episodes": 1.0, "hours": float(row[7]) / 3600}[axis]
+    (entry,) = entries()
+    assert draw([entry], axis=axis)["seeds"][0]["x"][-1] == pytest.approx(wanted)
+
+
+def test_any_metric_of_the_tensorboard_events_can_be_drawn(launch):
+    directory = launch("agent=q_learning", "env=frozen_lake", "loop.max_episodes=5")
+    library = Library([directory])
+    library.refresh()
+    (entry,) = library.entries.values()
+    tables = Tables()
+    tag = curves.tags(tables, entry)["train"][0]
+    (group,) = curves.draw(tables, [[entry]], curves.View("train", tag, "episodes"))
+    assert group["seeds"][0]["first"] == [0, 1, 2, 3, 4]
