@@ -45,7 +45,11 @@ def test_agents_of_stable_baselines3_go_on_exactly(alone, monkeypatch, agent):
     pytest.importorskip("stable_baselines3", reason="needs the extra sb3")
     words = [f"agent={agent}", "env=cartpole", "loop.max_episodes=40", "loop.episodes_per_eval=8"]
     words += ["loop.eval_episodes=2", PAUSE]
-    words += ["agent.n_steps=64"] if agent.endswith("ppo") else ["agent.learning_starts=50"]
+    words += (
+        ["agent.n_steps=64"]
+        if agent.endswith("ppo")
+        else ["agent.learning_starts=50", "loop.max_steps=5000"]
+    )
     never = alone(*words, directory="never")
     for limit in ("1", "3"):
         monkeypatch.setenv(pausing.VARIABLE, limit)
