@@ -33,9 +33,9 @@ def test_the_best_are_confirmed_with_fresh_seeds_and_left_as_a_run_config(search
     assert report.returncode == 0, report.stderr
     assert "3 trials: 3 complete" in report.stdout
     assert "agent.x = 0.3" in report.stdout
-    assert "fresh seeds; the agent's defaults are fixed agent.x=0.9:" in report.stdout
-    [line] = [line for line in report.stdout.splitlines() if line.startswith("fixed agent.x=0.3  ")]
-    assert line.split()[3] == "4"  # seeds
+    assert "fresh seeds; the agent's defaults are x=0.9:" in report.stdout
+    [line] = [line for line in report.stdout.splitlines() if line.startswith("x=0.3  ")]
+    assert line.split()[1] == "4"  # seeds
     listed = cli("ls", "search")
     assert len(listed.stdout.splitlines()) == 4
 
