@@ -246,6 +246,42 @@ def without(package, *rows):
     return () if importlib.util.find_spec(package) else rows
 
 
+def search(line, *expected):
+    """A row for a search of ARS on CartPole, with evaluations in between."""
+    fixed = "-m hydra/sweeper=search agent=ars env=cartpole loop.episodes_per_eval=2 "
+    return row(fixed + line, *expected)
+
+
+X = "agent.noise=interval(0.1,1)"
+SEARCHES = [
+    search("", "an empty space", "agent.learning_rate="),
+    search("agent.noise=interval(5,1)", "agent.noise=interval(5,1)", "low, then high"),
+    search("agent.noise=tag(log,interval(0,1))", "agent.noise=tag(log", "above 0"),
+    search("agent.noise=interval(-0.5,1)", "agent.noise is -0.5", "above 0"),
+    search("agent.noises=interval(0.1,1)", "no key 'agent.noises'", "'agent.noise'?"),
+    search("agent.directions=choice(8,x)", "agent.directions is 'x'", "an integer"),
+    search(f"{X} loop.episodes_per_eval=null", "pruner=asha", "set loop.episodes_per_eval"),
+    search(f"{X} loop.eval_episodes=0", "objective=evaluation", "loop.eval_episodes is 0"),
+    search(f"{X} hydra.sweeper.seeds=0", "hydra.sweeper.seeds=0", "at least 1"),
+    search(f"{X} hydra.sweeper.seeds=[1,1]", "hydra.sweeper.seeds=[1, 1]", "a list"),
+    search(f"{X} hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials=0", "from 1"),
+    search(f"{X} hydra.sweeper.n_trial=3", "no key 'hydra.sweeper.n_trial'", "n_trials'?"),
+    search(f"{X} hydra.sweeper.pruner=ahsa", "pruner=ahsa", "'asha'?"),
+    search(f"{X} hydra.sweeper.sampler=tep", "sampler=tep", "'tpe'?"),
+    search(f"{X} hydra.sweeper.objective=evaluatio", "objective=evaluatio", "'evaluation'?"),
+    search(f"{X} hydra.sweeper.direction=up", "direction=up", "maximize, minimize"),
+    search(f"{X} hydra.sweeper.enqueue=[{{agent.noise:7}}]", "agent.noise is 7", "interval"),
+    search(f"{X} hydra.sweeper.enqueue=[{{agent.nose:1}}]", "agent.nose is not in", "noise'?"),
+    search(f"{X} hydra.sweeper.space=agents.py:Bare", "two spaces"),
+    search("hydra.sweeper.space=agents.py:space", "no attribute 'space'"),
+    search(f"{X} seed=1,2", "hydra.sweeper.seeds"),
+    search(f"{X} hydra/launcher=basic", "BasicLauncher", "hydra/launcher=pool"),
+    search(f"{X} hydra.sweep.subdir=x", "hydra.sweep.subdir=x", "leave it out"),
+    search(
+        f"{X} hydra.sweeper.pruner={{_target_:optuna.pruners.WilcoxonPruner}}",
+        *("WilcoxonPruner compares trials seed by seed", "evaluation by evaluation"),
+    ),
+]
 MISTAKES = [
     # keys
     row("loop.max_episode=3", "no key 'loop.max_episode'", "'loop.max_episodes'?"),
@@ -347,6 +383,8 @@ MISTAKES = [
     row("-m seed=interval(0,1)", "grid sweeper does not take interval(...)", "hydra/sweeper="),
     row("-m seed=1,2 +hydra.launcher.n_job=3", "'hydra.launcher.n_job'", "'n_jobs'?"),
     row("-m seed=1,2 +hydra.sweeper.parms={}", "'hydra.sweeper.parms'", "'params'?"),
+    *without("optuna", row("-m hydra/sweeper=search", 'pip install "gym-loop[search]"')),
+    *(SEARCHES if importlib.util.find_spec("optuna") else ()),
     # what other libraries call it
     row("total_timesteps=1e6", "no key 'total_timesteps'", "here it is loop.max_steps"),
     row("+loop.n_envs=4", "no key 'loop.n_envs'", "loop.num_envs, with loop=vector"),

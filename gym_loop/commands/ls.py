@@ -67,6 +67,8 @@ def ls(
 ) -> None:
     """Show all runs in and below each DIR (./outputs and ./multirun), newest first.
 
+    Of a search's DIR alone, its trials.
+
     KEY=VALUE chooses runs by agent, env, seed or any key of their config: agent=ars. States are
     running, finished, failed, stopped, dead (the process ended without a word) and damaged; of
     jobs that Slurm or Ray has, also pending and lost.
@@ -84,6 +86,12 @@ def ls(
     filters += [f"state={state}"] if state else []
     if watch:
         follow(directories, filters, every, sort)
+        return
+    is_plain = len(words) == 1 == len(directories) and not (state or as_json)
+    if is_plain and reading.is_search(words[0]):
+        from gym_loop.search import report
+
+        print(report.listing(Path(words[0])))
         return
     runs = in_order(filtered(read(directories, {}), filters), sort)
     if as_json:

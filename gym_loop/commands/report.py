@@ -37,12 +37,22 @@ def report(
     beats a run of the other, and whether these seeds can tell. DIR is searched for runs (./outputs
     and ./multirun).
 
+    Of a search (hydra/sweeper=search) it is told what its trials have found, the history of the
+    best, each parameter against the result, and the confirmation.
+
     KEYS are agent, env and dotted config keys. NAME is evaluation, return, mean, best or
     steps_per_second.
     """
+    from gym_loop.runs import reading
+
+    searches = [Path(name) for name in directories if reading.is_search(name)]
+    if searches and len(searches) == len(directories) and not (html or figure or by or as_json):
+        from gym_loop.search import report as search
+
+        print("\n\n".join(map(search.text, searches)))
+        return
     check_scipy()
     from gym_loop.reports import comparison
-    from gym_loop.runs import reading
 
     for file in (html, figure):
         if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):

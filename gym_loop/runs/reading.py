@@ -27,6 +27,7 @@ from gym_loop.terminal import printable, text_of
 DEFAULT = ("outputs", "multirun")  # where launches and sweeps leave their runs
 # A directory that holds one of these is a run's, even when its run.json is gone.
 MARKS = {manifest.NAME, EPISODES, EVALUATIONS, "checkpoints"}
+STUDY = "study.log"  # of a search, in its directory
 SUBMITTED = "submitted.jsonl"  # in the directory of a sweep that an engine was given
 WINDOW = 100  # episodes whose returns are averaged, as in the progress bar
 TAIL = 96 * WINDOW  # bytes that hold that many rows
@@ -53,6 +54,11 @@ def find(directories: Sequence[str | Path]) -> list[Path]:
         where = " or ".join(map(str, given or map("./{}".format, DEFAULT)))
         raise Mistake(f"no runs found in {where}; name the directory that they lie in")
     return found
+
+
+def is_search(directory: str | Path) -> bool:
+    """Return whether a search lies in `directory`: a sweep whose jobs a study asks for."""
+    return Path(directory, STUDY).is_file()
 
 
 def _walk(root: Path) -> Iterator[Path]:

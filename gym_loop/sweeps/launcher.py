@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class SweepLauncher(Launcher):
         self.targets: set[str] = set()  # of all that jobs build
         self.task: TaskFunction
         self.params: list[str] = []  # overrides that the sweeper's own config adds
+        self.table: Callable[[int, int], table.Table] = table.Table  # of a total, and what is done
         self.unrecorded = ""  # a job of which nobody will know whether it has finished
 
     def setup(
@@ -72,11 +73,7 @@ class SweepLauncher(Launcher):
             Mistake: something is wrong with a job or with the directory; nothing has been started.
         """
         setup_globals()
-        # As they were typed: iterating over them would resolve what they refer to.
-        words: Any = OmegaConf.to_container(self.config.hydra.overrides, resolve=False)
-        asked = directory.asked([*self.params, *words["task"]], words["hydra"])
-        config = options.in_memory.get(str(self.config.hydra.job.config_name))
-        asked.config = config and to_yaml(config)
+        asked = self.asked()
         sweep = directory.merge(directory.read(self.directory), asked, self.directory)
         jobs = self.check(sweep, job_overrides, max(initial_job_idx, len(sweep.jobs)))
         if self.unrecorded:
@@ -100,6 +97,15 @@ class SweepLauncher(Launcher):
         if code:
             raise SystemExit(code)
         return [job_return(jobs[sweep.name(words)], words) for words in job_overrides]
+
+    def asked(self) -> Sweep:
+        """Return the sweep that this launch asks for."""
+        # As they were typed: iterating over them would resolve what they refer to.
+        words: Any = OmegaConf.to_container(self.config.hydra.overrides, resolve=False)
+        asked = directory.asked([*self.params, *words["task"]], words["hydra"])
+        config = options.in_memory.get(str(self.config.hydra.job.config_name))
+        asked.config = config and to_yaml(config)
+        return asked
 
     def execute(self, jobs: Iterable[Job | None], skipped: int, total: int) -> int:
         """Run `jobs`, setting state, result and reason of each; `skipped` of `total` are done.
@@ -139,18 +145,25 @@ class SweepLauncher(Launcher):
             with named(name):
                 own = numbers.get(name, number)
                 number += name not in numbers
-                config = composer.compose(words, own)
-                job = Job(name, list(words), own, self.directory / place(config, name))
+                job, config = self.compose(composer, words, name, own)
                 if (owner := owners.setdefault(job.directory, name)) != name:
                     raise Mistake(f"its directory {job.directory} is that of the job {owner}, too")
                 jobs[name] = job
-                with hydra_config(config):
-                    for preparation in launch.prepare:
-                        preparation(config)
-                    self.look(job, config)
             if job.state != "finished":
                 self.take(job, config)
         return jobs
+
+    def compose(
+        self, composer: Composer, words: Sequence[str], name: str, number: int
+    ) -> tuple[Job, DictConfig]:
+        """Return the job with the overrides `words`, and its config, checked."""
+        config = composer.compose(words, number)
+        job = Job(name, list(words), number, self.directory / place(config, name))
+        with hydra_config(config):
+            for preparation in launch.prepare:
+                preparation(config)
+            self.look(job, config)
+        return job, config
 
     def look(self, job: Job, config: DictConfig) -> None:
         """Set the state of `job` from the run in its directory."""

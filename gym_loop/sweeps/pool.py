@@ -101,7 +101,7 @@ class PoolLauncher(SweepLauncher):
         """Run `jobs`; see the base class."""
         source, queue = iter(jobs), deque[Job]()
         with (
-            Table(total, skipped) as table,
+            self.table(total, skipped) as table,
             stop_on_signals() as stop,
             Processes(self.common(), self.timeout) as processes,
         ):

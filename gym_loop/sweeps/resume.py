@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from gym_loop.config import by_value, options
 from gym_loop.config.stored import quoted
 from gym_loop.mistake import Mistake
+from gym_loop.runs import reading
 from gym_loop.sweeps import directory as sweeps
 
 NAME = sweeps.NAME  # of the file that makes a directory a sweep
@@ -46,7 +47,8 @@ def resume(directory: Path, overrides: list[str]) -> None:
     if Path(known.cwd).is_dir():  # which its paths are relative to
         os.chdir(known.cwd)
     given = {sweeps.key_and_value(word)[0]: word for word in words}
-    if given.get("hydra/sweeper", "hydra/sweeper=grid").endswith("=grid"):
+    is_grid = given.get("hydra/sweeper", "hydra/sweeper=grid").endswith("=grid")
+    if is_grid and not reading.is_search(directory):
         words.append("hydra.sweeper.recorded=true")
     launch.launch(["-m", *words, f"hydra.sweep.dir={quoted(directory)}"], name)
 

@@ -1,0 +1,198 @@
+"""What a search has found: its trials, the history of the best, parameters, the confirmation.
+
+Reads the study's journal and run.json files; nothing is decided, repaired or unpickled.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import optuna
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
+
+from gym_loop.mistake import Mistake
+from gym_loop.runs import reading
+from gym_loop.search.best import FOLDER, reached
+from gym_loop.search.study import DEFINITION, GOAL, NAME
+from gym_loop.search.trials import STEPS, state_of
+from gym_loop.sweeps.table import columns
+from gym_loop.terminal import printable
+
+BINS = 4  # of a parameter's range
+LEAST = 4  # complete trials, for importances
+
+
+class Found:
+    """A search, as its journal tells.
+
+    Args:
+        directory: the sweep's.
+
+    Raises:
+        Mistake: the journal cannot be read.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        try:
+            storage = optuna.storages.JournalStorage(
+                JournalFileBackend(str(directory / reading.STUDY))
+            )
+            self.study = optuna.load_study(study_name=NAME, storage=storage)
+        except (OSError, ValueError, KeyError) as error:
+            raise Mistake(f"cannot read {directory / reading.STUDY}: {error}") from None
+        self.trials = [trial for trial in self.study.get_trials() if GOAL in trial.user_attrs]
+        self.maximize = self.study.direction.name == "MAXIMIZE"
+        definition = self.study.user_attrs.get(DEFINITION, {})
+        self.objective = str(definition.get("hydra.sweeper.objective", "value"))
+
+    def complete(self) -> list[FrozenTrial]:
+        """Return the trials that have come to their end, in that order."""
+        found = [trial for trial in self.trials if state_of(trial) == "complete"]
+        return sorted(found, key=lambda trial: str(trial.datetime_complete))
+
+    def is_better(self, value: float, than: float | None) -> bool:
+        """Return whether one value is better than another, or the first one."""
+        return than is None or (value > than if self.maximize else value < than)
+
+    def history(self) -> list[tuple[int, int, float]]:
+        """Return (trials complete, trial's number, value) for each that was the best so far."""
+        found: list[tuple[int, int, float]] = []
+        for count, trial in enumerate(self.complete(), 1):
+            value = trial.value or 0.0
+            if self.is_better(value, found[-1][2] if found else None):
+                found.append((count, trial.number, value))
+        return found
+
+    def importances(self) -> dict[str, float]:
+        """Return Optuna's importances of the parameters (PED-ANOVA), if there are enough trials."""
+        if len(self.complete()) < LEAST:
+            return {}
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        try:
+            return optuna.importance.get_param_importances(self.study, evaluator=evaluator)
+        except (ValueError, RuntimeError):  # no parameter that all of them have
+            return {}
+
+    def parameters(self) -> dict[str, list[tuple[str, int, float, float]]]:
+        """Return (values, trials, mean, best) for each choice or part of a parameter's range."""
+        tables: dict[str, list[tuple[str, int, float, float]]] = {}
+        points = defaultdict[str, list[tuple[Any, float]]](list)
+        for trial in self.trials:
+            if (value := reached(trial)) is not None:
+                for name, own in trial.params.items():
+                    points[name].append((own, value))
+        for name, both in points.items():
+            distribution = next(t.distributions[name] for t in self.trials if name in t.params)
+            tables[name] = [
+                (label, len(own), fmean(own), max(own) if self.maximize else min(own))
+                for label, own in binned(distribution, both)
+            ]
+        return tables
+
+
+def binned(distribution: Any, points: Sequence[tuple[Any, float]]) -> list[tuple[str, list[float]]]:
+    """Return the results by choice, or by equal parts of the range, logarithmic if it is."""
+    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+        groups = [(reading.typed(choice), choice) for choice in distribution.choices]
+        found = [(text, [v for own, v in points if own == choice]) for text, choice in groups]
+        return [(text, own) for text, own in found if own]
+    scale: Any = math.log if distribution.log else float
+    back: Any = math.exp if distribution.log else float
+    low, high = scale(distribution.low), scale(distribution.high)
+    width = (high - low) / BINS or 1.0
+    parts = defaultdict[int, list[float]](list)
+    for own, value in points:
+        parts[min(int((scale(own) - low) / width), BINS - 1)].append(value)
+    return [
+        (f"{back(low + width * n):.3g} to {back(low + width * (n + 1)):.3g}", parts[n])
+        for n in sorted(parts)
+    ]
+
+
+def text(directory: Path) -> str:
+    """Return the report on the search in `directory`, as lines of text."""
+    found = Found(directory)
+    states = [state_of(trial) for trial in found.trials]
+    counts = ", ".join(
+        f"{states.count(name)} {name}"
+        for name in ("complete", "paused", "running", "failed")
+        if name in states
+    )
+    lines = [f"{directory}: {len(states)} trials: {counts}", ""]
+    if history := found.history():
+        lines += [f"The best so far, by {found.objective}:", ""]
+        rows: list[tuple[str, ...]] = [("complete", "trial", found.objective)]
+        rows += [(str(count), str(number), f"{value:.6g}") for count, number, value in history]
+        lines += [*columns(rows), ""]
+        best = found.trials[[trial.number for trial in found.trials].index(history[-1][1])]
+        lines += [f"  {key} = {printable(reading.typed(v))}" for key, v in best.params.items()]
+        lines.append("")
+    importances = found.importances()
+    for name, parts in found.parameters().items():
+        share = f", importance {importances[name]:.2f}" if name in importances else ""
+        lines += [f"{printable(name)}{share}:"]
+        rows = [("value", "trials", "mean", "best")]
+        rows += [(label, str(n), f"{mean:.5g}", f"{top:.5g}") for label, n, mean, top in parts]
+        lines += [*columns(rows), ""]
+    lines.append(
+        "Of a paused trial, what it had reached counts: it was played less than a complete one."
+    )
+    if importances:
+        lines.append("Importances are Optuna's, of the complete trials (PED-ANOVA).")
+    lines += ["", *confirmation(directory)]
+    return "\n".join(lines).rstrip()
+
+
+def confirmation(directory: Path) -> list[str]:
+    """Return what fresh seeds say of the best trials and of the agent's defaults."""
+    if not (directory / FOLDER).is_dir():
+        return ["Not confirmed: the best of many is lucky, too. hydra.sweeper.confirm=10 tells."]
+    try:
+        import scipy  # noqa: F401
+    except ImportError:
+        raise Mistake('the confirmation needs SciPy: pip install "gym-loop[report]"') from None
+    from gym_loop.reports import comparison
+    from gym_loop.reports import text as reports
+
+    runs = [reading.Run(path) for path in reading.find([directory / FOLDER])]
+    content = comparison.compare(runs)
+    defaults = {
+        content["groups"][run["group"]]["label"]
+        for run in content["runs"]
+        if Path(run["directory"]).name.startswith("seed=") and run["group"] is not None
+    }
+    return [
+        f"Confirmed with fresh seeds; the agent's defaults are {', '.join(defaults)}:",
+        "",
+        reports.text(content),
+    ]
+
+
+def listing(directory: Path) -> str:
+    """Return a line for each trial of the search in `directory`, the newest first."""
+    found = Found(directory)
+    names = list(dict.fromkeys(name for trial in found.trials for name in trial.params))
+    rows = [("trial", "state", found.objective, "evaluations", "steps", *names)]
+    for trial in reversed(found.trials):
+        value = reached(trial)
+        rows.append(
+            (
+                str(trial.number),
+                state_of(trial),
+                "" if value is None else f"{value:.6g}",
+                "" if trial.last_step is None else str(trial.last_step),
+                str(trial.user_attrs.get(STEPS, "")),
+                *(shown(trial.params.get(name, "")) for name in names),
+            )
+        )
+    return "\n".join(columns(rows))
+
+
+def shown(value: Any) -> str:
+    """Return a parameter as a table shows it."""
+    return f"{value:.4g}" if isinstance(value, float) else printable(reading.typed(value))

@@ -1,0 +1,228 @@
+"""The study of a search: Optuna's journal in the sweep's directory, shared by all launches.
+
+For Optuna a paused trial is still running; it is told once, when all jobs of the trial have ended.
+What it has reached until then are its intermediate values, by the number of the evaluation, and how
+far its jobs are to be played is its attribute `goal`. So one journal holds all that is decided.
+"""
+
+import contextlib
+import copy
+import fcntl
+import os
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from gym_loop.mistake import Mistake
+from gym_loop.runs import reading
+from gym_loop.search.space import Space
+
+NAME = "search"  # of the study in the file
+FILE = reading.STUDY
+DEFINITION = "gym_loop"  # the study's attribute that says what it is a study of
+# A trial's attributes. One without a goal has been asked for by a process that was killed at it.
+GOAL, OVERRIDES, WHY = "goal", "overrides", "why"
+END = 0  # the goal of jobs that are played to their ends
+
+
+class Lock:
+    """Lets one process at a time use the journal; the system releases it when the process ends.
+
+    It may be taken again by who holds it: Optuna does so whenever it writes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.depth, self.descriptor = path, 0, -1
+
+    def acquire(self) -> bool:
+        """Wait for the lock, and cut off a last line that a power cut or a kill has torn."""
+        if not self.depth:
+            self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            self._repair()
+        self.depth += 1
+        return True
+
+    def release(self) -> None:
+        """Let others use the journal."""
+        self.depth -= 1
+        if not self.depth:
+            os.close(self.descriptor)
+
+    def _repair(self) -> None:
+        size = end = os.fstat(self.descriptor).st_size
+        block = 1 << 16
+        while end and os.pread(self.descriptor, 1, end - 1) != b"\n":
+            start = max(end - block, 0)
+            found = os.pread(self.descriptor, end - start, start).rfind(b"\n")
+            end = start + found + 1
+        if end < size:
+            os.ftruncate(self.descriptor, end)
+
+
+class Storage(optuna.storages.JournalStorage):
+    """Shows paused trials to samplers as pruned ones, so that they learn from what was reached.
+
+    In the journal they are running: what was told to be pruned could not go on.
+    """
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Return the trials as samplers are to see them; see Optuna."""
+        found = [as_pruned(trial) for trial in self.in_journal(study_id, deepcopy)]
+        return [trial for trial in found if states is None or trial.state in states]
+
+    def in_journal(self, study_id: int, deepcopy: bool = False) -> list[FrozenTrial]:
+        """Return the trials as they are in the journal."""
+        return super().get_all_trials(study_id, deepcopy=deepcopy)
+
+
+def is_paused(trial: FrozenTrial) -> bool:
+    """Return whether a trial that has not ended has come as far as it is to be played."""
+    is_running = trial.state is TrialState.RUNNING
+    return is_running and trial.user_attrs.get(GOAL) in trial.intermediate_values
+
+
+def as_pruned(trial: FrozenTrial) -> FrozenTrial:
+    """Return a paused trial as a pruned one, any other as it is."""
+    if not is_paused(trial):
+        return trial
+    shown = copy.copy(trial)
+    shown.state, shown.datetime_complete = TrialState.PRUNED, trial.datetime_start
+    return shown
+
+
+class Study:
+    """The study in `directory`, which is made if there is none.
+
+    Args:
+        directory: the sweep's.
+        definition: what may not change from launch to launch, as texts by key.
+        space: what a trial draws from.
+        direction: `maximize` or `minimize`.
+        sampler: returns Optuna's sampler for the trial of a number.
+
+    Raises:
+        Mistake: the study there is of something else; the line says what differs.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        definition: Mapping[str, str],
+        space: Space,
+        direction: Any,
+        sampler: Callable[[int], optuna.samplers.BaseSampler],
+    ) -> None:
+        self.directory, self.space, self.sampler = directory, space, sampler
+        self.lock = Lock(directory / FILE)
+        with self.locked():
+            lock: Any = self.lock  # the base class of its locks is private
+            backend = JournalFileBackend(str(directory / FILE), lock)
+            self.storage = Storage(backend)
+            names = [each.study_name for each in self.storage.get_all_studies()]
+            self.optuna = (
+                optuna.load_study(study_name=NAME, storage=self.storage)
+                if NAME in names
+                else optuna.create_study(study_name=NAME, storage=self.storage, direction=direction)
+            )
+            self.id = self.storage.get_study_id_from_name(NAME)
+            known = self.optuna.user_attrs.get(DEFINITION)
+            if known is None:
+                self.optuna.set_user_attr(DEFINITION, dict(definition))
+            elif known != definition:
+                raise Mistake(f"{directory} {difference(known, definition)}")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let nobody else decide anything within the block."""
+        self.lock.acquire()
+        try:
+            yield
+        finally:
+            self.lock.release()
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return all trials that were asked for, by number; not to be changed."""
+        every = self.storage.in_journal(self.id)
+        return [trial for trial in every if trial.state is not TrialState.WAITING]
+
+    def ask(self, goal: int) -> int:
+        """Ask for a new trial, and return its number."""
+        every = self.storage.in_journal(self.id)
+        waiting = (trial.number for trial in every if trial.state is TrialState.WAITING)
+        self.optuna.sampler = self.sampler(next(waiting, len(every)))
+        trial = self.optuna.ask()
+        self._complete(trial, goal)
+        return trial.number
+
+    def finish_asking(self, goal: int) -> None:
+        """Complete the trials that a process was killed at while it asked for them."""
+        for trial in self.trials():
+            if trial.state is TrialState.RUNNING and GOAL not in trial.user_attrs:
+                self.optuna.sampler = self.sampler(trial.number)
+                self._complete(optuna.trial.Trial(self.optuna, self._id(trial.number)), goal)
+
+    def _complete(self, trial: optuna.trial.Trial, goal: int) -> None:
+        try:
+            trial.set_user_attr(OVERRIDES, self.space.suggest(trial))
+            trial.set_user_attr(GOAL, goal)
+        except Mistake as mistake:
+            self.fail(trial.number, mistake.message)
+
+    def enqueue(self, points: Sequence[dict[str, Any]]) -> None:
+        """Have points tried first, each once in the life of the study."""
+        with self.locked():
+            for point in points:
+                self.optuna.enqueue_trial(point, skip_if_exists=True)
+
+    def set_goal(self, number: int, goal: int) -> None:
+        """Have a trial's jobs played further."""
+        self.note(number, GOAL, goal)
+
+    def note(self, number: int, name: str, value: Any) -> None:
+        """Set an attribute of a trial."""
+        self.storage.set_trial_user_attr(self._id(number), name, value)
+
+    def report(self, number: int, step: int, value: float) -> None:
+        """Note what a trial has reached."""
+        self.storage.set_trial_intermediate_value(self._id(number), step, value)
+
+    def tell(self, number: int, value: float) -> None:
+        """Tell of a trial that has ended well."""
+        self.optuna.sampler = self.sampler(number)
+        self.optuna.tell(number, value)
+
+    def fail(self, number: int, why: str) -> None:
+        """Tell of a trial that has failed."""
+        self.note(number, WHY, why)
+        self.optuna.sampler = self.sampler(number)
+        self.optuna.tell(number, state=TrialState.FAIL)
+
+    def is_pruned(self, pruner: optuna.pruners.BasePruner, number: int) -> bool:
+        """Return whether one of Optuna's pruners would end a trial at what it has reached."""
+        return pruner.prune(self.optuna, self.storage.get_trial(self._id(number)))
+
+    def _id(self, number: int) -> int:
+        return self.storage.get_trial_id_from_study_id_trial_number(self.id, number)
+
+
+def difference(then: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Return in what two definitions differ, as the end of a sentence."""
+    parts = []
+    for key in dict.fromkeys((*then, *now)):
+        was, new = then.get(key), now.get(key)
+        if was != new:
+            parts.append(f"{key} was {was or 'not varied'}, now {new or 'not varied'}")
+    return (
+        f"is a search of something else: {'; '.join(parts)}. Repeat it as it was, or choose "
+        "another hydra.sweep.dir"
+    )

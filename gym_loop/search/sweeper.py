@@ -1,0 +1,405 @@
+"""The sweeper `search`: a sweep whose jobs a study asks for."""
+
+import functools
+import importlib
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import setup_globals
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+from gym_loop.config import signature
+from gym_loop.config.locate import locate
+from gym_loop.mistake import Mistake, nearest
+from gym_loop.streams import derive
+from gym_loop.sweeps import directory
+from gym_loop.sweeps.compose import Composer
+from gym_loop.sweeps.directory import Job
+from gym_loop.sweeps.launcher import SUBDIR, SweepLauncher, named
+
+if TYPE_CHECKING:
+    from gym_loop.search.rungs import Rungs
+    from gym_loop.search.space import Space
+    from gym_loop.search.study import Study
+    from gym_loop.search.trials import Trials
+
+PAUSE = "+observers.pause._target_=gym_loop.search.pausing.Pause"
+WAIT_SECONDS = 0.5  # for other launches into the same search
+DIRECTIONS, PRUNERS, SAMPLERS = (
+    ("maximize", "minimize"),
+    ("asha", "median", "none"),
+    ("tpe", "random"),
+)
+
+
+class SearchSweeper(Sweeper):
+    """Runs the jobs of a study's trials until there have been enough. See conf/hydra/sweeper."""
+
+    def __init__(
+        self,
+        n_trials: int = 20,
+        seeds: Any = 3,
+        objective: str = "evaluation",
+        direction: str = "maximize",
+        pruner: Any = "asha",
+        sampler: Any = "tpe",
+        seed: int = 0,
+        params: Any = None,
+        space: str | None = None,
+        enqueue: Any = (),
+        confirm: int = 0,
+    ) -> None:
+        try:
+            importlib.import_module("optuna")
+        except ImportError as error:
+            raise Mistake(
+                f'hydra/sweeper=search needs optuna ({error}): pip install "gym-loop[search]"'
+            ) from None
+        from gym_loop.search.jobs import OBJECTIVES
+
+        for name, value, least in (
+            ("n_trials", n_trials, 1),
+            ("seed", seed, 0),
+            ("confirm", confirm, 0),
+        ):
+            if type(value) is not int or value < least:
+                raise Mistake(f"hydra.sweeper.{name}={value}; expected an integer from {least}")
+        one_of("objective", objective, OBJECTIVES)
+        one_of("direction", direction, DIRECTIONS)
+        self.n_trials, self.seed, self.confirm = n_trials, seed, confirm
+        self.objective, self.direction = objective, direction
+        self.seeds = seeds_of(plain(seeds))
+        self.pruner, self.sampler = plain(pruner), plain(sampler)
+        for name, value, known in (
+            ("pruner", self.pruner, PRUNERS),
+            ("sampler", self.sampler, SAMPLERS),
+        ):
+            if not isinstance(value, dict) or "_target_" not in value:
+                one_of(
+                    name, value, known, f", or one of Optuna's: {{_target_: optuna.{name}s.NAME}}"
+                )
+        if isinstance(self.pruner, dict):
+            pruner_of(self.pruner)
+        self.params = [f"{key}={value}" for key, value in (plain(params) or {}).items()]
+        self.space, self.enqueue = space, plain(enqueue) or []
+        if not isinstance(self.enqueue, list) or not all(
+            isinstance(point, dict) for point in self.enqueue
+        ):
+            raise Mistake(
+                f"hydra.sweeper.enqueue={self.enqueue}; expected a list of points: "
+                "[{agent.learning_rate: 3e-4}]"
+            )
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Make the launcher that the config names."""
+        launcher: Any = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        # An engine takes all jobs that there are, and a study would be asked before it was told.
+        if not isinstance(launcher, SweepLauncher) or not hasattr(launcher, "n_jobs"):
+            raise Mistake(
+                f"hydra/sweeper=search does not run on {type(launcher).__name__}, which takes "
+                "whole batches of jobs; use hydra/launcher=pool"
+            )
+        self.launcher: SweepLauncher = launcher
+        self.config: DictConfig = config
+        self.loader = hydra_context.config_loader
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run what is missing of the search; exit with 1 when something still is."""
+        from gym_loop.search.study import FILE, Study
+
+        setup_globals()
+        subdir = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
+        assert isinstance(subdir, dict)
+        if subdir["subdir"] != SUBDIR:
+            raise Mistake(
+                f"hydra.sweep.subdir={subdir['subdir']}: a search names its jobs' directories by "
+                "their parameters; leave it out"
+            )
+        launcher, place = self.launcher, self.launcher.directory
+        fixed, space = self._space([*self.params, *arguments])
+        enqueued = [space.check_enqueued(point) for point in self.enqueue]
+        definition = {
+            **space.describe(),
+            "hydra.sweeper.objective": self.objective,
+            "hydra.sweeper.direction": self.direction,
+            "hydra.sweeper.seeds": ",".join(map(str, self.seeds)),
+        }
+        open_study = functools.partial(
+            Study, place, definition, space, self.direction, sampler_of(self.sampler, self.seed)
+        )
+        study = open_study() if (place / FILE).exists() else None
+        self._check(fixed, space)
+        if launcher.dry_run:
+            told = len(study.trials()) if study else 0
+            print(f"{told} of {self.n_trials} trials asked for, {len(self.seeds)} seeds each")
+            raise SystemExit(0)
+        launcher.record(self.asked, self.checked, {})
+        study = study or open_study()
+        study.enqueue(enqueued)
+        trials = self._trials(study, fixed)
+        if getattr(launcher, "n_jobs", 2) > 1:
+            print(
+                "note: jobs run side by side: which trials are asked for depends on the order in "
+                "which they end; hydra.launcher.n_jobs=1 makes the search repeat itself",
+                file=sys.stderr,
+            )
+        launcher.table = lambda total, done: trials.table
+        code = 0
+        while trials.open and not code:  # again while other launches run what lacks
+            code = launcher.execute(trials, 0, self.n_trials)
+            if trials.open and not code:
+                time.sleep(WAIT_SECONDS)
+        print(f"{place}: {len(study.trials())} trials: {trials.standing}")
+        for unfinished, why in trials.given_up.items():
+            print(f"not finished  {unfinished.name}  {why}")
+        if code or trials.given_up:
+            print(f"continue with: gym-loop resume {place}")
+            raise SystemExit(code or 1)
+        if trials.standing.best is None:
+            raise SystemExit(1)
+        self._leave_best(study, fixed)
+        return []
+
+    def _leave_best(self, study: "Study", fixed: Sequence[str]) -> None:
+        """Confirm the best trials, if that was asked for, and write the best one's config."""
+        from gym_loop.search import best
+
+        candidates, said = best.ranked(study), f"mean {self.objective} of seeds {self.seeds}"
+        if self.confirm:
+            fresh = range(max(self.seeds) + 1, max(self.seeds) + 1 + self.confirm)
+            make = functools.partial(self._make, fixed, f"{best.FOLDER}/", ())
+            *candidates, defaults = best.confirm(
+                self.launcher, make, candidates, fresh, self.objective
+            )
+            said = f"mean {self.objective} of the fresh seeds {fresh[0]} to {fresh[-1]}"
+            print(f"the agent's defaults: {said} {defaults.value:.6g}")
+            candidates.sort(key=lambda each: each.value, reverse=self.direction == "maximize")
+        place = self.launcher.directory
+        first = candidates[0]
+        best.write(place, place / name_of(first.words, self.seeds[0]), first, said)
+        print(f"trial {first.trial}: {said} {first.value:.6g}: {place / best.FILE}")
+
+    def _space(self, words: Sequence[str]) -> tuple[list[str], "Space"]:
+        """Return the overrides of every job, and what varies."""
+        from gym_loop.search.space import Function, split
+
+        parser = OverridesParser.create(config_loader=self.loader)
+        fixed, grid = split(parser.parse_overrides(list(words)))
+        if any(directory.key_and_value(word)[0] == "seed" for word in (*fixed, *grid)):
+            raise Mistake(
+                "seed= is no parameter of a search; its trials have hydra.sweeper.seeds=3 (0, 1, "
+                "2) or hydra.sweeper.seeds=[4,5,6]"
+            )
+        if self.space is None and not grid:
+            raise Mistake(
+                "an empty space: nothing varies; expected a parameter such as "
+                "'agent.learning_rate=tag(log, interval(1e-5, 1e-2))'"
+            )
+        if self.space is None:
+            return fixed, grid
+        if grid:
+            raise Mistake(
+                f"two spaces: hydra.sweeper.space={self.space}, and {', '.join(grid)} in Hydra's "
+                "grammar; leave out one of them"
+            )
+        return fixed, Function(self.space)
+
+    def _check(self, fixed: Sequence[str], space: "Space") -> None:
+        """Check the configs of the ends and choices of the space, and what the search needs.
+
+        Raises:
+            Mistake: something is wrong with one of them.
+        """
+        launcher = self.launcher
+        launcher.params = self.params
+        self.asked = launcher.asked()
+        self.asked.varied += [name for name in space.describe() if name not in self.asked.varied]
+        self.asked.varied.append("seed")
+        self.checked = directory.merge(
+            directory.read(launcher.directory), self.asked, launcher.directory
+        )
+        probes = space.probes()
+        names = [word.partition("=")[0].lstrip("+") for words in probes for word in words]
+        by_all = directory.Sweep([], {}, [*self.checked.varied, *names])
+        jobs = [[*fixed, *words, f"seed={self.seeds[0]}", PAUSE] for words in probes]
+        launcher.check(by_all, jobs, 0)
+        self.composer = Composer(self.loader, self.config)
+        cfg = self.composer.compose(jobs[0], 0)
+        loop = OmegaConf.to_container(cfg.loop, resolve=True)
+        assert isinstance(loop, dict)
+        if self.objective in ("evaluation", "auc") and not loop.get("eval_episodes"):
+            raise Mistake(
+                f"hydra.sweeper.objective={self.objective} needs evaluations: loop.eval_episodes "
+                f"is {loop.get('eval_episodes')}; expected at least 1"
+            )
+        between = [str(key) for key in loop if re.fullmatch(r"\w+_per_eval", str(key))]
+        if self.pruner != "none" and not any(loop[key] for key in between):
+            raise Mistake(
+                f"hydra.sweeper.pruner={shown(self.pruner)} needs evaluations during training: set "
+                f"{' or '.join(f'loop.{key}' for key in between) or 'another loop'}, or "
+                "hydra.sweeper.pruner=none"
+            )
+
+    def _make(
+        self,
+        fixed: Sequence[str],
+        folder: str,
+        more: Sequence[str],
+        number: int,
+        words: Sequence[str],
+        seed: int,
+    ) -> tuple[Job, DictConfig]:
+        """Return the job of a trial's overrides and a seed, and its config, checked."""
+        own = folder + name_of(words, seed)
+        with named(own):
+            made = self.launcher.compose(
+                self.composer, [*fixed, *words, f"seed={seed}", *more], own, number
+            )
+        for word in words:  # no other trial has them
+            self.composer.parsed.pop(word, None)
+        return made
+
+    def _trials(self, study: "Study", fixed: Sequence[str]) -> "Trials":
+        from gym_loop.search.trials import Trials
+
+        return Trials(
+            study,
+            rungs_of(self.pruner, study, self.direction == "maximize"),
+            functools.partial(self._make, fixed, "", (PAUSE,)),
+            lambda words, seed: self.launcher.directory / name_of(words, seed),
+            self.launcher.take,
+            self.seeds,
+            self.n_trials,
+            self.objective,
+        )
+
+
+def name_of(words: Sequence[str], seed: int) -> str:
+    """Return the name of the job with a trial's overrides and a seed."""
+    given = (*words, f"seed={seed}")
+    return directory.job_name(dict(directory.key_and_value(word) for word in given))
+
+
+def plain(value: Any) -> Any:
+    """Return a config's node as plain values."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def one_of(name: str, value: Any, known: Sequence[str] | Mapping[str, Any], more: str = "") -> None:
+    """Check that a text is one of those known."""
+    if not isinstance(value, str) or value not in known:
+        near = nearest(str(value), known, ";")
+        raise Mistake(f"hydra.sweeper.{name}={value}{near} expected {', '.join(known)}{more}")
+
+
+def shown(named: Any) -> str:
+    """Return the name of a pruner or a sampler."""
+    return str(named["_target_"] if isinstance(named, dict) else named)
+
+
+def seeds_of(given: Any) -> list[int]:
+    """Return the seeds for a count or a list.
+
+    Raises:
+        Mistake: it is neither.
+    """
+    found = list(range(given)) if type(given) is int else given
+    if (
+        not isinstance(found, list)
+        or not found
+        or not all(type(each) is int and each >= 0 for each in found)
+        or len(set(found)) < len(found)
+    ):
+        raise Mistake(
+            f"hydra.sweeper.seeds={given}; expected how many (at least 1), or a list, "
+            "such as [4,5,6]"
+        )
+    return found
+
+
+def sampler_of(named: Any, seed: int) -> Callable[[int], Any]:
+    """Return a function that returns Optuna's sampler for the trial of a number.
+
+    A new one for each trial, with a seed of its own: what a search asks for does not depend on how
+    often it was launched.
+    """
+    import optuna
+
+    target, arguments = named, dict[str, Any]()
+    if isinstance(named, dict):
+        target, arguments = named["_target_"], {k: v for k, v in named.items() if k != "_target_"}
+        kind = optunas(target, optuna.samplers.BaseSampler, "sampler")
+    else:
+        kind = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}[named]
+    takes_seed = "seed" in (signature.parameters(kind) or ())
+
+    def make(number: int) -> Any:
+        own = {"seed": derive(seed, "trial", number)} if takes_seed else {}
+        return made(kind, "sampler", {**own, **arguments})
+
+    make(0)
+    return make
+
+
+def rungs_of(named: Any, study: "Study", maximize: bool) -> "Rungs":
+    """Return what decides which trials go on."""
+    import optuna
+
+    from gym_loop.search.rungs import Halving, Judged, Rungs
+
+    if named == "none":
+        return Rungs()
+    if named == "asha":
+        return Halving(maximize)
+    if named == "median":
+        pruner: Any = optuna.pruners.MedianPruner()
+    else:
+        pruner = pruner_of(named)
+    return Judged(functools.partial(study.is_pruned, pruner))
+
+
+def pruner_of(named: Mapping[str, Any]) -> Any:
+    """Return one of Optuna's pruners."""
+    import optuna
+
+    kind = optunas(named["_target_"], optuna.pruners.BasePruner, "pruner")
+    if issubclass(kind, optuna.pruners.WilcoxonPruner):
+        raise Mistake(
+            f"hydra.sweeper.pruner: {kind.__name__} compares trials seed by seed; the pruners of a "
+            "search compare them evaluation by evaluation"
+        )
+    return made(kind, "pruner", {k: v for k, v in named.items() if k != "_target_"})
+
+
+def optunas(target: str, base: type, what: str) -> Any:
+    """Return the class that `target` names.
+
+    Raises:
+        Mistake: it is none of Optuna's kind.
+    """
+    try:
+        kind = locate(target)
+    except (ImportError, AttributeError) as error:
+        raise Mistake(f"hydra.sweeper.{what}: {error}") from None
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise Mistake(f"hydra.sweeper.{what}: {target} is not derived from {base.__name__}")
+    return kind
+
+
+def made(kind: Any, what: str, arguments: Mapping[str, Any]) -> Any:
+    """Return an object of Optuna's; what it refuses is a Mistake."""
+    try:
+        return kind(**arguments)
+    except (TypeError, ValueError) as error:
+        raise Mistake(f"hydra.sweeper.{what}: {kind.__name__}: {error}") from None

@@ -1,0 +1,324 @@
+"""The jobs that a study asks for, as a launcher has room for them."""
+
+import fcntl
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+from omegaconf import DictConfig, open_dict, read_write
+from optuna.trial import FrozenTrial, TrialState
+
+from gym_loop.mistake import Mistake
+from gym_loop.runs import manifest
+from gym_loop.search import jobs
+from gym_loop.search.jobs import Progress
+from gym_loop.search.pausing import PAUSED, VARIABLE
+from gym_loop.search.rungs import Entry, Rungs
+from gym_loop.search.study import END, GOAL, OVERRIDES, Study, is_paused
+from gym_loop.sweeps.directory import Job
+from gym_loop.sweeps.table import Table
+
+TRIES = 3  # of a job whose process is killed, in one launch
+STEPS = "steps"  # a trial's attribute: of training, in all of its jobs
+Make = Callable[[int, Sequence[str], int], tuple[Job, DictConfig]]
+
+
+@dataclass
+class Standing:
+    """Where a search stands.
+
+    Attributes:
+        counts: of trials by what they are: complete, paused, failed, running.
+        best: the best value of a complete trial.
+        winner: its number.
+        saved: the part of all steps that pausing has saved; None while it is not known.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    best: float | None = None
+    winner: int | None = None
+    saved: float | None = None
+
+    def __str__(self) -> str:
+        """Return `12 complete, 30 paused, 2 running; best 487.2 (trial 17)`."""
+        order = ("complete", "paused", "running", "failed")
+        parts = [f"{self.counts[name]} {name}" for name in order if self.counts[name]]
+        text = ", ".join(parts) or "none yet"
+        if self.best is not None:
+            text += f"; best {self.best:.6g} (trial {self.winner})"
+        if self.saved:
+            text += f"; {self.saved:.0%} of the steps saved"
+        return text
+
+
+class TrialTable(Table):
+    """Shows the jobs that run, and how the trials are doing."""
+
+    def __init__(self, total: int, trials: "Trials") -> None:
+        super().__init__(total)
+        self.trials = trials
+
+    def end(self, job: Job) -> None:
+        """Note that a job has ended, which is not yet the end of its trial."""
+        self.trials.end(job)
+
+    @property
+    def done(self) -> int:
+        """How many trials are not being played."""
+        counts = self.trials.standing.counts
+        return counts.total() - counts["running"]
+
+    def status(self) -> str:
+        """Return how many of the trials are what, and the best."""
+        return f"{self.total} trials: {self.trials.standing}"
+
+
+@dataclass
+class Due:
+    """A job that has not come to its trial's goal.
+
+    Attributes:
+        number: of the job, in the search.
+    """
+
+    number: int
+    trial: FrozenTrial
+    seed: int
+    directory: Path
+
+
+class Claims:
+    """Which launch is running which job: locks on a byte each, which end with the launch.
+
+    A job locks its own directory, but only once its process has come so far.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file = open(path, "ab")
+
+    def take(self, number: int) -> bool:
+        """Return whether the job of a number is now this launch's to run."""
+        try:
+            fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+        except OSError:
+            return False
+        return True
+
+    def release(self, number: int) -> None:
+        """Leave the job of a number to any launch."""
+        fcntl.lockf(self.file, fcntl.LOCK_UN, 1, number)
+
+
+class Trials(Iterator[Job | None]):
+    """The jobs of a study's trials, for a launcher; it tells the study what comes of them.
+
+    The next job is None when there is nothing for now, as `SweepLauncher.execute` takes it.
+
+    What runs where is not written down: each launch looks which jobs lack something, and are not
+    locked by a process that runs them. So a launch takes over what a killed one has left.
+
+    Args:
+        study: the search's.
+        rungs: decide which paused trials go on.
+        make: returns the job, with its config, for a number, overrides and a seed.
+        place: returns a job's directory, for overrides and a seed.
+        pack: keeps in a job what running it takes of its config.
+        seeds: of each trial.
+        n_trials: to ask for, in all launches together.
+        objective: one of `jobs.OBJECTIVES`.
+
+    Attributes:
+        open: whether a job may still come, if not now, as another launch is running one.
+        given_up: jobs that this launch does not try again, by their directories, and why.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        rungs: Rungs,
+        make: Make,
+        place: Callable[[Sequence[str], int], Path],
+        pack: Callable[[Job, DictConfig], None],
+        seeds: Sequence[int],
+        n_trials: int,
+        objective: str,
+    ) -> None:
+        self.study, self.rungs, self.make, self.place, self.pack = study, rungs, make, place, pack
+        self.seeds, self.n_trials, self.objective = seeds, n_trials, objective
+        self.maximize = study.optuna.direction.name == "MAXIMIZE"
+        self.open = True
+        self.claims = Claims(study.directory / ".claims")
+        self.running: set[Path] = set()  # directories of the jobs that this launch runs
+        self.given_up: dict[Path, str] = {}
+        self.table = TrialTable(n_trials, self)
+        self.kills = Counter[Path]()
+        self.standing = Standing()
+
+    def __next__(self) -> Job | None:
+        """Return a job that can be started now, or None; a trial is asked for where none is."""
+        if job := self._next():
+            self.running.add(job.directory)
+        return job
+
+    def end(self, job: Job) -> None:
+        """Note that `job` has ended; what has come of it is read from its directory."""
+        job.packed = b""
+        self.running.discard(job.directory)
+        self.claims.release(job.number)
+        self.open = True
+        known = jobs.progress(job.directory, self.objective)
+        if job.state == "stopped" and known.ended_by != PAUSED:
+            self._give_up(job, job.reason)
+        elif job.state == "failed" and not known.failed:
+            # Killed, or out of memory or time; what its own code raised is the trial's failure.
+            self.kills[job.directory] += 1
+            if self.kills[job.directory] >= TRIES or known.state == "stopped":
+                self._give_up(job, job.reason)
+
+    def _give_up(self, job: Job, why: str) -> None:
+        self.given_up[job.directory] = why
+        self.table.say(f"not finished: {job.name}: {why}")
+
+    def _next(self) -> Job | None:
+        """Return a job that can be started now; decide what is to come next if there is none."""
+        with self.study.locked():
+            self.study.finish_asking(self.rungs.first)
+            while True:
+                due, held = self._look()
+                taken = next((each for each in due if self.claims.take(each.number)), None)
+                if taken is not None:
+                    if job := self._job(taken):
+                        return job
+                    self.claims.release(taken.number)
+                    continue  # it has come to its goal by now, or its trial has failed
+                held = held or bool(due)
+                if not self._decide(idle=not (self.running or held or self.given_up)):
+                    self.open = held
+                    return None
+
+    def _look(self) -> tuple[list[Due], bool]:
+        """Tell the study what has come, and return the jobs that lack something.
+
+        Also returns whether another launch is running any.
+        """
+        due: list[Due] = []
+        held = False
+        for trial in self.study.trials():
+            if trial.state is not TrialState.RUNNING or is_paused(trial):
+                continue
+            goal, words = trial.user_attrs[GOAL], trial.user_attrs[OVERRIDES]
+            places = [self.place(words, seed) for seed in self.seeds]
+            if self.running.issuperset(places):
+                continue
+            known = [jobs.progress(place, self.objective) for place in places]
+            lacking = [n for n, each in enumerate(known) if not each.has_reached(goal)]
+            running = [n for n in lacking if places[n] in self.running]
+            if failed := next((each for each in known if each.failed), None):
+                if not running:
+                    self.study.fail(trial.number, failed.error)
+                    self.table.say(f"failed: trial {trial.number}: {failed.error}")
+                continue
+            if not lacking:
+                self._tell(trial, known)
+                continue
+            for n in lacking:
+                if places[n] in self.running or places[n] in self.given_up:
+                    continue
+                if places[n].exists() and manifest.is_locked(places[n]):
+                    held = True
+                else:
+                    number = trial.number * len(self.seeds) + n
+                    due.append(Due(number, trial, self.seeds[n], places[n]))
+        self._count()
+        return due, held
+
+    def _tell(self, trial: FrozenTrial, known: Sequence[Progress]) -> None:
+        """Tell the study of a trial whose jobs have all come to its goal, or to their ends."""
+        goal, number = trial.user_attrs[GOAL], trial.number
+        self.study.note(number, STEPS, sum(each.steps for each in known))
+        longest = max(len(each.values) for each in known)
+        for step in range(1, (longest if goal == END else min(goal, longest)) + 1):
+            if step not in trial.intermediate_values:
+                self.study.report(number, step, fmean(at(each, step) for each in known))
+        if all(each.state == "finished" for each in known):
+            value = fmean(at(each, longest) for each in known)
+            if math.isnan(value):
+                self.study.fail(number, f"its {self.objective} is NaN")
+            else:
+                self.study.tell(number, value)
+
+    def _decide(self, idle: bool) -> bool:
+        """Promote a paused trial, or ask for a new one; return whether there is something to do."""
+        trials = self.study.trials()
+        entries = [entry_of(trial) for trial in trials if trial.state is not TrialState.FAIL]
+        chosen = self.rungs.choose(entries, last=False)
+        if chosen is None and len(trials) < self.n_trials:
+            self.study.ask(self.rungs.first)
+            return True
+        if chosen is None and idle:
+            chosen = self.rungs.choose(entries, last=True)
+        if chosen is not None:
+            self.study.set_goal(*chosen)
+        return chosen is not None
+
+    def _job(self, due: Due) -> Job | None:
+        """Return the job; None if nothing is left of it, or its trial fails as it is refused."""
+        trial = due.trial
+        if jobs.progress(due.directory, self.objective).has_reached(trial.user_attrs[GOAL]):
+            return None  # another launch's job, which has ended a moment ago
+        try:
+            job, config = self.make(due.number, trial.user_attrs[OVERRIDES], due.seed)
+        except Mistake as mistake:
+            self.study.fail(trial.number, mistake.message)
+            self.table.say(f"failed: trial {trial.number}: {mistake.message}")
+            return None
+        job.state = "new"
+        if goal := trial.user_attrs[GOAL]:
+            with read_write(config.hydra), open_dict(config.hydra):
+                config.hydra.job.env_set[VARIABLE] = str(goal)
+        self.pack(job, config)
+        return job
+
+    def _count(self) -> None:
+        """Bring `standing` up to date."""
+        now, steps = Standing(), dict[str, list[int]](complete=[], paused=[])
+        for trial in self.study.trials():
+            state = state_of(trial)
+            now.counts[state] += 1
+            if state in steps:
+                steps[state].append(trial.user_attrs.get(STEPS, 0))
+            if state == "complete" and trial.value is not None:
+                better = now.best is None or (
+                    trial.value > now.best if self.maximize else trial.value < now.best
+                )
+                if better:
+                    now.best, now.winner = trial.value, trial.number
+        if steps["complete"]:
+            whole = fmean(steps["complete"])
+            saved = sum(max(whole - own, 0) for own in steps["paused"])
+            now.saved = saved / max(saved + sum(map(sum, steps.values())), 1)
+        self.standing = now
+
+
+def at(known: Progress, step: int) -> float:
+    """Return what a job had reached after evaluation `step`, or at its end if that was before."""
+    return known.values[min(step, len(known.values)) - 1] if known.values else math.nan
+
+
+def entry_of(trial: FrozenTrial) -> Entry:
+    """Return a trial as `Rungs` take it."""
+    goal = trial.user_attrs[GOAL]
+    return Entry(trial.number, goal, trial.intermediate_values, is_paused(trial))
+
+
+def state_of(trial: FrozenTrial) -> str:
+    """Return what a trial is: complete, paused, running or failed."""
+    if trial.state is TrialState.RUNNING:
+        return "paused" if is_paused(trial) else "running"
+    return {TrialState.COMPLETE: "complete"}.get(trial.state, "failed")

@@ -1,0 +1,218 @@
+"""Searches from the command line: what is run, what is told, and what another launch adds."""
+
+import json
+
+import pytest
+
+pytest.importorskip("optuna", reason="needs the extra search")
+
+from optuna.trial import TrialState
+
+from tests.conftest import rows
+from tests.search.conftest import SHORT, THINGS, X, runs, study
+from tests.sweeps.conftest import processes
+
+NONE = "hydra.sweeper.pruner=none"
+
+
+def contents(folder):
+    """Every file of the jobs, by its path."""
+    return {path: path.read_bytes() for path in folder.glob("*/**/*") if path.is_file()}
+
+
+def last(result):
+    """The line that tells what has become of the trials."""
+    [line] = [line for line in result.stdout.splitlines() if " trials: " in line]
+    return line.partition(" trials: ")[2]
+
+
+@pytest.mark.slow
+def test_a_search_without_pruning_plays_each_trial_with_each_seed(search, tmp_path):
+    result = search(X, NONE, "hydra.sweeper.n_trials=4")
+
+    assert result.returncode == 0, result.stderr
+    assert last(result).startswith("4 complete; best -")
+    trials = study(tmp_path / "search").trials
+    found = runs(tmp_path / "search")
+    assert len(found) == 8
+    for trial in trials:
+        names = [f"agent.x={trial.params['agent.x']},seed={seed}" for seed in (0, 1)]
+        results = [found[name]["result"] for name in names]
+        assert trial.value == pytest.approx(sum(results) / 2)
+        assert results[0] != results[1]
+        assert all(found[name]["state"] == "finished" for name in names)
+        assert sorted(trial.intermediate_values) == [1, 2, 3, 4, 5]
+    assert processes(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_search_that_is_launched_again_or_grown_plays_only_what_is_new(search, cli, tmp_path):
+    search(X, NONE, "hydra.sweeper.n_trials=2")
+    before = contents(tmp_path / "search")
+
+    again = search(X, NONE, "hydra.sweeper.n_trials=2")
+    assert last(again).startswith("2 complete")
+    assert contents(tmp_path / "search") == before
+
+    grown = cli("resume", "search", "hydra.sweeper.n_trials=3")
+    assert grown.returncode == 0, grown.stderr
+    assert last(grown).startswith("3 complete")
+    after = contents(tmp_path / "search")
+    assert before.items() <= after.items()
+    assert len(runs(tmp_path / "search")) == 6
+
+
+@pytest.mark.slow
+def test_a_trial_that_raises_has_failed_and_is_not_asked_for_again(search, tmp_path):
+    points = "hydra.sweeper.enqueue=[{agent.x: 0.75},{agent.x: 0.25}]"
+    words = (X, NONE, points, "agent.fate=raise", "hydra.sweeper.n_trials=2")
+    result = search(*words)
+
+    assert result.returncode == 0, result.stderr
+    assert last(result).startswith("1 complete, 1 failed")
+    assert "failed: trial 0: ValueError: too large for me" in result.stderr
+    states = [trial.state for trial in study(tmp_path / "search").trials]
+    assert states == [TrialState.FAIL, TrialState.COMPLETE]
+    launches = [run["launches"] for run in runs(tmp_path / "search").values()]
+    assert last(search(*words)).startswith("1 complete, 1 failed")
+    assert [run["launches"] for run in runs(tmp_path / "search").values()] == launches
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fate", ["kill", "memory"])
+def test_a_job_that_was_killed_or_ran_out_of_memory_is_tried_again(search, tmp_path, fate):
+    points = "hydra.sweeper.enqueue=[{agent.x: 0.75}]"
+    words = (X, NONE, points, f"agent.fate={fate}", f"agent.marks={tmp_path}")
+    result = search(*words, "hydra.sweeper.n_trials=1")
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert last(result).startswith("1 complete")
+    assert all(run["episodes"] == 8 for run in runs(tmp_path / "search").values())
+    assert (tmp_path / "mark-0.75").exists()
+
+
+@pytest.mark.slow
+def test_a_job_that_is_always_killed_is_left_for_another_launch(search, tmp_path):
+    points = "hydra.sweeper.enqueue=[{agent.x: 0.75},{agent.x: 0.25}]"
+    words = (X, NONE, points, f"agent.marks={tmp_path}", "hydra.sweeper.n_trials=2")
+    result = search(*words, "agent.fate=kill always")
+
+    assert result.returncode == 1
+    assert last(result).startswith("1 complete, 1 running")
+    assert "killed by SIGKILL" in result.stdout
+    assert "continue with: gym-loop resume" in result.stdout
+
+
+@pytest.mark.slow
+def test_a_config_that_is_refused_in_mid_search_fails_its_trial_alone(search, tmp_path):
+    (tmp_path / "space.py").write_text(
+        "def space(trial):\n"
+        "    n = trial.suggest_int('n', 0, 9)\n"
+        "    return {'agent.x': 9.0 if trial.number == 0 and n == 7 else n / 10}\n"
+    )
+    points = "hydra.sweeper.enqueue=[{n: 7},{n: 4}]"
+    result = search(NONE, "hydra.sweeper.space=space.py:space", points, "hydra.sweeper.n_trials=2")
+
+    assert result.returncode == 0, result.stderr
+    assert last(result).startswith("1 complete, 1 failed")
+    assert "expected at most 5" in result.stderr
+    assert list(runs(tmp_path / "search")) == ["agent.x=0.4,seed=0", "agent.x=0.4,seed=1"]
+
+
+@pytest.mark.slow
+def test_unpromising_trials_are_paused_and_the_promoted_equal_undisturbed_runs(
+    search, cli, tmp_path
+):
+    result = search(X, "hydra.sweeper.n_trials=7", "loop.max_episodes=20")
+
+    assert result.returncode == 0, result.stderr
+    assert "paused" in last(result)
+    assert "of the steps saved" in last(result)
+    found = runs(tmp_path / "search")
+    paused = [name for name, run in found.items() if run["ended_by"] == "paused"]
+    finished = [name for name, run in found.items() if run["state"] == "finished"]
+    assert len(paused) + len(finished) == len(found) == 14
+    assert paused
+    for name in paused:
+        assert len(rows(tmp_path / "search" / name)) in (2, 6, 18)
+    promoted = next(name for name in finished if found[name]["launches"] > 1)
+    x, seed = promoted.split(",")
+    words = [*THINGS, *SHORT, "loop.max_episodes=20", x, seed, "hydra.run.dir=never"]
+    assert cli(*words).returncode == 0
+    assert table(tmp_path / "never") == table(tmp_path / "search" / promoted)
+    best = study(tmp_path / "search").best_trial
+    assert f"agent.x={best.params['agent.x']},seed=0" in finished
+
+
+def table(run):
+    """The rows of episodes and evaluations, all but the seconds."""
+    names = ("episodes.csv", "evaluations.csv")
+    return [line.rpartition(",")[0] for n in names for line in (run / n).read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_a_paused_job_is_revived_by_hand_and_the_search_takes_it_as_it_is(search, cli, tmp_path):
+    search(X, "hydra.sweeper.n_trials=4")
+    found = runs(tmp_path / "search")
+    name = next(name for name, run in found.items() if run["ended_by"] == "paused")
+
+    assert cli("resume", f"search/{name}").returncode == 0
+
+    assert runs(tmp_path / "search")[name]["state"] == "finished"
+    before = contents(tmp_path / "search")
+    assert search(X, "hydra.sweeper.n_trials=4").returncode == 0
+    assert contents(tmp_path / "search") == before
+    # Without pruning all are played to their ends; that one is there already.
+    assert cli("resume", "search", NONE).returncode == 0
+    after = runs(tmp_path / "search")
+    assert {run["state"] for run in after.values()} == {"finished"}
+    assert after[name]["launches"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "pruner", ["median", "{_target_:optuna.pruners.ThresholdPruner,lower:-1.0}"]
+)
+def test_pruners_of_optunas_judge_evaluation_by_evaluation(search, tmp_path, pruner):
+    points = "hydra.sweeper.enqueue=[{agent.x: 0.95},{agent.x: 0.3}]"
+    words = (X, points, f"hydra.sweeper.pruner={pruner}", "hydra.sweeper.n_trials=2")
+    result = search(*words)
+    assert result.returncode == 0, result.stderr
+    trials = study(tmp_path / "search").trials
+    if pruner == "median":  # it wants more trials before it prunes
+        assert [len(trial.intermediate_values) for trial in trials] == [5, 5]
+    else:
+        assert [len(trial.intermediate_values) for trial in trials] == [1, 5]
+        assert runs(tmp_path / "search")["agent.x=0.95,seed=0"]["episodes"] == 2
+
+
+@pytest.mark.slow
+def test_a_search_one_job_at_a_time_repeats_itself(search, tmp_path):
+    words = (X, "hydra.launcher.n_jobs=1", "hydra.sweeper.n_trials=6")
+    assert search(*words).returncode == 0
+    other = "hydra.sweep.dir=other"
+    one = search(*words, other, "hydra.sweeper.n_trials=3")
+    assert "side by side" not in one.stderr
+    search(*words, other)  # in two launches
+    names = [set(runs(tmp_path / folder)) for folder in ("search", "other")]
+    assert names[0] == names[1]
+
+
+@pytest.mark.slow
+def test_a_search_of_something_else_is_refused_before_anything_starts(search, tmp_path):
+    points = [X, NONE, "hydra.sweeper.n_trials=1"]
+    assert search(*points).returncode == 0
+    before = contents(tmp_path / "search")
+    for words, said in (
+        (["agent.x=interval(0,2)"], "agent.x was interval(0,1), now interval(0,2)"),
+        ([X, "hydra.sweeper.seeds=3"], "hydra.sweeper.seeds was 0,1, now 0,1,2"),
+        ([X, "hydra.sweeper.objective=best"], "objective was evaluation, now best"),
+        ([X, "loop.eval_episodes=3"], "loop.eval_episodes=2 then, loop.eval_episodes=3 now"),
+    ):
+        refused = search(*words, NONE)
+        assert refused.returncode == 2
+        [line] = [line for line in refused.stderr.splitlines() if line]
+        assert said in line
+    assert contents(tmp_path / "search") == before
+    sweep = json.loads((tmp_path / "search/sweep.json").read_text())
+    assert X in sweep["overrides"]

@@ -1,0 +1,114 @@
+"""What a search varies: which overrides, which ends, and what is no space."""
+
+import pytest
+
+from gym_loop.mistake import Mistake
+
+optuna = pytest.importorskip("optuna", reason="needs the extra search")
+
+from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: E402
+
+from gym_loop.search.space import Function, split, word  # noqa: E402
+
+
+def space_of(*words):
+    return split(OverridesParser.create().parse_overrides(list(words)))
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("interval(0, 2)", 0.0, 2.0),
+        ("tag(log, interval(1e-5, 1e-2))", 1e-5, 1e-2),
+        ("tag(int, interval(1, 9))", 1, 9),
+        ("tag(int, log, interval(1, 64))", 1, 64),
+        ("range(1, 10, 3)", 1, 7),
+        ("range(10)", 0, 9),
+        ("range(0, 1, 0.25)", 0.0, 0.75),
+    ],
+)
+def test_an_interval_has_the_ends_that_hydra_gives_it(text, low, high):
+    _, space = space_of(f"agent.a={text}")
+    distribution = space["agent.a"].distribution
+    assert (distribution.low, distribution.high) == (low, high)
+    assert type(distribution.low) is type(low)
+    assert distribution.log == ("log" in text)
+    assert [words[0] for words in space.probes()] == [f"agent.a={low}", f"agent.a={high}"]
+
+
+def test_a_choice_keeps_types_and_every_choice_is_probed():
+    fixed, space = space_of("agent.n=choice(32,64,128)", "agent.net=choice([8],[8,8])", "env=taxi")
+    assert fixed == ["env=taxi"]
+    assert space["agent.n"].distribution.choices == (32, 64, 128)
+    assert space.probes() == [
+        ["agent.n=32", "agent.net=[8]"],
+        ["agent.n=64", "agent.net=[8,8]"],
+        ["agent.n=128", "agent.net=[8,8]"],
+    ]
+
+
+def test_the_last_of_two_overrides_of_one_key_holds():
+    assert space_of("agent.a=interval(0,1)", "agent.a=3") == (["agent.a=3"], {})
+    fixed, space = space_of("agent.a=3", "+agent.a=1,2")
+    assert fixed == []
+    assert space.probes() == [["+agent.a=1"], ["+agent.a=2"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("interval(5, 1)", "above the second"),
+        ("interval(0, nan)", "finite ends"),
+        ("tag(log, interval(0, 1))", "begins above 0"),
+        ("tag(int, interval(0.5, 2))", "integers as ends"),
+        ("tag(lag, interval(0, 1))", "no tag lag"),
+        ("tag(log, range(1, 5))", "no tag log for a range"),
+        ("range(5, 1)", "empty range"),
+        ("range(5, 1, -1)", "a step|its step"),
+        ("tag(log, choice(1, 2))", "tags are for"),
+    ],
+)
+def test_what_is_no_distribution_is_a_mistake_that_names_it(text, said):
+    with pytest.raises(Mistake, match=said) as mistake:
+        space_of(f"agent.a={text}")
+    assert mistake.value.message.startswith("agent.a=")
+
+
+def test_a_point_to_try_first_lies_in_the_space():
+    _, space = space_of("a.f=interval(0,1)", "a.n=range(0,9,3)", "a.c=choice(x,y)")
+    point = {"a.f": 1, "a.n": 6, "a.c": "y"}
+    assert space.check_enqueued(point) == {"a.f": 1.0, "a.n": 6, "a.c": "y"}
+    for wrong in ({"a.f": 2}, {"a.n": 4}, {"a.c": "z"}, {"a.f": "much"}, {"a.g": 1}):
+        with pytest.raises(Mistake, match=next(iter(wrong))):
+            space.check_enqueued(wrong)
+
+
+def test_values_are_written_in_hydras_grammar():
+    values = {"a": [1, None, {"b": True}], "c": 1e-5, "d": "text"}
+    words = [word(key, value) for key, value in values.items()]
+    parsed = OverridesParser.create().parse_overrides(words)
+    assert {o.key_or_group: o.value() for o in parsed} == values
+
+
+def test_a_space_in_python_has_conditions(tmp_path, monkeypatch):
+    (tmp_path / "my_space.py").write_text(
+        "def space(trial):\n"
+        "    if trial.suggest_categorical('agent.kind', ['a', 'b']) == 'b':\n"
+        "        trial.suggest_float('agent.x', 0, 1)\n"
+        "def derived(trial):\n"
+        "    return {'agent.net': [2 ** trial.suggest_int('width', 3, 4)] * 2}\n"
+        "def wrong(trial):\n    return 3\n"
+        "def nothing(trial):\n    pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    study = optuna.create_study()
+    study.enqueue_trial({"agent.kind": "a"})
+    study.enqueue_trial({"agent.kind": "b", "agent.x": 0.5})
+    study.enqueue_trial({"width": 4})
+    conditional = Function("my_space.py:space")
+    assert conditional.suggest(study.ask()) == ["agent.kind=a"]
+    assert conditional.suggest(study.ask()) == ["agent.kind=b", "agent.x=0.5"]
+    assert Function("my_space.py:derived").suggest(study.ask()) == ["agent.net=[16,16]"]
+    for name in ("wrong", "nothing", "absent"):
+        with pytest.raises(Mistake, match=name):
+            Function(f"my_space.py:{name}").probes()

@@ -1,0 +1,134 @@
+"""The study's journal: shared, locked, repaired, and of one space."""
+
+import pytest
+
+from gym_loop.mistake import Mistake
+
+optuna = pytest.importorskip("optuna", reason="needs the extra search")
+
+from optuna.trial import TrialState  # noqa: E402
+
+from gym_loop.search.space import Dimension, Grid  # noqa: E402
+from gym_loop.search.study import GOAL, OVERRIDES, Study  # noqa: E402
+from tests.search.conftest import study as seen_by_optuna  # noqa: E402
+
+SPACE = Grid(
+    {
+        "a.x": Dimension("a.x", "interval(0, 1)", optuna.distributions.FloatDistribution(0, 1)),
+        "a.n": Dimension("a.n", "range(3)", optuna.distributions.IntDistribution(0, 2)),
+    }
+)
+
+
+def study_in(folder, space=SPACE, sampler=None):
+    sampler = sampler or (lambda number: optuna.samplers.RandomSampler(seed=number))
+    return Study(folder, space.describe(), space, "maximize", sampler)
+
+
+def test_what_is_told_is_there_for_the_next_launch_and_for_optuna(tmp_path):
+    study = study_in(tmp_path)
+    number = study.ask(1)
+    study.report(number, 1, 0.5)
+    study.set_goal(number, 3)
+    study.tell(number, 0.75)
+
+    [trial] = study_in(tmp_path).trials()
+    assert (trial.value, trial.intermediate_values, trial.user_attrs[GOAL]) == (0.75, {1: 0.5}, 3)
+    assert seen_by_optuna(tmp_path).best_value == 0.75
+
+
+def test_a_torn_last_line_costs_that_line_alone(tmp_path):
+    study = study_in(tmp_path)
+    numbers = [study.ask(1) for _ in range(3)]
+    study.tell(numbers[0], 1.0)
+    journal = tmp_path / "study.log"
+    whole = journal.read_bytes()
+    study.tell(numbers[1], 2.0)
+    for cut in (1, 20):
+        torn = journal.read_bytes()[:-cut]
+        assert len(torn) > len(whole)
+        journal.write_bytes(torn)
+
+        again = study_in(tmp_path)
+
+        assert journal.read_bytes() == whole
+        assert [t.state for t in again.trials()] == [TrialState.COMPLETE, *[TrialState.RUNNING] * 2]
+        again.tell(numbers[1], 2.0)
+        assert again.trials()[1].value == 2.0
+
+
+def test_a_trial_that_a_process_was_killed_at_while_it_asked_is_completed(tmp_path):
+    undisturbed = study_in(tmp_path)
+    undisturbed.ask(1)
+    journal = tmp_path / "study.log"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    made = next(n for n, line in enumerate(lines) if b"datetime_start" in line)
+    for kept in range(made + 1, len(lines)):
+        journal.write_bytes(b"".join(lines[:kept]))
+        study = study_in(tmp_path)
+        [known] = [dict(trial.params) for trial in study.trials()]
+        study.finish_asking(1)
+        [trial] = study.trials()
+        assert trial.params.keys() == SPACE.keys()
+        assert known.items() <= trial.params.items()
+        assert trial.user_attrs[GOAL] == 1
+        assert len(trial.user_attrs[OVERRIDES]) == 2
+
+
+def test_a_trial_does_not_depend_on_how_often_the_search_was_launched(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "many").mkdir()
+
+    def sampler(number):
+        return optuna.samplers.TPESampler(seed=number, n_startup_trials=2)
+
+    one = study_in(tmp_path / "one", sampler=sampler)
+    for number in range(6):
+        one.tell(one.ask(1), float(number))
+        study = study_in(tmp_path / "many", sampler=sampler)
+        study.tell(study.ask(1), float(number))
+    many = study_in(tmp_path / "many")
+    assert [t.params for t in one.trials()] == [t.params for t in many.trials()]
+
+
+def test_a_study_of_another_space_is_refused_and_the_difference_named(tmp_path):
+    study_in(tmp_path)
+    other = Grid(SPACE)
+    other["a.x"] = Dimension("a.x", "interval(0, 2)", SPACE["a.x"].distribution)
+    del other["a.n"]
+    before = (tmp_path / "study.log").read_bytes()
+    with pytest.raises(Mistake) as mistake:
+        study_in(tmp_path, other)
+    assert "a.x was interval(0, 1), now interval(0, 2)" in mistake.value.message
+    assert "a.n was range(3), now not varied" in mistake.value.message
+    assert (tmp_path / "study.log").read_bytes() == before
+
+
+def test_samplers_learn_from_what_paused_trials_have_reached(tmp_path):
+    study = study_in(
+        tmp_path, sampler=lambda number: optuna.samplers.TPESampler(seed=number, n_startup_trials=8)
+    )
+    for _ in range(40):
+        number = study.ask(1)
+        study.report(number, 1, -abs(study.trials()[number].params["a.x"] - 0.3))
+    asked = study.trials()
+    assert {trial.state for trial in asked} == {TrialState.RUNNING}
+    distances = [abs(trial.params["a.x"] - 0.3) for trial in asked]
+    assert sum(distances[20:]) < sum(distances[:8]) / 8 * 20 / 2
+    study.set_goal(0, 3)  # it goes on
+    study.report(0, 3, 1.0)
+    study.tell(0, 1.0)
+    assert study.trials()[0].state is TrialState.COMPLETE
+
+
+def test_points_are_tried_first_and_once(tmp_path):
+    study = study_in(tmp_path)
+    for _ in range(2):
+        study.enqueue([{"a.x": 0.5}, {"a.n": 2, "a.x": 0.25}])
+        study = study_in(tmp_path)
+    for _ in range(3):
+        study.ask(1)
+    first, second, third = study.trials()
+    assert first.params["a.x"] == 0.5
+    assert second.params == {"a.x": 0.25, "a.n": 2}
+    assert third.params["a.x"] not in (0.5, 0.25)
