@@ -433,7 +433,7 @@ ARGUMENTS = {
     "Run": ["directory"],
     "Run.metrics": ["self", "tag"],
     "Run.policy": ["self", "checkpoint"],
-    "Run.env": ["self"],
+    "Run.env": ["self", "checkpoint"],
     "Run.replay": ["self", "episode", "evaluation", "frames"],
     "Runs": ["directories"],
     "Runs.frame": ["self"],

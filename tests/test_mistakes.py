@@ -501,6 +501,9 @@ MISTAKES = [
     row("verify-resume -m seed=1,2", "-m"),
     # reading what is there
     row("resume conf", "conf"),
+    row("best nowhere", "no directory nowhere"),
+    row("reproduce nowhere", "nowhere is not a run"),
+    row("serve --prt 3", "did you mean '--port'?"),
     row("wait nowhere", "nowhere is not a sweep"),
     row("wait conf", "conf is not a sweep"),
     row("wait", "DIRECTORY"),

@@ -20,8 +20,8 @@ def own_logging() -> Iterator[None]:
     A configuration closes every handler that it finds in the list of `logging`'s own; a file that
     the program writes its log to would stay closed.
     """
-    root, every = logging.getLogger(), handlers()
-    kept, level, theirs = root.handlers[:], root.level, every[:]
+    root, ours, every = logging.getLogger(), logging.getLogger("gym_loop"), handlers()
+    kept, level, our_level, theirs = root.handlers[:], root.level, ours.level, every[:]
     every.clear()
     try:
         yield
@@ -31,6 +31,7 @@ def own_logging() -> Iterator[None]:
                 handler.close()
         root.handlers[:] = kept
         root.setLevel(level)
+        ours.setLevel(our_level)
         every[:] = theirs
 
 

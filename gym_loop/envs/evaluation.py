@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gym_loop.mistake import Mistake
 
@@ -17,15 +17,15 @@ def complete_eval_env(cfg: DictConfig) -> None:
     Raises:
         Mistake: it is no section.
     """
-    differing: Any = cfg._get_node(KEY) if KEY in cfg else None
-    if differing is None or differing._is_none():
+    differing = cfg.get(KEY)
+    if differing is None:
         return
     if not isinstance(differing, DictConfig):
         raise Mistake(
-            f"eval_env is {differing._value()!r}; expected what differs from env, such as "
+            f"eval_env is {differing!r}; expected what differs from env, such as "
             "eval_env.kwargs.g=12, or an option: env@eval_env=cartpole"
         )
-    if "_target_" not in differing and isinstance(cfg._get_node("env"), DictConfig):
+    if "_target_" not in differing and isinstance(cfg.env, DictConfig):
         with open_dict(cfg):
             _refer(differing, cfg.env, "env")
 
@@ -33,12 +33,12 @@ def complete_eval_env(cfg: DictConfig) -> None:
 def _refer(section: DictConfig, to: DictConfig, path: str) -> None:
     """Give `section` a reference for each key of `to`, which lies at `path`, that it lacks."""
     for key in to:
-        node: Any = to._get_node(key)
         if key not in section:
             section[key] = f"${{{path}.{key!s}}}"
-        elif _is_mapping(node) and _is_mapping(section._get_node(key)):
-            _refer(section[key], node, f"{path}.{key!s}")
+        elif _has_mapping(to, key) and _has_mapping(section, key):
+            _refer(section[key], to[key], f"{path}.{key!s}")
 
 
-def _is_mapping(node: Any) -> bool:
-    return isinstance(node, DictConfig) and not (node._is_none() or node._is_interpolation())
+def _has_mapping(section: DictConfig, key: Any) -> bool:
+    """Return whether a key has a mapping of its own, and none that it refers to."""
+    return not OmegaConf.is_interpolation(section, key) and isinstance(section.get(key), DictConfig)

@@ -106,7 +106,7 @@ def check_id(
 ) -> None:
     """Raise what the maker would raise for what it is asked for, without making the environment."""
     spec = _find_spec(library, id)
-    _do_without_display(render_mode)  # MuJoCo looks for it when it is imported
+    _let_mujoco_draw(render_mode)  # it looks for the variable when it is imported
     try:
         creator = _load(spec.entry_point)
     except (ImportError, import_library(library).error.DependencyNotInstalled) as error:
@@ -256,21 +256,30 @@ def _check_render_mode(id: str, mode: str | None, env: Any) -> None:
 
 
 def _do_without_display(mode: str | None) -> None:
-    """Let pygame and MuJoCo draw without a greeting, and into memory where there is no display.
+    """Let pygame draw without a greeting, and into memory where there is no display.
 
-    Both read these variables when they are imported.
+    It reads these variables when it is imported.
     """
     if mode is not None:
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-    displays = ("DISPLAY", "WAYLAND_DISPLAY")
-    if mode in ("rgb_array", "rgb_array_list") and sys.platform == "linux":
-        if not any(os.environ.get(display) for display in displays):
-            os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-            if "MUJOCO_GL" not in os.environ and find_spec("mujoco"):
-                found = (gl for gl in ("EGL", "OSMesa") if ctypes.util.find_library(gl))
-                if gl := next(found, None):
-                    os.environ["MUJOCO_GL"] = gl.lower()
+    if _has_no_display(mode):
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    _let_mujoco_draw(mode)
+
+
+def _let_mujoco_draw(mode: str | None) -> None:
+    """Let MuJoCo draw into memory where there is no display."""
+    if _has_no_display(mode) and "MUJOCO_GL" not in os.environ and find_spec("mujoco"):
+        found = (gl for gl in ("EGL", "OSMesa") if ctypes.util.find_library(gl))
+        if gl := next(found, None):
+            os.environ["MUJOCO_GL"] = gl.lower()
+
+
+def _has_no_display(mode: str | None) -> bool:
+    """Return whether pictures are asked for on a machine without a display."""
+    displays = map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))
+    return mode in ("rgb_array", "rgb_array_list") and sys.platform == "linux" and not any(displays)
 
 
 def _missing(library: Library, id: str, error: Exception) -> str:

@@ -16,7 +16,7 @@ from tests.core_size import PACKAGE, ROOT
 
 PRIVATE = re.compile(r"_(?!_)(?!.*_$)\w+")  # `__init__` and `_target_` are promised
 DOTTED = re.compile(r"[A-Za-z]\w*(\.\w+)+")
-PROMISED = {"_asdict", "_replace", "_fields"}  # of named tuples
+PROMISED = {"_asdict", "_replace", "_fields", "_exit"}  # of named tuples; of os
 MODULES = [*sorted(PACKAGE.rglob("*.py")), ROOT / "gym_loop_files.py"]
 COMPAT = sorted((PACKAGE / "compat").glob("*.py"))
 
@@ -237,6 +237,17 @@ def test_an_algorithm_counts_under_the_names_that_are_set(algorithms, compat):
     assert model._n_calls == 1, compat.count_step.__doc__
     assert compat.swap_starts(model, "next").all()
     assert model._last_episode_starts == "next"
+
+
+def test_a_recurrent_algorithm_has_the_states_of_its_policy(algorithms, compat):
+    contrib = pytest.importorskip("sb3_contrib", reason="needs the extra sb3")
+    model = contrib.RecurrentPPO("MlpLstmPolicy", "CartPole-v1", device="cpu", n_steps=8)
+    compat.set_up(model, 100)
+    before = vars(model)["_last_lstm_states"]
+    assert before is not None, compat.lstm_states.__doc__
+    assert compat.starts(model).all(), compat.starts.__doc__
+    assert compat.swap_lstm_states(model, "next") is before
+    assert compat.lstm_states(model) == "next"
 
 
 BOUNDED = ("hydra-core", "omegaconf", "stable-baselines3", "gymnasium", "tensorboard")
