@@ -501,7 +501,7 @@ MISTAKES = [
     row("verify-resume -m seed=1,2", "-m"),
     # reading what is there
     row("resume conf", "conf"),
-    row("best nowhere", "no directory nowhere"),
+    row("best --bi env", "did you mean '--by'?"),
     row("reproduce nowhere", "nowhere is not a run"),
     row("serve --prt 3", "did you mean '--port'?"),
     row("wait nowhere", "nowhere is not a sweep"),
