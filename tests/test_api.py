@@ -205,6 +205,7 @@ def test_a_run_in_its_own_directory_is_returned_when_it_is_finished(here):
     assert again.episodes.tolist() == first.episodes.tolist()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_is_forked_and_evaluated(here):
     run = gym_loop.run(*QUICK, "env=frozen_lake", "agent=q_learning", directory="r")
     first = run.episodes.tolist()

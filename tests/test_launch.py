@@ -48,6 +48,7 @@ def test_overrides_reach_the_run(launch):
     assert "seed=7" in run["overrides"]
 
 
+@pytest.mark.slow
 def test_one_seed_fixes_everything(launch):
     words = (f"agent={AGENTS}:Learner", *FAST, "loop.max_episodes=20")
     first, second = (launch(*words, "seed=4", directory=name) for name in ("a", "b"))
@@ -138,6 +139,7 @@ def test_the_users_conf_is_composed_with_ours(launch, tmp_path):
     assert json.loads((directory / "run.json").read_text())["config"]["agent"]["lr"] == 0.25
 
 
+@pytest.mark.slow
 def test_a_users_config_and_preset_choose_an_option_in_a_folder(launch, tmp_path):
     for name, content in {
         "agent/mine/fast.yaml": "_target_: gym_loop.agents.RandomAgent\n",

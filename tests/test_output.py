@@ -44,6 +44,7 @@ def test_a_sweep_ends_well_whatever_its_streams_are(tmp_path, streams):
     assert shell(f"gym-loop ls sweep {streams}", tmp_path) == 0
 
 
+@pytest.mark.slow
 def test_watching_ends_when_its_reader_leaves(tmp_path):
     shell(f"gym-loop {RUN} hydra.run.dir=run", tmp_path)
 

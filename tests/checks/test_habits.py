@@ -52,6 +52,7 @@ def test_a_config_that_says_so_is_swept_over(words, folder, as_a_child):
     assert [name.rpartition("seed=")[2] for name in names] == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_an_experiment_chooses_launcher_and_sweeper(folder, as_a_child):
     words = ["-m", "+experiment=plain", "seed=1,2", *SHORT, "hydra.sweep.dir=s"]
     assert played(folder, as_a_child(words, folder)) == ["n0", "n1"]
@@ -93,6 +94,7 @@ def test_plain_hydra_makes_the_environment_of_a_composed_config(tmp_path, monkey
     assert hydra.utils.instantiate(cfg.env).spec.max_episode_steps == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "key"),
     [("loop.max_episodes=2e0", "max_episodes"), ("loop.max_steps=3e1", "max_steps")],

@@ -127,12 +127,14 @@ def test_secrets_stay_out(cli, project, tracked):
     assert "(hidden)" in (own / "settings.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_too_large_is_named_and_left_out(cli, project):
     (project / "helper.py").write_text("#" * 1_100_000 + "\n")
     run(cli, "agent=agent.py:Mine")
     assert "larger" in described(code(project))["left_out"][str(project / "helper.py")]
 
 
+@pytest.mark.slow
 def test_a_file_that_is_imported_later_is_kept_too(cli, project):
     (project / "agent.py").write_text(AGENT.replace("pass", "import late"))
     (project / "late.py").write_text("value = 3\n")
@@ -189,6 +191,7 @@ def test_jobs_of_a_sweep_share_what_they_keep(cli, project):
     assert all(file.stat().st_nlink > 1 for file in files)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_kept_is_a_warning(cli, project):
     (project / "outputs").mkdir()
     (project / "outputs" / ".code").write_text("a file where the folder would be")

@@ -79,6 +79,7 @@ def test_real_runs_part_where_their_seeds_do(launch, cli):
     assert found["training"]["from"] == 0
 
 
+@pytest.mark.slow
 def test_the_step_and_what_differs_on_the_machines_are_named(launch, cli):
     words = ("env=cartpole", "loop.max_episodes=3", "loop.eval_episodes=1")
     runs = [launch(*words, directory=name) for name in ("a", "b")]

@@ -42,6 +42,7 @@ def test_an_npz_holds_what_the_agent_saw_and_did(launch, tmp_path, capsys):
     assert [path.name for path in tmp_path.glob(".tmp*")] == []
 
 
+@pytest.mark.slow
 def test_parts_of_actions_and_observations_have_arrays_of_their_own(launch, tmp_path):
     run = launch("env=gymnasium:Blackjack-v1", "loop.max_episodes=5", directory="blackjack")
     run_export(run, tmp_path / "blackjack.npz", "--eval", "--jobs", 2)

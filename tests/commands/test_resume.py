@@ -78,6 +78,7 @@ def test_ten_single_kills_at_random_moments_leave_no_trace(
         assert differences(untouched, directory) == []
 
 
+@pytest.mark.slow
 def test_which_checkpoints_were_written_changes_nothing(launch):
     words = (*LEARNER, "loop.max_episodes=12", "loop.eval_episodes=1")
     every = launch(*words, "loop.time_per_checkpoint=0", directory="every")
@@ -203,6 +204,7 @@ def test_resuming_a_finished_run_says_so_and_touches_nothing(launch, cli, tmp_pa
     assert {p: p.stat().st_mtime_ns for p in directory.rglob("*")} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", ["seed=1", "agent.lr=0.3", "env=cartpole", "agent=random", "loop.max_episode_len=9"]
 )
@@ -215,6 +217,7 @@ def test_what_would_change_the_past_is_refused_and_points_to_fork(launch, cli, t
     assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_another_config_in_a_runs_own_directory_is_refused_by_the_first_key_that_differs(
     launch, cli
 ):
@@ -225,6 +228,7 @@ def test_another_config_in_a_runs_own_directory_is_refused_by_the_first_key_that
     assert "loop.max_episode_len=7" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_same_command_with_a_higher_limit_extends_the_run(launch, cli):
     directory = launch(*PLAIN)
     done = cli(*PLAIN, "hydra.run.dir=run", "loop.max_episodes=7")
@@ -273,6 +277,7 @@ def test_a_fork_goes_on_from_a_checkpoint_with_a_changed_config(launch, cli, tmp
     assert {p: p.read_bytes() for p in parent.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_fork_at_an_episode_that_was_not_played_names_the_range(launch, cli, tmp_path):
     launch(*PLAIN)
     done = cli("fork", "run", "--at", 6)

@@ -58,6 +58,7 @@ def touches(tree, ours):
         yield from ((n, node.lineno) for n in names if private(str(n)) and n not in ours)
 
 
+@pytest.mark.slow
 def test_no_module_but_those_of_compat_touches_private_names_of_others():
     trees = {file: ast.parse(file.read_text()) for file in MODULES}
     ours = set(own(trees.values()))

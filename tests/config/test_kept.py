@@ -99,6 +99,7 @@ def test_bytes_and_keys_of_every_kind_survive_the_file(run):
     assert set(noted(run)) == {"{1: 'a', 0.5: 'b', False: 'c', b'hi': b'\\x00\\x01'} 0.5"}
 
 
+@pytest.mark.slow
 def test_what_a_yaml_leaves_out_is_kept_and_the_class_typed_is_the_same_run(run):
     (run.folder / "conf" / "agent").mkdir(parents=True)
     (run.folder / "conf" / "agent" / "brief.yaml").write_text("_target_: noting.py:Noting\nx: 3\n")
@@ -153,6 +154,7 @@ def test_what_refers_to_the_launch_is_what_it_was_then(run):
     assert noted(run)[0].startswith("'first-")
 
 
+@pytest.mark.slow
 def test_what_follows_a_limit_follows_it_and_is_said(run):
     run("agent=noting.py:Noting", *QUICK, "agent.x=${loop.max_episodes}", "hydra.run.dir=r")
     assert "agent.x follows loop.max_episodes: 2 instead of 1" in run(
@@ -168,6 +170,7 @@ def test_a_key_that_others_refer_to_cannot_change_the_past(run):
     assert "agent.x follows mine" in line
 
 
+@pytest.mark.slow
 def test_a_project_that_was_moved_goes_on_and_an_override_says_where_a_class_is(run, tmp_path):
     run("agent=noting.py:Noting", *QUICK, "hydra.run.dir=r")
     moved = run.folder.rename(tmp_path / "moved")
@@ -182,6 +185,7 @@ def test_a_project_that_was_moved_goes_on_and_an_override_says_where_a_class_is(
     assert OmegaConf.load(moved / "r" / "config.yaml").agent._target_ == "lib/noting.py:Noting"
 
 
+@pytest.mark.slow
 def test_a_run_of_an_older_version_goes_on(run):
     words = ("agent=noting.py:Noting", *QUICK, r"agent.x='\${seed}'", "hydra.run.dir=r")
     run(*words)

@@ -164,6 +164,7 @@ def test_classes_pickled_by_their_plain_name_are_found_as_before(tmp_path):
     assert python(code, tmp_path) == ["True"]
 
 
+@pytest.mark.slow
 def test_configs_and_pickles_of_earlier_versions_find_what_has_moved(launch, cli):
     words = ("loop=vector", "loop.num_envs=2", "env=gym_vector:CartPole-v1", "loop.max_episodes=4")
     directory = launch(*words, "loop.eval_episodes=0")

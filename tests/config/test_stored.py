@@ -102,6 +102,7 @@ def test_evaluate_plays_the_agent_of_the_newest_checkpoint_and_changes_nothing_e
     assert files() == before  # the curves, too, have the points of the run alone
 
 
+@pytest.mark.slow
 def test_evaluate_records_where_the_config_says(command, launch):
     directory = launch("env=cartpole", "loop.eval_episodes=0")
     words = ("loop.eval_episodes=2", "loop.eval_record=true", "loop.eval_record_dir=films")

@@ -113,6 +113,7 @@ def test_evaluation_has_a_frozen_copy(words, launch):
     assert count(evaluated) == count(known)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_as_one_that_was_never_stopped(words, launch, cli):
     whole = launch(*words, "loop.max_episodes=8", "loop.eval_episodes=3", directory="whole")
     cut = launch(*words, "loop.max_episodes=4", "loop.eval_episodes=3", directory="cut")
@@ -123,6 +124,7 @@ def test_a_resumed_run_is_as_one_that_was_never_stopped(words, launch, cli):
     np.testing.assert_array_equal(*returns)
 
 
+@pytest.mark.slow
 def test_an_environment_made_anew_gets_back_what_its_wrappers_had_learnt(words, launch):
     """FlattenObservation of Gymnasium does not pickle, and no environment around it."""
     more = "env.wrappers.flat._target_=gym_loop.envs.wrappers.flatten"

@@ -146,6 +146,7 @@ def test_a_game_that_max_episode_len_cuts_is_given_up(launch, games):
     assert not (table["truncated"] & table["terminated"]).any()
 
 
+@pytest.mark.slow
 def test_the_same_holds_for_the_copies_of_loop_vector(launch, games):
     words = [*FEW, ALL.replace("games.py:Sticky,normalize_reward", "clip_reward")]
     check_all(launch(*words, "loop=vector", "loop.num_envs=3"), games)

@@ -45,6 +45,7 @@ def copy(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_new_entry_is_all_that_a_new_parameter_takes(copy, tmp_path):
     readme = (tmp_path / "copy" / "README.md").read_text()
     assert "| `patience` | 3 | what a test adds | yes |" in readme
@@ -77,6 +78,7 @@ def test_a_new_entry_is_all_that_a_new_parameter_takes(copy, tmp_path):
     assert sorted(group["runs"] for group in report["groups"]) == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_new_entry_is_a_parameter_of_the_vector_loop_as_well(copy):
     done = copy(*RUN, "loop=vector", "loop.num_envs=2", "loop.patience=9")
     assert done.returncode == 0, done.stderr

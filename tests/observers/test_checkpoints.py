@@ -96,6 +96,7 @@ def test_an_environment_that_is_made_anew_and_keeps_nothing_is_not_warned_of(lau
     assert said(run) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Raises", "RaisesLater"])
 def test_an_environment_that_does_not_come_back_is_started_anew_with_a_warning(
     launch, environments, name
@@ -108,6 +109,7 @@ def test_an_environment_that_does_not_come_back_is_started_anew_with_a_warning(
     assert ["does not come back" in line for line in said(part)] == [True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "copy", "file", "link", "renamed"])
 def test_what_else_lies_among_the_checkpoints_stays_and_is_not_read(launch, kind):
     run = launch(*WORDS, "loop.max_episodes=4")
@@ -164,6 +166,7 @@ def test_a_copy_without_links_goes_on(launch, form):
     assert any("is no link" in line for line in said(run)) == (form == "mine")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [None, 0, 60])
 def test_a_checkpoint_whose_table_is_short_is_passed_over_and_said_so(launch, left):
     whole = launch(*WORDS, "loop.max_episodes=8", directory="whole")

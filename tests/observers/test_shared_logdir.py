@@ -10,6 +10,7 @@ from tests.conftest import rows
 WORDS = ("agent=random", "env=cartpole", "loop.eval_episodes=1")
 
 
+@pytest.mark.slow
 def test_runs_that_share_a_folder_keep_theirs_and_touch_no_other_file(launch, tmp_path):
     shared = tmp_path / "shared"
     shared.mkdir()

@@ -322,6 +322,7 @@ def test_with_the_newest_checkpoint_damaged_the_traces_go_back_to_the_one_before
     assert files_of(run) == files_of(untouched)
 
 
+@pytest.mark.slow
 def test_a_damaged_last_file_costs_a_warning_and_its_own_episodes(launch, cli, tmp_path):
     run = launch("env=cartpole", "loop.max_episodes=30", "loop.eval_episodes=1")
     (run / "traces" / "train-000000.npz").write_bytes(b"damaged")

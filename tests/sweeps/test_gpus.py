@@ -106,6 +106,7 @@ def test_slots_are_spread_and_free_again_when_their_lock_is_closed(machine):
         slot[1].close()
 
 
+@pytest.mark.slow
 def test_a_mistake_in_the_gpus_is_one_line_and_leaves_nothing(cli, machine, tmp_path):
     machine(2)
     before = sorted(os.listdir(tmp_path))

@@ -131,6 +131,7 @@ def test_an_episode_that_is_told_of_is_the_one_that_was_played():
     assert steps[-1] == loop.steps == sum(loop.agent.rows)
 
 
+@pytest.mark.slow
 def test_actions_of_long_episodes_are_all_kept():
     pendulum = functools.partial(make_gym, "Pendulum-v1", {"max_episode_steps": 1000})
     loop, watcher = make_loop(pendulum, max_episodes=9, episodes_per_round=8)
@@ -282,6 +283,7 @@ def test_a_run_that_is_extended_equals_one_in_one_go(launch, alone, cli):
     assert_equal_runs(whole, parts)
 
 
+@pytest.mark.slow
 def test_a_fork_goes_on_from_within_a_round(launch, cli, tmp_path):
     words = ("agent=random", "env=cartpole", "loop=vector", "loop.episodes_per_round=40")
     parent = rows(launch(*words, "loop.max_episodes=50", directory="parent"))
