@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from gym_loop.__main__ import dispatch
 from gym_loop.observers.tensorboard import PREFIX
 from gym_loop.runs.compare import read_events
