@@ -204,14 +204,14 @@ def test_anything_may_have_happened_to_a_runs_directory(as_a_child, finished, co
     anything_may_have_happened(as_a_child, finished, command, damage)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @cases(CASES)
 @given(line=command_lines)
 def test_a_thousand_command_lines(as_a_child, finished, line):
     anything_may_be_typed(as_a_child, finished.parent, line)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @cases(CASES)
 @given(command=commands, damage=damage_lists)
 def test_a_thousand_damaged_directories(as_a_child, finished, command, damage):

@@ -22,7 +22,7 @@ LEVELS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("experiment", LEVELS)
 def test_a_preset_reaches_its_level(cli, tmp_path, experiment, seed):
@@ -67,7 +67,7 @@ def optimal_return(id, seed, discount):
     return mean(returns)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(5))
 def test_the_preset_of_taxi_learns_the_optimal_policy(launch, seed):
     directory = launch("+experiment=q_learning_taxi", f"seed={seed}")

@@ -433,7 +433,7 @@ def test_kills_while_checkpoints_are_written_leave_all_readable_and_nothing_over
     assert kill_writers(tmp_path, 12) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_200_kills_while_checkpoints_are_written_leave_all_readable_and_nothing_over(tmp_path):
     assert kill_writers(tmp_path, 200) == []
 

@@ -22,7 +22,7 @@ def test_where_nothing_differs_few_reports_say_better(agents, environments, seed
     assert share <= verdicts.allowed(80)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("agents", verdicts.AGENTS)
 @pytest.mark.parametrize("seeds", verdicts.SEEDS)
 @pytest.mark.parametrize("environments", verdicts.ENVIRONMENTS)
@@ -43,7 +43,7 @@ def test_three_seeds_against_three_are_never_told_apart_in_one_environment():
     assert [verdict.word for _, _, verdict in verdicts.judged(scores)] == ["cannot tell"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("agents", verdicts.AGENTS)
 @pytest.mark.parametrize("environments", verdicts.ENVIRONMENTS)
 @pytest.mark.parametrize("probability", [0.75, 0.9])

@@ -41,7 +41,7 @@ def jobs_of(folder):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_search_that_is_killed_ten_times_ends_with_all_its_trials_and_exact_rows(
     search, start, tmp_path
 ):
