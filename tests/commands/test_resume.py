@@ -64,7 +64,7 @@ def test_three_kills_within_a_run_leave_no_trace(alone, start, cli, tmp_path, wo
     assert differences(untouched, tmp_path / "killed") == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("words", "episodes"), [(LEARNER, 60), (PLAIN, 3000), (RANDOM, 2000)])
 def test_ten_single_kills_at_random_moments_leave_no_trace(
     alone, start, cli, tmp_path, words, episodes
