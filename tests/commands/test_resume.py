@@ -169,11 +169,11 @@ def test_checkpoints_are_written_when_they_are_due_and_affordable(
 def test_a_finished_run_goes_on_to_what_more_would_have_given(alone, cli):
     words = (*LEARNER, "loop.eval_episodes=2")
     longer = alone(*words, "loop.max_episodes=20", directory="longer")
-    alone(*words, "loop.max_episodes=8", directory="run")
+    run = alone(*words, "loop.max_episodes=8", directory="run")
     done = cli("resume", "run", "loop.max_episodes=20")
     assert done.returncode == 0, done.stderr
     assert "continuing from episode 8" in done.stderr
-    assert differences("run", longer) == []
+    assert differences(run, longer) == []
 
 
 @pytest.mark.slow
