@@ -168,7 +168,7 @@ def test_nothing_is_left_running_when_it_is_stopped_itself(start, tmp_path, numb
         "    with open('pids', 'a') as file: file.write(f'{child.pid}\\n')\n"
         "    return gymnasium.make('CartPole-v1')\n"
     )
-    directory = tmp_path / "temporary"
+    directory = tmp_path.with_name(f"{tmp_path.name}-temporary")
     directory.mkdir()
     words = ("env=parent.py:make", "loop.max_episodes=100000000")
     environment = {**os.environ, "TMPDIR": str(directory)}
