@@ -17,7 +17,7 @@ def test_a_run_leaves_a_directory_of_its_own_behind(cli, tmp_path):
     done = cli("agent=random", "env=pendulum")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    (directory,) = (tmp_path / "outputs").glob("*/*")
+    (directory,) = (tmp_path / "outputs").glob("[!.]*/*")
     made = {str(p.relative_to(directory)) for p in directory.rglob("*")}
     assert made >= {
         *("run.json", "episodes.csv", "evaluations.csv", ".hydra/config.yaml"),

@@ -30,13 +30,13 @@ def cuts_of_a_run(tmp_path):
     return sorted(cuts.iterdir()), disk / "run"
 
 
-def check(cuts, untouched, as_a_child, tmp_path):
+def check(cuts, untouched, cli):
     from gym_loop.config.locate import load_file
 
     load_file(str(AGENTS))  # what the checkpoints name
     assert any((cut / "run" / "checkpoints").is_dir() for cut in cuts)
     for cut in cuts:
-        done = as_a_child([*RUN, f"hydra.run.dir={cut}/run"], tmp_path)
+        done = cli(*RUN, f"hydra.run.dir={cut}/run")
         assert done.returncode == 0, (cut.name, done.stderr)
         assert list(compare.differences(cut / "run", untouched)) == [], cut.name
         known = json.loads((cut / "run" / "run.json").read_text())
@@ -44,16 +44,16 @@ def check(cuts, untouched, as_a_child, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_exactly_from_what_was_on_the_disk(tmp_path, as_a_child):
+def test_a_run_goes_on_exactly_from_what_was_on_the_disk(tmp_path, cli):
     cuts, untouched = cuts_of_a_run(tmp_path)
-    check(cuts[3 :: len(cuts) // 5], untouched, as_a_child, tmp_path)
+    check(cuts[3 :: len(cuts) // 5], untouched, cli)
 
 
-@pytest.mark.slow
-def test_a_run_goes_on_exactly_from_what_was_on_the_disk_at_50_moments(tmp_path, as_a_child):
+@pytest.mark.long
+def test_a_run_goes_on_exactly_from_what_was_on_the_disk_at_50_moments(tmp_path, cli):
     cuts, untouched = cuts_of_a_run(tmp_path)
     assert len(cuts) >= 50
-    check(cuts[:: len(cuts) // 50], untouched, as_a_child, tmp_path)
+    check(cuts[:: len(cuts) // 50], untouched, cli)
 
 
 @pytest.mark.slow

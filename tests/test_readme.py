@@ -44,7 +44,7 @@ def test_the_first_command_is_what_ci_installs_and_runs():
 def test_the_first_screen_works_and_leaves_the_tree_it_shows(folder):
     done = run(["python", "-m", "gym_loop", "agent=random", "env=pendulum"], folder)
     assert done.returncode == 0, done.stderr
-    (directory,) = (folder / "outputs").glob("*/*")
+    (directory,) = (folder / "outputs").glob("[!.]*/*")
     tree = re.search(r"```\n(outputs/.*?)```", README, re.DOTALL)[1]
     for name in re.findall(r"[├└]── (\S+)", tree):
         assert (directory / name).exists(), name

@@ -7,6 +7,7 @@ observation after a step always belongs to the step's own episode; see `VectorEn
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -282,6 +283,9 @@ def from_library(env: Any) -> LibraryVectorEnv:
             "Gymnasium's, or gym_loop.vector.envs.VectorEnv"
         )
     copies = any(kind.__name__ in ("SyncVectorEnv", "AsyncVectorEnv") for kind in kinds)
+    # Making a batch's space gives it, and that of one, a stream from the system's entropy.
+    for batch, name in itertools.product(("", "single_"), ("action_space", "observation_space")):
+        getattr(env.unwrapped, f"{batch}{name}").seed(0)
     if "gymnasium" not in libraries:
         return ResetSameStep(env, copies, "final_observation")
     mode = (env.metadata or {}).get("autoreset_mode", "NextStep")  # all that 1.0 had

@@ -272,11 +272,11 @@ def test_a_killed_run_ends_as_an_untouched_one(alone, start, cli, tmp_path, env)
 
 
 @pytest.mark.slow
-def test_a_run_that_is_extended_equals_one_in_one_go(launch, alone, cli):
+def test_a_run_that_is_extended_equals_one_in_one_go(alone, cli):
     words = (f"agent={AGENTS}:Learner", "env=cartpole", "loop=vector", "loop.num_envs=4")
     words += ("loop.episodes_per_round=40", "loop.eval_episodes=2")
     whole = alone(*words, "loop.max_episodes=200", directory="whole")
-    parts = launch(*words, "loop.max_episodes=110", directory="parts")
+    parts = alone(*words, "loop.max_episodes=110", directory="parts")
     assert len(rows(parts)) == 110
     done = cli("resume", parts, "loop.max_episodes=200")
     assert done.returncode == 0, done.stderr
