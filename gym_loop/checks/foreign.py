@@ -7,7 +7,10 @@ OURS = {
         "loop.max_steps",
     ),
     **dict.fromkeys(("n_envs", "num_envs", "num_env"), "loop.num_envs, with loop=vector"),
-    **dict.fromkeys(("eval_freq", "eval_frequency", "eval_every"), "loop.episodes_per_eval"),
+    **dict.fromkeys(
+        ("eval_freq", "eval_frequency", "eval_every"),
+        "loop.steps_per_eval, or loop.episodes_per_eval",
+    ),
     **dict.fromkeys(("n_eval_episodes", "num_eval_episodes"), "loop.eval_episodes"),
     **dict.fromkeys(("save_freq", "checkpoint_freq"), "loop.episodes_per_checkpoint"),
     **dict.fromkeys(("tensorboard_log", "log_dir"), "loop.logdir"),

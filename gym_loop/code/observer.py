@@ -97,7 +97,7 @@ class Code(Observer):
         """Write `code/`, or link it to that of an earlier run of the same fingerprint."""
         mark = fingerprint(self.files, status)
         known, contents = self.store.known(mark), dict[str, bytes]()
-        if known is None or known["named"] != stats(known["named"]):
+        if known is None or known.get("named") != stats(known.get("named", ())):
             from gym_loop.code import sources  # an unchanged launch does without what it imports
 
             named = sources.named_in(self.files)
@@ -141,15 +141,18 @@ class Code(Observer):
         """Return whether the launch before has used the same, and perhaps more files."""
         own = names[reading.DESCRIPTION]
         now = json.loads(contents.get(own) or self.store.content(own))
-        then = json.loads((folder / reading.DESCRIPTION).read_bytes())
-        commits = [{r["path"]: r["commit"] for r in each["roots"]} for each in (then, now)]
-        diffs = [{n for n in each["files"] if n.endswith(".diff")} for each in (then, now)]
-        return (
-            now["files"].items() <= then["files"].items()
-            and commits[1].items() <= commits[0].items()
-            and diffs[0] == diffs[1]
-            and not [*reading.differences(then, now)]
-        )
+        try:
+            then = json.loads((folder / reading.DESCRIPTION).read_bytes())
+            commits = [{r["path"]: r["commit"] for r in each["roots"]} for each in (then, now)]
+            diffs = [{n for n in each["files"] if n.endswith(".diff")} for each in (then, now)]
+            return (
+                now["files"].items() <= then["files"].items()
+                and commits[1].items() <= commits[0].items()
+                and diffs[0] == diffs[1]
+                and not [*reading.differences(then, now)]
+            )
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return False  # what the launch before has kept is damaged, and tells nothing
 
     def _write(self, folder: Path, names: dict[str, str], contents: dict[str, bytes]) -> None:
         """Write a folder as a whole.

@@ -23,30 +23,40 @@ class Store:
         self.folder = folder
 
     def known(self, fingerprint: str) -> dict[str, Any] | None:
-        """Return what was noted for a fingerprint; None where nothing was."""
+        """Return what was noted for a fingerprint; None where nothing was, or it is damaged."""
         try:
-            content: dict[str, Any] = json.loads(self._note(fingerprint).read_bytes())
-            return content
-        except (OSError, ValueError, TypeError):
+            content = json.loads(self._note(fingerprint).read_bytes())
+        except (OSError, ValueError):
             return None
+        sections = content.values() if isinstance(content, dict) else ()
+        return content if sections and all(isinstance(each, dict) for each in sections) else None
 
     def note(self, fingerprint: str, content: dict[str, Any]) -> None:
-        """Note something for a fingerprint."""
+        """Note mappings by name for a fingerprint."""
         if self.folder:
             files.write_json(self._note(fingerprint), content)
 
     def add(self, content: bytes) -> str:
-        """Keep some content; return its digest."""
+        """Keep some content, again where it was damaged; return its digest."""
         name = digest(content)
-        if self.folder and not (self.folder / name).exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            files.write(self.folder / name, content)
-            (self.folder / name).chmod(READ_ONLY)
+        if self.folder:
+            file = self.folder / name
+            if not file.exists() or file.read_bytes() != content:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                files.write(file, content)
+                file.chmod(READ_ONLY)
         return name
 
     def content(self, name: str) -> bytes:
-        """Return the content of a digest."""
-        return self._path(name).read_bytes()
+        """Return the content of a digest.
+
+        Raises:
+            OSError: it is not there, or damaged.
+        """
+        content = self._path(name).read_bytes()
+        if digest(content) != name:
+            raise OSError(f"{self._path(name)} is damaged; delete it")
+        return content
 
     def place(self, name: str, target: Path, content: bytes | None = None) -> None:
         """Put the file of a digest at `target`, at once.

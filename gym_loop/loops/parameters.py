@@ -62,10 +62,10 @@ def check(entries: Table, values: dict[str, Any]) -> None:
             raise ValueError(f"{name} is {value}; expected at least {entry.least}")
     if values.get("stop_at"):
         check_stop_at(values["stop_at"])
-        if not values.get("episodes_per_eval"):
+        if not (values.get("episodes_per_eval") or values.get("steps_per_eval")):
             raise ValueError(
                 "stop_at looks at evaluations during training, and there are none: give "
-                "loop.episodes_per_eval"
+                "loop.episodes_per_eval or loop.steps_per_eval"
             )
 
 

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from gym_loop.code import observer
+from gym_loop.code.store import digest
 
 FAST = ("env=cartpole", "loop.max_episodes=2", "loop.eval_episodes=1")
 AGENT = """
@@ -199,6 +200,33 @@ def test_what_cannot_be_kept_is_a_warning(cli, project):
     known = json.loads((code(project).parent / "run.json").read_text())
     assert known["state"] == "finished"
     assert "cannot keep what runs in code/" in known["warnings"][0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["{}", "[]", '{"files": 3', '{"named": 1, "files": 2}'])
+def test_what_is_damaged_ends_no_run(cli, project, text):
+    words = ("agent=agent.py:Mine", "hydra.run.dir=outputs/run")
+    run(cli, *words)
+    [note] = project.glob("outputs/.code/seen-*.json")
+    for file in (note, project / "outputs/run/code/environment.json"):
+        file.unlink()
+        file.write_text(text)
+    assert cli("resume", "outputs/run", "loop.max_episodes=3").returncode == 0
+    assert described(project / "outputs/run/code/episode-000002")["packages"]
+    run(cli, "agent=agent.py:Mine", "hydra.run.dir=outputs/other")
+    assert described(project / "outputs/other/code")["packages"]
+
+
+@pytest.mark.slow
+def test_a_shared_file_that_is_damaged_is_written_again(cli, project):
+    run(cli, "agent=agent.py:Mine", "hydra.run.dir=outputs/run")
+    for file in project.glob("outputs/.code/*"):
+        file.unlink()
+        file.write_text("{")
+    run(cli, "agent=agent.py:Mine", "hydra.run.dir=outputs/other")
+    folder = project / "outputs/other/code"
+    for name, known in described(folder)["files"].items():
+        assert digest((folder / name).read_bytes()) == known
 
 
 def test_a_folder_of_that_name_that_is_not_the_runs_is_left_alone(cli, project):

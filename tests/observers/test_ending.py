@@ -134,6 +134,13 @@ def test_a_rule_that_says_nothing_is_refused(rule, message, tmp_path):
         gym_loop.run(*WORDS, f"loop.stop_at={rule}", directory=tmp_path / "run")
 
 
+def test_evaluations_may_be_counted_in_steps(tmp_path):
+    words = ("env=cartpole", "loop.eval_episodes=2", "loop.steps_per_eval=40", at_least(1, 2))
+    run = gym_loop.run(*words, "loop.max_episodes=50", directory=tmp_path / "run")
+    assert (run.state, told(run)["ended_by"]) == ("finished", "stop_at")
+    assert 80 <= run.episodes["steps"][-1] < 400
+
+
 def test_a_rule_without_evaluations_in_training_is_refused(tmp_path):
     with pytest.raises(Mistake, match=r"give loop\.episodes_per_eval"):
         gym_loop.run("env=cartpole", at_least(1), directory=tmp_path / "run")
