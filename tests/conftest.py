@@ -3,6 +3,7 @@
 import csv
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +97,34 @@ def alone(cli, tmp_path):
         return tmp_path / directory
 
     return run
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Headless Chromium, which keeps what it asks for and what it complains of."""
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason='needs: pip install "gym-loop[browser]"'
+    )
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("needs the Debian packages chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (
+        *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
+        *("disable-background-networking", "disable-component-update", "disable-sync"),
+        *(
+            f"user-data-dir={tmp_path.with_name(f'{tmp_path.name}-profile')}",
+            "window-size=1280,900",
+        ),
+    ):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(executable_path=driver)
+    opened = webdriver.Chrome(options=options, service=service)
+    yield opened
+    opened.quit()
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -134,7 +134,7 @@ def cuda() -> dict[str, Any]:
         models = (re.search(r"Model:\s*(.+)", file.read_text()) for file in devices)
         found["devices"] = [model[1] for model in models if model]
     except (OSError, IndexError):
-        pass
+        pass  # there is no driver
     return found
 
 

@@ -257,7 +257,10 @@ def _settings(run: Run) -> dict[str, str]:
     if not run.config:
         return {}
     return {"agent": run.agent, "env": run.env} | {
-        key: value for key, value in run.overrides.items() if key not in ("agent", "env")
+        key: value
+        for key, value in run.overrides.items()
+        # Observers change no result.
+        if key not in ("agent", "env") and key.partition(".")[0] != "observers"
     }
 
 

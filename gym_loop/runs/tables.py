@@ -124,7 +124,7 @@ def columns(
                     except ValueError:
                         continue
     except FileNotFoundError:
-        pass
+        pass  # no episode has ended yet
     names = COLUMNS[file] if names is None else names
     found = list(zip(*rows, strict=True)) or [()] * len(names)
     return {name: list(column) for name, column in zip(names, found, strict=True)}

@@ -184,7 +184,7 @@ def parse(data: bytes, width: int) -> Array:
             if values.size == rows * width:
                 return values.reshape(rows, width)
         except (ValueError, DeprecationWarning):
-            pass
+            pass  # a cell is no number: each row is looked at below
     sound = []
     for line in data.split(b"\n"):
         cells = line.split(b",")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import time
 from urllib.parse import unquote, urlsplit
 
@@ -44,30 +43,6 @@ def film(file):
     for level in range(5):
         frames.send(np.full((32, 32, 3), 50 * level, np.uint8).tobytes())
     frames.close()
-
-
-@pytest.fixture
-def browser(tmp_path):
-    webdriver = pytest.importorskip(
-        "selenium.webdriver", reason='needs: pip install "gym-loop[browser]"'
-    )
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("needs the Debian packages chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
-        *("disable-background-networking", "disable-component-update", "disable-sync"),
-        *(f"user-data-dir={tmp_path / 'profile'}", "window-size=1280,900"),
-    ):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(executable_path=driver)
-    opened = webdriver.Chrome(options=options, service=service)
-    yield opened
-    opened.quit()
 
 
 def column(browser, table, place):

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import time
 from urllib.parse import urlsplit
 
@@ -107,28 +106,10 @@ def until(question, seconds=60):
 
 
 @pytest.fixture
-def page(tmp_path):
-    webdriver = pytest.importorskip(
-        "selenium.webdriver", reason='needs: pip install "gym-loop[browser]"'
-    )
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    driver = shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("needs the Debian packages chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        *("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
-        *("disable-background-networking", "disable-component-update", "disable-sync"),
-        f"user-data-dir={tmp_path.with_name(f'{tmp_path.name}-profile')}",
-    ):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = webdriver.ChromeService(executable_path=driver)
-    opened = Page(webdriver.Chrome(options=options, service=service))
+def page(browser):
+    opened = Page(browser)
     opened.window(1360)
-    yield opened
-    opened.driver.quit()
+    return opened
 
 
 @pytest.fixture
