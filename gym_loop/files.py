@@ -140,8 +140,10 @@ class AppendOnly:
         """Write a record, and what waits; `error` tells whether that could be done."""
         self._waiting.append(record)
         if self.error is None or time.monotonic() >= self._retry_at:
-            with contextlib.suppress(OSError):
+            try:  # once an episode: `contextlib.suppress` takes as long as the rest
                 self._write()
+            except OSError:
+                return
 
     def sync(self) -> None:
         """Bring all records to the disk, so that they survive a power cut.

@@ -13,18 +13,18 @@ import numpy as np
 NO_SEED = -1  # of an episode that a library began itself: it cannot be played alone
 
 
-def derive(seed: int, *stream: str | int, size: int = 4) -> int:
+def derive(seed: int, stream: str, size: int = 4) -> int:
     """Return the seed of one of a run's streams: a hash of the run's whole seed and of its name.
 
     It has `8 * size - 1` bits. The 31 of the default are what every environment and space takes.
     """
-    digest = blake2b("/".join(map(str, (seed, *stream))).encode(), digest_size=size).digest()
+    digest = blake2b(f"{seed}/{stream}".encode(), digest_size=size).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def episode_seed(seed: int, number: int, stream: str = "train") -> int:
     """Return the reset seed of an episode, in [0, 2**31): a function of its arguments alone."""
-    return derive(seed, stream, number)
+    return derive(seed, f"{stream}/{number}")
 
 
 def seed_all(seed: int) -> None:
@@ -68,11 +68,11 @@ def preserved(agent: Any, seed: int) -> Iterator[None]:
     seed_all(derive(seed, "eval"))
     for name, value in attributes.items():
         if hasattr(value, "bit_generator"):
-            bits = type(value.bit_generator)(derive(seed, "eval", name, size=16))
+            bits = type(value.bit_generator)(derive(seed, f"eval/{name}", size=16))
             vars(agent)[name] = np.random.Generator(bits)
         elif is_space(value):
             vars(agent)[name] = copy.deepcopy(value)
-            vars(agent)[name].seed(derive(seed, "eval", name))
+            vars(agent)[name].seed(derive(seed, f"eval/{name}"))
     try:
         yield
     finally:

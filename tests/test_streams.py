@@ -112,10 +112,10 @@ def test_every_bit_of_the_seed_counts(more):
 
 def test_a_streams_seed_is_that_of_its_name():
     seeds = {
-        streams.derive(seed, *name)
+        streams.derive(seed, name)
         for seed in (0, 1, 11)
-        for name in (("eval",), ("eval", 1), ("eval", 11), ("train", 1), ("random", 1))
+        for name in ("eval", "eval/1", "eval/11", "train/1", "random/1")
     }
     assert len(seeds) == 15
     assert all(0 <= seed < 2**31 for seed in seeds)
-    assert streams.derive(5, "eval", 3) == streams.episode_seed(5, 3, "eval")
+    assert streams.derive(5, "eval/3") == streams.episode_seed(5, 3, "eval")

@@ -62,10 +62,11 @@ class DefaultLoop(BaseLoop):
         self.notify("begin_episode", self, episode)
         act, memorize, update, step = agent.act, agent.memorize, agent.update, episode.env.step
         if learn and number < self.parameters["random_episodes"]:
-            env.action_space.seed(derive(self.seed, "random", number))
+            env.action_space.seed(derive(self.seed, f"random/{number}"))
             act = lambda state, episode_num: env.action_space.sample()  # noqa: E731
         actions, rewards = episode.actions, episode.rewards
-        next_life = getattr(env, "go_on_with_game", lambda: None)  # of an environment in wrappers
+        # Asked of the type: what wrappers lack, they look for all the way down.
+        next_life = getattr(type(env), "go_on_with_game", lambda env: None)
 
         agent.begin_episode(number)
         ob = first_observation(episode.env.reset(seed=seed))
@@ -77,7 +78,7 @@ class DefaultLoop(BaseLoop):
             if learn:
                 memorize(ob, action, reward, terminated, next_ob)
                 update(number)
-            if (terminated or truncated) and (next_ob := next_life()) is None:
+            if (terminated or truncated) and (next_ob := next_life(env)) is None:
                 break
             ob, terminated = next_ob, False
         # Truncated by the environment, or by max_episode_len.
@@ -90,6 +91,6 @@ class DefaultLoop(BaseLoop):
         self.evaluated += not learn
         episode.steps, episode.seconds, episode.info = self.steps, self.seconds, info
         # Below wrappers, an environment knows what it has played itself.
-        episode.ret = total(getattr(env, "bare_game", episode).rewards)
+        episode.ret = total(env.bare_game.rewards if hasattr(type(env), "bare_game") else rewards)
         self.notify("end_episode", self, episode)
         return episode

@@ -86,20 +86,16 @@ def check_stop_at(rule: dict[str, Any]) -> None:
 
 def limit_is_reached(loop: Any) -> bool:
     """Return whether the number of episodes or steps that was asked for has been played."""
-    most = loop.parameters["max_episodes"], loop.parameters["max_steps"]
-    return any(n >= (m or math.inf) for n, m in zip((loop.episodes, loop.steps), most, strict=True))
+    episodes, steps = loop.parameters["max_episodes"], loop.parameters["max_steps"]
+    return bool(loop.episodes >= (episodes or math.inf) or loop.steps >= (steps or math.inf))
 
 
 def evaluation_is_due(loop: Any, episodes: int, steps: int) -> bool:
     """Return whether to evaluate, after so many more `episodes` and `steps` have been played."""
-    due = False
-    for name, now, played in (
-        ("episodes_per_eval", loop.episodes, episodes),
-        ("steps_per_eval", loop.steps, steps),
-    ):
-        every = loop.parameters.get(name) or math.inf
-        due = due or now // every > (now - played) // every
-    return due
+    every, every_steps = (loop.parameters.get(n) for n in ("episodes_per_eval", "steps_per_eval"))
+    return bool(every and loop.episodes // every > (loop.episodes - episodes) // every) or bool(
+        every_steps and loop.steps // every_steps > (loop.steps - steps) // every_steps
+    )
 
 
 SHARED = table(

@@ -12,7 +12,7 @@ def first_observation(returned: Any) -> Any:
         ValueError: the info is a number: an old `reset` returned an observation of length 2 alone.
     """
     observation, info = returned
-    if np.isscalar(info):
+    if type(info) is not dict and np.isscalar(info):
         raise ValueError(
             f"reset() returned {info!r} as info (expected a dict); an environment of the API "
             "before gym 0.26 needs wrap=[old_api]"

@@ -18,8 +18,7 @@ def total(rewards: Iterable[Any]) -> float:
 
     Infinite rewards, and those beyond what a float holds, give inf, -inf or nan.
     """
-    floats = [*map(as_float, rewards)]
     try:
-        return math.fsum(floats)
+        return math.fsum(rewards)
     except (OverflowError, ValueError):  # a sum that is too large; inf and -inf in one
-        return sum(floats)
+        return sum(map(as_float, rewards))

@@ -60,16 +60,17 @@ class Episodes(Observer):
 
     def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Append the episode's row."""
-        outcome = episode.ret, episode.terminated, episode.truncated
-        more = [total(episode.rewards)] if self.wrapped else []
+        outcome = episode.ret, episode.terminated, episode.truncated, episode.seed, episode.seconds
+        row: tuple[float, ...] = (episode.steps, len(episode.rewards), *outcome)
+        if self.wrapped:
+            row += (total(episode.rewards),)
         if self.info_keys:
             self.unseen.look(episode.info)
-            more += infos.values(self.info_keys, episode.info)
-        end = episode.steps, len(episode.rewards), *outcome, episode.seed, episode.seconds, *more
+            row += (*infos.values(self.info_keys, episode.info),)
         if episode.training:
-            self.tables["training"].add([(episode.number, *end)])
+            self.tables["training"].add([(episode.number, *row)])
         else:
-            self.tables["evaluation"].add([(episode.index, loop.episodes, *end)])
+            self.tables["evaluation"].add([(episode.index, loop.episodes, *row)])
 
     def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
         """Append the rows of training episodes in one write."""

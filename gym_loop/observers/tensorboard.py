@@ -44,7 +44,7 @@ class TensorBoard(Observer):
     """
 
     def __init__(self) -> None:
-        self.names: list[str] | None = None  # tags of metrics and infos, as `ended` has them
+        self.names: tuple[list[str], list[str]] | None = None  # of metrics and infos in `ended`
         self.tags: tuple[str, ...] = ()
         self.ended: list[tuple[int, tuple[float, ...]]] = []  # steps and values, not written yet
         self.due = 0.0  # on the run's clock
@@ -72,7 +72,7 @@ class TensorBoard(Observer):
     def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Remember a training episode, and write when it is time to."""
         if episode.training:
-            named = infos.known(self.info_keys, episode.info)
+            named = infos.known(self.info_keys, episode.info) if self.info_keys else {}
             length = len(episode.rewards)
             self._remember(episode.steps, episode.ret, length, episode.metrics, named)
             self._write_when_due(episode.steps, episode.seconds)
@@ -82,7 +82,7 @@ class TensorBoard(Observer):
         returns, lengths = episodes.returns.tolist(), episodes.lengths.tolist()
         each = zip(returns, lengths, episodes.metrics, episodes.infos, strict=True)
         for ret, length, metrics, info in each:
-            named = infos.known(self.info_keys, info)
+            named = infos.known(self.info_keys, info) if self.info_keys else {}
             self._remember(episodes.steps, ret, length, metrics, named)
         self._write_when_due(episodes.steps, episodes.seconds)
 
@@ -94,11 +94,13 @@ class TensorBoard(Observer):
         metrics: dict[str, float],
         named: dict[str, float],
     ) -> None:
-        names = [*(f"agent/{name}" for name in metrics), *(f"train/{name}" for name in named)]
+        names = [*metrics], [*named]
         if names != self.names:
             self.write()  # events of other metrics have other tags
-            self.names, self.tags = names, ("train/return", "train/length", *names)
-        more = map(float, (*metrics.values(), *named.values()))
+            agent = (f"agent/{name}" for name in metrics)
+            self.tags = ("train/return", "train/length", *agent, *(f"train/{n}" for n in named))
+            self.names = names
+        more = map(float, (*metrics.values(), *named.values())) if metrics or named else ()
         self.ended.append((steps, (ret, length, *more)))
 
     def _write_when_due(self, steps: int, seconds: float) -> None:

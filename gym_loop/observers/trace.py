@@ -35,9 +35,11 @@ class Trace(Observer):
     def __init__(self) -> None:
         self.training: _File | None = None
         self.evaluation: _File | None = None
+        self.wrapped = False
 
     def begin(self, loop: "BaseLoop") -> None:
         """Cut the traces back to the restored checkpoint, and go on from there."""
+        self.wrapped = hasattr(loop.env, "bare_game")
         directory = loop.directory / traces.FOLDER
         files.remove_leftovers(directory)
         shape = getattr(loop.spaces(loop.env)[1], "shape", None)
@@ -71,8 +73,9 @@ class Trace(Observer):
         following: Episode | None = episode
         while following:
             episode = following
-            # What the bare environment played, below wrappers.
-            game = getattr(episode.env, "bare_game", episode)
+            game: Any = episode
+            if self.wrapped or not episode.training:  # what the bare environment played
+                game = getattr(episode.env, "bare_game", episode)
             rewards = game.rewards
             length = len(rewards)
             ended = game.terminated, game.truncated or not game.terminated

@@ -345,7 +345,7 @@ def sampler_of(named: Any, seed: int) -> Callable[[int], Any]:
     takes_seed = "seed" in (signature.parameters(kind) or ())
 
     def make(number: int) -> Any:
-        own = {"seed": derive(seed, "trial", number)} if takes_seed else {}
+        own = {"seed": derive(seed, f"trial/{number}")} if takes_seed else {}
         return made(kind, "sampler", {**own, **arguments})
 
     make(0)
