@@ -108,8 +108,9 @@ class Returns(Observer):
 def _evaluate(
     config: dict[str, Any], overrides: list[str], prepare: Sequence[Callable[[Any], None]]
 ) -> None:
-    # Training is not shown or recorded, since there is none.
-    config["loop"] |= {name: False for name in ("render", "record") if name in config["loop"]}
+    # Training is not shown, recorded or ended early, since there is none.
+    idle = {"render": False, "record": False, "stop_at": None}
+    config["loop"] |= {name: value for name, value in idle.items() if name in config["loop"]}
     config.pop("observers", None)
     kind = f"{__name__}:{Returns.__name__}"
     overrides = [*overrides, f"++observers.returns._target_={kind}"]

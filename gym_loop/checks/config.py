@@ -46,11 +46,12 @@ LIBRARIES = {
     "gym_loop.vector.envs.make_gym_vector": "gym",
     "gym_loop.vector.envs.make_gymnasium_vector": "gymnasium",
 }
+ENDING = "gym_loop.observers.ending.Ending"  # which heeds `loop.stop_at`
 ENVPOOL = "gym_loop.vector.envpool.make_envpool"
 
 # What has passed is not checked again: most jobs of a sweep have most sections in common.
 _writable: set[Path] = set()  # directories
-_noted: set[Path] = set()  # files of the user's that are not read
+_noted: set[Path | str] = set()  # files of the user's that are not read, keys without effect
 _sound: set[tuple[str, str, bool]] = set()  # sections: name, content, whether frames are wanted
 
 
@@ -79,6 +80,7 @@ def check(cfg: DictConfig) -> None:
         if section is not None:
             check_section(cfg, f"observers.{name}", section)
     check_directories(cfg, content)
+    note_idle_stop_at(cfg, content)
 
 
 def check_sections(cfg: DictConfig) -> None:
@@ -120,6 +122,20 @@ def note_shadowed(cfg: DictConfig) -> None:
                     "name: give it another",
                     file=sys.stderr,
                 )
+
+
+def note_idle_stop_at(cfg: DictConfig, content: dict[str, Any]) -> None:
+    """Print a note where `loop.stop_at` is given, and no observer is there that heeds it."""
+    targets = (section["_target_"] for section in content["observers"].values() if section)
+    if not content["loop"].get("stop_at") or ENDING in targets:
+        return
+    if "loop.stop_at" not in _noted:
+        _noted.add("loop.stop_at")
+        print(
+            f"gym-loop: note: loop.stop_at ends nothing{origin(cfg, 'loop.stop_at')}: the observer "
+            f"`ending` is not there; add +observers.ending._target_={ENDING}",
+            file=sys.stderr,
+        )
 
 
 @functools.cache

@@ -25,6 +25,7 @@ COLOURS = {
     "running": 36,
     "finished": 32,
     "stopped": 33,
+    "paused": 33,
     "failed": 31,
     "dead": 31,
     "lost": 31,
@@ -70,8 +71,8 @@ def ls(
     Of a search's DIR alone, its trials.
 
     KEY=VALUE chooses runs by agent, env, seed or any key of their config: agent=ars. States are
-    running, finished, failed, stopped, dead (the process ended without a word) and damaged; of
-    jobs that Slurm or Ray has, also pending and lost.
+    running, finished, failed, stopped, paused (by a search), dead (the process ended without a
+    word) and damaged; of jobs that Slurm or Ray has, also pending and lost.
     """
     if watch and as_json:
         raise Mistake("--watch shows a table; leave out --json")

@@ -406,9 +406,10 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
                 for key, value in group.settings.items()
                 if key not in own or value != ABSENT
             }
-            words = {k: word for k, word in words.items() if k not in same} or words
-            group.name = _short(words)
-            group.label = _short({k: w for k, w in words.items() if k != "env"}) or group.name
+            telling = {k: word for k, word in words.items() if k not in same} or words
+            group.name = _short(telling)
+            inside = {k: w for k, w in telling.items() if k != "env"}  # what its heading leaves out
+            group.label = _short(inside) or words.get("agent") or group.name
     alike_in_name: dict[str, int] = Counter()
     for group in groups:
         alike_in_name[group.name] += 1

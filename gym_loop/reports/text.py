@@ -1,6 +1,7 @@
 """A report as text, for a terminal."""
 
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -31,7 +32,8 @@ def text(content: dict[str, Any], width: int | None = None, all_pairs: bool = Fa
     if not pairs and len(content["groups"]) > 1:
         note = "No two groups with scores share an environment: nothing to compare."
         paragraphs += ["", note]
-    return "\n".join([*lines, "", *(broken(part, width) for part in paragraphs)]).rstrip()
+    whole = "\n".join([*lines, "", *(broken(part, width) for part in paragraphs)]).rstrip()
+    return re.sub("\n{3,}", "\n\n", whole)
 
 
 def _table(groups: list[dict[str, Any]], width: int | None) -> list[str]:
@@ -58,7 +60,7 @@ def _table(groups: list[dict[str, Any]], width: int | None) -> list[str]:
                 score(group["best"]),
             ]
         )
-    if len(envs) == 1:
+    if len(envs) == 1 or all(row[0] == row[1] for row in rows[1:]):
         rows = [[name, *rest] for name, _, *rest in rows]
     figures = 5  # columns that are numbers
     sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -15,6 +15,7 @@ from gym_loop.mistake import Mistake
 NAME, LOCK = "run.json", ".lock"
 FORMAT = 1
 LARGEST = 16_000_000  # bytes of a run.json: of more, nothing is read
+PAUSED = "paused"  # what `ended_by` says of a job that a search has stopped early
 _held: "list[Lock]" = []  # by this process
 
 

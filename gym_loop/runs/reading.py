@@ -155,10 +155,15 @@ class Run:
 
     @cached_property
     def state(self) -> str:
-        """running, finished, failed, stopped; dead: ended without a word; damaged: unreadable."""
+        """running, finished, failed, stopped; paused by a search; dead: ended without a word.
+
+        damaged: unreadable.
+        """
         if not self.manifest:
             return "damaged"
         state = printable(self.manifest["state"])
+        if state == "stopped" and self.manifest.get("ended_by") == manifest.PAUSED:
+            return manifest.PAUSED
         return "dead" if state == "running" and not self._lives() else state
 
     def _lives(self) -> bool:

@@ -5,6 +5,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from gym_loop.observers import Observer
+from gym_loop.runs.manifest import PAUSED
 
 if TYPE_CHECKING:
     from gym_loop.loops import BaseLoop, Episode
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 # After how many evaluations the run in this process is to pause. A search sets it for its jobs;
 # who resumes a job by hand has not, and plays it to its end.
 VARIABLE = "GYM_LOOP_PAUSE_AT_EVALUATION"
-PAUSED = "paused"
 
 
 class Pause(Observer):

@@ -149,6 +149,16 @@ def test_a_killed_run_is_shown_as_dead_and_a_running_one_with_the_time_left(cli,
     assert run["seconds_left"] is None
 
 
+def test_a_job_that_a_search_has_paused_is_shown_as_paused(cli, tmp_path):
+    write_run(tmp_path / "outputs" / "early", state="stopped", ended_by="paused")
+    write_run(tmp_path / "outputs" / "told", state="stopped", ended_by="SIGTERM")
+    shown = json.loads(cli("ls", "--json").stdout)
+    states = {run["directory"].rpartition("/")[2]: run["state"] for run in shown}
+    assert states == {"early": "paused", "told": "stopped"}
+    assert "early" in (only := cli("ls", "--state=paused").stdout)
+    assert "told" not in only
+
+
 def test_watching_goes_on_until_it_is_interrupted(start, runs):
     process = start("ls", "--watch", "--every", "0.1")
     tables = 0

@@ -367,6 +367,23 @@ def test_groups_of_different_environments_are_not_compared(sweep, report, told):
     assert "nothing to compare" in told().out
 
 
+def test_groups_that_differ_in_the_environment_alone_are_named_by_it_once(sweep, told):
+    for env in ("CartPole-v1", "Acrobot-v1"):
+        sweep("ars", [1, 2, 3], env)
+    table = told("multirun").out.split("\n\n")[1].splitlines()
+    assert [line.split()[:2] for line in table] == [
+        ["group", "env"],
+        ["ars", "Acrobot-v1"],
+        ["ars", "CartPole-v1"],
+    ]
+    table = told("multirun", "--by", "env").out.split("\n\n")[1].splitlines()
+    assert [line.split()[:2] for line in table] == [
+        ["group", "seeds"],
+        ["Acrobot-v1", "3"],
+        ["CartPole-v1", "3"],
+    ]
+
+
 def test_one_seed_is_reported_without_an_interval(sweep, report, told):
     sweep("ars", [7])
     sweep("dqn", [8])

@@ -144,3 +144,21 @@ def test_evaluations_may_be_counted_in_steps(tmp_path):
 def test_a_rule_without_evaluations_in_training_is_refused(tmp_path):
     with pytest.raises(Mistake, match=r"give loop\.episodes_per_eval"):
         gym_loop.run("env=cartpole", at_least(1), directory=tmp_path / "run")
+
+
+@pytest.mark.parametrize("words", [["observers=none"], ["~observers.ending"]])
+def test_a_rule_that_nobody_heeds_is_said_in_one_line(cli, words):
+    run = [*WORDS, "loop.max_episodes=2", at_least(1), "hydra.run.dir=run"]
+    done = cli("agent=random", *run, *words)
+    assert done.returncode == 0
+    [note] = [line for line in done.stderr.splitlines() if "stop_at" in line]
+    assert note.startswith("gym-loop: note: loop.stop_at ends nothing (command line)")
+    own = note.partition("add +")[2]
+    heeded = cli("agent=random", *run, *words, f"+{own}", "hydra.run.dir=other")
+    assert "note" not in heeded.stderr
+
+
+def test_an_evaluation_trains_nothing_that_could_end_early(cli):
+    cli("agent=random", *WORDS, "loop.max_episodes=4", at_least(1), "hydra.run.dir=run")
+    done = cli("evaluate", "run")
+    assert (done.returncode, done.stderr) == (0, "")
