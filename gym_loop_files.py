@@ -10,7 +10,7 @@ import importlib.util
 import itertools
 import os
 import sys
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -90,8 +90,9 @@ def other_names(file: Path) -> list[str]:
     names = [f"{file.stem}_{hashlib.sha1(str(file).encode()).hexdigest()[:8]}"]
     free = file.stem.isidentifier() and file.stem not in sys.modules
     if free and file.stem not in sys.stdlib_module_names:
-        spec = importlib.util.find_spec(file.stem)
-        if spec and spec.origin and os.path.realpath(spec.origin) == str(file):
+        folders = [folder for folder in sys.path if os.path.realpath(folder) != str(file.parent)]
+        other = PathFinder.find_spec(file.stem, folders)
+        if other is None or other.origin is None:  # `torch.py` is not PyTorch
             names.append(file.stem)
     return names
 

@@ -27,6 +27,11 @@ def episode_seed(seed: int, number: int, stream: str = "train") -> int:
     return derive(seed, f"{stream}/{number}")
 
 
+def imported_torch() -> Any:
+    """Return PyTorch if it has been imported, else None; a user's own `torch.py` is another."""
+    return sys.modules.get("torch") if "torch.random" in sys.modules else None
+
+
 def seed_all(seed: int) -> None:
     """Seed the global streams of random, NumPy and, where it has been imported, torch.
 
@@ -35,14 +40,14 @@ def seed_all(seed: int) -> None:
     random.seed(derive(seed, "random", size=16))
     entropy = np.random.SeedSequence(derive(seed, "numpy", size=16))
     np.random.seed(entropy.generate_state(4))
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(derive(seed, "torch", size=8))
+    if torch := imported_torch():
+        torch.manual_seed(derive(seed, "torch", size=8))
 
 
 def get_state() -> dict[str, Any]:
     """Return the state of every global stream."""
     state: dict[str, Any] = {"random": random.getstate(), "numpy": np.random.get_state()}
-    if torch := sys.modules.get("torch"):
+    if torch := imported_torch():
         state |= {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
     return state
 
@@ -51,7 +56,7 @@ def set_state(state: dict[str, Any]) -> None:
     """Put back what `get_state` returned."""
     random.setstate(state["random"])
     np.random.set_state(state["numpy"])
-    if "torch" in state and (torch := sys.modules.get("torch")):
+    if "torch" in state and (torch := imported_torch()):
         torch.set_rng_state(state["torch"])
         torch.cuda.set_rng_state_all(state["cuda"])
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gym_loop.machine import cores
+from gym_loop.streams import imported_torch
 
 CPUINFO, NVIDIA = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia")
 # What tells numerical libraries how many threads to use, and Python how to hash.
@@ -117,7 +118,7 @@ def blas() -> dict[str, str]:
     found: Any = np.show_config(mode="dicts")  # type: ignore[call-arg,func-returns-value,unused-ignore]
     known = (found.get("Build Dependencies") or {}).get("blas") or {}
     libraries = {"numpy": f"{known.get('name')} {known.get('version')}"}
-    if torch := sys.modules.get("torch"):
+    if torch := imported_torch():
         libraries["torch"] = str(re.findall(r"BLAS_INFO=(\w+)", torch.__config__.show())[:1])
     return libraries
 
@@ -125,7 +126,7 @@ def blas() -> dict[str, str]:
 def cuda() -> dict[str, Any]:
     """Return CUDA's version, the driver and the devices. Nothing is initialised."""
     found: dict[str, Any] = {}
-    torch: Any = sys.modules.get("torch")
+    torch = imported_torch()
     if torch and getattr(torch.version, "cuda", None):
         found["torch"] = torch.version.cuda
     try:
@@ -141,6 +142,6 @@ def cuda() -> dict[str, Any]:
 def threads() -> dict[str, Any]:
     """Return how many threads linear algebra was told to use, and what else changes results."""
     found: dict[str, Any] = {name: os.environ[name] for name in VARIABLES if name in os.environ}
-    if torch := sys.modules.get("torch"):
+    if torch := imported_torch():
         found["torch"] = torch.get_num_threads()
     return found

@@ -3,7 +3,6 @@
 import io
 import math
 import pickle
-import sys
 import types
 import weakref
 import zipfile
@@ -16,6 +15,7 @@ import numpy as np
 
 from gym_loop.compat.torch import uncompiled
 from gym_loop.runs import manifest, tables
+from gym_loop.streams import imported_torch
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
 # Of a checkpoint, what holds wall time and file sizes; its counters are those of the tables.
@@ -204,7 +204,7 @@ def _plain_differences(a: Any, b: Any, path: str, seen: dict[Any, Any]) -> Itera
 def _object_differences(a: Any, b: Any, path: str, seen: dict[Any, Any]) -> Iterator[str]:
     """Compare two objects of one type: by their content where that is known, else as pickled."""
     inner: Any = None  # what is compared instead
-    torch: Any = sys.modules.get("torch")
+    torch = imported_torch()
     if type(a) is dict:
         yield from _dict_differences(a, b, path, seen)
     elif type(a) in (list, tuple, deque):

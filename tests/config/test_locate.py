@@ -69,6 +69,7 @@ def python(code, cwd):
         ("a/play.v2.py", "a/walk.old.py"),
         ("statistics.py", "queue.py"),
         ("with space/secrets.py", "decimal.py"),
+        ("torch.py", "rich.py"),  # of packages that may be installed
     ],
 )
 def test_a_run_resumes_whatever_its_files_are_called(agent, env, tmp_path, as_a_child):
