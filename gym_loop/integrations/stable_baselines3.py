@@ -16,6 +16,7 @@ import copy
 import hashlib
 import inspect
 import io
+import logging
 import os
 import pydoc
 import re
@@ -118,6 +119,8 @@ CHANGEABLE |= dict.fromkeys(
     ],
     (),
 )
+
+log = logging.getLogger(__name__)
 
 
 class StableBaselines3Agent(BaseAgent):
@@ -320,15 +323,24 @@ class StableBaselines3Agent(BaseAgent):
     def load(self, directory: str | Path) -> None:
         """Become the agent that `save` wrote, under the parameters that the config gives now.
 
+        What was on a GPU comes to the CPU on a machine that has none, which is warned of.
+
         Raises:
             Mistake: a parameter has changed from which networks or buffers have been built.
         """
         (now, made_from), fresh = (self.parameters, self._configured), self.model
-        self.__dict__ = torch.load(Path(directory) / FILE, weights_only=False)
+        here = None if torch.cuda.is_available() else "cpu"
+        self.__dict__ = torch.load(Path(directory) / FILE, here, weights_only=False)
         then, self.parameters = self.parameters, now
         made_before, self._configured = self._configured, made_from
         model = self.model
         replay, rollout = getattr(model, "replay_buffer", None), getattr(model, "rollout_buffer", 0)
+        if here == "cpu" != model.device.type:
+            for part in filter(None, (model, replay, rollout)):
+                part.device = fresh.device
+            log.warning(
+                "the agent was on %s; here it is on the CPU, where results differ", then["device"]
+            )
         if replay and not replay.full:
             vars(replay).update(_resize(vars(replay), _filled(replay), replay.buffer_size))
         for name in now:

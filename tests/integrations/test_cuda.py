@@ -1,5 +1,6 @@
 """An agent on a GPU goes on exactly: the streams of CUDA are in the checkpoint."""
 
+import os
 import subprocess
 import sys
 
@@ -14,6 +15,18 @@ import gym_loop  # noqa: E402
 from gym_loop.runs import compare  # noqa: E402
 
 
+def gym_loop_command(*words, **environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "gym_loop", *map(str, words)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("agent", ["ppo", "sac"])
 def test_a_resumed_run_equals_one_that_was_not_stopped(agent, tmp_path):
@@ -22,18 +35,15 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(agent, tmp_path):
     words += ["agent.n_steps=64"] if agent == "ppo" else ["agent.learning_starts=100"]
     words += ["loop.max_episode_len=60"]
 
-    def run(name, episodes):
-        command = [sys.executable, "-m", "gym_loop", *words, f"hydra.run.dir={tmp_path / name}"]
+    def play(name, episodes):
+        command = [*words, f"hydra.run.dir={tmp_path / name}"]
         if (tmp_path / name).exists():
-            command = [sys.executable, "-m", "gym_loop", "resume", str(tmp_path / name)]
-        done = subprocess.run(
-            [*command, f"loop.max_episodes={episodes}"], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+            command = ["resume", tmp_path / name]
+        gym_loop_command(*command, f"loop.max_episodes={episodes}")
 
-    run("whole", 12)
+    play("whole", 12)
     for episodes in (3, 7, 12):
-        run("stopped", episodes)
+        play("stopped", episodes)
     weights = [
         gym_loop.Run(tmp_path / name).policy().agent.model.policy.state_dict()
         for name in ("whole", "stopped")
@@ -41,3 +51,16 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(agent, tmp_path):
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
     assert next(iter(weights[0].values())).is_cuda
     assert compare.first_episode(tmp_path / "whole", tmp_path / "stopped") is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", ["ppo", "dqn"])
+def test_where_there_is_no_gpu_the_agent_acts_on_the_cpu(agent, tmp_path):
+    run = tmp_path / "run"
+    words = [f"agent=sb3/{agent}", "env=cartpole", "agent.device=cuda", f"hydra.run.dir={run}"]
+    words += ["agent.total_timesteps=1000"]
+    gym_loop_command(*words, "loop.max_episodes=4", "loop.eval_episodes=2")
+    told = gym_loop_command("evaluate", run, CUDA_VISIBLE_DEVICES="")
+    assert "here it is on the CPU" in told
+    gym_loop_command("export", run, tmp_path / "model.zip", CUDA_VISIBLE_DEVICES="")
+    gym_loop_command("resume", run, "loop.max_episodes=8", CUDA_VISIBLE_DEVICES="")
