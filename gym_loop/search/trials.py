@@ -13,9 +13,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gym_loop.mistake import Mistake
 from gym_loop.runs import manifest
+from gym_loop.runs.manifest import PAUSED
 from gym_loop.search import jobs
 from gym_loop.search.jobs import Progress
-from gym_loop.search.pausing import PAUSED, VARIABLE
+from gym_loop.search.pausing import VARIABLE
 from gym_loop.search.rungs import Entry, Rungs
 from gym_loop.search.study import END, GOAL, OVERRIDES, Study, is_paused
 from gym_loop.sweeps.directory import Job

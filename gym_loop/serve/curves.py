@@ -44,13 +44,14 @@ class Table:
     header: list[str]
     end: int  # of the whole rows, in bytes
     seam: bytes  # the last bytes before `end`
-    values: Array  # (rows, columns)
+    values: Array  # (columns, rows): what is drawn is a column or two
 
     def column(self, name: str) -> Array:
         """Return a column, empty where there is none of that name."""
         if name not in self.header:
             return np.empty(0)
-        return self.values[:, self.header.index(name)]
+        found: Array = self.values[self.header.index(name)]
+        return found
 
 
 @dataclass
@@ -158,7 +159,7 @@ def _read_table(path: Path, stamp: Stamp, known: Table | None) -> Table:
             if file.read(len(known.seam)) == known.seam:
                 data = file.read(stamp[1] - known.end)
                 whole = data[: data.rfind(b"\n") + 1]
-                values = np.concatenate((known.values, parse(whole, len(known.header))))
+                values = np.concatenate((known.values, parse(whole, len(known.header)).T), axis=1)
                 seam = (known.seam + whole)[-SEAM:]
                 return Table(stamp, known.header, known.end + len(whole), seam, values)
             file.seek(0)
@@ -170,7 +171,7 @@ def _read_table(path: Path, stamp: Stamp, known: Table | None) -> Table:
             whole, rest = data[: (cut := data.rfind(b"\n") + 1)], data[cut:]
             parts.append(parse(whole, len(names)))
             end, seam = end + len(whole), (seam + whole[-SEAM:])[-SEAM:]
-    return Table(stamp, names, end, seam[-SEAM:], np.concatenate(parts))
+    return Table(stamp, names, end, seam[-SEAM:], np.ascontiguousarray(np.concatenate(parts).T))
 
 
 def parse(data: bytes, width: int) -> Array:
@@ -247,6 +248,12 @@ def rolling(y: Array, window: int) -> Array:
     if window <= 1 or not len(y):
         return y
     sound = np.isfinite(y)
+    if sound.all():
+        sums, means = np.cumsum(y), np.empty(len(y))
+        means[:window] = sums[:window] / np.arange(1, len(sums[:window]) + 1)
+        np.subtract(sums[window:], sums[:-window], out=means[window:])
+        means[window:] /= window
+        return means
     sums = np.cumsum(np.where(sound, y, 0.0))
     counts = np.cumsum(sound).astype(float)
     sums[window:] -= sums[:-window].copy()
@@ -274,12 +281,11 @@ def decimated(whole: Line, most: int) -> Line:
     count = len(whole.x)
     if count <= most:
         return whole
-    buckets = max(most // 4, 1)
-    span = float(whole.x[-1] - whole.x[0]) or 1.0
-    place = np.minimum(((whole.x - whole.x[0]) / span * buckets).astype(int), buckets - 1)
-    starts = np.flatnonzero(np.r_[True, np.diff(place) != 0])
+    edges = np.linspace(whole.x[0], whole.x[-1], max(most // 4, 1), endpoint=False)
+    starts = np.unique(np.searchsorted(whole.x, edges))
     ends = np.r_[starts[1:], count]
-    y = np.where(np.isfinite(whole.y), whole.y, 0.0)
+    sound = np.isfinite(whole.y)
+    y = whole.y if sound.all() else np.where(sound, whole.y, 0.0)
     kept = {0, count - 1}
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         part = y[start:end]
@@ -311,7 +317,7 @@ def _draw_group(tables: Tables, group: list[Entry], view: View, most: int) -> di
         try:
             own = line(tables, entry, view)
             order = np.isfinite(own.x)
-            if not order.all() or (np.diff(own.x) < 0).any():
+            if not order.all() or (own.x[1:] < own.x[:-1]).any():
                 order = np.flatnonzero(order)[np.argsort(own.x[order], kind="stable")]
                 own = Line(own.x[order], own.y[order], own.first[order], own.last[order])
         except Exception as error:  # whatever lies there, the others' curves are drawn

@@ -106,7 +106,7 @@ def test_a_table_that_grows_is_read_on_and_one_that_was_cut_is_read_anew(entries
     lines = whole.splitlines(keepends=True)
 
     def read():
-        return tables.read(entry, "train").values.tolist()
+        return tables.read(entry, "train").values.T.tolist()
 
     def rows(count):
         return [list(map(float, line.strip().split(","))) for line in lines[1 : count + 1]]
