@@ -170,7 +170,8 @@ class Library:
             with tables.open_file(Path(directory), "sweep.json") as file:
                 content = json.loads(file.read())
             jobs = content.get("jobs") if isinstance(content, dict) else None
-            total = len(jobs) if isinstance(jobs, dict) else None
+            # A search writes down no jobs: it asks for them one by one.
+            total = len(jobs) if isinstance(jobs, dict) and jobs else None
         except (OSError, ValueError, RecursionError, RefusedFileError):
             stamp, total = None, None
         self._sweep_stamps[name] = stamp

@@ -82,7 +82,7 @@ export const NAMED = new Set(["agent._target_", "env._target_", "env.id"]); // c
 /** What tells a run's config from the others': `ppo lr=0.3`; `run.told` are the keys that do. */
 function configName(run, envs) {
   const names = [run.agentVaries || !run.told.length ? run.agent : "", envs ? run.env : ""];
-  return [...names, ...run.told.map((key) => `${short(key)}=${run.values[key]}`)].filter(Boolean).join(" ") || run.name;
+  return [...names, ...run.told.map((key) => `${short(key)}=${brief(run.values[key])}`)].filter(Boolean).join(" ") || run.name;
 }
 
 /** The keys in which configs of the same agent and environment differ, for each of these. */
@@ -98,6 +98,13 @@ export function told(runs, columns) {
     kinds.set(kind, columns.filter((key) => !NAMED.has(key) && new Set(all.map((values) => values[key])).size > 1));
   }
   return (run) => kinds.get(`${run.agent} ${run.env}`).filter((key) => key in run.values);
+}
+
+/** A value as a name or a cell has it: of a fraction, what tells it from others at a glance. */
+export function brief(text) {
+  const value = Number(text);
+  if (!/^-?[\d.]+(e-?\d+)?$/.test(text) || text.length <= 8 || Number.isInteger(value)) return text;
+  return String(Number(value.toPrecision(4)));
 }
 
 export const short = (key) => key.split(".").pop();

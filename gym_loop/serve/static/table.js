@@ -1,6 +1,6 @@
 // The table of runs: sorted, grouped, folded, and changed in place as runs go on.
 
-import { NAMED, groupOf, short } from "./filter.js";
+import { NAMED, brief, groupOf, short } from "./filter.js";
 import { ago, aligned, duration, el, number, plural, stateBadge } from "./ui.js";
 
 const FIRST = 200; // rows that are drawn before somebody asks for more
@@ -44,7 +44,7 @@ export class RunTable {
     for (const key of columns) {
       if (NAMED.has(key) || key === "loop.max_episodes") continue; // the latter stands beside the episodes
       const numeric = runs.every((run) => run.values[key] === undefined || Number.isFinite(Number(run.values[key])));
-      all.push({ key: `config ${key}`, head: last(key) ? key : short(key), title: key, numeric, text: (run) => run.values[key] ?? "–", value: (run) => run.values[key] });
+      all.push({ key: `config ${key}`, head: last(key) ? key : short(key), title: key, numeric, text: (run) => brief(run.values[key] ?? "–"), value: (run) => run.values[key] });
     }
     if (has("seed")) all.push({ key: "seed", head: "seed", numeric: true, text: (run) => run.seed ?? "" });
     if (runs.some((run) => run.state === "running")) all.push({ key: "left", head: "Left", numeric: true, text: (run) => duration(run.left) });

@@ -99,7 +99,7 @@ export function ago(seconds, now) {
 
 export const plural = (count, word) => `${count.toLocaleString("en-US")} ${word}${count === 1 ? "" : "s"}`;
 
-const MARKS = { running: "●", finished: "✓", failed: "✕", stopped: "■", paused: "❚❚", dead: "✕", damaged: "?" };
+const MARKS = { running: "●", finished: "✓", failed: "✕", stopped: "■", paused: "‖", dead: "✕", damaged: "?" };
 
 /** A run's state as a mark and a word, so that colour is never all that tells them apart. */
 export function stateBadge(state, count) {
