@@ -14,6 +14,9 @@ from gym_loop.mistake import Mistake
 @click.command("report")
 @click.argument("directories", nargs=-1, metavar="[DIR]...")
 @click.option("--html", type=Path, metavar="FILE", help="Write one page that opens anywhere.")
+@click.option(
+    "--films", is_flag=True, help="Film each group's best run for the page: best, worst episode."
+)
 @click.option("--figure", type=Path, metavar="FILE", help="Draw the curves: .pdf, .png or .svg.")
 @click.option("--by", default="", metavar="KEYS", help="Group by these alone: agent,env.")
 @click.option("--metric", metavar="NAME", help="What is compared; `evaluation` if all have one.")
@@ -23,6 +26,7 @@ from gym_loop.mistake import Mistake
 def report(
     directories: tuple[str, ...],
     html: Path | None,
+    films: bool,
     figure: Path | None,
     by: str,
     metric: str | None,
@@ -40,6 +44,8 @@ def report(
     Of a search (hydra/sweeper=search) it is told what its trials have found, the history of the
     best, each parameter against the result, and the confirmation.
 
+    --films plays episodes again, and so runs the environments' code: only for runs that you trust.
+
     KEYS are agent, env and dotted config keys. NAME is evaluation, return, mean, best or
     steps_per_second.
     """
@@ -51,6 +57,8 @@ def report(
 
         print("\n\n".join(map(search.text, searches)))
         return
+    if films and html is None:
+        raise Mistake("--films go into the page: expected --html FILE beside it")
     check_scipy()
     from gym_loop.reports import comparison
 
@@ -63,8 +71,11 @@ def report(
     try:
         if html is not None:
             from gym_loop import files
+            from gym_loop.reports import films as filmed
             from gym_loop.reports import page
 
+            if films:
+                filmed.make(content, html.absolute().with_name(f"{html.stem}-films"))
             files.write(html, page.page(content, html.absolute().parent))
             print(f"wrote {html}", file=sys.stderr)
         if figure is not None:

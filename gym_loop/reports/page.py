@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import quote
 
 from gym_loop import __version__
-from gym_loop.reports import statistics
-from gym_loop.reports.comparison import MOST_WORDS
+from gym_loop.reports import films, statistics
+from gym_loop.reports.comparison import ABSENT, MOST_WORDS
 from gym_loop.reports.text import SCORES, aligned, figure, gathered
 from gym_loop.runs import tables
 from gym_loop.terminal import printable, short
@@ -429,24 +429,23 @@ def _says_more(content: dict[str, Any]) -> bool:
     groups = content["groups"]
     told = {"agent._target_", "env.id", "env._target_"}.union(*(g["settings"] for g in groups))
     crowded = any(len(group["settings"]) > MOST_WORDS for group in groups)
-    return bool(content["differences"].keys() - told) or crowded
+    return bool(_differences(content).keys() - told) or crowded
+
+
+def _differences(content: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the config keys whose values differ; that an agent has none of a key is no news."""
+    differences: dict[str, list[str]] = content["differences"]
+    return {key: own for key, own in differences.items() if len({*own} - {ABSENT}) > 1}
 
 
 def _best_runs(content: dict[str, Any]) -> str:
     """Return each group's best run, with the commands that play and continue it."""
     rows = []
     for place, group in enumerate(content["groups"]):
-        scored = [
-            (run["scores"][content["metric"]], run["directory"])
-            for run in content["runs"]
-            if run["group"] == place and run["scores"].get(content["metric"]) is not None
-        ]
-        if not scored:
-            continue
-        _, directory = max(scored)
-        if directory != printable(directory):
+        best = films.best_run(content, place)
+        if best is None or best["directory"] != printable(best["directory"]):
             continue  # a terminal would obey what stands in the path
-        path = shlex.quote(directory)
+        path = shlex.quote(best["directory"])
         replay = f"gym-loop replay {path} --episode best --video best.mp4"
         commands = "<br>".join(map(_broken, (replay, f"gym-loop resume {path}")))
         rows.append(
@@ -463,17 +462,27 @@ def _best_runs(content: dict[str, Any]) -> str:
 
 
 def _configs(content: dict[str, Any], groups: list[dict[str, Any]]) -> str:
-    """Return the config keys in which groups differ."""
-    differences = content["differences"]
+    """Return the config keys in which groups differ; the table's longer side goes down the page."""
+    differences = _differences(content)
     if not _says_more(content):
         return ""
+    names, keys, cells = (
+        [group["name"] for group in groups],
+        list(differences),
+        differences.values(),
+    )
+    if len(keys) > len(names):
+        corner, across, down, table = "Key", names, keys, [list(own) for own in cells]
+    else:
+        columns = zip(*cells, strict=True)
+        corner, across, down, table = "Group", keys, names, [list(own) for own in columns]
     rows = [
-        f'<tr><th scope="row">{escape(group["name"])}</th>'
-        + "".join(f"<td>{escape(values[place])}</td>" for values in differences.values())
+        f'<tr><th scope="row">{_broken(name)}</th>'
+        + "".join(f'<td class="mid">{escape(value)}</td>' for value in own)
         + "</tr>"
-        for place, group in enumerate(groups)
+        for name, own in zip(down, table, strict=True)
     ]
-    heads = [("Group", ""), *((key, "") for key in differences)]
+    heads = [(corner, ""), *((name, "") for name in across)]
     return f'<h2 id="configs">What differs in the configs</h2>{_sortable(heads, rows)}'
 
 

@@ -169,3 +169,82 @@ def test_ticks_are_round_and_cover_the_range():
     assert [brief(value) for value in (20_000, 1_500_000, -200, 0.5)] == [
         *("20k", "1.5M", "−200", "0.5")
     ]
+
+
+def test_what_only_one_agent_has_is_no_difference_and_many_keys_go_down_the_page(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    varied = {f"lr{n}": 0.1 for n in range(4)}
+    write_run(tmp_path / "runs" / "a", "ars", seed=0, parameters={**varied, "own": 3})
+    write_run(tmp_path / "runs" / "b", "dqn", seed=0, parameters=dict.fromkeys(varied, 0.2))
+    main(["runs", "--html", "page.html"])
+    section = (tmp_path / "page.html").read_text().partition('id="configs"')[2]
+    section = section.partition('id="runs"')[0]
+    heads = [
+        re.sub("<[^>]+>", "", head) for head in re.findall(r"<th scope=\"col\".*?</th>", section)
+    ]
+    rows = [
+        re.sub("<[^>]+>", "", head) for head in re.findall(r"<th scope=\"row\".*?</th>", section)
+    ]
+    assert heads == ["Key", "ars", "dqn"]
+    assert rows == ["agent._target_", *(f"agent.{key}" for key in varied)]
+
+
+@pytest.mark.slow
+def test_a_page_of_many_settings_fits_the_width_of_its_paper(tmp_path, monkeypatch, browser):
+    monkeypatch.chdir(tmp_path)
+    for group in range(7):
+        values = {f"parameter_number_{n}": 0.1 * group for n in range(9)}
+        write_run(tmp_path / "runs" / str(group), "ars", parameters=values)
+    main(["runs", "--html", "page.html"])
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    width = 688  # of A4 between its margins, in pixels
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False},
+    )
+    try:
+        browser.get((tmp_path / "page.html").as_uri())
+        widths = browser.execute_script(
+            "return [document.documentElement.scrollWidth,"
+            " ...[...document.querySelectorAll('table')].map(t => t.scrollWidth)]"
+        )
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert max(widths) <= width
+
+
+@pytest.mark.slow
+def test_films_are_the_best_and_the_worst_episode_of_each_groups_best_run(cli, tmp_path):
+    pytest.importorskip("imageio_ffmpeg", reason="needs an encoder")
+    for seed in (0, 1):
+        words = ["env=cartpole", "loop.max_episodes=4", "loop.eval_episodes=2", f"seed={seed}"]
+        assert cli("agent=random", *words, f"hydra.run.dir=runs/{seed}").returncode == 0
+    refused = cli("report", "runs", "--films")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "--html FILE" in refused.stderr
+
+    done = cli("report", "runs", "--html", "page.html", "--films")
+
+    assert done.returncode == 0, done.stderr
+    told = {n: json.loads((tmp_path / f"runs/{n}/run.json").read_text())["result"] for n in (0, 1)}
+    best = max(told, key=told.__getitem__)
+    lines = (tmp_path / f"runs/{best}/episodes.csv").read_text().splitlines()[1:]
+    returns = [float(line.split(",")[3]) for line in lines]
+    text = (tmp_path / "page.html").read_text()
+    shown = re.findall(r"<figcaption>.*?<br>(best|worst): return (\S+), <a [^>]*>(.*?)</a>", text)
+    for (rank, value, what), wanted in zip(shown, (max(returns), min(returns)), strict=True):
+        assert float(value) == wanted
+        assert what == f"seed {best}, training episode {returns.index(wanted)}"
+        assert (tmp_path / f"page-films/01-{rank}.mp4").is_file()
+    assert text.count("data:video/mp4;base64,") == 2
+
+    for file in (tmp_path / f"runs/{best}/traces").rglob("*"):
+        if file.is_file():
+            file.unlink()
+    done = cli("report", "runs", "--html", "page.html", "--films")
+    assert done.returncode == 0
+    assert "no film of its best episode" in done.stderr
+    assert "data:video" not in (tmp_path / "page.html").read_text()

@@ -1,0 +1,77 @@
+"""Films for the page: the best and the worst episode of each group's best run, played again."""
+
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from gym_loop.machine import cores
+from gym_loop.terminal import printable, short
+
+RANKS = ("best", "worst")
+LINE = re.compile(r"^episode (\d+): \d+ steps, return (\S+), (.*?) -> ", re.MULTILINE)
+
+
+def make(content: dict[str, Any], folder: Path) -> None:
+    """Film the episodes into `folder`, and set them as the groups' recordings.
+
+    They are played by `gym-loop replay`, in processes of their own: the environment's code runs. Of
+    an episode that cannot be played, `warnings` tell why.
+
+    Args:
+        content: what `comparison.compare` returned.
+        folder: is made.
+
+    Raises:
+        OSError: it cannot be.
+    """
+    folder.mkdir(exist_ok=True)
+    runs = {place: best_run(content, place) for place in range(len(content["groups"]))}
+    wanted = [(place, run, rank) for place, run in runs.items() if run for rank in RANKS]
+    files = [folder / f"{place + 1:02d}-{rank}.mp4" for place, _, rank in wanted]
+    with ThreadPoolExecutor(cores()) as pool:
+        played = list(pool.map(_play, [(run, rank) for _, run, rank in wanted], files))
+    for (place, run, rank), file, (episode, value, said) in zip(wanted, files, played, strict=True):
+        recordings = content["groups"][place]["recordings"]
+        if rank == RANKS[0]:
+            recordings.clear()
+        if value is None:
+            where = short(Path(run["directory"]))
+            content["warnings"].append(f"{where}: no film of its {rank} episode: {said}")
+            continue
+        remark = "" if said == "as recorded" else f", played again: {said}"
+        what = f"seed {printable(run['seed'])}, training episode {episode}{remark}"
+        recordings[rank] = {
+            "return": value,
+            "directory": str(folder),
+            "file": str(file),
+            "what": what,
+        }
+
+
+def best_run(content: dict[str, Any], place: int) -> dict[str, Any] | None:
+    """Return the run of a group that scores the most; None: none is scored."""
+    metric = content["metric"]
+    own = [run for run in content["runs"] if run["group"] == place]
+    scored = [run for run in own if run["scores"].get(metric) is not None]
+    return max(scored, key=lambda r: (r["scores"][metric], r["directory"]), default=None)
+
+
+def _play(wanted: tuple[dict[str, Any], str], file: Path) -> tuple[str, float | None, str]:
+    """Return the episode's number, its return, and how it compares; or None, and why not."""
+    run, rank = wanted
+    command = [sys.executable, "-m", "gym_loop", "replay", run["directory"], "--episode", rank]
+    done = subprocess.run(
+        [*command, "--video", str(file), "--caption", "--jobs", "1"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if file.is_file() and (found := LINE.search(done.stdout)):
+        return found[1], float(found[2]), printable(found[3])
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    return "", None, printable(said[-1].removeprefix("gym-loop: ") if said else "it was not played")
