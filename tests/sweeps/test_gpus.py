@@ -31,7 +31,8 @@ def machine(tmp_path, monkeypatch):
     slots = tempfile.TemporaryDirectory()  # with a path that is short enough for a socket
     (tmp_path / "nvml").mkdir()
     (tmp_path / "notes").mkdir()
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "nvml"))
+    paths = str(tmp_path / "nvml"), os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     monkeypatch.setenv("NOTES", str(tmp_path / "notes"))
     monkeypatch.setenv("TMPDIR", slots.name)
     monkeypatch.setattr("tempfile.tempdir", None)
