@@ -52,10 +52,8 @@ def report(
     from gym_loop.runs import reading
 
     searches = [Path(name) for name in directories if reading.is_search(name)]
-    if searches and len(searches) == len(directories) and not (html or figure or by or as_json):
-        from gym_loop.search import report as search
-
-        print("\n\n".join(map(search.text, searches)))
+    if searches and len(searches) == len(directories) and not (figure or by or as_json):
+        report_searches(searches, html, films)
         return
     if films and html is None:
         raise Mistake("--films go into the page: expected --html FILE beside it")
@@ -63,8 +61,7 @@ def report(
     from gym_loop.reports import comparison
 
     for file in (html, figure):
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise Mistake(f"cannot write {file}: no such directory, or it is one")
+        check_target(file)
     runs = [reading.Run(path) for path in reading.find(directories)]
     keys = [key.strip() for key in by.split(",") if key.strip()]
     content = comparison.compare(runs, keys, metric, unfinished)
@@ -93,6 +90,32 @@ def report(
         print(text.text(content, terminal.width(), pairs))
         for warning in content["warnings"]:
             print(f"warning: {warning}", file=sys.stderr)
+
+
+def report_searches(searches: list[Path], html: Path | None, films: bool) -> None:
+    """Print what searches have found, and write the page of one."""
+    from gym_loop.search import report as search
+
+    if html is not None:
+        if films or len(searches) > 1:
+            what = "films are of runs that are compared" if films else "a page holds one search"
+            raise Mistake(f"--html of a search: {what}; expected one DIR, such as {searches[0]}")
+        check_target(html)
+        from gym_loop import files
+        from gym_loop.search import page
+
+        try:
+            files.write(html, page.of(searches[0]))
+        except OSError as error:
+            raise Mistake(f"cannot write {html}: {error.strerror}") from None
+        print(f"wrote {html}", file=sys.stderr)
+    print("\n\n".join(search.text(place, terminal.width()) for place in searches))
+
+
+def check_target(file: Path | None) -> None:
+    """Raise Mistake where a file cannot be written."""
+    if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+        raise Mistake(f"cannot write {file}: no such directory, or it is one")
 
 
 def check_scipy() -> None:

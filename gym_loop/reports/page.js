@@ -50,7 +50,7 @@ for (const named of document.querySelectorAll("[data-group]")) {
 
 // Pointing into a chart shows the values there.
 const figure = x => Number(x.toPrecision(5)).toLocaleString("en");
-for (const plot of document.querySelectorAll(".plot")) {
+for (const plot of document.querySelectorAll(".plot[data-curves]")) {
   const { right, curves } = JSON.parse(plot.dataset.curves);
   const tip = plot.querySelector(".tip"), cross = plot.querySelector(".cross");
   const hide = () => { tip.style.display = "none"; cross.style.visibility = "hidden"; };

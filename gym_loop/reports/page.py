@@ -57,10 +57,7 @@ def page(content: dict[str, Any], folder: Path) -> str:
         content: what `comparison.compare` returned.
         folder: where the page will lie; links are relative to it.
     """
-    groups, pairs = content["groups"], content["pairs"]
-    sections: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for number, group in enumerate(groups):
-        sections[tuple(group["envs"])].append(number)
+    groups, sections = content["groups"], _sections(content)
     environments = list(dict.fromkeys(env for envs in sections for env in envs))
     agents = list(dict.fromkeys(group["agent"] for group in groups))
     title = f"{_listed(agents)} on {_listed(environments)}"
@@ -73,20 +70,43 @@ def page(content: dict[str, Any], folder: Path) -> str:
     ]
     if content["warnings"] or content["notes"]:
         body.append(_warnings(content))
-    for place, (envs, numbers) in enumerate(sections.items()):
-        own = [pair for pair in pairs if pair["groups"][0] in numbers]
-        said = [v["headline"] for v in content["verdicts"] if v["best"] in numbers]
-        name, what = " and ".join(envs), content["curves"]
-        body.append(_section(f"env-{place}", name, numbers, groups, own, said, what))
     body += [
+        *verdicts(content),
         _best_runs(content),
         _films(groups, folder),
         _configs(content, groups),
         _runs(content, groups, folder),
     ]
-    method = METHOD.format(metric=escape(content["metric_is"]))
-    body.append(f'<h2 id="method">How to read this</h2>{method}')
-    body.append(f'<footer class="soft">Made by gym-loop {__version__}.</footer>')
+    return document(title, [*body, method(content)])
+
+
+def _sections(content: dict[str, Any]) -> dict[tuple[str, ...], list[int]]:
+    """Return the places of the groups by their environments."""
+    sections: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, group in enumerate(content["groups"]):
+        sections[tuple(group["envs"])].append(number)
+    return sections
+
+
+def verdicts(content: dict[str, Any]) -> list[str]:
+    """Return what there is to say of each environment."""
+    found = []
+    for place, (envs, numbers) in enumerate(_sections(content).items()):
+        own = [pair for pair in content["pairs"] if pair["groups"][0] in numbers]
+        said = [v["headline"] for v in content["verdicts"] if v["best"] in numbers]
+        name, what = " and ".join(envs), content["curves"]
+        found.append(_section(f"env-{place}", name, numbers, content["groups"], own, said, what))
+    return found
+
+
+def method(content: dict[str, Any]) -> str:
+    """Return how the figures of a comparison are made."""
+    words = METHOD.format(metric=escape(content["metric_is"]))
+    return f'<h2 id="method">How to read this</h2>{words}'
+
+
+def document(title: str, body: Iterable[str]) -> str:
+    """Return a whole page with the style and the script of all."""
     style, script = (Path(__file__).with_name(f"page.{kind}").read_text() for kind in ("css", "js"))
     # Only this very script may run, and nothing may be fetched.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -102,6 +122,7 @@ def page(content: dict[str, Any], folder: Path) -> str:
         f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n'
         f"<style>\n{style}</style></head>\n<body><main>\n"
         + "\n".join(body)
+        + f'\n<footer class="soft">Made by gym-loop {__version__}.</footer>'
         + f"\n</main><script>{script}</script></body></html>\n"
     )
 
@@ -134,7 +155,7 @@ def _section(
 ) -> str:
     """Return what there is to say of one environment, the verdict first."""
     parts = [f'<section id="{anchor}"><h2>{escape(env)}</h2>']
-    parts += [f'<p class="lead">{_broken(text)}</p>' for text in verdicts]
+    parts += [f'<p class="lead">{broken_name(text)}</p>' for text in verdicts]
     parts += [_chart(numbers, groups, what), _table(numbers, groups)]
     notes = gathered([groups[n] for n in numbers], "label")
     if notes:
@@ -161,7 +182,7 @@ def _findings(pairs: list[Any]) -> str:
     )
 
 
-def _broken(name: str) -> str:
+def broken_name(name: str) -> str:
     """Return a name as HTML that a line breaks only after `,` and `=`, and between words."""
     words = escape(name).replace("=", "=<wbr>").replace(",", ",<wbr>").split(" ")
     return " ".join(f'<span class="word">{word}</span>' for word in words)
@@ -266,7 +287,7 @@ def _numbers_of(
 
 def _legend(numbers: list[int], groups: list[dict[str, Any]], curves: list[tuple[int, Any]]) -> str:
     legend = "".join(
-        f'<li data-group="{n}">{_swatch(numbers, n)}{_broken(groups[n]["label"])}</li>'
+        f'<li data-group="{n}">{_swatch(numbers, n)}{broken_name(groups[n]["label"])}</li>'
         for n, _ in curves[:COLOURS]
     )
     if len(curves) > COLOURS:
@@ -308,7 +329,7 @@ def _table(numbers: list[int], groups: list[dict[str, Any]]) -> str:
             seeds += f' <span class="soft">of {group["runs"]} runs</span>'
         rows.append(
             f'<tr data-group="{n}"><th scope="row" data-v="{escape(group["label"])}">'
-            f"{_swatch(numbers, n)}{_broken(group['label'])}</th>"
+            f"{_swatch(numbers, n)}{broken_name(group['label'])}</th>"
             f'<td class="n" data-v="{group["seeds"]}">{seeds}</td>'
             f"{_n(group['iqm'], score)}"
             f'<td class="n" data-v="{interval[0] if interval else ""}">'
@@ -320,7 +341,7 @@ def _table(numbers: list[int], groups: list[dict[str, Any]]) -> str:
         )
     heads = [("Group", ""), ("Seeds", "n"), ("IQM", "n"), ("95 % interval", "n")]
     heads += [("Interval and seeds", ""), ("Median", "n"), ("Best", "n")]
-    return _sortable(heads, rows)
+    return sortable(heads, rows)
 
 
 def _pairs(numbers: list[int], groups: list[dict[str, Any]], pairs: list[Any]) -> str:
@@ -335,7 +356,7 @@ def _pairs(numbers: list[int], groups: list[dict[str, Any]], pairs: list[Any]) -
         p = pair["p_corrected"]
         shown_p = "–" if p is None else f"{p:.2g}"
         rows.append(
-            f'<tr><th scope="row">{_broken(x)}</th><td class="mid">{_broken(y)}</td>'
+            f'<tr><th scope="row">{broken_name(x)}</th><td class="mid">{broken_name(y)}</td>'
             f'<td class="n">{pair["probability"]:.2f}</td>'
             f'<td class="n" data-v="{interval[0] if interval else ""}">'
             f"{f'{interval[0]:.2f} to {interval[1]:.2f}' if interval else '–'}</td>"
@@ -348,7 +369,7 @@ def _pairs(numbers: list[int], groups: list[dict[str, Any]], pairs: list[Any]) -
         )
     heads = [("This", ""), ("against this", ""), ("wins with probability", "n")]
     heads += [("95 % interval", "n"), ("p, corrected", "n"), ("Seeds", "n"), ("Verdict", "")]
-    table = _sortable([*heads, ("More seeds of each", "n")], rows)
+    table = sortable([*heads, ("More seeds of each", "n")], rows)
     parts.append(f"<details><summary>The figures on each pair</summary>{table}</details>")
     return "".join(parts)
 
@@ -362,7 +383,9 @@ def _matrix(
         x, y = pair["groups"]
         cells[x, y] = pair["probability"], pair["better"] is not None
         cells[y, x] = 1 - pair["probability"], pair["better"] is not None
-    head = "".join(f"<th>{_swatch(numbers, n)}{_broken(groups[n]['label'])}</th>" for n in involved)
+    head = "".join(
+        f"<th>{_swatch(numbers, n)}{broken_name(groups[n]['label'])}</th>" for n in involved
+    )
     rows = []
     for row in involved:
         tds = []
@@ -376,7 +399,7 @@ def _matrix(
             text = f"<b>{probability:.2f}</b>" if sure else f"{probability:.2f}"
             style = f"background:color-mix(in srgb, var({colour}) {share:.0f}%, transparent)"
             tds.append(f'<td style="{style}">{text}</td>')
-        name = f"{_swatch(numbers, row)}{_broken(groups[row]['label'])}"
+        name = f"{_swatch(numbers, row)}{broken_name(groups[row]['label'])}"
         rows.append(f'<tr><th scope="row">{name}</th>{"".join(tds)}</tr>')
     return (
         '<h3>Pair by pair</h3><p class="soft">Probability that a run of the row scores more than '
@@ -447,9 +470,9 @@ def _best_runs(content: dict[str, Any]) -> str:
             continue  # a terminal would obey what stands in the path
         path = shlex.quote(best["directory"])
         replay = f"gym-loop replay {path} --episode best --video best.mp4"
-        commands = "<br>".join(map(_broken, (replay, f"gym-loop resume {path}")))
+        commands = "<br>".join(map(broken_name, (replay, f"gym-loop resume {path}")))
         rows.append(
-            f'<tr><th scope="row">{_broken(group["name"])}</th>'
+            f'<tr><th scope="row">{broken_name(group["name"])}</th>'
             f'<td class="wide"><code>{commands}</code></td></tr>'
         )
     if not rows:
@@ -477,13 +500,13 @@ def _configs(content: dict[str, Any], groups: list[dict[str, Any]]) -> str:
         columns = zip(*cells, strict=True)
         corner, across, down, table = "Group", keys, names, [list(own) for own in columns]
     rows = [
-        f'<tr><th scope="row">{_broken(name)}</th>'
+        f'<tr><th scope="row">{broken_name(name)}</th>'
         + "".join(f'<td class="mid">{escape(value)}</td>' for value in own)
         + "</tr>"
         for name, own in zip(down, table, strict=True)
     ]
     heads = [(corner, ""), *((name, "") for name in across)]
-    return f'<h2 id="configs">What differs in the configs</h2>{_sortable(heads, rows)}'
+    return f'<h2 id="configs">What differs in the configs</h2>{sortable(heads, rows)}'
 
 
 def _runs(content: dict[str, Any], groups: list[dict[str, Any]], folder: Path) -> str:
@@ -498,7 +521,7 @@ def _runs(content: dict[str, Any], groups: list[dict[str, Any]], folder: Path) -
         remark = "; ".join([*([run["error"]] if run["error"] else []), *run["warnings"]])
         rows.append(
             f'<tr><th scope="row"><a href="{_link(Path(path), folder)}/">'
-            f"{_broken(printable(os.path.relpath(path, root)))}</a></th>"
+            f"{broken_name(printable(os.path.relpath(path, root)))}</a></th>"
             f'<td class="mid">{escape(group)}</td>'
             f'<td class="n">{"–" if run["seed"] is None else escape(printable(run["seed"]))}</td>'
             f'<td><span class="state {escape(run["state"])}">{escape(run["state"])}</span></td>'
@@ -511,10 +534,11 @@ def _runs(content: dict[str, Any], groups: list[dict[str, Any]], folder: Path) -
     heads += [("Steps", "n"), (content["metric"].capitalize().replace("_", " "), "n")]
     heads += [("Remarks", "")] if remarks else []
     where = f'<p class="soft">In <code>{escape(short(Path(root)))}</code></p>'
-    return f'<h2 id="runs">Runs</h2>{where}{_sortable(heads, rows)}'
+    return f'<h2 id="runs">Runs</h2>{where}{sortable(heads, rows)}'
 
 
-def _sortable(heads: Iterable[tuple[str, str]], rows: list[str]) -> str:
+def sortable(heads: Iterable[tuple[str, str]], rows: list[str]) -> str:
+    """Return a table that a press on a head sorts; `heads` are (name, "n" of numbers)."""
     cells = "".join(
         f'<th scope="col"{f" class={kind}" if kind else ""}>'
         f'<button type="button">{escape(name)}</button></th>'

@@ -24,6 +24,7 @@ from gym_loop.terminal import printable
 
 BINS = 4  # of a parameter's range
 LEAST = 4  # complete trials, for importances
+UNCONFIRMED = "Not confirmed: the best of many is lucky, too. hydra.sweeper.confirm=10 tells."
 
 
 class Found:
@@ -54,6 +55,19 @@ class Found:
         """Return the trials that have come to their end, in that order."""
         found = [trial for trial in self.trials if state_of(trial) == "complete"]
         return sorted(found, key=lambda trial: str(trial.datetime_complete))
+
+    def best(self) -> FrozenTrial | None:
+        """Return the best of the complete trials."""
+        history = self.history()
+        numbers = [trial.number for trial in self.trials]
+        return self.trials[numbers.index(history[-1][1])] if history else None
+
+    def counted(self) -> str:
+        """Return `12 trials: 1 complete, 11 paused`."""
+        states = [state_of(trial) for trial in self.trials]
+        order = ("complete", "paused", "running", "failed")
+        counts = ", ".join(f"{states.count(name)} {name}" for name in order if name in states)
+        return f"{len(states)} trials: {counts}"
 
     def is_better(self, value: float, than: float | None) -> bool:
         """Return whether one value is better than another, or the first one."""
@@ -114,24 +128,18 @@ def binned(distribution: Any, points: Sequence[tuple[Any, float]]) -> list[tuple
     ]
 
 
-def text(directory: Path) -> str:
-    """Return the report on the search in `directory`, as lines of text."""
+def text(directory: Path, width: int | None = None) -> str:
+    """Return the report on the search in `directory`, as lines of at most `width` characters."""
     found = Found(directory)
-    states = [state_of(trial) for trial in found.trials]
-    counts = ", ".join(
-        f"{states.count(name)} {name}"
-        for name in ("complete", "paused", "running", "failed")
-        if name in states
-    )
-    lines = [f"{directory}: {len(states)} trials: {counts}", ""]
+    lines = [f"{directory}: {found.counted()}", ""]
     if history := found.history():
         lines += [f"The best so far, by {found.objective}:", ""]
         rows: list[tuple[str, ...]] = [("complete", "trial", found.objective)]
         rows += [(str(count), str(number), f"{value:.6g}") for count, number, value in history]
         lines += [*columns(rows), ""]
-        best = found.trials[[trial.number for trial in found.trials].index(history[-1][1])]
-        lines += [f"  {key} = {printable(reading.typed(v))}" for key, v in best.params.items()]
-        lines.append("")
+        if best := found.best():
+            lines += [f"  {key} = {printable(reading.typed(v))}" for key, v in best.params.items()]
+            lines.append("")
     importances = found.importances()
     for name, parts in found.parameters().items():
         share = f", importance {importances[name]:.2f}" if name in importances else ""
@@ -144,33 +152,45 @@ def text(directory: Path) -> str:
     )
     if importances:
         lines.append("Importances are Optuna's, of the complete trials (PED-ANOVA).")
-    lines += ["", *confirmation(directory)]
+    lines += ["", *confirmation(directory, width)]
     return "\n".join(lines).rstrip()
 
 
-def confirmation(directory: Path) -> list[str]:
+def confirmation(directory: Path, width: int | None) -> list[str]:
     """Return what fresh seeds say of the best trials and of the agent's defaults."""
+    found = comparison_of(directory)
+    if found is None:
+        return [UNCONFIRMED]
+    from gym_loop.reports import text as reports
+
+    content, defaults = found
+    head = f"Confirmed with fresh seeds; the agent's defaults are {defaults}:"
+    return [head, "", reports.text(content, width)]
+
+
+def comparison_of(directory: Path) -> tuple[dict[str, Any], str] | None:
+    """Return the comparison of the jobs with fresh seeds, and the name of the agent's defaults.
+
+    None: there are none.
+
+    Raises:
+        Mistake: SciPy is not installed.
+    """
     if not (directory / FOLDER).is_dir():
-        return ["Not confirmed: the best of many is lucky, too. hydra.sweeper.confirm=10 tells."]
+        return None
     try:
         import scipy  # noqa: F401
     except ImportError:
         raise Mistake('the confirmation needs SciPy: pip install "gym-loop[report]"') from None
     from gym_loop.reports import comparison
-    from gym_loop.reports import text as reports
 
-    runs = [reading.Run(path) for path in reading.find([directory / FOLDER])]
-    content = comparison.compare(runs)
+    content = comparison.compare(map(reading.Run, reading.find([directory / FOLDER])))
     defaults = {
         content["groups"][run["group"]]["label"]
         for run in content["runs"]
         if Path(run["directory"]).name.startswith("seed=") and run["group"] is not None
     }
-    return [
-        f"Confirmed with fresh seeds; the agent's defaults are {', '.join(defaults)}:",
-        "",
-        reports.text(content),
-    ]
+    return content, ", ".join(defaults)
 
 
 def listing(directory: Path) -> str:
