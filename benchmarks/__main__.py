@@ -8,17 +8,17 @@ from pathlib import Path
 
 from benchmarks import harness
 
-README = harness.ROOT / "README.md"
+PAGE = harness.ROOT / "docs" / "benchmarks.md"
 MARKERS = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 
 
 def main() -> None:
-    """Print the table; with `--readme`, also put it between README.md's markers."""
+    """Print the table; with `--docs`, also put it into docs/benchmarks.md."""
     here = Path(__file__).parent
     known = sorted(file.stem for file in here.glob("[a-z]*.py") if "def rows(" in file.read_text())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
-    parser.add_argument("--readme", action="store_true", help="quote the table in README.md")
+    parser.add_argument("--docs", action="store_true", help="quote the table in docs/benchmarks.md")
     options = parser.parse_args()
     if unknown := set(options.names) - set(known):
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
@@ -30,10 +30,10 @@ def main() -> None:
             found.append(str(row))
             print(row, flush=True)
     print(f"\n{time.perf_counter() - began:.0f} seconds")
-    if options.readme:
+    if options.docs:
         table = "\n".join((MARKERS[0], harness.machine(), "", harness.HEADER, *found, MARKERS[1]))
         pattern = re.compile(f"{MARKERS[0]}.*{MARKERS[1]}", re.DOTALL)
-        README.write_text(pattern.sub(lambda _: table, README.read_text()))
+        PAGE.write_text(pattern.sub(lambda _: table, PAGE.read_text()))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from gym_loop import launch
 
 COMMANDS = {p.stem.replace("_", "-") for p in (launch.PACKAGE / "commands").glob("[a-z]*.py")}
 SCIPY = importlib.util.find_spec("scipy") is not None
-README = Path(__file__).parents[1] / "README.md"
+ERRORS = Path(__file__).parents[1] / "docs" / "errors.md"
 SECONDS = 2  # beyond the start of the interpreter
 
 AGENTS = """
@@ -574,10 +574,9 @@ def test_a_mistake_costs_its_user_two_seconds_at_most(words, expected, folder):
     assert seconds - start < SECONDS
 
 
-def test_the_readme_shows_what_is_printed(folder, as_a_child):
-    (folder / "my_agent.py").write_text("class MyAgent: ...\n")
-    shown = re.findall(r"^\$ gym-loop (.*)\n(gym-loop: .*)", README.read_text(), re.MULTILINE)
-    assert len(shown) == 5
+def test_the_docs_show_what_is_printed(folder, as_a_child):
+    shown = re.findall(r"^\$ gym-loop (.*)\n(gym-loop: .*)", ERRORS.read_text(), re.MULTILINE)
+    assert len(shown) == 4
     for command, line in shown:
         assert_named(as_a_child(command.split(), folder), [line])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+PAGES = [(ROOT / name).read_text() for name in ("README.md", "docs/extending.md")]
 EVERYTHING = """
 import numpy as np
 
@@ -21,11 +21,11 @@ run: gym_loop.Run = gym_loop.run("env=cartpole", agent=MyAgent, loop=Growing, di
 runs: gym_loop.Runs = gym_loop.sweep("seed=0,1", agent="random", env="cartpole")
 same: gym_loop.Run = gym_loop.resume(run, "loop.max_episodes=400")
 all_of_them: gym_loop.Runs = gym_loop.resume(runs)
-other: gym_loop.Run = gym_loop.fork(run, "agent.lr=0.01", at=100)
+other: gym_loop.Run = gym_loop.fork(run, "agent.noise=0.01", at=100)
 mean: float = float(gym_loop.evaluate(run).mean())
 state: str = gym_loop.Run("r").state
 result: float = run.result or 0.0
-lr: object = run.config["agent"]["lr"]
+noise: object = run.config["agent"]["noise"]
 returns = np.sort(run.episodes["return"]) + run.evaluations["return"]
 steps, values = run.metrics("agent/loss")
 pair: float = float(steps[0]) * float(values[0])
@@ -35,7 +35,7 @@ replay = run.replay(17, frames=True)
 pixels: int = sum(frame.size for frame in replay.frames or ())
 names: list[str] = [str(each.path) for each in gym_loop.Runs("sweep")] + run.warnings
 frame = runs.frame()
-gym_loop.testing.check_agent(MyAgent, lr=0.1)
+gym_loop.testing.check_agent(MyAgent, noise=0.1)
 gym_loop.testing.check_loop(Growing)
 observer: gym_loop.Observer = Longest()
 bases: list[type] = [gym_loop.BaseAgent, gym_loop.BaseLoop, gym_loop.DefaultLoop, gym_loop.Episode]
@@ -70,11 +70,9 @@ def installed(tmp_path_factory):
     (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
     ours = [place for place in sys.path if place.endswith("site-packages")]
     (site / "dependencies.pth").write_text("\n".join(ours))
-    classes = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    for name in ("MyAgent", "Longest", "Growing"):
-        (code,) = (each for each in classes if f"class {name}(" in each)
-        file = {"MyAgent": "my_agent", "Longest": "my_observer", "Growing": "my_loop"}[name]
-        (folder / f"{file}.py").write_text(code)
+    for page, file in ((0, "my_agent.py"), (1, "my_observer.py"), (1, "my_loop.py")):
+        code = re.search(rf'```python title="{file}"\n(.*?)```', PAGES[page], re.DOTALL)[1]
+        (folder / file).write_text(code)
     (folder / "everything.py").write_text(EVERYTHING)
     return folder
 

@@ -11,7 +11,7 @@ from gym_loop.commands.report import check_scipy
 from gym_loop.terminal import short
 
 
-@click.command("best")
+@click.command("best", epilog="Example: gym-loop best sweep --by agent,env")
 @click.argument("directories", nargs=-1, metavar="[DIR]...")
 @click.option("--by", default="", metavar="KEYS", help="Group by these alone: agent,env.")
 @click.option("--metric", metavar="NAME", help="As for `gym-loop report`.")

@@ -7,7 +7,7 @@ import click
 from gym_loop.commands import run_click
 
 
-@click.command("cancel")
+@click.command("cancel", epilog="Example: gym-loop cancel sweep seed=3")
 @click.argument("directory", type=Path)
 @click.argument("jobs", nargs=-1, metavar="[JOB]...")
 def cancel(directory: Path, jobs: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Try a config out for some ten seconds, before it runs for hours."""
+"""Try a config out for ten seconds, before it runs for hours."""
 
 import sys
 import tempfile
@@ -10,7 +10,10 @@ from gym_loop.commands import run_click
 from gym_loop.mistake import Mistake
 
 
-@click.command("check")
+@click.command(
+    "check",
+    epilog="Example: gym-loop check agent=my_agent.py:MyAgent env=cartpole",
+)
 @click.option("-c", "--run-config", type=Path, metavar="FILE", help="Check this run config.")
 @click.argument("overrides", nargs=-1)
 def check(run_config: Path | None, overrides: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Complete words of the command line: eval "$(gym-loop completion bash)"."""
+"""Make a shell complete the words of the command line."""
 
 import ast
 import importlib
@@ -50,7 +50,7 @@ compdef _gym_loop gym-loop""",
 }
 
 
-@click.group("completion")
+@click.group("completion", epilog='Example, in ~/.bashrc: eval "$(gym-loop completion bash)"')
 def completion() -> None:
     """Print what makes a shell complete the words of gym-loop."""
 

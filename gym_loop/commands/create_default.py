@@ -16,7 +16,10 @@ HEADER = """# A run config of gym_loop. Launch it: gym-loop train -c {name} [ove
 """
 
 
-@click.command("create-default")
+@click.command(
+    "create-default",
+    epilog="Example: gym-loop create-default --env taxi --run-config run.yaml",
+)
 @click.option("--agent", default="gym_loop.agents.RandomAgent", metavar="CLASS", show_default=True)
 @click.option("--loop", default="gym_loop.loops.DefaultLoop", metavar="CLASS", show_default=True)
 @click.option(
@@ -31,7 +34,8 @@ HEADER = """# A run config of gym_loop. Launch it: gym-loop train -c {name} [ove
 def create_default(agent: str, loop: str, env: str, run_config: Path, force: bool) -> None:
     """Write a self-contained run config: agent, env and loop, every parameter at its default.
 
-    CLASS is package.module:Class or path/to/file.py:Class.
+    CLASS is package.module:Class or path/to/file.py:Class; an option's name, such as q_learning or
+    cartpole, will do, too.
     """
     from gym_loop import envs, files
     from gym_loop.config import options
@@ -40,13 +44,7 @@ def create_default(agent: str, loop: str, env: str, run_config: Path, force: boo
         raise Mistake(f"{run_config} exists; choose another name, or --force to overwrite it")
     text = HEADER.format(name=run_config)
     for group, option in {"agent": agent, "env": env, "loop": loop}.items():
-        option = f"gym:{option}" if group == "env" and ":" not in option else option
-        dotted = ":" not in option
-        content = (
-            {"_target_": option, **options.default_parameters(options.load_class(option, group))}
-            if dotted
-            else options.option_config(group, option)
-        )
+        content = config_of(group, option)
         if "make_gym" in content["_target_"]:
             gymnasium = "gymnasium" in content["_target_"]
             envs.check_id("gymnasium" if gymnasium else "gym", content["id"])
@@ -60,6 +58,26 @@ def create_default(agent: str, loop: str, env: str, run_config: Path, force: boo
     except OSError as error:
         raise Mistake(f"cannot write {run_config}: {error.strerror}") from None
     print(f"wrote {run_config}; launch it with: gym-loop train -c {run_config}")
+
+
+def config_of(group: str, option: str) -> dict[str, Any]:
+    """Return the config of an option of conf/, of an environment's id, or of a class."""
+    from omegaconf import OmegaConf
+
+    from gym_loop.commands.help import confs
+    from gym_loop.config import options
+
+    for conf in reversed(confs()):  # the user's own comes before ours
+        if (file := conf / group / f"{option}.yaml").is_file():
+            content = OmegaConf.to_container(OmegaConf.load(file))
+            assert isinstance(content, dict)
+            made = options.default_parameters(options.load_class(content["_target_"], group))
+            return {"_target_": content.pop("_target_"), **made, **content}
+    if group == "env" and ":" not in option:
+        option = f"gym:{option}"
+    if ":" in option:
+        return options.option_config(group, option)
+    return {"_target_": option, **options.default_parameters(options.load_class(option, group))}
 
 
 def entry(group: str, name: str, value: Any, comment: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Show what differs between two runs, and from which episode their results part."""
+"""Show what differs between two runs, and where they part."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ from gym_loop.terminal import printable, short
 ABSENT = "(absent)"
 
 
-@click.command("diff")
+@click.command("diff", epilog="Example: gym-loop diff outputs/a outputs/b")
 @click.argument("first", type=Path, metavar="RUN")
 @click.argument("second", type=Path, metavar="RUN")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")

@@ -8,7 +8,10 @@ from gym_loop.commands import checkpoint_option, run_click
 from gym_loop.mistake import Mistake
 
 
-@click.command("evaluate")
+@click.command(
+    "evaluate",
+    epilog="Example: gym-loop evaluate outputs/a --checkpoint best loop.eval_episodes=100",
+)
 @click.option("-c", "--run-config", type=Path, metavar="FILE", help="Evaluate this run config.")
 @checkpoint_option()
 @click.argument("words", nargs=-1, metavar="[RUN_DIR] [OVERRIDES]...")

@@ -1,4 +1,4 @@
-"""Write a run's agent, or its episodes with observations as a Minari dataset or as .npz."""
+"""Write a run's agent, or its episodes as .npz or for Minari."""
 
 import contextlib
 import math
@@ -46,7 +46,7 @@ class Recording:
     truncations: Any
 
 
-@click.command("export")
+@click.command("export", epilog="Example: gym-loop export outputs/a episodes.npz")
 @click.argument("directory", type=Path, metavar="RUN_DIR")
 @click.argument("target", type=Path, metavar="FILE_OR_DIR")
 @click.option("--episode", metavar="WHICH", help="N | N,N,... | best | worst | last.")

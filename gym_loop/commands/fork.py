@@ -1,4 +1,4 @@
-"""Start a new run from a checkpoint of another, with a changed config."""
+"""Start a new run from a checkpoint, with a changed config."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import click
 from gym_loop.commands import checkpoint_option, run_click
 
 
-@click.command("fork")
+@click.command("fork", epilog="Example: gym-loop fork outputs/a --checkpoint 200 agent.lr=0.01")
 @click.argument("directory", type=Path)
 @checkpoint_option("--at")
 @click.argument("overrides", nargs=-1)

@@ -10,7 +10,7 @@ CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "co
 
 TEXT = """gym-loop {version}: launch reinforcement-learning experiments.
 
-  gym-loop agent=random env=pendulum             train, evaluate, leave a directory
+  gym-loop agent=random env=pendulum             train, evaluate, keep all of it
   gym-loop agent=my_agent.py:MyAgent             your own agent, with no YAML
   gym-loop env=gymnasium:CartPole-v1 seed=3      any environment, by its id
   gym-loop -m env=pendulum,cartpole seed=0,1,2   a sweep
@@ -65,5 +65,5 @@ def commands() -> str:
     lines = []
     for file in sorted(Path(__file__).parent.glob("[a-z]*.py")):
         doc = ast.get_docstring(ast.parse(file.read_text())) or ""
-        lines.append(f"  {file.stem.replace('_', '-'):<16} {doc.splitlines()[0]}")
+        lines.append(f"  {file.stem.replace('_', '-'):<15} {doc.splitlines()[0]}")
     return "\n".join(lines)

@@ -44,7 +44,7 @@ MOST_OF_RUN = 0.4  # of the terminal that paths may take; longer ones have lines
 EXPENDABLE = ("error", "steps/s", "steps", "left")
 
 
-@click.command("ls")
+@click.command("ls", epilog="Example: gym-loop ls state=finished agent=ars --sort evaluation")
 @click.argument("words", nargs=-1, metavar="[DIR | KEY=VALUE]...")
 @click.option("--state", metavar="STATE", help="Only runs in this state.")
 @click.option("--sort", metavar="COLUMN", help="The best, or the most, of a column comes first.")

@@ -1,4 +1,4 @@
-"""Play recorded episodes again: check them, film them, watch them."""
+"""Play recorded episodes again: check, film, watch them."""
 
 import contextlib
 import math
@@ -41,7 +41,9 @@ class Played:
     difference: str | None
 
 
-@click.command("replay")
+@click.command(
+    "replay", epilog="Example: gym-loop replay outputs/a --episode best --video best.mp4"
+)
 @click.argument("directory", type=Path, metavar="RUN_DIR")
 @click.option("--episode", metavar="WHICH", help="N | N,N,... | best | worst | last (if absent).")
 @click.option("--every", type=click.IntRange(1), metavar="K", help="Every K-th episode instead.")

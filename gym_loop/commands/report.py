@@ -11,7 +11,7 @@ from gym_loop.commands import run_click
 from gym_loop.mistake import Mistake
 
 
-@click.command("report")
+@click.command("report", epilog="Example: gym-loop report sweep --by agent,env --html page.html")
 @click.argument("directories", nargs=-1, metavar="[DIR]...")
 @click.option("--html", type=Path, metavar="FILE", help="Write one page that opens anywhere.")
 @click.option(

@@ -1,4 +1,4 @@
-"""Run a run again, with the code and the packages that it had, and compare every row."""
+"""Run a run again, with its code and packages, and compare."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ class StopAfter(Observer):
 '''
 
 
-@click.command("reproduce")
+@click.command("reproduce", epilog="Example: gym-loop reproduce outputs/a --episodes 20")
 @click.argument("run", type=Path, metavar="RUN")
 @click.option(
     "--episodes", type=click.IntRange(1), metavar="N", help="Only the first N of training."

@@ -7,7 +7,7 @@ import click
 from gym_loop.commands import run_click
 
 
-@click.command("resume")
+@click.command("resume", epilog="Example: gym-loop resume outputs/a loop.max_episodes=400")
 @click.argument("directory", type=Path)
 @click.argument("overrides", nargs=-1)
 def resume(directory: Path, overrides: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Show runs as they go on a page of this machine, and play any episode."""
+"""Show runs on a page of this machine, and play any episode."""
 
 import contextlib
 import errno
@@ -19,7 +19,7 @@ from gym_loop.mistake import Mistake
 PORT, TRIES = 8642, 100
 
 
-@click.command("serve")
+@click.command("serve", epilog="Example: gym-loop serve sweep outputs")
 @click.argument("directories", nargs=-1, metavar="[DIR]...")
 @click.option(
     "--port", default=PORT, show_default=True, type=click.IntRange(0, 65535), help="0: any."

@@ -7,7 +7,7 @@ import click
 from gym_loop.commands import run_click
 
 
-@click.command("train")
+@click.command("train", epilog="Example: gym-loop train -c run.yaml agent.lr=0.5")
 @click.option("-c", "--run-config", required=True, type=Path, metavar="FILE", help="A run config.")
 @click.option("-m", "--multirun", is_flag=True, help="Sweep over overrides with several values.")
 @click.option("--cfg", type=click.Choice(["job", "hydra", "all"]), help="Show the config only.")

@@ -1,4 +1,4 @@
-"""Prove that a run that is stopped and resumed ends as an untouched one does."""
+"""Prove that stopping and resuming changes nothing."""
 
 import contextlib
 import importlib
@@ -37,7 +37,10 @@ EARLY = 50  # the first stop is within the first 50th of the run
 SHOWN = 10  # differences
 
 
-@click.command("verify-resume")
+@click.command(
+    "verify-resume",
+    epilog="Example: gym-loop verify-resume env=cartpole loop.max_episodes=300 --kills 3",
+)
 @click.option(
     "--kills",
     default=5,

@@ -1,4 +1,4 @@
-"""Wait for the jobs of a sweep that were submitted to an engine."""
+"""Wait for the jobs of a sweep that an engine has."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import click
 from gym_loop.commands import run_click
 
 
-@click.command("wait")
+@click.command("wait", epilog="Example: gym-loop wait sweep")
 @click.argument("directory", type=Path)
 def wait(directory: Path) -> None:
     """Wait until the jobs of the sweep in DIRECTORY that Slurm or Ray has are all at their end.

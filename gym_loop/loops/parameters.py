@@ -1,7 +1,7 @@
 """The table of our loops' parameters, one entry for each.
 
 Defaults, checks, what a resume may change, what a report ignores and the comments of a run config
-come from it. `python -m tests.generated` writes conf/loop/ and README's table from it.
+come from it. `python -m tests.generated` writes conf/loop/ and docs/keys.md from it.
 
 A parameter of a user's own loop that has the name of one of these is taken to mean the same.
 """

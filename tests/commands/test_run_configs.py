@@ -44,6 +44,20 @@ def test_train_takes_what_create_default_writes(tmp_path, as_a_child):
     assert agent == json.loads(json.dumps(names["DEFAULTS"]))
 
 
+def test_create_default_takes_options_by_their_names(tmp_path, as_a_child):
+    folder = tmp_path / "work"
+    (folder / "conf" / "env").mkdir(parents=True)
+    mine = "_target_: gym_loop.envs.make_gym\nid: FrozenLake-v1\nkwargs: {is_slippery: false}\n"
+    (folder / "conf" / "env" / "mine.yaml").write_text(mine)
+    words = ["--agent", "q_learning", "--env", "mine", "--run-config", "run.yaml"]
+    done = as_a_child(["create-default", *words], folder)
+    assert done.returncode == 0, done.stderr
+    done = as_a_child(["train", "-c", "run.yaml", "hydra.run.dir=run"], folder)
+    config = config_of(folder, done)
+    assert config["agent"]["_target_"].endswith("QLearning")
+    assert config["env"]["kwargs"] == {"is_slippery": False}
+
+
 def test_a_value_is_the_same_in_a_run_config_and_in_conf(tmp_path, as_a_child):
     folder = tmp_path / "work"
     (folder / "conf" / "agent").mkdir(parents=True)

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-SECTION = README.partition("## Your own torch or JAX agent\n")[2].partition("\n## ")[0]
-BLOCKS = re.findall(r"```(?:python|bash)\n(.*?)```", SECTION, re.DOTALL)
+PAGE = (Path(__file__).parents[2] / "docs" / "agent.md").read_text().partition("## In PyTorch\n")[2]
+BLOCKS = re.findall(r"```(?:python|bash)[^\n]*\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.parametrize(
@@ -19,7 +18,7 @@ BLOCKS = re.findall(r"```(?:python|bash)\n(.*?)```", SECTION, re.DOTALL)
         ("jax", *BLOCKS[2:], "pip install jax"),
     ],
 )
-def test_the_agent_in_the_readme_is_short_and_learns(library, code, command, install, tmp_path):
+def test_the_agent_in_the_docs_is_short_and_learns(library, code, command, install, tmp_path):
     pytest.importorskip(library, reason=f"needs {library}: {install}")
     assert len([line for line in code.splitlines() if line.strip()]) <= 40
     (tmp_path / f"{library}_agent.py").write_text(code)

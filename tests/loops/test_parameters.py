@@ -24,11 +24,12 @@ RUN = ("env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=0", "seed=4")
 def copy(tmp_path):
     """Run a command in a copy of the package whose table has two more entries, and nothing else."""
     root = tmp_path / "copy"
-    (root / "tests").mkdir(parents=True)
+    for folder in ("tests", "docs"):
+        (root / folder).mkdir(parents=True)
     ignored = shutil.ignore_patterns("__pycache__")
     for folder in ("gym_loop", "conf"):
         shutil.copytree(generated.ROOT / folder, root / folder, ignore=ignored)
-    for file in ("gym_loop_files.py", "README.md", "tests/generated.py"):
+    for file in ("gym_loop_files.py", "tests/generated.py"):
         shutil.copy(generated.ROOT / file, root / file)
     table = root / "gym_loop" / "loops" / "parameters.py"
     table.write_text(table.read_text().replace("SHARED = table(\n", NEW))
@@ -47,9 +48,9 @@ def copy(tmp_path):
 
 @pytest.mark.slow
 def test_a_new_entry_is_all_that_a_new_parameter_takes(copy, tmp_path):
-    readme = (tmp_path / "copy" / "README.md").read_text()
-    assert "| `patience` | 3 | what a test adds | yes |" in readme
-    assert "| `mood` | calm | one of two | no |" in readme
+    page = (tmp_path / "copy" / "docs" / "keys.md").read_text()
+    assert "| `patience` | 3 | what a test adds | yes |" in page
+    assert "| `mood` | calm | one of two | no |" in page
     assert copy("create-default", "--run-config", "run.yaml").returncode == 0
     assert "  patience: 3  # what a test adds\n" in (tmp_path / "run.yaml").read_text()
 
