@@ -22,8 +22,8 @@ LOOPS = {
 }
 KEYS = """# Every key
 
-Written by `python -m tests.generated`. `gym-loop --cfg job` shows the config of a launch, with every default of the
-classes that it names.
+Written by `python -m tests.generated`. `gym-loop --cfg job` shows a launch's config, with every
+default of the classes that it names.
 
 ## loop
 
@@ -38,8 +38,8 @@ FILES = {
 }
 COMMANDS = """# Every command
 
-Written by `python -m tests.generated`. `gym-loop GROUP=OPTION KEY=VALUE ...` launches a run, `-m` a sweep. The rest are
-sub-commands.
+Written by `python -m tests.generated`. `gym-loop GROUP=OPTION KEY=VALUE ...` launches a run, `-m` a
+sweep. The rest are sub-commands.
 """
 
 

@@ -5,8 +5,8 @@ The blocks of a page are run in their order, in one folder that is empty at firs
 - a block of Python or YAML with a title is written to the file of that name;
 - Python without a title is run;
 - the commands of a bash block are run, and each has to exit with 0;
-- a console block holds commands behind `$ `, and what each prints: `...` stands for anything, a number
-  for any number. Its commands may fail.
+- a console block holds commands behind `$ `, and what each prints: `...` stands for anything, a
+  number for any number. Its commands may fail.
 
 The comment `<!-- not run: REASON -->` before a block leaves it out. `<!-- needs: MODULE -->` names
 modules without which a page is skipped.
