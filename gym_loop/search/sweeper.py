@@ -104,11 +104,20 @@ class SearchSweeper(Sweeper):
         launcher: Any = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        # An engine takes all jobs that there are, and a study would be asked before it was told.
-        if not isinstance(launcher, SweepLauncher) or not hasattr(launcher, "n_jobs"):
+        if not isinstance(launcher, SweepLauncher):
             raise Mistake(
                 f"hydra/sweeper=search does not run on {type(launcher).__name__}, which takes "
-                "whole batches of jobs; use hydra/launcher=pool"
+                "whole batches of jobs; use hydra/launcher=pool, ray or slurm"
+            )
+        if not getattr(launcher, "wait", True):
+            raise Mistake(
+                "hydra.launcher.wait=false: a search asks for jobs as others end; leave it out"
+            )
+        # A study that is asked for all jobs at once has not been told of any.
+        if getattr(launcher, "n_jobs", None) is None:
+            raise Mistake(
+                "hydra/sweeper=search needs hydra.launcher.n_jobs=8, or another number of jobs "
+                "that the engine is given at a time"
             )
         self.launcher: SweepLauncher = launcher
         self.config: DictConfig = config

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import itertools
 import os
 import signal
 import sys
@@ -34,16 +35,24 @@ class EngineLauncher(SweepLauncher):
     Args:
         engine: its name; see `submitted.ENGINES`.
         wait: False: submit and leave.
+        n_jobs: how many jobs it has at a time, waiting or running; None: all that there are.
         dry_run: print the jobs with their states, and start nothing.
     """
 
     ends_with_launch = False  # whether the engine does
 
-    def __init__(self, engine: str, wait: bool, dry_run: bool) -> None:
+    def __init__(self, engine: str, wait: bool, n_jobs: int | None, dry_run: bool) -> None:
         super().__init__(dry_run)
         if type(wait) is not bool:
             raise Mistake(f"hydra.launcher.wait={wait}; expected true or false")
-        self.engine, self.wait = engine, wait
+        if n_jobs is not None and (type(n_jobs) is not int or n_jobs < 1):
+            raise Mistake(f"hydra.launcher.n_jobs={n_jobs}; expected at least 1, or null for all")
+        if n_jobs and not wait:
+            raise Mistake(
+                "hydra.launcher.wait=false submits all jobs at once; expected it without "
+                "hydra.launcher.n_jobs"
+            )
+        self.engine, self.wait, self.n_jobs = engine, wait, n_jobs
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Submit `jobs`, and write them down in the sweep's record, whose lock is held."""
@@ -59,24 +68,32 @@ class EngineLauncher(SweepLauncher):
         with record.lock():
             known = {name: job for name, job in record.read().items() if name in names}
             said = submitted.where(self.directory, known)
-            there = {name: known[name] for name in said if said[name].state != submitted.ENDED}
+            there = {
+                name: known[name]
+                for name in said
+                if said[name].state != submitted.ENDED
+                and not submitted.result_file(self.directory, known[name]).exists()
+            }
             missing = [job for job in jobs if job.name not in there and not ended_elsewhere(job)]
             if missing:
                 self.submit(missing)
             fresh = {job.name for job in missing}
             there |= {name: job for name, job in record.read().items() if name in fresh}
-        others = len(there) - len(missing)
-        already = f", {others} waiting or running already" if others else ""
-        note(f"{self.directory}: {number_of(len(missing))} submitted{already}")
+        if self.n_jobs is None:
+            others = len(there) - len(missing)
+            already = f", {others} waiting or running already" if others else ""
+            note(f"{self.directory}: {number_of(len(missing))} submitted{already}")
         return there
 
     def execute(self, jobs: Iterable[Job | None], skipped: int, total: int) -> int:
         """Run `jobs`; see the base class."""
         source = iter(jobs)
+        asked = iter(lambda: next(source, None), None)
         follower = Follower(self.directory, lambda job: self.hand_over([job]).get(job.name))
-        with Table(total, skipped) as table, stop_on_signals() as stop:
+        with self.table(total, skipped) as table, stop_on_signals() as stop:
             while not stop.number:
-                if new := [job for job in iter(lambda: next(source, None), None) if job]:
+                room = None if self.n_jobs is None else self.n_jobs - len(follower.jobs)
+                if new := [job for job in itertools.islice(asked, room) if job]:
                     self.add(follower, new, table)
                     if not self.wait:
                         break
@@ -229,11 +246,19 @@ class RayLauncher(EngineLauncher):
         init: arguments of `ray.init`.
         remote: options of `ray.remote`: what a job needs, how often a killed one is tried again.
         wait: False: submit and leave.
+        n_jobs: how many jobs it has at a time; None: all.
         dry_run: print the jobs with their states, and start nothing.
     """
 
-    def __init__(self, init: Any, remote: Any, wait: bool = True, dry_run: bool = False) -> None:
-        super().__init__(ray_tasks.NAME, wait, dry_run)
+    def __init__(
+        self,
+        init: Any,
+        remote: Any,
+        wait: bool = True,
+        n_jobs: int | None = None,
+        dry_run: bool = False,
+    ) -> None:
+        super().__init__(ray_tasks.NAME, wait, n_jobs, dry_run)
         require("ray", ray_tasks.NAME)
         self.init: Any = OmegaConf.to_container(init, resolve=True)
         self.remote: Any = OmegaConf.to_container(remote, resolve=True)
@@ -258,6 +283,7 @@ class SlurmLauncher(EngineLauncher):
         max_num_timeout: how often a job that reaches its time limit is requeued.
         parameters: of submitit's `AutoExecutor.update_parameters`; `slurm_` leads Slurm's own.
         wait: False: submit and leave.
+        n_jobs: how many jobs it has at a time; None: all.
         dry_run: print the jobs with their states, and start nothing.
     """
 
@@ -267,9 +293,10 @@ class SlurmLauncher(EngineLauncher):
         max_num_timeout: int,
         parameters: Any,
         wait: bool = True,
+        n_jobs: int | None = None,
         dry_run: bool = False,
     ) -> None:
-        super().__init__(slurm.NAME, wait, dry_run)
+        super().__init__(slurm.NAME, wait, n_jobs, dry_run)
         require("submitit", slurm.NAME)
         slurm.check(cluster)
         self.cluster, self.max_num_timeout = cluster, max_num_timeout

@@ -32,12 +32,13 @@ class Follower:
         self.handed: dict[str, Handed] = {}
         self.missing: dict[str, float] = {}  # since when a job has neither place nor result
         self.lost: set[str] = set()  # once already
-        self.began, self.due = time.monotonic(), 0.0
+        self.began, self.due = 0.0, 0.0  # when the newest job was added, and the next question
 
     def add(self, job: Job, handed: Handed) -> None:
-        """Follow a job as well; the engine is asked at once."""
+        """Follow a job as well; the engine is asked at once, and often for a while."""
         self.jobs[job.name], self.handed[job.name] = job, handed
-        job.where, self.due = Where(PENDING), 0.0
+        job.where, self.began, self.due = Where(PENDING), time.monotonic(), 0.0
+        self.missing.pop(job.name, None)  # of an earlier submission
 
     @property
     def running(self) -> list[Job]:
