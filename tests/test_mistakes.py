@@ -279,7 +279,7 @@ SEARCHES = [
     search(f"{X} hydra.sweep.subdir=x", "hydra.sweep.subdir=x", "leave it out"),
     search(
         f"{X} hydra.sweeper.pruner={{_target_:optuna.pruners.WilcoxonPruner}}",
-        *("WilcoxonPruner compares trials seed by seed", "evaluation by evaluation"),
+        *("hydra.sweeper.seeds=3: WilcoxonPruner", "seed by seed", "at least 5 seeds"),
     ),
 ]
 MISTAKES = [

@@ -192,7 +192,11 @@ def _trials(found: Found) -> str:
     """Return the table of all trials, the newest first."""
     names = list(dict.fromkeys(name for trial in found.trials for name in trial.params))
     heads = [("Trial", "n"), ("State", ""), (found.objective.capitalize(), "n")]
-    heads += [("Evaluations", "n"), ("Steps", "n"), *((printable(name), "n") for name in names)]
+    heads += [
+        (found.rungs.capitalize(), "n"),
+        ("Steps", "n"),
+        *((printable(name), "n") for name in names),
+    ]
     rows = [_row(trial, names) for trial in reversed(found.trials)]
     return f'<h2 id="trials">Trials</h2>{page.sortable(heads, rows)}'
 

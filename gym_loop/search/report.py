@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 from gym_loop.mistake import Mistake
 from gym_loop.runs import reading
 from gym_loop.search.best import FOLDER, reached
-from gym_loop.search.study import DEFINITION, GOAL, NAME
+from gym_loop.search.study import DEFINITION, GOAL, NAME, RUNGS, SEEDS
 from gym_loop.search.trials import STEPS, state_of
 from gym_loop.sweeps.table import columns
 from gym_loop.terminal import printable
@@ -50,6 +50,7 @@ class Found:
         self.maximize = self.study.direction.name == "MAXIMIZE"
         definition = self.study.user_attrs.get(DEFINITION, {})
         self.objective = str(definition.get("hydra.sweeper.objective", "value"))
+        self.rungs = "seeds" if definition.get(RUNGS) == SEEDS else "evaluations"
 
     def complete(self) -> list[FrozenTrial]:
         """Return the trials that have come to their end, in that order."""
@@ -197,7 +198,7 @@ def listing(directory: Path) -> str:
     """Return a line for each trial of the search in `directory`, the newest first."""
     found = Found(directory)
     names = list(dict.fromkeys(name for trial in found.trials for name in trial.params))
-    rows = [("trial", "state", found.objective, "evaluations", "steps", *names)]
+    rows = [("trial", "state", found.objective, found.rungs, "steps", *names)]
     for trial in reversed(found.trials):
         value = reached(trial)
         rows.append(

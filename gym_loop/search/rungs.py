@@ -1,7 +1,8 @@
 """Which trials are played on: successive halving, Optuna's pruners, or all of them.
 
 A rung is the number of an evaluation, 1 for the first, and not a count of steps: seeds differ in
-steps. Nothing is decided within a job; who holds the study's lock asks here.
+steps. Where trials are compared seed by seed, it is the number of seeds that have been played to
+their ends. Nothing is decided within a job; who holds the study's lock asks here.
 """
 
 import math
@@ -17,7 +18,7 @@ class Entry:
 
     Attributes:
         number: the trial's.
-        goal: the evaluation at which its jobs pause; END for none.
+        goal: the rung at which its jobs pause; END for none.
         values: what it reached, by rung.
         paused: whether all of its jobs have come to the goal, and not to their ends.
     """
@@ -32,6 +33,7 @@ class Rungs:
     """Decides how far trials are played. This one plays all to their ends."""
 
     first = END  # the goal of a new trial
+    by_seed = False  # whether rungs are seeds, played one after the other
 
     def choose(self, entries: Sequence[Entry], last: bool) -> tuple[int, int] | None:
         """Return the number and the new goal of a paused trial that is to go on, or None.
@@ -126,3 +128,9 @@ class Judged(Rungs):
                     return entry.number, entry.goal + 1
                 self.judged[entry.number] = entry.goal
         return None
+
+
+class SeedBySeed(Judged):
+    """Plays another seed of what Optuna's WilcoxonPruner does not prune, each to its end."""
+
+    by_seed = True

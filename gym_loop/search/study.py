@@ -24,6 +24,9 @@ from gym_loop.search.space import Space
 NAME = "search"  # of the study in the file
 FILE = reading.STUDY
 DEFINITION = "gym_loop"  # the study's attribute that says what it is a study of
+# What a pruner compares trials by. Some of Optuna's take a report's step as a resource, others as
+# an instance: never both in one study.
+RUNGS, EVALUATIONS, SEEDS = "hydra.sweeper.pruner's comparison", "by evaluation", "seed by seed"
 # A trial's attributes. One without a goal has been asked for by a process that was killed at it.
 GOAL, OVERRIDES, WHY = "goal", "overrides", "why"
 END = 0  # the goal of jobs that are played to their ends
@@ -136,9 +139,10 @@ class Study:
             )
             self.id = self.storage.get_study_id_from_name(NAME)
             known = self.optuna.user_attrs.get(DEFINITION)
+            definition = {RUNGS: EVALUATIONS, **definition}
             if known is None:
-                self.optuna.set_user_attr(DEFINITION, dict(definition))
-            elif known != definition:
+                self.optuna.set_user_attr(DEFINITION, definition)
+            elif (known := {RUNGS: EVALUATIONS, **known}) != definition:
                 raise Mistake(f"{directory} {difference(known, definition)}")
 
     @contextlib.contextmanager

@@ -2,9 +2,12 @@
 
 import functools
 import importlib
+import importlib.util
+import math
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -85,8 +88,9 @@ class SearchSweeper(Sweeper):
                 one_of(
                     name, value, known, f", or one of Optuna's: {{_target_: optuna.{name}s.NAME}}"
                 )
-        if isinstance(self.pruner, dict):
-            pruner_of(self.pruner)
+        self.by_seed = isinstance(self.pruner, dict) and is_by_seed(pruner_of(self.pruner))
+        if self.by_seed:
+            check_by_seed(self.pruner, len(self.seeds))
         self.params = [f"{key}={value}" for key, value in (plain(params) or {}).items()]
         self.space, self.enqueue = space, plain(enqueue) or []
         if not isinstance(self.enqueue, list) or not all(
@@ -125,7 +129,7 @@ class SearchSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run what is missing of the search; exit with 1 when something still is."""
-        from gym_loop.search.study import FILE, Study
+        from gym_loop.search.study import EVALUATIONS, FILE, RUNGS, SEEDS, Study
 
         setup_globals()
         subdir = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
@@ -143,6 +147,7 @@ class SearchSweeper(Sweeper):
             "hydra.sweeper.objective": self.objective,
             "hydra.sweeper.direction": self.direction,
             "hydra.sweeper.seeds": ",".join(map(str, self.seeds)),
+            RUNGS: SEEDS if self.by_seed else EVALUATIONS,
         }
         open_study = functools.partial(
             Study, place, definition, space, self.direction, sampler_of(self.sampler, self.seed)
@@ -253,7 +258,7 @@ class SearchSweeper(Sweeper):
                 f"is {loop.get('eval_episodes')}; expected at least 1"
             )
         between = [str(key) for key in loop if re.fullmatch(r"\w+_per_eval", str(key))]
-        if self.pruner != "none" and not any(loop[key] for key in between):
+        if self.pruner != "none" and not self.by_seed and not any(loop[key] for key in between):
             raise Mistake(
                 f"hydra.sweeper.pruner={shown(self.pruner)} needs evaluations during training: set "
                 f"{' or '.join(f'loop.{key}' for key in between) or 'another loop'}, or "
@@ -365,7 +370,7 @@ def rungs_of(named: Any, study: "Study", maximize: bool) -> "Rungs":
     """Return what decides which trials go on."""
     import optuna
 
-    from gym_loop.search.rungs import Halving, Judged, Rungs
+    from gym_loop.search.rungs import Halving, Judged, Rungs, SeedBySeed
 
     if named == "none":
         return Rungs()
@@ -375,7 +380,8 @@ def rungs_of(named: Any, study: "Study", maximize: bool) -> "Rungs":
         pruner: Any = optuna.pruners.MedianPruner()
     else:
         pruner = pruner_of(named)
-    return Judged(functools.partial(study.is_pruned, pruner))
+    kind = SeedBySeed if is_by_seed(pruner) else Judged
+    return kind(functools.partial(study.is_pruned, pruner))
 
 
 def pruner_of(named: Mapping[str, Any]) -> Any:
@@ -383,12 +389,36 @@ def pruner_of(named: Mapping[str, Any]) -> Any:
     import optuna
 
     kind = optunas(named["_target_"], optuna.pruners.BasePruner, "pruner")
-    if issubclass(kind, optuna.pruners.WilcoxonPruner):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return made(kind, "pruner", {k: v for k, v in named.items() if k != "_target_"})
+
+
+def is_by_seed(pruner: Any) -> bool:
+    """Return whether a pruner of Optuna's compares trials instance by instance: seed by seed."""
+    import optuna
+
+    return isinstance(pruner, optuna.pruners.WilcoxonPruner)
+
+
+def check_by_seed(named: Mapping[str, Any], seeds: int) -> None:
+    """Check that the WilcoxonPruner could prune a trial before its last seed.
+
+    Raises:
+        Mistake: it could not, or SciPy, which it takes, is not installed.
+    """
+    if not importlib.util.find_spec("scipy"):
+        raise Mistake('WilcoxonPruner needs SciPy: pip install "gym-loop[report]"')
+    threshold = float(named.get("p_threshold", 0.1))
+    # Of n seeds that are all worse, the test's p is 2 to the -n.
+    least = math.floor(-math.log2(threshold)) + 1 if 0 < threshold < 1 else 2
+    needed = max(least, int(named.get("n_startup_steps", 2))) + 1
+    if seeds < needed:
         raise Mistake(
-            f"hydra.sweeper.pruner: {kind.__name__} compares trials seed by seed; the pruners of a "
-            "search compare them evaluation by evaluation"
+            f"hydra.sweeper.seeds={seeds}: WilcoxonPruner, which compares trials seed by seed, can "
+            f"prune none before its last seed at p_threshold={threshold:g}; expected at least "
+            f"{needed} seeds"
         )
-    return made(kind, "pruner", {k: v for k, v in named.items() if k != "_target_"})
 
 
 def optunas(target: str, base: type, what: str) -> Any:

@@ -213,8 +213,9 @@ class Trials(Iterator[Job | None]):
         for trial in self.study.trials():
             if trial.state is not TrialState.RUNNING or is_paused(trial):
                 continue
-            goal, words = trial.user_attrs[GOAL], trial.user_attrs[OVERRIDES]
-            places = [self.place(words, seed) for seed in self.seeds]
+            words = trial.user_attrs[OVERRIDES]
+            seeds, goal = self._aim(trial)
+            places = [self.place(words, seed) for seed in seeds]
             if self.running.issuperset(places):
                 continue
             known = [jobs.progress(place, self.objective) for place in places]
@@ -235,19 +236,29 @@ class Trials(Iterator[Job | None]):
                     held = True
                 else:
                     number = trial.number * len(self.seeds) + n
-                    due.append(Due(number, trial, self.seeds[n], places[n]))
+                    due.append(Due(number, trial, seeds[n], places[n]))
         self._count()
         return due, held
 
+    def _aim(self, trial: FrozenTrial) -> tuple[Sequence[int], int]:
+        """Return the seeds that a trial is to be played with, and up to which evaluation."""
+        goal = trial.user_attrs[GOAL]
+        return (self.seeds[:goal], END) if self.rungs.by_seed else (self.seeds, goal)
+
     def _tell(self, trial: FrozenTrial, known: Sequence[Progress]) -> None:
         """Tell the study of a trial whose jobs have all come to its goal, or to their ends."""
-        goal, number = trial.user_attrs[GOAL], trial.number
+        (_, goal), number = self._aim(trial), trial.number
         self.study.note(number, STEPS, sum(each.steps for each in known))
         longest = max(len(each.values) for each in known)
-        for step in range(1, (longest if goal == END else min(goal, longest)) + 1):
+        if self.rungs.by_seed:
+            reached = [at(each, longest) for each in known]
+        else:
+            last = longest if goal == END else min(goal, longest)
+            reached = [fmean(at(each, k) for each in known) for k in range(1, last + 1)]
+        for step, value in enumerate(reached, 1):
             if step not in trial.intermediate_values:
-                self.study.report(number, step, fmean(at(each, step) for each in known))
-        if all(each.state == "finished" for each in known):
+                self.study.report(number, step, value)
+        if len(known) == len(self.seeds) and all(each.state == "finished" for each in known):
             value = fmean(at(each, longest) for each in known)
             if math.isnan(value):
                 self.study.fail(number, f"its {self.objective} is NaN")
@@ -271,7 +282,8 @@ class Trials(Iterator[Job | None]):
     def _job(self, due: Due) -> Job | None:
         """Return the job; None if nothing is left of it, or its trial fails as it is refused."""
         trial = due.trial
-        if jobs.progress(due.directory, self.objective).has_reached(trial.user_attrs[GOAL]):
+        _, goal = self._aim(trial)
+        if jobs.progress(due.directory, self.objective).has_reached(goal):
             return None  # another launch's job, which has ended a moment ago
         try:
             job, config = self.make(due.number, trial.user_attrs[OVERRIDES], due.seed)
@@ -280,7 +292,7 @@ class Trials(Iterator[Job | None]):
             self.table.say(f"failed: trial {trial.number}: {mistake.message}")
             return None
         job.state = "new"
-        if goal := trial.user_attrs[GOAL]:
+        if goal != END:
             with read_write(config.hydra), open_dict(config.hydra):
                 config.hydra.job.env_set[VARIABLE] = str(goal)
         self.pack(job, config)

@@ -187,6 +187,38 @@ def test_pruners_of_optunas_judge_evaluation_by_evaluation(search, tmp_path, pru
 
 
 @pytest.mark.slow
+def test_seed_by_seed_no_further_seed_is_spent_on_a_trial_that_is_worse(search, cli, tmp_path):
+    pytest.importorskip("scipy", reason="WilcoxonPruner needs it")
+    points = "hydra.sweeper.enqueue=[{agent.x: 0.31},{agent.x: 0.9},{agent.x: 0.3}]"
+    pruner = "hydra.sweeper.pruner={_target_: optuna.pruners.WilcoxonPruner}"
+    words = (X, points, pruner, "hydra.sweeper.n_trials=3", "hydra.sweeper.seeds=7")
+    result = search(*words, "loop.episodes_per_eval=null", "hydra.launcher.n_jobs=1")
+
+    assert result.returncode == 0, result.stderr
+    assert "Warning" not in result.stderr
+    assert last(result).startswith("2 complete, 1 paused")
+    good, bad, close = study(tmp_path / "search").trials
+    assert [len(trial.intermediate_values) for trial in (good, bad, close)] == [7, 4, 7]
+    found = runs(tmp_path / "search")
+    assert len(found) == 7 + 4 + 7
+    assert {(run["state"], run["launches"]) for run in found.values()} == {("finished", 1)}
+    played = {n for name, run in found.items() if "0.9" in name for n in [run["seed"]]}
+    assert played == {0, 1, 2, 3}
+    results = [found[f"agent.x=0.31,seed={seed}"]["result"] for seed in range(7)]
+    assert list(good.intermediate_values.values()) == results
+    assert good.value == pytest.approx(sum(results) / 7)
+    assert "seeds" in cli("ls", "search").stdout.splitlines()[0].split()
+
+    before = contents(tmp_path / "search")
+    refused = cli("resume", "search", "hydra.sweeper.pruner=none")
+    assert refused.returncode == 2
+    assert "comparison was seed by seed, now by evaluation" in refused.stderr
+    grown = cli("resume", "search", "hydra.sweeper.n_trials=4")
+    assert grown.returncode == 0, grown.stderr
+    assert before.items() <= contents(tmp_path / "search").items()
+
+
+@pytest.mark.slow
 def test_a_search_one_job_at_a_time_repeats_itself(search, tmp_path):
     words = (X, "hydra.launcher.n_jobs=1", "hydra.sweeper.n_trials=6")
     assert search(*words).returncode == 0
