@@ -80,7 +80,10 @@ class Storage(optuna.storages.JournalStorage):
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
         """Return the trials as samplers are to see them; see Optuna."""
-        found = [as_pruned(trial) for trial in self.in_journal(study_id, deepcopy)]
+        every = self.in_journal(study_id, deepcopy)
+        if states is not None and TrialState.PRUNED not in states:
+            return [trial for trial in every if trial.state in states and not is_paused(trial)]
+        found = [as_pruned(trial) for trial in every]
         return [trial for trial in found if states is None or trial.state in states]
 
     def in_journal(self, study_id: int, deepcopy: bool = False) -> list[FrozenTrial]:

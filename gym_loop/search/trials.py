@@ -160,6 +160,7 @@ class Trials(Iterator[Job | None]):
         self.table = TrialTable(n_trials, self)
         self.kills = Counter[Path]()
         self.standing = Standing()
+        self.states: list[str] = []  # of the trials, when they were counted
 
     def __next__(self) -> Job | None:
         """Return a job that can be started now, or None; a trial is asked for where none is."""
@@ -210,8 +211,10 @@ class Trials(Iterator[Job | None]):
         """
         due: list[Due] = []
         held = False
-        for trial in self.study.trials():
-            if trial.state is not TrialState.RUNNING or is_paused(trial):
+        trials = self.study.trials()
+        states = [state_of(trial) for trial in trials]
+        for trial, state in zip(trials, states, strict=True):
+            if state != "running":
                 continue
             words = trial.user_attrs[OVERRIDES]
             seeds, goal = self._aim(trial)
@@ -223,10 +226,12 @@ class Trials(Iterator[Job | None]):
             running = [n for n in lacking if places[n] in self.running]
             if failed := next((each for each in known if each.failed), None):
                 if not running:
+                    states = []
                     self.study.fail(trial.number, failed.error)
                     self.table.say(f"failed: trial {trial.number}: {failed.error}")
                 continue
             if not lacking:
+                states = []
                 self._tell(trial, known)
                 continue
             for n in lacking:
@@ -237,7 +242,12 @@ class Trials(Iterator[Job | None]):
                 else:
                     number = trial.number * len(self.seeds) + n
                     due.append(Due(number, trial, seeds[n], places[n]))
-        self._count()
+        if not states:
+            trials = self.study.trials()
+            states = [state_of(trial) for trial in trials]
+        if states != self.states:
+            self.states = states
+            self._count(trials)
         return due, held
 
     def _aim(self, trial: FrozenTrial) -> tuple[Sequence[int], int]:
@@ -298,11 +308,10 @@ class Trials(Iterator[Job | None]):
         self.pack(job, config)
         return job
 
-    def _count(self) -> None:
+    def _count(self, trials: Sequence[FrozenTrial]) -> None:
         """Bring `standing` up to date."""
         now, steps = Standing(), dict[str, list[int]](complete=[], paused=[])
-        for trial in self.study.trials():
-            state = state_of(trial)
+        for trial, state in zip(trials, self.states, strict=True):
             now.counts[state] += 1
             if state in steps:
                 steps[state].append(trial.user_attrs.get(STEPS, 0))

@@ -88,11 +88,11 @@ class EngineLauncher(SweepLauncher):
     def execute(self, jobs: Iterable[Job | None], skipped: int, total: int) -> int:
         """Run `jobs`; see the base class."""
         source = iter(jobs)
-        asked = iter(lambda: next(source, None), None)
         follower = Follower(self.directory, lambda job: self.hand_over([job]).get(job.name))
         with self.table(total, skipped) as table, stop_on_signals() as stop:
             while not stop.number:
                 room = None if self.n_jobs is None else self.n_jobs - len(follower.jobs)
+                asked = iter(lambda: next(source, None), None)
                 if new := [job for job in itertools.islice(asked, room) if job]:
                     self.add(follower, new, table)
                     if not self.wait:

@@ -51,6 +51,7 @@ class SweepLauncher(Launcher):
         self.task: TaskFunction
         self.params: list[str] = []  # overrides that the sweeper's own config adds
         self.table: Callable[[int, int], table.Table] = table.Table  # of a total, and what is done
+        self.asks_for_more = True  # whether jobs may be new to the sweep's record
         self.unrecorded = ""  # a job of which nobody will know whether it has finished
 
     def setup(
@@ -86,7 +87,8 @@ class SweepLauncher(Launcher):
         if self.dry_run:
             print(table.listing(jobs.values()))
             raise SystemExit(0)
-        self.record(asked, sweep, jobs)
+        if self.asks_for_more:
+            self.record(asked, sweep, jobs)
         missing = [job for job in jobs.values() if job.state != "finished"]
         for job in jobs.values():
             job.state = "skipped" if job.state == "finished" else "new"
@@ -218,10 +220,11 @@ class GridSweeper(Sweeper):
 
     Args:
         params: overrides that are always swept over, before those of the command line.
-        recorded: also bring to completion the jobs of earlier launches into the directory.
+        recorded: also bring to completion the jobs of earlier launches into the directory; `only`:
+            those alone, whatever varies, as another sweeper had asked for them.
     """
 
-    def __init__(self, params: Any = None, recorded: bool = False) -> None:
+    def __init__(self, params: Any = None, recorded: bool | str = False) -> None:
         self.params = [f"{key}={value}" for key, value in (params or {}).items()]
         self.recorded = recorded
 
@@ -237,7 +240,8 @@ class GridSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch all jobs at once; exit with 1 when one of our own launcher's failed."""
-        jobs = product(self.parser.parse_overrides([*self.params, *arguments]))
+        more = self.recorded != "only"
+        jobs = product(self.parser.parse_overrides([*self.params, *arguments])) if more else []
         if not isinstance(self.launcher, SweepLauncher):
             folder = Path(self.config.hydra.sweep.dir)
             folder.mkdir(parents=True, exist_ok=True)
@@ -246,7 +250,7 @@ class GridSweeper(Sweeper):
             for job in returns:
                 result(job)
             return [returns]
-        self.launcher.params = self.params
+        self.launcher.params, self.launcher.asks_for_more = self.params, more
         if self.recorded:
             known = directory.read(self.launcher.directory)
             jobs += [words for words in (known.jobs if known else {}).values() if words not in jobs]

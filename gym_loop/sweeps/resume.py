@@ -1,6 +1,7 @@
 """Completing a sweep: all jobs it has ever been asked for, and what new overrides add."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,20 @@ def resume(directory: Path, overrides: list[str]) -> None:
         options.in_memory[name] = content
     if Path(known.cwd).is_dir():  # which its paths are relative to
         os.chdir(known.cwd)
-    given = {sweeps.key_and_value(word)[0]: word for word in words}
-    is_grid = given.get("hydra/sweeper", "hydra/sweeper=grid").endswith("=grid")
-    if is_grid and not reading.is_search(directory):
+    given = dict(map(sweeps.key_and_value, words))
+    sweeper = given.get("hydra/sweeper", "grid")
+    if sweeper not in ("grid", "search"):
+        # It would ask for new jobs, and need not be installed any more.
+        more = [word for word in overrides if not word.startswith("hydra")]
+        if more:
+            raise Mistake(
+                f"{directory} is a sweep of hydra/sweeper={sweeper}: resuming it completes its "
+                f"jobs, and {more[0]} asks for others; launch those with -m"
+            )
+        theirs = re.compile(r"[+~]*hydra[/.]sweeper\b")
+        words = [word for word in words if not theirs.match(word)]
+        words += ["hydra/sweeper=grid", "hydra.sweeper.recorded=only"]
+    elif sweeper == "grid" and not reading.is_search(directory):
         words.append("hydra.sweeper.recorded=true")
     launch.launch(["-m", *words, f"hydra.sweep.dir={quoted(directory)}"], name)
 

@@ -1,6 +1,7 @@
 """`gym-loop resume SWEEP_DIR`."""
 
 import json
+import shutil
 
 import pytest
 from omegaconf import OmegaConf
@@ -22,6 +23,31 @@ def test_a_resumed_sweep_completes_all_that_was_ever_asked_for(sweep, cli, tmp_p
     assert result.returncode == 0, result.stderr
     assert summary(result).endswith("5 jobs: 2 done, 3 skipped, 0 failed")
     assert list(states(tmp_path / "sweep")) == [f"seed={n}" for n in (0, 1, 4, 5, 6)]
+
+
+@pytest.mark.slow
+def test_of_another_sweepers_sweep_only_what_is_missing_is_run(sweep, cli, tmp_path):
+    sweep("seed=3,8")
+    # As a launch with Hydra's own sweeper for Optuna has left it, and was killed.
+    path = tmp_path / "sweep/sweep.json"
+    left = json.loads(path.read_text())
+    words = [word for word in left["overrides"] if not word.startswith("seed=")]
+    words += ["seed=range(0,10)", "hydra/sweeper=optuna", "hydra/sweeper/sampler=random"]
+    left["overrides"] = [*words, "hydra.sweeper.n_trials=2", "hydra.sweeper.direction=maximize"]
+    path.write_text(json.dumps(left))
+    shutil.rmtree(tmp_path / "sweep/seed=8")
+    kept = (tmp_path / "sweep/seed=3/episodes.csv").read_bytes()
+
+    refused = cli("resume", "sweep", "seed=4")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "hydra/sweeper=optuna: resuming it completes its jobs" in refused.stderr
+    for said in ("1 done, 1 skipped", "0 done, 2 skipped"):
+        done = cli("resume", "sweep", "hydra.launcher.n_jobs=1")
+        assert done.returncode == 0, done.stderr
+        assert summary(done) == f"2 jobs: {said}, 0 failed"
+    assert states(tmp_path / "sweep") == {"seed=3": "finished", "seed=8": "finished"}
+    assert (tmp_path / "sweep/seed=3/episodes.csv").read_bytes() == kept
+    assert json.loads(path.read_text()) == left
 
 
 def test_what_is_no_sweep_is_refused(tmp_path):
