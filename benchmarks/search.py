@@ -1,60 +1,124 @@
 """Steps until a search has found what one without pruning finds, beside Optuna's own loop.
 
-On a synthetic objective: learning curves over two parameters, three noisy seeds a trial, 27
-evaluations a job. All sides have the same sampler and the same budget of steps, and play one job at
-a time. "Reached": the best complete trial so far, without the noise, as good as the best that is
-left when the search without pruning has spent the budget; that is what fresh seeds would say.
+On two objectives. "curves": learning curves over two parameters, three noisy seeds a trial, 27
+evaluations a job. "ARS": runs of ARS on CartPole, each config of a grid played once with six seeds;
+a search draws three of them, the others are fresh. All sides have the same sampler and the same
+budget of steps, and play one job at a time. "Reached": the best complete trial so far, by fresh
+seeds (without the noise), as good as the best that is left when the search without pruning has
+spent the budget.
+
+Hydra's plugin for Optuna does not install beside Optuna 5. Where HYDRA_OPTUNA_PYTHON names the
+interpreter of an environment with hydra-optuna-sweeper, it searches on the curves, too.
 """
 
+import csv
 import functools
 import importlib.util
+import json
 import math
+import os
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from benchmarks.harness import Row, show, skipped
+from benchmarks.harness import Row, launch, show, skipped
 
 SEARCHES, TRIALS, SEEDS, EVALUATIONS = 10, 20, 3, 27
-BUDGET = TRIALS * SEEDS * EVALUATIONS  # evaluations, each of the same number of steps
 ASKED, PART = 500, 50
 GOAL_STEPS, GOAL_TIME = 1 / 2, 2.0
-RANGES = {"lr": (1e-5, 1e-1), "width": (8, 512)}  # of the parameters, logarithmic
-Found = list[tuple[int, float, float]]  # evaluations spent, measured value, value without noise
+PLUGIN = "HYDRA_OPTUNA_PYTHON"
+Found = list[tuple[int, float, float]]  # evaluations spent, measured value, value by fresh seeds
 
 
-def curve(params: dict[str, float], evaluation: int) -> float:
-    """Return the value without noise: the best rate learns slowest, as in reality."""
-    rate, width = math.log10(params["lr"]), math.log2(params["width"])
-    final = 100 * math.exp(-((rate + 3) ** 2) / 0.8 - ((width - 6) ** 2) / 8)
-    pace = 3 + 4 * max(-2 - rate, 0)
-    return final * (1 - math.exp(-evaluation / pace))
+class Curves:
+    """Learning curves over two parameters; the best rate learns slowest, as in reality."""
+
+    name, evaluations = "curves", EVALUATIONS
+    ranges: ClassVar = {"lr": (1e-5, 1e-1), "width": (8, 512)}  # logarithmic
+
+    def distributions(self) -> dict[str, Any]:
+        """Return the space, as Optuna has it."""
+        from optuna.distributions import FloatDistribution
+
+        return {k: FloatDistribution(*ends, log=True) for k, ends in self.ranges.items()}
+
+    def fresh(self, params: dict[str, float], evaluation: int, search: int = 0) -> float:
+        """Return the value without noise."""
+        rate, width = math.log10(params["lr"]), math.log2(params["width"])
+        final = 100 * math.exp(-((rate + 3) ** 2) / 0.8 - ((width - 6) ** 2) / 8)
+        pace = 3 + 4 * max(-2 - rate, 0)
+        return final * (1 - math.exp(-evaluation / pace))
+
+    def measured(self, params: dict[str, float], evaluation: int, search: int) -> float:
+        """Return the mean of the seeds, each with noise of its own that lasts."""
+        values = []
+        bits = np.float64([*params.values()]).view(np.uint32)
+        for seed in range(SEEDS):
+            own = np.random.default_rng([search, seed, *bits])
+            luck, noise = own.normal(0, 6), own.normal(0, 3, self.evaluations + 1)
+            values.append(self.fresh(params, evaluation) + luck + noise[evaluation])
+        return statistics.fmean(values)
 
 
-def measured(params: dict[str, float], evaluation: int, search: int) -> float:
-    """Return the mean of the seeds, each with noise of its own that lasts."""
-    values = []
-    for seed in range(SEEDS):
-        own = np.random.default_rng([search, seed, *np.float64([*params.values()]).view(np.uint32)])
-        luck, noise = own.normal(0, 6), own.normal(0, 3, EVALUATIONS + 1)
-        values.append(curve(params, evaluation) + luck + noise[evaluation])
-    return statistics.fmean(values)
+class Runs:
+    """ARS on CartPole: configs of a grid, each played with twice as many seeds as a trial has."""
+
+    name = "ARS on CartPole"
+    grid: ClassVar = {
+        "step_size": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+        "noise": (0.01, 0.03, 0.1, 0.3),
+    }
+    words = ("loop.max_steps=12000", "loop.steps_per_eval=1200", "loop.eval_episodes=4")
+
+    def __init__(self, folder: Path) -> None:
+        varied = [f"agent.{key}={','.join(map(str, own))}" for key, own in self.grid.items()]
+        seeds = f"seed=range({2 * SEEDS})"
+        place = "hydra.sweep.dir=grid"
+        launch("-m", "agent=ars", "env=cartpole", *self.words, *varied, seeds, place, cwd=folder)
+        self.values: dict[tuple[int, int, int], list[float]] = {}
+        for file in folder.glob("grid/*/run.json"):
+            config = json.loads(file.read_text())["config"]
+            key = tuple(own.index(config["agent"][name]) for name, own in self.grid.items())
+            with open(file.with_name("evaluations.csv")) as table:
+                returns = [float(row["return"]) for row in csv.DictReader(table)]
+            means = np.reshape(returns, (-1, 4)).mean(axis=1)
+            self.values[(key[0], key[1], config["seed"])] = means.tolist()
+        self.evaluations = max(map(len, self.values.values()))
+
+    def distributions(self) -> dict[str, Any]:
+        """Return the space: places in the grid."""
+        from optuna.distributions import IntDistribution
+
+        return {key: IntDistribution(0, len(own) - 1) for key, own in self.grid.items()}
+
+    def fresh(self, params: dict[str, Any], evaluation: int, search: int) -> float:
+        """Return the mean of the seeds that the search has not."""
+        return self._mean(params, evaluation, self._seeds(search)[SEEDS:])
+
+    def measured(self, params: dict[str, Any], evaluation: int, search: int) -> float:
+        """Return the mean of the search's seeds."""
+        return self._mean(params, evaluation, self._seeds(search)[:SEEDS])
+
+    def _seeds(self, search: int) -> list[int]:
+        return np.random.default_rng(search).permutation(2 * SEEDS).tolist()
+
+    def _mean(self, params: dict[str, Any], evaluation: int, seeds: list[int]) -> float:
+        rows = [self.values[params["step_size"], params["noise"], seed] for seed in seeds]
+        return statistics.fmean(row[min(evaluation, len(row)) - 1] for row in rows)
 
 
-def study_in(folder: str, search: int) -> Any:
-    """Return a new study of the synthetic objective's space, as a search has it."""
-    import optuna
-
+def study_in(folder: str, search: int, objective: Any) -> Any:
+    """Return a new study of the objective's space, as a search has it."""
     from gym_loop.search.space import Dimension, Grid
     from gym_loop.search.study import Study
 
-    kind = optuna.distributions.FloatDistribution
-    space = Grid({k: Dimension(k, "", kind(*ends, log=True)) for k, ends in RANGES.items()})
+    space = Grid({k: Dimension(k, "", own) for k, own in objective.distributions().items()})
     own = functools.partial(sampler, search)
     return Study(Path(folder), space.describe(), space, "maximize", own)
 
@@ -66,7 +130,12 @@ def sampler(search: int, number: int) -> Any:
     return optuna.samplers.TPESampler(seed=1000 * search + number)
 
 
-def ours(search: int) -> Found:
+def budget(objective: Any) -> int:
+    """Return how many evaluations a search may spend."""
+    return TRIALS * SEEDS * objective.evaluations
+
+
+def ours(objective: Any, search: int) -> Found:
     """Spend the budget as `pruner=asha` does."""
     from gym_loop.search.rungs import Halving
     from gym_loop.search.study import GOAL
@@ -75,10 +144,10 @@ def ours(search: int) -> Found:
     found: Found = []
     spent = 0
     with tempfile.TemporaryDirectory() as folder:
-        study = study_in(folder, search)
+        study = study_in(folder, search, objective)
         rungs = Halving(maximize=True)
         reached: dict[int, int] = {}
-        while spent < BUDGET:
+        while spent < budget(objective):
             trials = study.trials()
             chosen = rungs.choose([entry_of(trial) for trial in trials], last=False)
             if chosen:
@@ -87,18 +156,19 @@ def ours(search: int) -> Found:
             else:
                 number = study.ask(rungs.first)
             trial = study.trials()[number]
-            goal = min(trial.user_attrs[GOAL], EVALUATIONS)
+            goal = trial.user_attrs[GOAL] or objective.evaluations
+            goal = min(goal, objective.evaluations)
             spent += SEEDS * (goal - reached.get(number, 0))
             reached[number] = goal
-            value = measured(trial.params, goal, search)
+            value = objective.measured(trial.params, goal, search)
             study.report(number, goal, value)
-            if goal == EVALUATIONS:
+            if goal == objective.evaluations:
                 study.tell(number, value)
-                found.append((spent, value, curve(trial.params, goal)))
+                found.append((spent, value, objective.fresh(trial.params, goal, search)))
     return found
 
 
-def optunas(pruner: str, options: dict[str, int], search: int) -> Found:
+def optunas(pruner: str, options: dict[str, int], objective: Any, search: int) -> Found:
     """Spend the budget as Optuna's own loop does."""
     import optuna
 
@@ -106,20 +176,21 @@ def optunas(pruner: str, options: dict[str, int], search: int) -> Found:
     kind = getattr(optuna.pruners, pruner)
     study = optuna.create_study(direction="maximize", pruner=kind(**options))
     spent = number = 0
-    while spent < BUDGET:
+    while spent < budget(objective):
         study.sampler = sampler(search, number)
-        trial, number = study.ask(), number + 1
-        params = {k: trial.suggest_float(k, *ends, log=True) for k, ends in RANGES.items()}
-        for evaluation in range(1, EVALUATIONS + 1):
+        trial, number = study.ask(objective.distributions()), number + 1
+        params = trial.params
+        for evaluation in range(1, objective.evaluations + 1):
             spent += SEEDS
-            value = measured(params, evaluation, search)
+            value = objective.measured(params, evaluation, search)
             trial.report(value, evaluation)
             if trial.should_prune():
                 study.tell(trial, state=optuna.trial.TrialState.PRUNED)
                 break
         else:
             study.tell(trial, value)
-            found.append((spent, value, curve(params, EVALUATIONS)))
+            last = objective.evaluations
+            found.append((spent, value, objective.fresh(params, last, search)))
     return found
 
 
@@ -142,7 +213,7 @@ def asking() -> tuple[float, float]:
     """Return the processor seconds that asking for and telling a trial takes: first ones, last."""
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
-        study = study_in(folder, 0)
+        study = study_in(folder, 0, Curves())
         for number in range(ASKED):
             began = time.process_time()
             study.ask(1)
@@ -153,30 +224,60 @@ def asking() -> tuple[float, float]:
     return statistics.median(seconds[10 : 10 + PART]), statistics.median(seconds[-PART:])
 
 
-def rows() -> Iterator[Row]:
-    """Yield the rows: steps, then the time that a trial takes besides its jobs."""
-    if importlib.util.find_spec("optuna") is None:
-        yield skipped("steps to the best", "Optuna's own loop", "", "optuna is not installed")
-        return
+def plugins(python: str, objective: Any, search: int) -> tuple[Found, float]:
+    """Spend the budget as Hydra's plugin does; return the seconds of each trial, too."""
+    ends = {k: f"tag(log, interval({a}, {b}))" for k, (a, b) in Curves.ranges.items()}
+    words = [f"+{key}={value}" for key, value in ends.items()]
+    words += ["hydra/sweeper=optuna", "hydra/sweeper/sampler=tpe", "hydra.sweeper.n_jobs=1"]
+    words += [f"hydra.sweeper.n_trials={TRIALS}", f"hydra.sweeper.sampler.seed={search}"]
+    words += ["hydra.sweeper.direction=maximize", f"+search={search}", "hydra.sweep.dir=s"]
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        subprocess.run(
+            [python, str(Path(__file__).with_name("search_plugin.py")), "-m", *words],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            check=True,
+            capture_output=True,
+        )
+        seconds = (time.perf_counter() - began) / TRIALS
+        lines = Path(folder, "told.jsonl").read_text().splitlines()
+    found: Found = []
+    for count, line in enumerate(lines, 1):
+        params = json.loads(line)
+        value = objective.measured(params, objective.evaluations, search)
+        spent = count * SEEDS * objective.evaluations
+        found.append((spent, value, objective.fresh(params, objective.evaluations, search)))
+    return found, seconds
+
+
+def compared(objective: Any) -> Iterator[Row]:
+    """Yield a row against each other way to search."""
     halving = {"min_resource": 1, "reduction_factor": 3}
-    sides: dict[str, Callable[[int], Found]] = {
-        "no pruning": functools.partial(optunas, "NopPruner", {}),
-        "Optuna's own loop, successive halving": functools.partial(
-            optunas, "SuccessiveHalvingPruner", halving
-        ),
-        "Optuna's own loop, median": functools.partial(optunas, "MedianPruner", {}),
+    kinds = {
+        "no pruning": ("NopPruner", {}),
+        "Optuna's own loop, successive halving": ("SuccessiveHalvingPruner", halving),
+        "Optuna's own loop, median": ("MedianPruner", {}),
     }
+    sides: dict[str, Callable[[int], Found]] = {
+        name: functools.partial(optunas, kind, options, objective)
+        for name, (kind, options) in kinds.items()
+    }
+    python = os.environ.get(PLUGIN)
+    if python and isinstance(objective, Curves):
+        sides["Hydra's plugin"] = lambda search: plugins(python, objective, search)[0]
     spent: dict[str, list[float]] = {name: [] for name in ("ours", *sides)}
     for search in range(SEARCHES):
-        found = {"ours": ours(search)} | {name: side(search) for name, side in sides.items()}
-        _, target = max((value, without_noise) for _, value, without_noise in found["no pruning"])
+        found = {"ours": ours(objective, search)}
+        found |= {name: side(search) for name, side in sides.items()}
+        _, target = max((value, fresh) for _, value, fresh in found["no pruning"])
         for name, own in found.items():
             spent[name].append(reached(own, target))
     for name in sides:
         ratios = sorted(
             a / b for a, b in zip(spent["ours"], spent[name], strict=True) if b < math.inf
         )
-        what = f"steps to the best of {TRIALS} trials, {len(ratios)} searches"
+        what = f"{objective.name}: steps to the best of {TRIALS} trials, {len(ratios)} searches"
         if len(ratios) < 4:
             yield skipped(what, name, "", "it was not reached often enough")
             continue
@@ -187,6 +288,18 @@ def rows() -> Iterator[Row]:
             f"{middle:.2f} ({low:.2f} to {high:.2f}); {missed} of {SEARCHES} not within the budget"
         )
         yield Row(what, name, goal, said, middle <= GOAL_STEPS if goal else None)
+
+
+def rows() -> Iterator[Row]:
+    """Yield the rows: steps, then the time that a trial takes besides its jobs."""
+    if importlib.util.find_spec("optuna") is None:
+        yield skipped("steps to the best", "Optuna's own loop", "", "optuna is not installed")
+        return
+    yield from compared(Curves())
+    if PLUGIN not in os.environ:
+        yield skipped("steps to the best", "Hydra's plugin", "", f"{PLUGIN} is not set")
+    with tempfile.TemporaryDirectory() as folder:
+        yield from compared(Runs(Path(folder)))
     first, last = asking()
     yield Row(
         f"ask and tell, the last of {ASKED} trials",
