@@ -2,6 +2,7 @@
 
 Needs `pip install hydra-joblib-launcher "hydra-core<1.4"` for the second rival. Overhead a job is
 wall time times cores, less the time that the same episodes take in one process, divided by jobs.
+Then a sweep of 1,000 jobs, which takes a minute: how long to repeat it, and to check it.
 """
 
 import importlib.util
@@ -12,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from benchmarks.harness import Cost, Row, launch, show, skipped, spread
+from benchmarks.harness import Cost, Row, launch, show, skipped, spread, take_turns
 
 CORES, JOBS, TURNS = 2, 64, 2
 OVERRIDES = ("env=pendulum", "loop.max_episodes=1", "loop.eval_episodes=0")
@@ -23,6 +24,8 @@ LAUNCHERS = {
     "Hydra's joblib": ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={CORES}"),
 }
 GOAL = 1 / 3
+MANY, FEW, LAUNCHES = 1_000, 10, 7
+SHORT = ("env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=0")
 
 EPISODES = """
 import sys, time
@@ -53,6 +56,40 @@ def episodes() -> float:
 
 
 def rows() -> Iterator[Row]:
+    """Yield all rows."""
+    yield from against_others()
+    yield from of_many_jobs()
+
+
+def of_many_jobs() -> Iterator[Row]:
+    """Yield what a large sweep costs beside its jobs: to repeat it, and before the first starts."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def check(jobs: int) -> Cost:
+            words = ("hydra.sweep.dir=new", "hydra.launcher.dry_run=true")
+            return launch("-m", f"seed=range({jobs})", *SHORT, *words, cwd=folder)
+
+        def repeat() -> Cost:
+            words = (*SHORT, "hydra.sweep.dir=sweep")
+            return launch("-m", f"seed=range({MANY})", *words, cwd=folder)
+
+        repeat()  # plays them
+        pairs = take_turns(repeat, lambda: launch("ls", "sweep", cwd=folder), LAUNCHES)
+        ratios = pairs.times_the_cost()
+        yield Row(
+            *(f"repeating a finished sweep of {MANY:,} jobs", "gym-loop ls", "at most 1.5 times"),
+            *(spread(ratios), statistics.median(ratios) <= 1.5),
+            *(spread(pairs.times_the_cost("cpu")), pairs.both("s", 1.0)),
+        )
+        pairs = take_turns(lambda: check(MANY), lambda: check(FEW), LAUNCHES)
+        yield Row(
+            *(f"checking a sweep of {MANY:,} jobs", f"of {FEW}", "at most 1.4 s more"),
+            *(spread(pairs.extra(), ".2f", " s"), statistics.median(pairs.extra()) <= 1.4),
+            *(spread(pairs.extra("cpu"), ".2f", " s"), pairs.both("s", 1.0)),
+        )
+
+
+def against_others() -> Iterator[Row]:
     """Yield a row for each rival. All launchers take turns."""
     known = dict(LAUNCHERS)
     if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:

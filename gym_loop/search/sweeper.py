@@ -25,7 +25,8 @@ from gym_loop.streams import derive
 from gym_loop.sweeps import directory
 from gym_loop.sweeps.compose import Composer
 from gym_loop.sweeps.directory import Job
-from gym_loop.sweeps.launcher import SUBDIR, SweepLauncher, named
+from gym_loop.sweeps.known import SUBDIR
+from gym_loop.sweeps.launcher import SweepLauncher, named
 
 if TYPE_CHECKING:
     from gym_loop.search.rungs import Rungs
@@ -276,13 +277,13 @@ class SearchSweeper(Sweeper):
     ) -> tuple[Job, DictConfig]:
         """Return the job of a trial's overrides and a seed, and its config, checked."""
         own = folder + name_of(words, seed)
+        overrides = [*fixed, *words, f"seed={seed}", *more]
+        job = Job(own, overrides, number, self.launcher.directory / own)
         with named(own):
-            made = self.launcher.compose(
-                self.composer, [*fixed, *words, f"seed={seed}", *more], own, number
-            )
+            config = self.launcher.compose(self.composer, job)
         for word in words:  # no other trial has them
             self.composer.parsed.pop(word, None)
-        return made
+        return job, config
 
     def _trials(self, study: "Study", fixed: Sequence[str]) -> "Trials":
         from gym_loop.search.trials import Trials

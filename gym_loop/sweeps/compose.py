@@ -69,16 +69,15 @@ class Composer:
 
     def choices(self, overrides: Sequence[str]) -> tuple[str, ...]:
         """Return those overrides that may choose files; all of them where that is not sure."""
-        parsed = [self.parse(word) for word in overrides]
-        chosen = [override for override in parsed if self.chooses(override)]
+        chosen = [word for word in overrides if self.chooses(word)]
         # A mapping for a group's name is merged as a value, in its turn among the others.
-        unsure = any(isinstance(override.value(), dict) for override in chosen)
-        return tuple(str(override.input_line) for override in (parsed if unsure else chosen))
+        unsure = any(isinstance(self.parse(word).value(), dict) for word in chosen)
+        return tuple(overrides if unsure else chosen)
 
-    def chooses(self, override: Override) -> bool:
-        """Return whether the override may name a group of files; a dotted key cannot."""
-        key = override.key_or_group
-        if "/" in key or override.package is not None:
+    def chooses(self, word: str) -> bool:
+        """Return whether an override may name a group of files; a dotted key cannot."""
+        key = word.partition("=")[0].lstrip("+~")
+        if "/" in key or "@" in key:
             return True
         if "." in key:
             return False

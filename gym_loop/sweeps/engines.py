@@ -111,6 +111,9 @@ class EngineLauncher(SweepLauncher):
 
     def add(self, follower: Follower, jobs: Sequence[Job], table: Table) -> None:
         """Hand `jobs` over, and follow them."""
+        for job in jobs:
+            if job.where is None:
+                self.complete(job)
         there = self.hand_over(jobs)
         for job in jobs:
             if job.name in there:

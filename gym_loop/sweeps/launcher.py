@@ -30,9 +30,8 @@ from gym_loop.sweeps import directory, submitted, table
 from gym_loop.sweeps.compose import Composer
 from gym_loop.sweeps.directory import Job, Sweep
 from gym_loop.sweeps.job import pack, reason_of
+from gym_loop.sweeps.known import SUBDIR, Known
 
-# What conf/config.yaml says, for other launchers. Ours name a job by what varies alone.
-SUBDIR = "${hydra.job.override_dirname}"
 LOCK_SECONDS = 30.0  # that the sweep's record is waited for; it is locked for an instant
 
 
@@ -53,6 +52,8 @@ class SweepLauncher(Launcher):
         self.table: Callable[[int, int], table.Table] = table.Table  # of a total, and what is done
         self.asks_for_more = True  # whether jobs may be new to the sweep's record
         self.unrecorded = ""  # a job of which nobody will know whether it has finished
+        self.composer: Composer
+        self.ran: list[Job] = []  # those that this launch itself has run to their ends
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -76,7 +77,7 @@ class SweepLauncher(Launcher):
         setup_globals()
         asked = self.asked()
         sweep = directory.merge(directory.read(self.directory), asked, self.directory)
-        jobs = self.check(sweep, job_overrides, max(initial_job_idx, len(sweep.jobs)))
+        known, jobs = self.check(sweep, job_overrides, max(initial_job_idx, len(sweep.jobs)))
         if self.unrecorded:
             print(
                 f"note: without observers.manifest {self.unrecorded} leaves no run.json: repeating "
@@ -89,10 +90,12 @@ class SweepLauncher(Launcher):
             raise SystemExit(0)
         if self.asks_for_more:
             self.record(asked, sweep, jobs)
+        done = [job for job in jobs.values() if job.state == "finished"]
         missing = [job for job in jobs.values() if job.state != "finished"]
         for job in jobs.values():
             job.state = "skipped" if job.state == "finished" else "new"
-        code = self.execute(missing, len(jobs) - len(missing), len(jobs)) if missing else 0
+        code = self.execute(missing, len(done), len(jobs)) if missing else 0
+        known.keep([*done, *self.ran])
         if code:
             print(f"continue with: gym-loop resume {self.directory}")
         print(table.summary(self.directory, list(jobs.values())))
@@ -121,8 +124,8 @@ class SweepLauncher(Launcher):
 
     def check(
         self, sweep: Sweep, job_overrides: Sequence[Sequence[str]], number: int
-    ) -> dict[str, Job]:
-        """Compose and check the config of every job, and return the jobs by name.
+    ) -> tuple[Known, dict[str, Job]]:
+        """Check the config of every job; return the jobs by name, and what is known of them.
 
         A job keeps its `hydra.job.num`, its place among all that the sweep was ever asked for;
         `number` is that of the first new one.
@@ -130,42 +133,52 @@ class SweepLauncher(Launcher):
         Raises:
             Mistake: names the first job with something wrong.
         """
-        composer = Composer(self.context.config_loader, self.config)
-        for words in job_overrides:
-            with named(sweep.name(words)):
-                choices = composer.choices(words)
-                if choices not in composer.templates:
-                    self.targets |= targets(composer.template(choices))
-        self.look_ahead()
-        jobs: dict[str, Job] = {}
-        owners: dict[Path, str] = {}
+        self.composer = Composer(self.context.config_loader, self.config)
+        folder = self.directory
+        known = Known(self.composer, folder)
         numbers = {name: place for place, name in enumerate(sweep.jobs)}
+        jobs: dict[str, Job] = {}
         for words in job_overrides:
             name = sweep.name(words)
-            if name in jobs:
-                continue
             with named(name):
+                choices = self.composer.choices(words)
+                if choices not in self.composer.templates:
+                    self.targets |= targets(self.composer.template(choices))
+            if name not in jobs:
                 own = numbers.get(name, number)
                 number += name not in numbers
-                job, config = self.compose(composer, words, name, own)
-                if (owner := owners.setdefault(job.directory, name)) != name:
+                jobs[name] = Job(name, list(words), own, folder / name)
+        rest = [job for job in jobs.values() if not known.is_finished(job)]
+        if rest:
+            self.look_ahead()
+        owners = {job.directory: job.name for job in jobs.values() if job.state == "finished"}
+        for job in rest:
+            with named(job.name):
+                if twin := known.twin(job):
+                    job.log = job.directory / twin.log.name
+                    job.episodes, job.takes_gpu = twin.episodes, twin.takes_gpu
+                else:
+                    config = self.compose(self.composer, job)
+                    known.add(job)
+                    if job.state != "finished":
+                        self.take(job, config)
+                if (owner := owners.setdefault(job.directory, job.name)) != job.name:
                     raise Mistake(f"its directory {job.directory} is that of the job {owner}, too")
-                jobs[name] = job
-            if job.state != "finished":
-                self.take(job, config)
-        return jobs
+        return known, jobs
 
-    def compose(
-        self, composer: Composer, words: Sequence[str], name: str, number: int
-    ) -> tuple[Job, DictConfig]:
-        """Return the job with the overrides `words`, and its config, checked."""
-        config = composer.compose(words, number)
-        job = Job(name, list(words), number, self.directory / place(config, name))
+    def compose(self, composer: Composer, job: Job) -> DictConfig:
+        """Return the job's config, checked; set in `job` what the config says of it.
+
+        Raises:
+            Mistake: something is wrong with it.
+        """
+        config = composer.compose(job.overrides, job.number)
+        job.directory = self.directory / place(config, job.name)
         with hydra_config(config):
             for preparation in launch.prepare:
                 preparation(config)
             self.look(job, config)
-        return job, config
+        return config
 
     def look(self, job: Job, config: DictConfig) -> None:
         """Set the state of `job` from the run in its directory."""
@@ -189,6 +202,15 @@ class SweepLauncher(Launcher):
     def take(self, job: Job, config: DictConfig) -> None:
         """Keep the job's config, packed, for the process that will run it."""
         job.packed = pack(config)
+
+    def complete(self, job: Job) -> None:
+        """Compose the job's config if it has been checked only as a twin of another one.
+
+        Raises:
+            Mistake: its directory holds another run by now.
+        """
+        if not job.packed:
+            self.take(job, self.compose(self.composer, job))
 
     def record(self, asked: Sweep, checked: Sweep, jobs: dict[str, Job]) -> None:
         """Write down what the sweep is and its jobs, with those of launches at the same time.

@@ -121,6 +121,7 @@ class PoolLauncher(SweepLauncher):
                             name = terminal.SPOKEN.get(name, name)
                             job.reason = job.reason.replace("SIGTERM", name)
                         job.packed = b""
+                        self.ran += [job] if job.state == "finished" else []
                         table.end(job)
                 table.show([each.job for each in processes.running.values()])
         return 128 + stop.number if stop.number else 0
@@ -165,7 +166,11 @@ class PoolLauncher(SweepLauncher):
             environment = gpu_environment(gpu)
             job.place = f"GPU {gpu}" if gpu else ""
         try:
+            self.complete(job)
             processes.start(job, environment, slot and slot[1])
+        except Mistake as mistake:
+            job.state, job.reason = "failed", mistake.message
+            table.end(job)
         except OSError as error:  # no memory or no process to be had
             job.state, job.reason = "failed", f"cannot be started: {error.strerror}"
             table.end(job)
