@@ -1,15 +1,17 @@
 """Checkpoints from which a run goes on bit for bit."""
 
 import contextlib
-import json
+import functools
 import logging
 import math
-import os
 import pickle
 import re
+import shutil
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,7 @@ from omegaconf import OmegaConf
 from gym_loop import files, streams
 from gym_loop.agents.base_agent import FILE, BaseAgent
 from gym_loop.mistake import Failure
-from gym_loop.observers import Observer, environments
+from gym_loop.observers import Observer, beside, environments
 from gym_loop.observers.manifest import versions
 from gym_loop.runs import manifest
 from gym_loop.runs.checkpoints import (
@@ -30,6 +32,7 @@ from gym_loop.runs.checkpoints import (
     learnt,
     load_state,
     names,
+    point,
     read_state,
     sound,
     write_state,
@@ -46,6 +49,9 @@ COUNTERS = ("episodes", "steps", "evaluated")
 SHARED_KEYS_ARE_SLOW = (3, 11), (3, 12)  # see `quicken`
 MAX_SHARE_OF_TIME = 0.02  # of a launch, for checkpoints; above it, one that is due waits
 MIN_SECONDS_BETWEEN = 1.0  # two checkpoints: the disk may be shared with other runs
+LARGE = 32_000_000  # bytes of a checkpoint; a fork costs more than to write a smaller one
+MAX_SHARE_BESIDE = 0.1  # of the time, for a child that writes: it takes a core, and the disk
+PATIENCE = 60.0, 20.0  # a child may take so many seconds, and times those of a write in the loop
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +63,10 @@ class Checkpoints(Observer):
     One that is due waits while checkpoints have taken more than 2 % of this launch's time, and
     until a second has passed since the last one, or `time_per_checkpoint` if that is less. The
     first, the last, the one on a stop, and the best by evaluation do not wait.
+
+    Where the one before was large, a child process writes the next one beside training, from the
+    memory at its fork: see `beside`. It counts once it is whole and on the disk. The first, the
+    last and the one on a stop are written in the loop, and all are once a child has failed.
     """
 
     def __init__(self) -> None:
@@ -68,6 +78,11 @@ class Checkpoints(Observer):
         self.unpicklable: set[str] = set()  # environments by their attributes' names
         self.said: set[str] = set()  # names of links that a warning was given of
         self.is_first = True  # whether this launch has written none yet
+        self.size, self.seconds = 0, 0.0  # of the last one that was written in the loop
+        self.pending: Writing | None = None
+        self.best_written: tuple[float | None, str | None] = (None, None)  # and its name
+        self.may_fork = True  # no child has failed
+        self.removing: threading.Thread | None = None  # old checkpoints
         self.agent_config: Any = None
 
     def open(self, cfg: "DictConfig", directory: Path) -> None:
@@ -114,47 +129,144 @@ class Checkpoints(Observer):
             self.best, self.best_name, self.best_episode = mean, _name(loop), loop.episodes
 
     def end_cycle(self, loop: "BaseLoop") -> None:
-        """Write a checkpoint where one is due."""
+        """Write a checkpoint where one is due, or begin to."""
         now = time.monotonic()
-        if loop.episodes == self.best_episode or (
-            now >= self.earliest and (loop.episodes >= self.next_episode or now >= self.next_time)
-        ):
+        if self.pending and not self._settle(wait=False):
             self.write(loop)
+        elif loop.episodes == self.best_episode or (
+            not self.pending
+            and now >= self.earliest
+            and (loop.episodes >= self.next_episode or now >= self.next_time)
+        ):
+            self.write(loop, in_the_loop=False)
 
     def end_training(self, loop: "BaseLoop") -> None:
         """Write the last checkpoint, from which the run can be extended."""
+        if self.pending and self.pending.path.name not in (_name(loop), self.best_name):
+            self._give_up()  # the last one takes its place
         self.write(loop)
 
-    def write(self, loop: "BaseLoop") -> None:
+    def close(self, error: BaseException | None) -> None:
+        """Wait for a checkpoint that a child is writing, unless the run is to end at once."""
+        if self.pending and isinstance(error, SystemExit | KeyboardInterrupt):
+            self._give_up()
+        elif self.pending:
+            self._settle(wait=True)
+        if self.removing:
+            self.removing.join()
+
+    def write(self, loop: "BaseLoop", in_the_loop: bool = True) -> None:
         """Write a checkpoint of `loop` and delete those that are not to be kept.
+
+        Args:
+            loop: at the end of an episode.
+            in_the_loop: False: have a child write it where that can be, which `end_cycle` hears of.
 
         Raises:
             Failure: it cannot be written; the ones before it are untouched.
         """
-        began, directory = time.monotonic(), loop.directory / "checkpoints"
-        try:
-            directory.mkdir(exist_ok=True)
-            path = directory / _name(loop)
+        if self.pending:
+            self._settle(wait=True)  # one at a time
+        began, path = time.monotonic(), loop.directory / "checkpoints" / _name(loop)
+        with _told(path.parent):
+            path.parent.mkdir(exist_ok=True)
             if read_state(path) is None and (path.exists() or path.is_symlink()):
                 _set_aside(path)
             elif path.exists() and load_state(path) is None:
                 files.remove(path)
-            if not path.exists():
-                self._write(loop, path)
-            self._point(directory / "latest", path.name)
-            if self.best_name and (directory / self.best_name).exists():
-                self._point(directory / "best", self.best_name)
-            own = [name for name in names(directory) if read_state(directory / name)]
-            keep = {path.name, self.best_name, *own[: self._keep(loop)]}
-            for name in set(own) - keep:
-                files.remove(directory / name)
-        except OSError as error:
-            files.remove_leftovers(directory)
-            raise Failure(files.disk_full(error, directory)) from error
-        now = time.monotonic()
-        pause = min(MIN_SECONDS_BETWEEN, self.per_time)
-        self.earliest = max(self.earliest + (now - began) / MAX_SHARE_OF_TIME, now + pause)
+            writing = Writing(loop, path, files.temporary(path), (self.best, self.best_name))
+            if path.exists():
+                self._tidy(writing)
+            elif in_the_loop or not self._fork(writing):
+                write_agent(writing, self._state)
+                self._publish(writing)
+                self.seconds = time.monotonic() - began
+                self.size = sum(file.stat().st_size for file in path.rglob("*"))
+            quicken(loop)
+        self._wait_after(began, MIN_SECONDS_BETWEEN)
         self._schedule(loop)
+
+    def _fork(self, writing: "Writing") -> bool:
+        """Have a child write the agent where that pays, and return whether one does."""
+        if not self.may_fork or self.size < LARGE or not beside.is_possible():
+            return False
+        state = self._state(writing)  # tables are synced by this process
+        work = functools.partial(write_agent, writing, lambda _: state)
+        try:
+            writing.child = beside.Beside(work, max(PATIENCE[0], PATIENCE[1] * self.seconds))
+        except OSError as error:
+            self._refuse(writing, str(error.strerror))
+            return False
+        self.pending = writing
+        return True
+
+    def _settle(self, wait: bool) -> bool:
+        """Publish what the child has written, if it has ended; return whether it has not failed."""
+        writing, began = self.pending, time.monotonic()
+        assert writing and writing.child
+        reason = writing.child.reason(wait)
+        if reason:
+            self._refuse(writing, reason)
+            self._give_up()
+        elif reason is not None:
+            self.pending = None
+            with _told(writing.path.parent):
+                self._publish(writing)
+            took = began - writing.child.began
+            self._wait_after(began, max(MIN_SECONDS_BETWEEN, took / MAX_SHARE_BESIDE))
+        return not reason
+
+    def _refuse(self, writing: "Writing", reason: str) -> None:
+        """Write all that follow in the loop."""
+        self.may_fork = False
+        log.warning(
+            "%s was not written beside training (%s): from now on training waits for checkpoints",
+            *(writing.path, reason),
+        )
+
+    def _give_up(self) -> None:
+        """End the child, and remove what it has written."""
+        writing, self.pending = self.pending, None
+        assert writing and writing.child
+        writing.child.kill()
+        shutil.rmtree(writing.unfinished, ignore_errors=True)
+        if writing.path.name == self.best_name:
+            self.best, self.best_name = self.best_written
+
+    def _publish(self, writing: "Writing") -> None:
+        """Give what is whole and on the disk its name."""
+        directory = writing.loop.directory
+        if self.is_first:  # the names of what has been made in the run's directory, and its own
+            files.sync(directory, directory.parent)
+            self.is_first = False
+        writing.unfinished.rename(writing.path)
+        files.sync(writing.path.parent)
+        self.best_written = writing.best
+        self._tidy(writing)
+
+    def _tidy(self, writing: "Writing") -> None:
+        """Have the links point to the newest checkpoint and to the best; remove old ones."""
+        if self.removing:
+            self.removing.join()
+        directory, best_name = writing.path.parent, writing.best[1]
+        self._point(directory / "latest", writing.path.name)
+        if best_name and (directory / best_name).exists():
+            self._point(directory / "best", best_name)
+        own = [name for name in names(directory) if read_state(directory / name)]
+        keep = {writing.path.name, best_name, *own[: self._keep(writing.loop)]}
+        old = [directory / name for name in set(own) - keep]
+        if writing.child:  # large ones, whose removal takes half a second
+            self.removing = threading.Thread(target=lambda: [*map(files.remove, old)])
+            self.removing.start()
+        else:
+            for path in old:
+                files.remove(path)
+
+    def _wait_after(self, began: float, pause: float) -> None:
+        """Let no checkpoint be due for a while: training has stood still since `began`."""
+        now = time.monotonic()
+        lost = (now - began) / MAX_SHARE_OF_TIME
+        self.earliest = max(self.earliest + lost, now + min(pause, self.per_time))
 
     def _schedule(self, loop: "BaseLoop") -> None:
         self.next_episode = loop.episodes + self.per_episodes
@@ -167,36 +279,27 @@ class Checkpoints(Observer):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
         self.best, self.best_name = state.get("best"), state.get("best_name")
+        self.best_written = self.best, self.best_name
 
     @staticmethod
     def _keep(loop: "BaseLoop") -> int:
         return int(loop.parameters.get("keep_checkpoints", 2))
 
-    def _write(self, loop: "BaseLoop", path: Path) -> None:
-        unfinished = files.temporary(path)
-        (unfinished / "agent").mkdir(parents=True)
-        save_agent(loop.agent, unfinished / "agent")
+    def _state(self, writing: "Writing") -> dict[str, Any]:
+        """Write all but the agent; return the counters, whose tables are on the disk by then."""
+        loop = writing.loop
         rest = {
             "streams": streams.get_state(),
             "drawn": drawn(loop.agent),
             "envs": {name: self._saved(loop, name) for name in ENVIRONMENTS},
             "rendered": {name: _is_rendered(loop, name) for name in ENVIRONMENTS},
         }
-        (unfinished / "loop.pkl").write_bytes(pickle.dumps(rest, protocol=5))
+        writing.unfinished.mkdir(parents=True, exist_ok=True)
+        (writing.unfinished / "loop.pkl").write_bytes(pickle.dumps(rest, protocol=5))
         state: list[Any] = getattr(loop.env, "learnt_by_wrappers", list)()
         if state:
-            (unfinished / WRAPPERS).write_bytes(pickle.dumps(state, protocol=5))
-        quicken(loop)
-        written = sorted(filter(Path.is_file, unfinished.rglob("*")))
-        sums = {str(file.relative_to(unfinished)): checksum_of(file) for file in written}
-        write_state(unfinished, {"versions": versions(), "files": sums, **state_dict(loop)})
-        folders = filter(Path.is_dir, unfinished.rglob("*"))
-        files.sync(*written, unfinished / "state.json", *folders, unfinished)
-        if self.is_first:  # the names of what has been made in the run's directory, and its own
-            files.sync(loop.directory, loop.directory.parent)
-            self.is_first = False
-        unfinished.rename(path)
-        files.sync(path.parent)
+            (writing.unfinished / WRAPPERS).write_bytes(pickle.dumps(state, protocol=5))
+        return {"versions": versions(), **state_dict(loop)}
 
     def _saved(self, loop: "BaseLoop", name: str) -> environments.Saved | None:
         env = getattr(loop, name)
@@ -219,6 +322,17 @@ class Checkpoints(Observer):
         if (failure := point(link, name)) and link.name not in self.said:
             self.said.add(link.name)
             log.warning("%s %s; it is for people alone, and nothing else is missing", link, failure)
+
+
+@dataclass
+class Writing:
+    """A checkpoint that is being written: where, and the best evaluation up to it."""
+
+    loop: "BaseLoop"
+    path: Path
+    unfinished: Path
+    best: tuple[float | None, str | None]
+    child: beside.Beside | None = None
 
 
 class Trained(Observer):
@@ -320,6 +434,29 @@ def drawn(agent: "BaseAgent") -> dict[str, Any]:
         if hasattr(value, "bit_generator"):
             found[name] = value.bit_generator.state
     return found
+
+
+def write_agent(writing: Writing, state: Callable[[Writing], dict[str, Any]]) -> None:
+    """Write the agent, then what `state` returns with all checksums; bring all to the disk."""
+    unfinished = writing.unfinished
+    (unfinished / "agent").mkdir(parents=True)
+    save_agent(writing.loop.agent, unfinished / "agent")
+    counters = state(writing)
+    written = sorted(filter(Path.is_file, unfinished.rglob("*")))
+    sums = {str(file.relative_to(unfinished)): checksum_of(file) for file in written}
+    write_state(unfinished, {**counters, "files": sums})
+    folders = filter(Path.is_dir, unfinished.rglob("*"))
+    files.sync(*written, unfinished / "state.json", *folders, unfinished)
+
+
+@contextlib.contextmanager
+def _told(directory: Path) -> Iterator[None]:
+    """Turn what keeps a checkpoint from being written in `directory` into a Failure."""
+    try:
+        yield
+    except OSError as error:
+        files.remove_leftovers(directory)
+        raise Failure(files.disk_full(error, directory)) from error
 
 
 def save_agent(agent: "BaseAgent", directory: Path) -> None:
@@ -444,48 +581,3 @@ def load_state_dict(loop: "BaseLoop", state: dict[str, Any]) -> None:
 
 def _name(loop: "BaseLoop") -> str:
     return f"episode-{loop.episodes:06d}"
-
-
-def point(link: Path, name: str) -> str:
-    """Make `link` a symbolic link to `name`, atomically; return "", or why there is none.
-
-    Where the run was copied by a program that does not keep links, a copy of the checkpoint or a
-    file with its name lies there and is replaced. Anything else stays.
-    """
-    if link.is_symlink() and os.readlink(link) == name:
-        return ""
-    unfinished = files.temporary(link)
-    try:
-        unfinished.unlink(missing_ok=True)
-        unfinished.symlink_to(name)
-        if link.is_dir() and not link.is_symlink() and _is_copy(link):
-            files.remove(link)
-        if link.is_symlink() or not link.exists() or _is_name(link):
-            unfinished.replace(link)
-            return ""
-        unfinished.unlink()
-        return "is no link to a checkpoint, and stays as it is"
-    except OSError as error:
-        if error.errno in files.DISK_FULL:
-            raise
-        return f"cannot be made a link to {name} ({error.strerror})"
-
-
-def _is_copy(folder: Path) -> bool:
-    """Return whether `folder` is a copy of a checkpoint beside it."""
-    try:
-        text = (folder / "state.json").read_text()
-        state = json.loads(text.partition("\n")[2])
-        original = folder.with_name(f"episode-{state['episodes']:06d}")
-        alike = text == (original / "state.json").read_text() and load_state(original)
-        parts = ({p.relative_to(each) for p in each.rglob("*")} for each in (folder, original))
-        return bool(alike) and next(parts) == next(parts)
-    except (OSError, ValueError, LookupError):
-        return False
-
-
-def _is_name(file: Path) -> bool:
-    """Return whether `file` holds a checkpoint's name: a link that was unpacked as a file."""
-    with contextlib.suppress(OSError, ValueError):
-        return file.stat().st_size < 100 and bool(NAME.fullmatch(file.read_text().strip()))
-    return False

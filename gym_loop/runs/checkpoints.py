@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import pickle
 import re
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 
 import google_crc32c
 
+from gym_loop import files
 from gym_loop.mistake import Mistake, nearest
 
 FOLDER = "checkpoints"
@@ -183,3 +185,48 @@ def checksum_of(path: Path) -> str:
     """Return a file's checksum; it may be larger than what is left of the memory."""
     with open(path, "rb", buffering=0) as file:
         return checksum(iter(lambda: file.read(CHUNK), b""))
+
+
+def point(link: Path, name: str) -> str:
+    """Make `link` a symbolic link to `name`, atomically; return "", or why there is none.
+
+    Where the run was copied by a program that does not keep links, a copy of the checkpoint or a
+    file with its name lies there and is replaced. Anything else stays.
+    """
+    if link.is_symlink() and os.readlink(link) == name:
+        return ""
+    unfinished = files.temporary(link)
+    try:
+        unfinished.unlink(missing_ok=True)
+        unfinished.symlink_to(name)
+        if link.is_dir() and not link.is_symlink() and _is_copy(link):
+            files.remove(link)
+        if link.is_symlink() or not link.exists() or _is_name(link):
+            unfinished.replace(link)
+            return ""
+        unfinished.unlink()
+        return "is no link to a checkpoint, and stays as it is"
+    except OSError as error:
+        if error.errno in files.DISK_FULL:
+            raise
+        return f"cannot be made a link to {name} ({error.strerror})"
+
+
+def _is_copy(folder: Path) -> bool:
+    """Return whether `folder` is a copy of a checkpoint beside it."""
+    try:
+        text = (folder / "state.json").read_text()
+        state = json.loads(text.partition("\n")[2])
+        original = folder.with_name(f"episode-{state['episodes']:06d}")
+        alike = text == (original / "state.json").read_text() and load_state(original)
+        parts = ({p.relative_to(each) for p in each.rglob("*")} for each in (folder, original))
+        return bool(alike) and next(parts) == next(parts)
+    except (OSError, ValueError, LookupError):
+        return False
+
+
+def _is_name(file: Path) -> bool:
+    """Return whether `file` holds a checkpoint's name: a link that was unpacked as a file."""
+    with contextlib.suppress(OSError, ValueError):
+        return file.stat().st_size < 100 and bool(NAME.fullmatch(file.read_text().strip()))
+    return False

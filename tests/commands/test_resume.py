@@ -90,9 +90,9 @@ def test_which_checkpoints_were_written_changes_nothing(launch):
 def test_there_is_at_most_one_checkpoint_a_second(launch, monkeypatch):
     moments, write, began = [], writing.Checkpoints.write, time.monotonic()
 
-    def counted(self, loop):
+    def counted(self, loop, **where):
         moments.append(time.monotonic() - began)
-        write(self, loop)
+        write(self, loop, **where)
 
     monkeypatch.setattr(writing.Checkpoints, "write", counted)
     launch("env=cartpole", "loop.max_episodes=12000", "loop.eval_episodes=0")
@@ -141,13 +141,14 @@ def test_checkpoints_are_written_when_they_are_due_and_affordable(
 ):
     clock, moments, played = Clock(), [], 0.0
 
-    def write(self, loop, path):
+    def write(checkpoint, state):
         moments.append(round(played, 3))
         clock.now += took
-        path.mkdir()
+        checkpoint.unfinished.mkdir()
 
     monkeypatch.setattr(writing, "time", clock)
-    monkeypatch.setattr(writing.Checkpoints, "_write", write)
+    monkeypatch.setattr(writing, "write_agent", write)
+    monkeypatch.setattr(writing, "quicken", lambda loop: None)
     monkeypatch.setattr(writing, "load_state", lambda path: {})
     parameters = {"episodes_per_checkpoint": None, **parameters}
     loop = SimpleNamespace(parameters=parameters, directory=tmp_path, episodes=0)
