@@ -320,7 +320,7 @@ def test_a_checkpoint_leaves_the_attributes_of_agent_and_environment_as_they_wer
     from gym_loop.agents import RandomAgent
     from gym_loop.envs import make_gym
     from gym_loop.loops import DefaultLoop
-    from gym_loop.observers.checkpoints import quicken
+    from gym_loop.observers.restoring import quicken
 
     env = make_gym("CartPole-v1")
     loop = DefaultLoop(RandomAgent(env.observation_space, env.action_space), env)
@@ -339,7 +339,7 @@ def test_names_of_attributes_are_interned_again_after_a_resume(tmp_path):
     from gym_loop.agents import RandomAgent
     from gym_loop.envs import make_gym
     from gym_loop.loops import DefaultLoop
-    from gym_loop.observers.checkpoints import quicken
+    from gym_loop.observers.restoring import quicken
 
     env = make_gym("CartPole-v1")
     loop = DefaultLoop(RandomAgent(env.observation_space, env.action_space), env)

@@ -1,0 +1,195 @@
+"""Puts a run where one of its checkpoints was written."""
+
+import contextlib
+import logging
+import pickle
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from gym_loop import streams
+from gym_loop.mistake import Failure
+from gym_loop.observers import Observer, environments
+from gym_loop.observers.manifest import versions
+from gym_loop.runs import manifest
+from gym_loop.runs.checkpoints import NAME, learnt, load_state, read_state
+
+if TYPE_CHECKING:
+    from gym_loop.agents import BaseAgent
+    from gym_loop.loops import BaseLoop
+
+RECORDING = re.compile(rf"{NAME.pattern}\.mp4")
+ENVIRONMENTS = {"env": "training", "eval_env": "evaluation"}  # by the loop's attributes
+COUNTERS = ("episodes", "steps", "evaluated")
+SHARED_KEYS_ARE_SLOW = (3, 11), (3, 12)  # see `quicken`
+
+log = logging.getLogger(__name__)
+
+
+class Trained(Observer):
+    """Restores the agent alone, for a launch that only evaluates.
+
+    Args:
+        checkpoint: where it was saved; None: it plays as it is made.
+    """
+
+    def __init__(self, checkpoint: str | None = None) -> None:
+        self.checkpoint = checkpoint
+
+    def restore(self, loop: "BaseLoop") -> None:
+        """Load the agent and the counts of episodes and steps."""
+        if self.checkpoint is None:
+            return
+        path = Path(self.checkpoint)
+        state = load_state(path) or {}
+        with _reading(path, loop):
+            loop.agent.load(path / "agent")
+            _restore_wrappers(loop, path)
+        loop.episodes, loop.steps = state["episodes"], state["steps"]
+        # No recording of an evaluation that the run itself, or an earlier call, has made is
+        # written again.
+        folder = loop.directory / loop.parameters["eval_record_dir"]
+        recorded = map(RECORDING.fullmatch, (file.name for file in folder.glob("*.mp4")))
+        numbers = [int(name[1]) + 1 for name in recorded if name]
+        loop.evaluated = max(state["evaluated"], *numbers, 0)
+        quicken(loop)
+
+
+def restore(loop: "BaseLoop", path: Path) -> None:
+    """Put `loop` where the checkpoint at `path` was written. Unpickles: only for trusted runs.
+
+    A fork with another seed keeps its own random streams, one with another environment its own
+    environment.
+
+    Raises:
+        Failure: no sound checkpoint lies there.
+    """
+    state = load_state(path)
+    if state is None:
+        raise Failure(f"{path} is not a sound checkpoint")
+    fresh = streams.get_state(), drawn(loop.agent)
+    with _reading(path, loop):
+        loop.agent.load(path / "agent")
+        rest = pickle.loads((path / "loop.pkl").read_bytes())
+    if state.get("same_env", True):
+        _restore_environments(loop, rest, state.get("same_eval_env", True))
+    _restore_wrappers(loop, path)
+    load_state_dict(loop, state)
+    global_streams, own = (
+        (rest["streams"], rest["drawn"]) if state.get("same_seed", True) else fresh
+    )
+    streams.set_state(global_streams)
+    for name, stream in own.items():
+        if isinstance(stream, dict):
+            getattr(loop.agent, name).bit_generator.state = stream
+        else:
+            setattr(loop.agent, name, stream)
+    quicken(loop)
+
+
+def quicken(loop: "BaseLoop") -> None:
+    """Make attributes of agent and environment as fast as before they were pickled or unpickled.
+
+    Names in code are interned, and CPython finds an attribute faster if the key in `__dict__` is
+    the same string. Keys that were unpickled are not interned.
+
+    CPython 3.11 and 3.12 have no fast path for an object whose `__dict__` was read or unpickled
+    while it shares its keys with other objects of its class: CartPole's steps take a sixth longer.
+    Removing the last item of a dict gives it keys of its own. A dummy item is added and removed, so
+    that no attribute is ever missing.
+    """
+    owners, env = [loop.agent], loop.env
+    while env is not None:
+        owners.append(env)
+        env = getattr(env, "__dict__", {}).get("env")
+    held = [each for owner in owners for each in getattr(owner, "__dict__", {}).values()]
+    for each in owners + held:
+        names = getattr(each, "__dict__", None)
+        if type(names) is not dict or isinstance(each, ModuleType):
+            continue
+        if any(type(name) is str and sys.intern(name) is not name for name in names):
+            for name in list(names):  # all of them: their order is part of what is kept
+                names[sys.intern(name) if type(name) is str else name] = names.pop(name)
+        if sys.version_info[:2] in SHARED_KEYS_ARE_SLOW:
+            names[""] = None
+            names.popitem()
+
+
+def drawn(agent: "BaseAgent") -> dict[str, Any]:
+    """Return what the agent draws from: its spaces, and the states of its generators.
+
+    Checkpoints keep them apart, since an agent's own `save` may leave them out.
+    """
+    found = {name: value for name, value in vars(agent).items() if streams.is_space(value)}
+    for name, value in vars(agent).items():
+        if hasattr(value, "bit_generator"):
+            found[name] = value.bit_generator.state
+    return found
+
+
+def _restore_environments(loop: "BaseLoop", rest: dict[str, Any], same_eval_env: bool) -> None:
+    """Put back the environments of the checkpoint, where they come back.
+
+    Where one does not, training's is made anew here, and evaluation's when it is first needed.
+    """
+    saved = rest.get("envs") or {"env": rest["env"]}  # older checkpoints have one
+    rendered = rest.get("rendered", {})
+    for name, each in saved.items():
+        if each is None or (is_rendered(loop, name) and not rendered.get(name, True)):
+            continue  # it was made without rendering, which this launch needs
+        if name == "eval_env" and not same_eval_env:
+            continue
+        if name == "env":
+            loop.env.close()  # first: both may use one handle, such as a port
+        env = environments.restore(each, ENVIRONMENTS[name])
+        if env is None and name == "env":
+            env = loop.make_env_again()
+        setattr(loop, name, env)
+
+
+def _restore_wrappers(loop: "BaseLoop", path: Path) -> None:
+    """Put back what wrappers had learnt, also into the wrappers of a new environment."""
+    if state := learnt(path):
+        getattr(loop.env, "put_into_wrappers", list)(state)
+
+
+def is_rendered(loop: "BaseLoop", name: str) -> bool:
+    """Return whether the environment `name` of a loop gives frames."""
+    prefix = "eval_" if name == "eval_env" else ""
+    return any(loop.parameters.get(f"{prefix}{word}") for word in ("record", "render"))
+
+
+@contextlib.contextmanager
+def _reading(path: Path, loop: "BaseLoop") -> Iterator[None]:
+    """Warn if the checkpoint at `path`, which the block reads, is of other packages' versions.
+
+    Raises:
+        Failure: the block failed, and versions differ.
+    """
+    then = (read_state(path) or {}).get("versions")
+    then = then or (manifest.read(loop.directory) or {}).get("versions") or {}
+    now = versions()
+    changed = [f"{k} {then[k]}, now {now[k]}" for k in then if now.get(k, then[k]) != then[k]]
+    what = f"{path} was written with {'; '.join(changed)}"
+    if changed:
+        log.warning("%s: from here on results may differ from those of a single run", what)
+    try:
+        yield
+    except Exception as error:
+        if not changed:
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise Failure(f"{what}, and cannot be read ({reason}): resume it with those") from error
+
+
+def load_state_dict(loop: "BaseLoop", state: dict[str, Any]) -> None:
+    """Put back a loop's counters and each observer's state, as `state_dict` returned them."""
+    for name in COUNTERS:
+        setattr(loop, name, state[name])
+    loop.began = time.perf_counter() - state["seconds"]
+    for name, observer in loop.observers.items():
+        observer.load_state_dict(state["observers"].get(name, {}))
