@@ -1,11 +1,11 @@
 """The contract between an agent and the loop that drives it."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gym_loop.agents import pickled
 from gym_loop.mistake import nearest
 
 FILE = "agent.pkl"
@@ -111,14 +111,14 @@ class BaseAgent(Parametric):
 
     def save(self, directory: str | Path) -> None:
         """Write the agent's whole state into `directory`, which exists: by default its pickle."""
-        Path(directory, FILE).write_bytes(pickle.dumps(vars(self), protocol=5))
+        pickled.dump(vars(self), Path(directory, FILE))
 
     def load(self, directory: str | Path) -> None:
         """Become the agent that `save` wrote into `directory`. Unpickles: only for trusted runs.
 
         Parameters that the config has changed since then (in a fork) keep their new values.
         """
-        now, self.__dict__ = vars(self), pickle.loads(Path(directory, FILE).read_bytes())
+        now, self.__dict__ = vars(self), pickled.load(Path(directory, FILE))
         then, self._configured = self._configured, now["_configured"]
         changed = [k for k, v in self._configured.items() if v != then.get(k)]
         self.parameters |= {k: v for k, v in now["parameters"].items() if k in changed}
