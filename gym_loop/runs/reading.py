@@ -48,7 +48,7 @@ def find(directories: Sequence[str | Path]) -> list[Path]:
         if not directory.is_dir():
             raise Mistake(f"no directory {directory}; expected a run's, or one with runs below it")
     roots = given or [Path(name) for name in DEFAULT if Path(name).is_dir()]
-    paths = (path for root in roots for path in _walk(root))
+    paths = (path for path, inside in _folders(roots) if MARKS & inside)
     found = list({os.path.realpath(path): path for path in paths}.values())
     if not found:
         where = " or ".join(map(str, given or map("./{}".format, DEFAULT)))
@@ -61,31 +61,17 @@ def is_search(directory: str | Path) -> bool:
     return Path(directory, STUDY).is_file()
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    pending = [str(root)]
-    while pending:
-        directory = pending.pop()
-        try:
-            with os.scandir(directory) as entries:
-                inside = list(entries)
-        except OSError:
-            continue
-        if any(entry.name in MARKS for entry in inside):
-            yield Path(directory)
-        else:
-            pending += [
-                entry.path
-                for entry in inside
-                if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
-            ]
-
-
 def find_submitted(directories: Sequence[str | Path]) -> Iterator[Path]:
     """Yield the sweeps in and below `directories`, or the usual places, that an engine was given.
 
     Those that it runs have run directories; those that wait have none yet.
     """
-    pending = [str(name) for name in directories or DEFAULT]
+    return (path for path, inside in _folders(directories or DEFAULT) if SUBMITTED in inside)
+
+
+def _folders(roots: Iterable[str | Path]) -> Iterator[tuple[Path, set[str]]]:
+    """Yield each folder in and below `roots`, none in a run's, and the names of what it holds."""
+    pending = [str(root) for root in reversed([*roots])]
     while pending:
         directory = pending.pop()
         try:
@@ -93,9 +79,8 @@ def find_submitted(directories: Sequence[str | Path]) -> Iterator[Path]:
                 inside = {entry.name: entry for entry in entries}
         except OSError:
             continue
-        if SUBMITTED in inside:
-            yield Path(directory)
-        elif not MARKS & inside.keys():
+        yield Path(directory), set(inside)
+        if not MARKS & inside.keys():
             pending += [
                 entry.path
                 for name, entry in inside.items()
