@@ -155,11 +155,11 @@ def run_with_stops(
     resumed: list[int] = []
     said = ""
     for moment in [*moments, None]:
-        (folder / STORY).unlink(missing_ok=True)
+        (folder / STORY).write_text("{}")
         (folder / MOMENT).write_text(json.dumps(moment))
         code = run(launch, limit)
         launch = ["resume", str(directory)]
-        story = json.loads(_text(folder / STORY) or "{}")
+        story = json.loads((folder / STORY).read_text())
         if said:
             print(f"{said}, to go on from episode {story.get('from', 0)}")
             resumed.append(story.get("from", 0))
@@ -219,13 +219,13 @@ class Stop(Observer):
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
-        self.moment: dict[str, Any] | None = None
+        self.moment: dict[str, Any] = {}  # empty: not to be stopped
         self.armed = False  # the checkpoint is written; the stop comes next
         self.story: dict[str, Any] = {}
 
     def begin(self, loop: Any) -> None:
         """Read when to stop; note from which episode the run goes on."""
-        self.moment = json.loads((self.folder / MOMENT).read_text())
+        self.moment = json.loads((self.folder / MOMENT).read_text()) or {}
         self._tell({"from": loop.episodes})
 
     def end_cycle(self, loop: Any) -> None:
@@ -244,32 +244,27 @@ class Stop(Observer):
 
     def begin_episode(self, loop: Any, episode: Any) -> None:
         """Watch the steps of the episode in which to stop."""
-        if self._is_in(episode) and self.moment and self.moment["step"]:
-            where = f"episode {episode.number}, step {self.moment['step']}"
-            episode.env = _Until(episode.env, self.moment["step"], lambda: self._stop(where))
+        step = self.moment.get("step")
+        if self._is_awaited(episode) and step and not self.moment["skipped"]:
+            where = f"episode {episode.number}, step {step}"
+            episode.env = _Until(episode.env, step, lambda: self._stop(where))
 
     def end_episode(self, loop: Any, episode: Any) -> None:
         """Stop at the episode's end, where it has not been done in a step."""
-        if not self._is_in(episode):
-            if self.armed and self.moment and self._is_of_the_kind(episode):
-                self.moment["skipped"] -= 1
+        if not self._is_awaited(episode):
+            return
+        if self.moment["skipped"]:
+            self.moment["skipped"] -= 1
         else:
             self._stop(f"end of episode {episode.number}")
 
-    def _is_in(self, episode: Any) -> bool:
-        return bool(
-            self.armed
-            and self.moment
-            and self._is_of_the_kind(episode)
-            and not self.moment["skipped"]
-        )
-
-    def _is_of_the_kind(self, episode: Any) -> bool:
-        return self.moment is not None and episode.training != (self.moment["way"] == EVALUATION)
+    def _is_awaited(self, episode: Any) -> bool:
+        """Return whether an episode is of the kind in which to stop: training or evaluation."""
+        is_evaluation = self.moment.get("way") == EVALUATION
+        return bool(self.armed and self.moment) and episode.training != is_evaluation
 
     def _stop(self, where: str) -> None:
-        assert self.moment
-        way, self.moment = self.moment["way"], None
+        way, self.moment = self.moment["way"], {}
         self._tell({"stopped": f"{way}: {where}"})
         os.kill(os.getpid(), signal.SIGTERM if way == SIGTERM else signal.SIGKILL)
 
@@ -334,13 +329,6 @@ def _import_classes(config: dict[str, Any]) -> None:
         importlib.import_module(module)
     for group in ("agent", "env"):
         launch.locate(config[group]["_target_"])
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        return ""
 
 
 def main(arguments: list[str]) -> None:
