@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from gym_loop import errors, launch
 from gym_loop.checks.growth import Growth, size
@@ -279,41 +279,34 @@ class Trial:
         self.trained()
         rate = self.watch.steps / max(self.watch.seconds, 1e-9)
         episodes, steps = self.whole()
-        text = f"{rate:.0f} steps a second"
+        text, limit = f"{rate:.0f} steps a second", self.cfg.loop.get("max_time")
         if steps is None:
-            limit = OmegaConf.select(self.cfg, "loop.max_time")
             return f"{text}; the run has no limit but {f'{limit} s' if limit else 'you'}"
         evaluated = self.evaluated(episodes) * self.length()
         seconds = (steps + evaluated) / max(rate, 1e-9)
-        limit = OmegaConf.select(self.cfg, "loop.max_time")
-        stop = (
-            f", of which loop.max_time allows {duration(limit)}"
-            if limit and limit < seconds
-            else ""
-        )
+        ends_early = limit and limit < seconds
+        stop = f", of which loop.max_time allows {duration(limit)}" if ends_early else ""
         return f"{text}; about {duration(max(seconds, 1))} for {steps + evaluated:.0f} steps{stop}"
 
     def disk(self) -> str:
-        """Estimate what the whole run writes, and look whether there is bytes_text for it."""
+        """Estimate what the whole run writes, and whether there is room for it."""
         self.trained()
         checkpoints = self.directory / "checkpoints"
         written = size(self.directory) - size(checkpoints) - size(self.directory / "again")
-        episodes, _ = self.whole()
+        episodes, steps = self.whole()
         each = written / max(self.watch.episodes, 1)
-        keep = int(OmegaConf.select(self.cfg, "loop.keep_checkpoints") or 1) + 2
+        keep = int(self.cfg.loop.get("keep_checkpoints") or 1) + 2
         existing = next(p for p in (self.target, *self.target.absolute().parents) if p.exists())
         free = shutil.disk_usage(existing).free
         if episodes is None:
             return f"{bytes_text(each)} an episode; {bytes_text(free)} are free"
-        full = self.growth.largest(
-            self.loop.agent, self.checkpoint_size, self.watch.steps, self.whole()[1]
-        )
+        played = self.watch.steps
+        full = self.growth.largest(self.loop.agent, self.checkpoint_size, played, steps)
         total = each * (episodes + self.evaluated(episodes)) + keep * full
         text = f"about {bytes_text(total)}, of which {keep} checkpoints {bytes_text(keep * full)}"
         if total > free:
             raise CheckFailed(f"{text}, but {bytes_text(free)} are free in {existing}")
-        recorded = OmegaConf.select(self.cfg, "loop.record")
-        recorded = recorded or OmegaConf.select(self.cfg, "loop.eval_record")
+        recorded = self.cfg.loop.get("record") or self.cfg.loop.get("eval_record")
         return f"{text}{' and the recordings' if recorded else ''}; {bytes_text(free)} are free"
 
     def trained(self) -> Any:
@@ -328,8 +321,7 @@ class Trial:
 
     def whole(self) -> tuple[float | None, float | None]:
         """Return the training episodes and steps of the whole run, None where there is no limit."""
-        episodes = OmegaConf.select(self.cfg, "loop.max_episodes")
-        steps = OmegaConf.select(self.cfg, "loop.max_steps")
+        episodes, steps = (self.cfg.loop.get(name) for name in ("max_episodes", "max_steps"))
         counts = [n for n in (episodes, steps and steps / max(self.length(), 1)) if n]
         if not counts:
             return None, None
@@ -337,12 +329,11 @@ class Trial:
 
     def evaluated(self, episodes: float | None) -> float:
         """Return the episodes of evaluation in a run of that many of training."""
-        each = OmegaConf.select(self.cfg, "loop.eval_episodes") or 0
-        every = OmegaConf.select(self.cfg, "loop.episodes_per_eval")
-        count = episodes // every if episodes and every else 0
-        steps, every = self.whole()[1], OmegaConf.select(self.cfg, "loop.steps_per_eval")
-        count += steps // every if steps and every else 0
-        return each * (1 + count)
+        count = 1.0  # the final one
+        for most, name in ((episodes, "episodes_per_eval"), (self.whole()[1], "steps_per_eval")):
+            if most and (every := self.cfg.loop.get(name)):
+                count += most // every
+        return count * (self.cfg.loop.get("eval_episodes") or 0)
 
 
 class _TimeIsOverError(Exception):
