@@ -327,11 +327,12 @@ def view(cfg: DictConfig) -> dict[str, Any]:
                 _environment_read.clear()
                 value = _plain(at(cfg, path))
                 if _environment_read:
-                    _put(whole, path, secrets.masked(value, path, from_environment=True))
+                    hidden = secrets.masked(value, path, from_environment=True)
+                    at(whole, path[:-1])[path[-1]] = hidden
     for _, section in sections(whole):
         section["_target_"] = one_name(section["_target_"])
-    hidden: dict[str, Any] = secrets.masked(whole)
-    return hidden
+    masked: dict[str, Any] = secrets.masked(whole)
+    return masked
 
 
 def record(cfg: DictConfig) -> dict[str, Any]:
@@ -368,20 +369,16 @@ def dotted(path: Path_) -> str:
 
 
 def at(cfg: Any, path: Path_) -> Any:
-    """Return what lies in a config at `path`, resolved."""
+    """Return what lies at `path` in plain containers or in a config, there resolved."""
     return functools.reduce(lambda node, key: node[key], path, cfg)
 
 
 def _raw(node: Any, path: Path_) -> Any:
     """Return what lies in plain containers at `path`; ABSENT when nothing does."""
     try:
-        return functools.reduce(lambda inner, key: inner[key], path, node)
+        return at(node, path)
     except (KeyError, IndexError, TypeError):
         return ABSENT
-
-
-def _put(node: Any, path: Path_, value: Any) -> None:
-    functools.reduce(lambda inner, key: inner[key], path[:-1], node)[path[-1]] = value
 
 
 def _plain(value: Any, resolve: bool = True) -> Any:
