@@ -452,7 +452,8 @@ def _says_more(content: dict[str, Any]) -> bool:
     groups = content["groups"]
     told = {"agent._target_", "env.id", "env._target_"}.union(*(g["settings"] for g in groups))
     crowded = any(len(group["settings"]) > MOST_WORDS for group in groups)
-    return bool(_differences(content).keys() - told) or crowded
+    differences = _differences(content)
+    return bool(differences) and (crowded or bool(differences.keys() - told))
 
 
 def _differences(content: dict[str, Any]) -> dict[str, list[str]]:
@@ -486,19 +487,13 @@ def _best_runs(content: dict[str, Any]) -> str:
 
 def _configs(content: dict[str, Any], groups: list[dict[str, Any]]) -> str:
     """Return the config keys in which groups differ; the table's longer side goes down the page."""
-    differences = _differences(content)
     if not _says_more(content):
         return ""
-    names, keys, cells = (
-        [group["name"] for group in groups],
-        list(differences),
-        differences.values(),
-    )
-    if len(keys) > len(names):
-        corner, across, down, table = "Key", names, keys, [list(own) for own in cells]
-    else:
-        columns = zip(*cells, strict=True)
-        corner, across, down, table = "Group", keys, names, [list(own) for own in columns]
+    differences = _differences(content)
+    corner, across, down = "Key", [group["name"] for group in groups], list(differences)
+    table = [tuple(own) for own in differences.values()]
+    if len(down) <= len(across):
+        corner, across, down, table = "Group", down, across, list(zip(*table, strict=True))
     rows = [
         f'<tr><th scope="row">{broken_name(name)}</th>'
         + "".join(f'<td class="mid">{escape(value)}</td>' for value in own)
