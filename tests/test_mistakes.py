@@ -10,6 +10,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -575,10 +576,11 @@ def test_a_mistake_costs_its_user_two_seconds_at_most(words, expected, folder):
 
 
 def test_the_docs_show_what_is_printed(folder, as_a_child):
-    shown = re.findall(r"^\$ gym-loop (.*)\n(gym-loop: .*)", ERRORS.read_text(), re.MULTILINE)
-    assert len(shown) == 4
+    section = ERRORS.read_text().partition("## A name or a value\n")[2].partition("\n## ")[0]
+    shown = re.findall(r"^\$ gym-loop (.*)\n(gym-loop: .*)", section, re.MULTILINE)
+    assert len(shown) == 7
     for command, line in shown:
-        assert_named(as_a_child(command.split(), folder), [line])
+        assert_named(as_a_child(shlex.split(command), folder), [line])
 
 
 # What only a run can tell: the fault shows when the agent or the environment is first called.

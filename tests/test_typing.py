@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [(ROOT / name).read_text() for name in ("README.md", "docs/extending.md")]
+EXTENDING = (ROOT / "docs" / "extending.md").read_text()
 EVERYTHING = """
 import numpy as np
 
@@ -21,11 +21,11 @@ run: gym_loop.Run = gym_loop.run("env=cartpole", agent=MyAgent, loop=Growing, di
 runs: gym_loop.Runs = gym_loop.sweep("seed=0,1", agent="random", env="cartpole")
 same: gym_loop.Run = gym_loop.resume(run, "loop.max_episodes=400")
 all_of_them: gym_loop.Runs = gym_loop.resume(runs)
-other: gym_loop.Run = gym_loop.fork(run, "agent.noise=0.01", at=100)
+other: gym_loop.Run = gym_loop.fork(run, "agent.lr=0.01", at=100)
 mean: float = float(gym_loop.evaluate(run).mean())
 state: str = gym_loop.Run("r").state
 result: float = run.result or 0.0
-noise: object = run.config["agent"]["noise"]
+lr: object = run.config["agent"]["lr"]
 returns = np.sort(run.episodes["return"]) + run.evaluations["return"]
 steps, values = run.metrics("agent/loss")
 pair: float = float(steps[0]) * float(values[0])
@@ -35,7 +35,7 @@ replay = run.replay(17, frames=True)
 pixels: int = sum(frame.size for frame in replay.frames or ())
 names: list[str] = [str(each.path) for each in gym_loop.Runs("sweep")] + run.warnings
 frame = runs.frame()
-gym_loop.testing.check_agent(MyAgent, noise=0.1)
+gym_loop.testing.check_agent(MyAgent, lr=0.1)
 gym_loop.testing.check_loop(Growing)
 observer: gym_loop.Observer = Longest()
 bases: list[type] = [gym_loop.BaseAgent, gym_loop.BaseLoop, gym_loop.DefaultLoop, gym_loop.Episode]
@@ -53,7 +53,7 @@ def run(*words, cwd):
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A folder with the README's classes, and `venv`: the wheel in an environment of its own."""
+    """A folder with the classes of docs/extending.md, and `venv`: the wheel, installed."""
     for module in ("build", "mypy", "pyright"):
         pytest.importorskip(module, reason="needs the extra dev (build, mypy, pyright)")
     folder = tmp_path_factory.mktemp("typing")
@@ -70,8 +70,8 @@ def installed(tmp_path_factory):
     (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
     ours = [place for place in sys.path if place.endswith("site-packages")]
     (site / "dependencies.pth").write_text("\n".join(ours))
-    for page, file in ((0, "my_agent.py"), (1, "my_observer.py"), (1, "my_loop.py")):
-        code = re.search(rf'```python title="{file}"\n(.*?)```', PAGES[page], re.DOTALL)[1]
+    for file in ("my_agent.py", "my_observer.py", "my_loop.py"):
+        code = re.search(rf'```python title="{file}"\n(.*?)```', EXTENDING, re.DOTALL)[1]
         (folder / file).write_text(code)
     (folder / "everything.py").write_text(EVERYTHING)
     return folder
@@ -81,14 +81,14 @@ FILES = ("my_agent.py", "my_observer.py", "my_loop.py", "everything.py")
 
 
 @pytest.mark.slow
-def test_mypy_accepts_the_readmes_classes_and_every_public_name(installed):
+def test_mypy_accepts_the_classes_of_the_docs_and_every_public_name(installed):
     strict = ("--strict", "--python-executable", installed / "venv" / "bin" / "python")
     code, told = run(sys.executable, "-m", "mypy", *strict, *FILES, cwd=installed)
     assert code == 0, told
 
 
 @pytest.mark.slow
-def test_pyright_accepts_the_readmes_classes_and_every_public_name(installed):
+def test_pyright_accepts_the_classes_of_the_docs_and_every_public_name(installed):
     command = (sys.executable, "-m", "pyright")
     code, told = run(*command, "--version", cwd=installed)
     if code:

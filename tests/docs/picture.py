@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 from selenium import webdriver
 
-from tests.docs.pages import ROOT
+ROOT = Path(__file__).parents[2]
 
 WORDS = (
     *("agent=ars", "env=cartpole", "loop.max_episodes=320", "loop.episodes_per_eval=16"),

@@ -7,15 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PAGE = (Path(__file__).parents[2] / "docs" / "agent.md").read_text().partition("## In PyTorch\n")[2]
-BLOCKS = re.findall(r"```(?:python|bash)[^\n]*\n(.*?)```", PAGE, re.DOTALL)
+PAGE = (Path(__file__).parents[2] / "docs" / "agent.md").read_text()
+
+
+def blocks(heading):
+    """The code and the command of a section of the page."""
+    section = PAGE.partition(f"## With {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"```(?:python|bash)[^\n]*\n(.*?)```", section, re.DOTALL)
 
 
 @pytest.mark.parametrize(
     ("library", "code", "command", "install"),
     [
-        ("torch", *BLOCKS[:2], 'pip install "gym-loop[sb3]"'),
-        ("jax", *BLOCKS[2:], "pip install jax"),
+        ("torch", *blocks("PyTorch"), 'pip install "gym-loop[sb3]"'),
+        ("jax", *blocks("JAX"), "pip install jax"),
     ],
 )
 def test_the_agent_in_the_docs_is_short_and_learns(library, code, command, install, tmp_path):
