@@ -258,7 +258,7 @@ def _settings(run: Run) -> dict[str, str]:
     if not run.config:
         return {}
     return {"agent": run.agent, "env": run.env} | {
-        key: value
+        key: reading.brief(value)
         for key, value in run.overrides.items()
         # Observers change no result.
         if key not in ("agent", "env") and key.partition(".")[0] != "observers"

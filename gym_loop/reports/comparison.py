@@ -36,7 +36,6 @@ MOST_PAIRS = 1000
 DIGITS = 16  # of an episode's number
 MOST_NAMED = 8  # groups in a verdict
 MOST_WORDS = 4  # of a group's name
-LONGEST_NUMBER = 8  # characters in a name
 ABSENT = "–"
 HUGE = 1e150  # returns beyond cannot be squared or added up
 # What is said of a pair -> what is said of the best group and another.
@@ -403,7 +402,9 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
             own = {key: _value(group.members[0], key) for key in differ}
             group.settings |= own
             words = {
-                key: value if key in ("agent", "env") else f"{_plain(key, differ)}={_brief(value)}"
+                key: value
+                if key in ("agent", "env")
+                else f"{_plain(key, differ)}={reading.brief(value)}"
                 for key, value in group.settings.items()
                 if key not in own or value != ABSENT
             }
@@ -416,13 +417,6 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
         alike_in_name[group.name] += 1
         if (count := alike_in_name[group.name]) > 1:
             group.name, group.label = (f"{n} ({count})" for n in (group.name, group.label))
-
-
-def _brief(value: str) -> str:
-    """Return a value as a name has it: of a long fraction, four digits."""
-    if len(value) <= LONGEST_NUMBER or not re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", value):
-        return value
-    return f"{float(value):.4g}"
 
 
 def _plain(key: str, others: Iterable[str]) -> str:

@@ -34,6 +34,7 @@ TAIL = 96 * WINDOW  # bytes that hold that many rows
 SILENCE = 600.0  # seconds without a sign of life after which a run elsewhere counts as dead
 SLOW = 10  # ... or this many of its usual episodes, if that is longer
 LARGEST_TAIL = 1 << 24  # bytes of the end of a table that are read
+LONGEST_NUMBER = 8  # characters of a fraction that names and columns show whole
 WARNINGS = 50  # of a run's own that are listed
 
 
@@ -436,6 +437,13 @@ def typed(value: Any) -> str:
         return value if isinstance(value, str) else json.dumps(value, default=str)
     except RecursionError:
         return "(too deep)"
+
+
+def brief(value: str) -> str:
+    """Return a value as a name or a column has it: of a long fraction, four digits."""
+    if len(value) <= LONGEST_NUMBER or not re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", value):
+        return value
+    return f"{float(value):.4g}"
 
 
 def finite(value: Any) -> float | None:

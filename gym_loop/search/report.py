@@ -4,6 +4,7 @@ Reads the study's journal and run.json files; nothing is decided, repaired or un
 """
 
 import math
+import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -148,11 +149,10 @@ def text(directory: Path, width: int | None = None) -> str:
         rows = [("value", "trials", "mean", "best")]
         rows += [(label, str(n), f"{mean:.5g}", f"{top:.5g}") for label, n, mean, top in parts]
         lines += [*columns(rows), ""]
-    lines.append(
-        "Of a paused trial, what it had reached counts: it was played less than a complete one."
-    )
+    note = "Of a paused trial, what it had reached counts: it was played less than a complete one."
     if importances:
-        lines.append("Importances are Optuna's, of the complete trials (PED-ANOVA).")
+        note += " Importances are Optuna's, of the complete trials (PED-ANOVA)."
+    lines.append(note if width is None else textwrap.fill(note, width))
     lines += ["", *confirmation(directory, width)]
     return "\n".join(lines).rstrip()
 
@@ -166,6 +166,8 @@ def confirmation(directory: Path, width: int | None) -> list[str]:
 
     content, defaults = found
     head = f"Confirmed with fresh seeds; the agent's defaults are {defaults}:"
+    if width is not None:
+        head = textwrap.fill(head, width, break_on_hyphens=False)
     return [head, "", reports.text(content, width)]
 
 

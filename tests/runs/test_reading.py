@@ -295,3 +295,16 @@ def test_the_speed_lately_leaves_evaluations_out(tmp_path):
     (directory / "evaluations.csv").write_text("\n".join([header, *rows, ""]))
     assert reading.Run(directory).state == "running"
     assert reading.Run(directory).steps_per_second == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("0.09342726364983708", "0.09343"),
+        ("-0.30000000000000004", "-0.3"),
+        ("1.8871279288939e-05", "1.887e-05"),
+        *((own, own) for own in ("0.001234", "1234567890", "0.1,0.2,0.3", "a.123456789", "null")),
+    ],
+)
+def test_a_long_fraction_is_shown_with_four_digits(text, shown):
+    assert reading.brief(text) == shown
