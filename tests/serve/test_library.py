@@ -80,6 +80,14 @@ def test_columns_are_what_varies_and_the_rest_is_said_once(look, tmp_path):
     assert len(content["configs"]) == 3
 
 
+def test_a_search_has_no_planned_number_of_jobs(look, tmp_path):
+    write_run(tmp_path / "search" / "agent.x=0.5,seed=0", state="stopped", ended_by="paused")
+    (tmp_path / "search" / "sweep.json").write_text(json.dumps({"jobs": {}}))
+    content = look()
+    assert [sweep["jobs"] for sweep in content["sweeps"].values()] == [None]
+    assert [run["state"] for run in content["runs"]] == ["paused"]
+
+
 def test_a_sweep_is_known_with_the_number_of_its_jobs(look, tmp_path):
     jobs = {f"seed={n}": [f"seed={n}"] for n in range(5)}
     for name in list(jobs)[:2]:
