@@ -1,6 +1,10 @@
 """Sub-commands: one file each, whose `main(arguments)` receives the command line."""
 
-from collections.abc import Callable
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -39,3 +43,24 @@ def run_click(command: click.Command, arguments: list[str]) -> None:
         raise Mistake(f"{message}; `gym-loop {command.name} --help` shows how") from None
     except click.Abort:
         raise KeyboardInterrupt from None
+
+
+def run_process(command: Sequence[str], limit: float | None = None, **options: Any) -> int:
+    """Run a command and return its exit code; whatever happens, nothing of it is left running.
+
+    Args:
+        command: the program and its words.
+        limit: seconds that it may take; None: any time.
+        **options: of `subprocess.Popen`.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer.
+    """
+    # A session of its own: a signal to its process group reaches all that it has started.
+    process = subprocess.Popen(command, start_new_session=True, **options)
+    try:
+        return process.wait(limit)
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

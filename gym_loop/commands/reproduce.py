@@ -1,10 +1,7 @@
 """Run a run again, with its code and packages, and compare."""
 
-import contextlib
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +10,7 @@ from typing import Any
 
 import click
 
-from gym_loop.commands import run_click
+from gym_loop.commands import run_click, run_process
 from gym_loop.mistake import Failure, Mistake
 
 SINKS = ("gym_loop.observers.wandb", "gym_loop.observers.mlflow")  # which tell others of a run
@@ -164,21 +161,13 @@ def link_data(config: dict[str, Any], there: Path, launched_in: Path) -> None:
 
 
 def execute(command: list[str], cwd: Path, variables: dict[str, str], log: Path) -> None:
-    """Run the run; whatever happens, nothing of it is left running.
+    """Run the run.
 
     Raises:
         Failure: it failed.
     """
     with open(log, "wb") as file:
-        process = subprocess.Popen(
-            command, cwd=cwd, env=variables, stdout=file, stderr=file, start_new_session=True
-        )
-        try:
-            code = process.wait()
-        finally:
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        code = run_process(command, cwd=cwd, env=variables, stdout=file, stderr=file)
     if code:
         last = log.read_text(errors="replace").strip().splitlines()[-20:]
         raise Failure("\n".join([f"run again, it ended with exit code {code}:", *last]))

@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from gym_loop.commands import run_click
+from gym_loop.commands import run_click, run_process
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
 from gym_loop.observers.wrapper import Wrapper
@@ -291,8 +291,6 @@ class _Until(Wrapper):
 def run(words: list[str], limit: float | None) -> int:
     """Run `gym-loop WORDS` in a new process, without its output; return the exit code.
 
-    Whatever happens, nothing of it is left running.
-
     Args:
         words: of the command line.
         limit: seconds that it may take; None: any time.
@@ -300,20 +298,11 @@ def run(words: list[str], limit: float | None) -> int:
     Raises:
         Failure: it took longer.
     """
-    # A session of its own: a signal to its process group reaches all that it has started.
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gym_loop", *words],
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    command = [sys.executable, "-m", "gym_loop", *words]
     try:
-        return process.wait(limit)
+        return run_process(command, limit, stdout=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
         raise Failure(f"different: the stopped run did not end within {limit:.0f} s") from None
-    finally:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
