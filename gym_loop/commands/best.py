@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from gym_loop.commands import run_click
-from gym_loop.commands.report import check_scipy
+from gym_loop.commands.report import compared
 from gym_loop.terminal import short
 
 
@@ -23,13 +23,7 @@ def best(directories: tuple[str, ...], by: str, metric: str | None, unfinished: 
     groups differ in more than the seed, and the best has the highest interquartile mean. Where the
     seeds cannot tell it from others, these are named. Each environment has a best run of its own.
     """
-    check_scipy()
-    from gym_loop.reports import comparison
-    from gym_loop.runs import reading
-
-    runs = [reading.Run(path) for path in reading.find(directories)]
-    keys = [key.strip() for key in by.split(",") if key.strip()]
-    content = comparison.compare(runs, keys, metric, unfinished)
+    content = compared(directories, by, metric, unfinished)
     best_of: dict[tuple[str, ...], int] = {}
     for place, group in enumerate(content["groups"]):
         if group["iqm"] is not None:

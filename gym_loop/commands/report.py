@@ -1,12 +1,15 @@
 """Compare groups of runs, and say honestly which is better."""
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
-from gym_loop import terminal
+from gym_loop import files, terminal
 from gym_loop.commands import run_click
 from gym_loop.mistake import Mistake
 
@@ -57,31 +60,22 @@ def report(
         return
     if films and html is None:
         raise Mistake("--films go into the page: expected --html FILE beside it")
-    check_scipy()
-    from gym_loop.reports import comparison
-
     for file in (html, figure):
         check_target(file)
-    runs = [reading.Run(path) for path in reading.find(directories)]
-    keys = [key.strip() for key in by.split(",") if key.strip()]
-    content = comparison.compare(runs, keys, metric, unfinished)
-    try:
-        if html is not None:
-            from gym_loop import files
-            from gym_loop.reports import films as filmed
-            from gym_loop.reports import page
+    content = compared(directories, by, metric, unfinished)
+    if html is not None:
+        from gym_loop.reports import films as filmed
+        from gym_loop.reports import page
 
+        with writing(html):
             if films:
                 filmed.make(content, html.absolute().with_name(f"{html.stem}-films"))
             files.write(html, page.page(content, html.absolute().parent))
-            print(f"wrote {html}", file=sys.stderr)
-        if figure is not None:
-            from gym_loop.reports import figure as figures
+    if figure is not None:
+        from gym_loop.reports import figure as figures
 
+        with writing(figure):
             figures.draw(content, figure)
-            print(f"wrote {figure}", file=sys.stderr)
-    except OSError as error:
-        raise Mistake(f"cannot write {error.filename or html}: {error.strerror}") from None
     if as_json:
         print(json.dumps(content, indent=1, allow_nan=False))
     else:
@@ -101,29 +95,47 @@ def report_searches(searches: list[Path], html: Path | None, films: bool) -> Non
             what = "films are of runs that are compared" if films else "a page holds one search"
             raise Mistake(f"--html of a search: {what}; expected one DIR, such as {searches[0]}")
         check_target(html)
-        from gym_loop import files
         from gym_loop.search import page
 
-        try:
+        with writing(html):
             files.write(html, page.of(searches[0]))
-        except OSError as error:
-            raise Mistake(f"cannot write {html}: {error.strerror}") from None
-        print(f"wrote {html}", file=sys.stderr)
     print("\n\n".join(search.text(place, terminal.width()) for place in searches))
+
+
+def compared(
+    directories: Sequence[str], by: str, metric: str | None, unfinished: bool
+) -> dict[str, Any]:
+    """Return the comparison of the runs in and below `directories`; `by` has keys with commas.
+
+    Raises:
+        Mistake: SciPy is not installed, or see `comparison.compare`.
+    """
+    try:
+        import scipy  # noqa: F401
+    except ImportError:
+        raise Mistake('gym-loop report needs SciPy: pip install "gym-loop[report]"') from None
+    from gym_loop.reports import comparison
+    from gym_loop.runs import reading
+
+    runs = [reading.Run(path) for path in reading.find(directories)]
+    keys = [key.strip() for key in by.split(",") if key.strip()]
+    return comparison.compare(runs, keys, metric, unfinished)
+
+
+@contextlib.contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Print that the block has written a file; a file that cannot be written is a Mistake."""
+    try:
+        yield
+    except OSError as error:
+        raise Mistake(f"cannot write {error.filename or file}: {error.strerror}") from None
+    print(f"wrote {file}", file=sys.stderr)
 
 
 def check_target(file: Path | None) -> None:
     """Raise Mistake where a file cannot be written."""
     if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
         raise Mistake(f"cannot write {file}: no such directory, or it is one")
-
-
-def check_scipy() -> None:
-    """Raise Mistake where SciPy is not installed."""
-    try:
-        import scipy  # noqa: F401
-    except ImportError:
-        raise Mistake('gym-loop report needs SciPy: pip install "gym-loop[report]"') from None
 
 
 def main(arguments: list[str]) -> None:
