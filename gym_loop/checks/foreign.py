@@ -1,30 +1,22 @@
 """Other libraries' names for our keys. Whoever writes one of them is told ours."""
 
-OURS = {
-    # Stable-Baselines3, its zoo, CleanRL
-    **dict.fromkeys(
-        ("total_timesteps", "n_timesteps", "num_timesteps", "timesteps", "total_steps"),
-        "loop.max_steps",
-    ),
-    **dict.fromkeys(("n_envs", "num_envs", "num_env"), "loop.num_envs, with loop=vector"),
-    **dict.fromkeys(
-        ("eval_freq", "eval_frequency", "eval_every"),
-        "loop.steps_per_eval, or loop.episodes_per_eval",
-    ),
-    **dict.fromkeys(("n_eval_episodes", "num_eval_episodes"), "loop.eval_episodes"),
-    **dict.fromkeys(("save_freq", "checkpoint_freq"), "loop.episodes_per_checkpoint"),
-    **dict.fromkeys(("tensorboard_log", "log_dir"), "loop.logdir"),
-    **dict.fromkeys(
-        ("net_arch", "activation_fn"),
-        "agent.policy_kwargs, as in +agent.policy_kwargs.net_arch=[64,64]",
-    ),
-    **dict.fromkeys(("n_episodes", "num_episodes", "episodes"), "loop.max_episodes"),
-    **dict.fromkeys(("max_episode_steps", "time_limit"), "loop.max_episode_len"),
-    **dict.fromkeys(("algo", "algorithm"), "agent, as in agent=sb3/ppo"),
-    **dict.fromkeys(("env_id", "env_name"), "env, as in env=gymnasium:CartPole-v1"),
-    "env_kwargs": "env.kwargs",
-    "capture_video": "loop.record",
+# Our key -> its names in Stable-Baselines3, its zoo, CleanRL.
+NAMES = {
+    "loop.max_steps": "total_timesteps n_timesteps num_timesteps timesteps total_steps",
+    "loop.num_envs, with loop=vector": "n_envs num_envs num_env",
+    "loop.steps_per_eval, or loop.episodes_per_eval": "eval_freq eval_frequency eval_every",
+    "loop.eval_episodes": "n_eval_episodes num_eval_episodes",
+    "loop.episodes_per_checkpoint": "save_freq checkpoint_freq",
+    "loop.logdir": "tensorboard_log log_dir",
+    "agent.policy_kwargs, as in +agent.policy_kwargs.net_arch=[64,64]": "net_arch activation_fn",
+    "loop.max_episodes": "n_episodes num_episodes episodes",
+    "loop.max_episode_len": "max_episode_steps time_limit",
+    "agent, as in agent=sb3/ppo": "algo algorithm",
+    "env, as in env=gymnasium:CartPole-v1": "env_id env_name",
+    "env.kwargs": "env_kwargs",
+    "loop.record": "capture_video",
 }
+OURS = {theirs: ours for ours, names in NAMES.items() for theirs in names.split()}
 
 
 def ours(name: str) -> str:
