@@ -54,6 +54,7 @@ class Member:
     run: Run
     identity: str  # the config as text, all but the seed and what never changes a result
     leaves: dict[str, Any]  # the same, by dotted key
+    eligible: bool  # to be scored: it has finished, or need not have
     scores: dict[str, float] = field(default_factory=dict)  # by metric
     curve: NDArray[np.float64] | None = None  # return at each point of the group's grid
     evaluations: tuple[NDArray[np.float64], ...] = ()  # steps, mean return of each
@@ -106,16 +107,16 @@ def compare(
         near = nearest(metric, METRICS, ";")
         raise Mistake(f"no metric {metric!r}{near} expected one of {', '.join(METRICS)}")
     runs = sorted(runs, key=lambda run: (run.start, str(run.directory)))
-    groups = _group([_member(run) for run in runs if run.config], by)
+    groups = _group([_member(run, unfinished) for run in runs if run.config], by)
     for group in groups:
-        eligible = [m for m in group.members if unfinished or m.run.state == "finished"]
+        eligible = [member for member in group.members if member.eligible]
         group.last_step = max((m.run.steps for m in eligible or group.members), default=0)
         for member in group.members:
             _read(member, group.last_step)
     metric, chosen = _choose(groups, metric, unfinished, runs)
     notes = [chosen] if chosen else []
     for group in groups:
-        _select(group, metric, unfinished)
+        _select(group, metric)
     if rescaled := any(len(group.scores) > 1 for group in groups):
         _rescale(groups)
         notes.append(
@@ -150,7 +151,7 @@ def compare(
     }
 
 
-def _member(run: Run) -> Member:
+def _member(run: Run, unfinished: bool) -> Member:
     leaves = {
         key: value
         for key, value in reading.flat(run.config).items()
@@ -161,7 +162,7 @@ def _member(run: Run) -> Member:
     if run.forked_at:  # it has not trained with these parameters from the start
         leaves["parent.episode"] = run.forked_at
     identity = json.dumps([(k, type(v).__name__, typed(v)) for k, v in sorted(leaves.items())])
-    return Member(run, identity, leaves)
+    return Member(run, identity, leaves, unfinished or run.state == "finished")
 
 
 def _group(members: list[Member], by: Sequence[str]) -> list[Group]:
@@ -277,30 +278,24 @@ def _choose(
     Raises:
         Mistake: there is nothing to score, or nothing in common.
     """
-    having = []
-    for group in groups:
-        eligible = [m for m in group.members if unfinished or m.run.state == "finished"]
-        having.append({name for member in eligible for name in member.scores})
+    having = [{name for m in group.members if m.eligible for name in m.scores} for group in groups]
     having = [names for names in having if names]
+    # metric -> how many groups have it
+    counts = {n: c for n in METRICS if (c := sum(n in names for names in having))}
     if not having:
         states = _counted(run.state for run in runs)
         hint = "" if unfinished else "; --unfinished scores what they have so far"
         what = "has any episode" if unfinished else "has finished with any episode"
         raise Mistake(f"no run to score: none of {len(runs)} {what} ({states}){hint}")
     if metric is not None:
-        if not any(metric in names for names in having):
-            others = ", ".join(name for name in METRICS if any(name in names for names in having))
-            raise Mistake(f"no run has the metric {metric!r}; they have: {others}")
+        if metric not in counts:
+            raise Mistake(f"no run has the metric {metric!r}; they have: {', '.join(counts)}")
         return metric, None
-    common = [name for name in METRICS if all(name in names for names in having)]
+    common = [name for name in counts if counts[name] == len(having)]
     if not common:
-        counts = ", ".join(
-            f"{name} in {sum(name in names for names in having)}"
-            for name in METRICS
-            if any(name in names for names in having)
-        )
+        told = ", ".join(f"{name} in {count}" for name, count in counts.items())
         raise Mistake(
-            f"the runs have no metric in common: of {len(having)} groups, {counts}; "
+            f"the runs have no metric in common: of {len(having)} groups, {told}; "
             "name directories that can be compared, or choose with --metric"
         )
     if common[0] == "evaluation":
@@ -308,13 +303,13 @@ def _choose(
     return common[0], f"Scored by the {METRICS[common[0]]}: not every group has an evaluation."
 
 
-def _select(group: Group, metric: str, unfinished: bool) -> None:
+def _select(group: Group, metric: str) -> None:
     """Choose the runs that are scored, and note what was left out and why."""
     left_out: list[str] = []
     chosen: dict[tuple[str, Any], list[Member]] = defaultdict(list)
     for member in group.members:
         score = member.scores.get(metric)
-        if member.run.state != "finished" and not unfinished:
+        if not member.eligible:
             left_out.append(member.run.state)
         elif score is None:
             left_out.append(f"without {metric}")
