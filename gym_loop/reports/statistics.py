@@ -9,7 +9,7 @@ Scores are lists of arrays, one array for each environment (the strata), one num
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -47,10 +47,8 @@ def iqm_interval(scores: Scores, rng: np.random.Generator | None = None) -> Inte
     if max(map(len, scores)) < 2:
         return None
     rng = rng or np.random.default_rng(SEED)
-    most = max(CHUNK // sum(map(len, scores)), 1)
     parts = []
-    for start in range(0, RESAMPLES, most):
-        count = min(most, RESAMPLES - start)
+    for _, count in _batches(RESAMPLES, sum(map(len, scores))):
         drawn = [s[rng.integers(len(s), size=(count, len(s)))] for s in scores]
         parts.append(trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1))
     return _percentiles(np.concatenate(parts))
@@ -66,11 +64,10 @@ def mean_interval(curves: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...
     if runs < 2:
         return None
     rng = np.random.default_rng(SEED)
-    most = max(CHUNK // runs, 1)
-    parts = []
-    for start in range(0, 1000, most):
-        count = min(most, 1000 - start)
-        parts.append(rng.multinomial(runs, [1 / runs] * runs, size=count) @ curves / runs)
+    parts = [
+        rng.multinomial(runs, [1 / runs] * runs, size=count) @ curves / runs
+        for _, count in _batches(1000, runs)
+    ]
     low, high = np.quantile(np.concatenate(parts), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return low, high
 
@@ -87,10 +84,8 @@ def improvement_interval(x: Scores, y: Scores) -> Interval | None:
     """Return the percentile interval of `improvement`; None where a side has one run only."""
     if max(map(len, x)) < 2 or max(map(len, y)) < 2:
         return None
-    most = max(CHUNK // max(map(len, (*x, *y))), 1)
     parts = []
-    for start in range(0, RESAMPLES, most):
-        count = min(most, RESAMPLES - start)
+    for start, count in _batches(RESAMPLES, max(map(len, (*x, *y)))):
         total = np.zeros(count)
         for stratum, (a, b) in enumerate(zip(x, y, strict=True)):
             # How often each run is drawn says all that its values would.
@@ -281,6 +276,13 @@ def _counts(runs: int, resamples: int, seed: tuple[int, ...]) -> NDArray[np.floa
     """Return how often each of `runs` runs is drawn, for each resample; the same for all pairs."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(runs, [1 / runs] * runs, size=resamples).astype(np.float64)
+
+
+def _batches(resamples: int, numbers: int) -> Iterator[tuple[int, int]]:
+    """Yield start and size of each batch of resamples, of so many `numbers` each."""
+    most = max(CHUNK // numbers, 1)
+    for start in range(0, resamples, most):
+        yield start, min(most, resamples - start)
 
 
 def _percentiles(values: NDArray[np.float64]) -> Interval:
