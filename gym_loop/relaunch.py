@@ -7,7 +7,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from gym_loop import launch
 from gym_loop.config import kept, stored
@@ -15,6 +15,9 @@ from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import checkpoints, claim, manifest, planting
 from gym_loop.sweeps import resume as sweeps
+
+if TYPE_CHECKING:
+    from gym_loop.loops import BaseLoop, Episode
 
 
 def resume(directory: Path, overrides: Sequence[str]) -> None:
@@ -100,7 +103,7 @@ class Returns(Observer):
 
     newest: ClassVar[list[float]] = []
 
-    def end_evaluation(self, loop: Any, episodes: list[Any]) -> None:
+    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
         """Keep the returns."""
         Returns.newest[:] = [episode.ret for episode in episodes]
 

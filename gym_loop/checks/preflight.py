@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -30,6 +30,9 @@ from gym_loop.observers.wrapper import Wrapper
 from gym_loop.runs import compare
 from gym_loop.streams import episode_seed
 from gym_loop.terminal import duration, short
+
+if TYPE_CHECKING:
+    from gym_loop.loops import BaseLoop, Episode
 
 TRY = 3.0  # seconds that the run is tried for
 LOOK = 1.0  # seconds that each of the other checks may take
@@ -348,18 +351,18 @@ class Watch(Observer):
         self.first: Any = None
         self.episodes, self.steps, self.seconds, self.saving = 0, 0, 0.0, 0.0
 
-    def start(self, loop: Any) -> None:
+    def start(self, loop: "BaseLoop") -> None:
         """Start the clock."""
         self.loop, self.began = loop, time.monotonic()
 
-    def begin_episode(self, loop: Any, episode: Any) -> None:
+    def begin_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Keep the first episode that has a reset seed of its own."""
         if self.first is None and episode.seed >= 0:
             self.first = episode
         self.playing = episode
         episode.env = _StopsInTime(episode.env, self.began + TRY + LOOK)
 
-    def end_episode(self, loop: Any, episode: Any) -> None:
+    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """End the trial when its time is over."""
         taken = time.monotonic() - self.began
         if taken > TRY:
@@ -367,7 +370,7 @@ class Watch(Observer):
         if taken > TRY + LOOK:  # a round of many episodes goes on
             raise _TimeIsOverError
 
-    def end_cycle(self, loop: Any) -> None:
+    def end_cycle(self, loop: "BaseLoop") -> None:
         """Measure the agent now and then."""
         now = time.monotonic()
         if now - self.began > TRY * (len(self.growth.sizes) + 1) / (MEASURES + 1):

@@ -14,7 +14,7 @@ import time
 from itertools import cycle
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,9 @@ from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
 from gym_loop.observers.wrapper import Wrapper
 from gym_loop.runs import tables
+
+if TYPE_CHECKING:
+    from gym_loop.loops import BaseLoop, Episode
 
 MOMENT, STORY = "moment.json", "story.json"  # what a launch is told to do; what it did
 # How a run is stopped, in this order; the last stop comes in an evaluation, where there is one.
@@ -223,12 +226,12 @@ class Stop(Observer):
         self.armed = False  # the checkpoint is written; the stop comes next
         self.story: dict[str, Any] = {}
 
-    def begin(self, loop: Any) -> None:
+    def begin(self, loop: "BaseLoop") -> None:
         """Read when to stop; note from which episode the run goes on."""
         self.moment = json.loads((self.folder / MOMENT).read_text()) or {}
         self._tell({"from": loop.episodes})
 
-    def end_cycle(self, loop: Any) -> None:
+    def end_cycle(self, loop: "BaseLoop") -> None:
         """Write the checkpoint, between two episodes."""
         from gym_loop.observers.checkpoints import Checkpoints
 
@@ -242,14 +245,14 @@ class Stop(Observer):
         if self.moment["way"] == AT_ONCE:
             self._stop(f"after {loop.episodes} episodes")
 
-    def begin_episode(self, loop: Any, episode: Any) -> None:
+    def begin_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Watch the steps of the episode in which to stop."""
         step = self.moment.get("step")
         if self._is_awaited(episode) and step and not self.moment["skipped"]:
             where = f"episode {episode.number}, step {step}"
             episode.env = _Until(episode.env, step, lambda: self._stop(where))
 
-    def end_episode(self, loop: Any, episode: Any) -> None:
+    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Stop at the episode's end, where it has not been done in a step."""
         if not self._is_awaited(episode):
             return
@@ -258,7 +261,7 @@ class Stop(Observer):
         else:
             self._stop(f"end of episode {episode.number}")
 
-    def _is_awaited(self, episode: Any) -> bool:
+    def _is_awaited(self, episode: "Episode") -> bool:
         """Return whether an episode is of the kind in which to stop: training or evaluation."""
         is_evaluation = self.moment.get("way") == EVALUATION
         return bool(self.armed and self.moment) and episode.training != is_evaluation

@@ -8,7 +8,10 @@ A parameter of a user's own loop that has the name of one of these is taken to m
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gym_loop.loops.base_loop import BaseLoop
 
 
 @dataclass(frozen=True)
@@ -84,13 +87,13 @@ def check_stop_at(rule: dict[str, Any]) -> None:
         raise ValueError(f"stop_at.evaluations is {count!r}; expected an integer, 1 or more")
 
 
-def limit_is_reached(loop: Any) -> bool:
+def limit_is_reached(loop: "BaseLoop") -> bool:
     """Return whether the number of episodes or steps that was asked for has been played."""
     episodes, steps = loop.parameters["max_episodes"], loop.parameters["max_steps"]
     return bool(loop.episodes >= (episodes or math.inf) or loop.steps >= (steps or math.inf))
 
 
-def evaluation_is_due(loop: Any, episodes: int, steps: int) -> bool:
+def evaluation_is_due(loop: "BaseLoop", episodes: int, steps: int) -> bool:
     """Return whether to evaluate, after so many more `episodes` and `steps` have been played."""
     every, every_steps = (loop.parameters.get(n) for n in ("episodes_per_eval", "steps_per_eval"))
     return bool(every and loop.episodes // every > (loop.episodes - episodes) // every) or bool(

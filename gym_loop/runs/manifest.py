@@ -7,10 +7,13 @@ import os
 import stat
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gym_loop import files
 from gym_loop.mistake import Mistake
+
+if TYPE_CHECKING:
+    from gym_loop.loops import BaseLoop
 
 NAME, LOCK = "run.json", ".lock"
 FORMAT = 1
@@ -102,14 +105,13 @@ def _lock(descriptor: int, operation: int) -> None:
             raise
 
 
-def ended_by(loop: Any) -> str | None:
+def ended_by(loop: "BaseLoop") -> str | None:
     """Return which limit ended a loop's training, or what stopped it; None while it goes on."""
     if loop.stop or loop.ended:
         return str(loop.stop or loop.ended)
     counts = {"max_episodes": loop.episodes, "max_steps": loop.steps}
-    limits = {name: loop.parameters.get(name) for name in counts}
-    reached = [name for name, n in counts.items() if limits[name] and n >= limits[name]]
-    return ", ".join(reached) or None
+    limits = ((name, loop.parameters.get(name)) for name in counts)
+    return ", ".join(name for name, limit in limits if limit and counts[name] >= limit) or None
 
 
 def read(directory: Path) -> dict[str, Any] | None:

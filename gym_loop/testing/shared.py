@@ -7,7 +7,7 @@ import inspect
 import random
 import types
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from gym_loop.agents.base_agent import BaseAgent
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
 from gym_loop.observers.wrapper import Wrapper
+
+if TYPE_CHECKING:
+    from gym_loop.loops import BaseLoop, Episode
 
 # The methods that a loop calls, with the names of their arguments.
 METHODS: dict[str, tuple[str, ...]] = {
@@ -192,23 +195,23 @@ class Watch(Observer):
         self.steps = 0  # of training that were seen
         self.stop_after = stop_after
 
-    def begin_episode(self, loop: Any, episode: Any) -> None:
+    def begin_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Wrap the environment, as an observer that sees every step does."""
         self.events += ["begin_episode"] * episode.training
         episode.env = Counted(episode.env, self)
 
-    def end_episode(self, loop: Any, episode: Any) -> None:
+    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Keep the episode."""
         self.events += ["end_episode"] * episode.training
         (self.played if episode.training else self.evaluated).append(episode)
         if episode.training and len(self.played) == self.stop_after:
             loop.stop = "check"
 
-    def end_cycle(self, loop: Any) -> None:
+    def end_cycle(self, loop: "BaseLoop") -> None:
         """Note the call."""
         self.events.append("end_cycle")
 
-    def end_training(self, loop: Any) -> None:
+    def end_training(self, loop: "BaseLoop") -> None:
         """Note the call."""
         self.events.append("end_training")
 
