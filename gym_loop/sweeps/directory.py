@@ -42,6 +42,7 @@ class Job:
     packed: bytes = b""  # the checked config, for the process that runs it
     launches: int = 0  # that its run had seen when the sweep was checked
     takes_gpu: bool = False  # one of the pool's
+    ran: bool = False  # to its end, by this launch itself
     place: str = ""  # where it runs: a GPU, or an engine's node
     where: Any = None  # what an engine says of it: a `submitted.Where`
 

@@ -53,7 +53,6 @@ class SweepLauncher(Launcher):
         self.asks_for_more = True  # whether jobs may be new to the sweep's record
         self.unrecorded = ""  # a job of which nobody will know whether it has finished
         self.composer: Composer
-        self.ran: list[Job] = []  # those that this launch itself has run to their ends
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -95,7 +94,7 @@ class SweepLauncher(Launcher):
         for job in jobs.values():
             job.state = "skipped" if job.state == "finished" else "new"
         code = self.execute(missing, len(done), len(jobs)) if missing else 0
-        known.keep([*done, *self.ran])
+        known.keep([*done, *(job for job in missing if job.ran)])
         if code:
             print(f"continue with: gym-loop resume {self.directory}")
         print(table.summary(self.directory, list(jobs.values())))

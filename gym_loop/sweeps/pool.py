@@ -121,7 +121,7 @@ class PoolLauncher(SweepLauncher):
                             name = terminal.SPOKEN.get(name, name)
                             job.reason = job.reason.replace("SIGTERM", name)
                         job.packed = b""
-                        self.ran += [job] if job.state == "finished" else []
+                        job.ran = job.state == "finished"
                         table.end(job)
                 table.show([each.job for each in processes.running.values()])
         return 128 + stop.number if stop.number else 0
