@@ -110,7 +110,10 @@ class BaseAgent(Parametric):
         return {}
 
     def save(self, directory: str | Path) -> None:
-        """Write the agent's whole state into `directory`, which exists: by default its pickle."""
+        """Write the agent's whole state into `directory`, which exists: by default its pickle.
+
+        A large agent's is called in a forked child, beside training: it changes nothing but files.
+        """
         pickled.dump(vars(self), Path(directory, FILE))
 
     def load(self, directory: str | Path) -> None:
