@@ -174,11 +174,15 @@ def submitted_jobs(place: Path) -> tuple[dict[str, Job], dict[str, Handed]]:
             f"no job of {place} was submitted to an engine: hydra/launcher=slurm and ray do so"
         )
     jobs = {}
-    for number, (name, words) in enumerate(sweep.jobs.items()):
+    known = {
+        **{name: [] for name in handed},
+        **sweep.jobs,
+    }  # those of a search are not in sweep.json
+    for number, (name, words) in enumerate(known.items()):
         job = Job(name, words, number, place / (handed[name].directory if name in handed else name))
-        known = manifest.read(job.directory) or {}
-        job.state, job.result = known.get("state", "new"), known.get("result")
-        job.reason = str(known.get("error") or "").partition("\n")[0]
+        run = manifest.read(job.directory) or {}
+        job.state, job.result = run.get("state", "new"), run.get("result")
+        job.reason = str(run.get("error") or "").partition("\n")[0]
         job.log = job.directory / "gym_loop.log"
         jobs[name] = job
     submitted.find(place, jobs)

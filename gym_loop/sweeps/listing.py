@@ -43,10 +43,11 @@ def locate(place: Path, runs: Iterable[Run]) -> list[Run]:
     found: dict[str, Run | None] = {}
     for name, handed in submitted.Record(place).read().items():
         path = os.path.realpath(place / handed.directory)
-        if name not in sweep.jobs or not path.startswith(top + os.sep):
+        if not path.startswith(top + os.sep):
             continue
         found[name] = run = there.get(path)
-        jobs[name] = Job(name, sweep.jobs[name], 0, place / handed.directory)
+        words = sweep.jobs.get(name, [])  # those of a search are not in sweep.json
+        jobs[name] = Job(name, words, 0, place / handed.directory)
         jobs[name].state = run.manifest.get("state", "new") if run else "new"
     submitted.find(place, jobs)
     rows: list[Run] = []

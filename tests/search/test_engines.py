@@ -82,6 +82,24 @@ def test_a_search_on_slurm_whose_launch_was_killed_follows_the_jobs_that_are_the
     assert set(submissions(tmp_path / "search").values()) == {1}
 
 
+def test_jobs_of_a_search_that_a_launch_has_left_can_be_cancelled(cli, start, slurm, tmp_path):
+    more = ["hydra/launcher=slurm", "hydra.sweeper.n_trials=3", "hydra.sweeper.pruner=none"]
+    process = start(*words(*more, "agent.pause=2"), env={**os.environ, **slurm})
+    wait_until(lambda: len(list((tmp_path / "search").glob("*/episodes.csv"))) >= 2, 90)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "nothing is cancelled" in err
+
+    listed = json.loads(cli("ls", "search", "--json", environment=slurm).stdout)
+    assert {run["state"] for run in listed} == {"running"}
+    done = cli("cancel", "search", environment=slurm)
+
+    assert "3 jobs: 0 done" in done.stdout, done.stdout + done.stderr
+    listed = json.loads(cli("ls", "search", "--json", environment=slurm).stdout)
+    assert "running" not in {run["state"] for run in listed}
+
+
 def test_two_launches_into_one_search_on_two_ray_nodes_keep_the_total(
     start,
     cluster,  # noqa: F811
