@@ -140,25 +140,32 @@ def check_format(run: Path, target: Path) -> None:
 
 
 def write_agent(run: Path, target: Path, checkpoint: str) -> None:
-    """Write the agent of a checkpoint as it does by itself.
+    """Write the agent of a checkpoint as it does by itself, with what it puts beside the file.
 
     Raises:
         Failure: the disk is full.
+        Mistake: what it would put there exists.
     """
     from gym_loop import files
     from gym_loop.runs.run import Run
 
     policy = Run(run).policy(checkpoint)
-    temporary = files.temporary(target)
+    temporary, folder = files.temporary(target), target.absolute().parent
     try:
-        how = policy.agent.export(temporary)
-        files.sync(temporary)
-        temporary.rename(target)
-        files.sync(target.absolute().parent)
+        temporary.mkdir()
+        how = policy.agent.export(temporary / target.name)
+        written = sorted(temporary.iterdir())
+        for file in written:
+            if file.name != target.name and (folder / file.name).exists():
+                raise Mistake(f"{folder / file.name} exists; choose another name than {target}")
+            files.sync(file)
+        for file in written:
+            file.rename(folder / file.name)
+        files.sync(folder)
     except OSError as error:
-        raise Failure(files.disk_full(error, target.absolute().parent)) from error
+        raise Failure(files.disk_full(error, folder)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     print(f"wrote {target}: the agent after {policy.episode} episodes; {how}")
 
 

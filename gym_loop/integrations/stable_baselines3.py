@@ -49,6 +49,8 @@ try:
         should_collect_more_steps,
     )
     from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
+
+    from gym_loop.integrations import sb3_normalize
 except ImportError as error:
     raise Mistake(f'agent=sb3/... cannot run ({error}): pip install "gym-loop[sb3]"') from None
 
@@ -58,8 +60,13 @@ OURS = {
     "n_envs": 1,
     "torch_threads": 1,
     "init_from": None,
+    "normalize": False,
 }
-BUILT_FROM = ("n_envs", "init_from")  # of these, what an agent cannot change once it is built
+BUILT_FROM = (
+    "n_envs",
+    "init_from",
+    "normalize",
+)  # of these, what an agent cannot change once it is built
 FILE = "agent.pt"
 IN_PROGRESS = ("_last_obs", "_last_original_obs", "_last_episode_starts")  # of an episode
 USERS_FILES = "gym_loop_files."  # modules of files that are named by their paths
@@ -136,6 +143,11 @@ class StableBaselines3Agent(BaseAgent):
       the number of cores, and small networks are fastest.
     - `init_from`: a zip of the library's, or a run's directory, whose networks and optimizers it
       begins with. Counters begin anew. Unpickles: only for files that are trusted.
+    - `normalize`: observations and rewards by the library's `VecNormalize`, with the algorithm's
+      gamma; or a mapping of its arguments, such as `{norm_obs: true, norm_reward: false}`. Its
+      statistics are the agent's; evaluation leaves them as they are. With one environment, the last
+      transition of an episode is stored when the next one begins: as in the library, the first
+      observation there counts before it.
 
     Where the library expects a class or a schedule, a dotted name will do (`activation_fn:
     torch.nn.ReLU`), and `_target_` makes any object. A learning rate or clip range of `lin_0.001`
@@ -152,7 +164,9 @@ class StableBaselines3Agent(BaseAgent):
     name: ClassVar[str] = ""  # of the config option, where it is not that of the algorithm
     default_policy: ClassVar[str] = "MlpPolicy"
     vectorized = whole_batches = True  # the library's buffers have a row for each environment
-    of_many_kinds = frozenset(OTHERWISE)  # parameters of which a default does not tell the type
+    of_many_kinds = frozenset(
+        (*OTHERWISE, "normalize")
+    )  # parameters of which a default does not tell the type
     changeable: ClassVar[dict[str, tuple[str, ...]]] = CHANGEABLE
     formats = (".zip",)  # that `export` writes
     # What it was initialized from, for run.json: `file` and `sha256`, or `directory` and `episode`.
@@ -189,10 +203,15 @@ class StableBaselines3Agent(BaseAgent):
         # Of the last step, until it is stored: what `act` saw and chose, what `memorize` brought,
         # in whose episode each row is, and which rows have since been ended, or cut.
         self._observation: Any = None
+        self._original: Any = None  # the same, as the environment returned it
         self._choice: Any = None
         self._result: Any = None
         self._numbers: Any = None
         self._ended, self._cut = np.zeros(n_envs, bool), np.zeros(n_envs, bool)
+
+    @property
+    def _normalizer(self) -> "sb3_normalize.Normalizer | None":
+        return self.model.get_vec_normalize_env()  # type: ignore[no-any-return]
 
     @property
     def _shifts(self) -> bool:
@@ -227,6 +246,7 @@ class StableBaselines3Agent(BaseAgent):
                 "tensorboard_log is set, but the run writes the agent's metrics to TensorBoard "
                 "itself, into loop.logdir; leave it null"
             )
+        sb3_normalize.check(parameters["normalize"])
         if "HerReplayBuffer" in str(parameters.get("replay_buffer_class")):
             raise ValueError(
                 "replay_buffer_class is HerReplayBuffer, which asks the environment for rewards; "
@@ -253,8 +273,8 @@ class StableBaselines3Agent(BaseAgent):
         observation = self._batch(state)
         self.model.action_space = self.action_space  # which evaluation replaces by a copy
         if self.training:
-            self._settle()
-            self._observation, self._numbers = observation, np.atleast_1d(episode_num)
+            self._see(observation)
+            self._numbers = np.atleast_1d(episode_num)
             if len(self._numbers) != self.parameters["n_envs"]:
                 raise Failure(
                     f"{self.option()} got {len(self._numbers)} observations at once; expected "
@@ -263,6 +283,8 @@ class StableBaselines3Agent(BaseAgent):
                 )
             action = self._explore()
         else:
+            if self._normalizer:
+                observation = self._normalizer.normalize_obs(observation)
             best = self.parameters["deterministic_eval"]
             action = self._predict(observation, best)
         if self._shifts:
@@ -271,9 +293,8 @@ class StableBaselines3Agent(BaseAgent):
 
     def memorize(self, last_ob: Any, action: Any, reward: Any, done: Any, ob: Any) -> None:
         """Keep the transition until it is known whether a time limit cut it."""
-        self._settle()
-        if self._choice is None:
-            self._observation = self._batch(last_ob)
+        if self._result is not None or self._choice is None:  # the loop has chosen the action
+            self._see(self._batch(last_ob))
             taken = np.array(action).reshape((-1, *self.action_space.shape))
             self._choice = self._adopt(taken - self._first_action if self._shifts else taken)
         rewards, terminated = np.array(reward, np.float32), np.array(done, bool)
@@ -287,8 +308,9 @@ class StableBaselines3Agent(BaseAgent):
         if self.training and self._result is not None:
             rows = self._numbers == episode_num if len(self._cut) > 1 else slice(None)
             self._ended[rows], self._cut[rows] = True, truncated
-            if self._ended.all():
-                self._settle()
+            waits = self._normalizer and len(self._cut) == 1  # for the next episode to begin
+            if self._ended.all() and not waits:
+                self._settle(None)
 
     def metrics(self, episode_num: int) -> dict[str, float]:
         """Return what the algorithm has logged since the last call, under the library's names.
@@ -372,16 +394,26 @@ class StableBaselines3Agent(BaseAgent):
             stack.callback(setattr, self.model, "observation_space", own)
             self.model.observation_space = unlimited(own)
             self.model.save(file, exclude=IN_PROGRESS)
+        more = ""
+        if self._normalizer:
+            statistics = path.with_name(path.stem + sb3_normalize.SUFFIX)
+            self._normalizer.write(statistics)
+            more = f"; VecNormalize.load({statistics.name!r}, ENV) has its statistics"
         kind = type(self.model)
         shift = "; it counts actions from 0, the environment does not" if self._shifts else ""
-        return f"{kind.__module__.partition('.')[0]}.{kind.__name__}.load(FILE) reads it{shift}"
+        return (
+            f"{kind.__module__.partition('.')[0]}.{kind.__name__}.load(FILE) reads it{more}{shift}"
+        )
 
     def _build(self) -> Any:
         """Return the algorithm, set up as `learn()` does it."""
         given = copy.deepcopy(self.parameters)
         ours = {name: given.pop(name) for name in OURS}
-        env = Spaces(ours["n_envs"], self.observation_space, self.action_space)
+        env: VecEnv = Spaces(ours["n_envs"], self.observation_space, self.action_space)
+        normalize = ours["normalize"]
         try:
+            if normalize:
+                env = sb3_normalize.made(env, normalize, given["gamma"])
             model = self.algorithm(env=env, **_translate(given))
             _try_noise(model, self.action_space)
         except (AssertionError, NotImplementedError, TypeError, ValueError) as error:
@@ -390,6 +422,8 @@ class StableBaselines3Agent(BaseAgent):
             model.env = Transposed(model.env.venv)
         model.set_logger(Logger(None, []))
         compat.set_up(model, ours["total_timesteps"])
+        if normalize:
+            model.get_vec_normalize_env().training = True
         model.start_time = 0  # unused, but in the pickle: two runs of one config are to be equal
         if ours["total_timesteps"] is None and (scheduled := self._scheduled()):
             raise Mistake(
@@ -441,10 +475,21 @@ class StableBaselines3Agent(BaseAgent):
         """
         raise NotImplementedError
 
-    def _settle(self) -> None:
-        """Store the waiting transition, if there is one."""
+    def _see(self, observation: Any) -> None:
+        """Store the waiting transition, and go on from `observation`, a batch."""
+        waited = self._result is not None
+        after = self._settle(observation)
+        if self._normalizer and not waited:
+            after = self._normalizer.begin(observation)
+        self._observation, self._original = after, observation
+
+    def _settle(self, observation: Any) -> Any:
+        """Store the waiting transition, if there is one; return `observation`, normalized.
+
+        Where an episode has ended, it is the first of the next one; None: it is not known.
+        """
         if self._result is None:
-            return
+            return observation
         rewards, terminated, next_observation = self._result
         truncated = self._cut & ~terminated
         done = terminated | truncated
@@ -454,12 +499,27 @@ class StableBaselines3Agent(BaseAgent):
             info = {"r": float(self._returns[row]), "l": int(self._lengths[row])}
             self.model.ep_info_buffer.append(info)
             self._returns[row] = self._lengths[row] = 0
+        if self._normalizer:
+            given = next_observation if observation is None else observation
+            last = [_pick(next_observation, row) for row in done.nonzero()[0]]
+            observation, normal, last = self._normalizer.follow(given, rewards, done, last)
+            rewards, next_observation = self._kept(rewards, normal, done, observation, last)
         if self._choice is not None:
             self.model.num_timesteps += len(rewards)
             self._store(rewards, done, truncated, next_observation)
         self._choice = self._result = None
         self._ended.fill(False)
         self._cut.fill(False)
+        return observation
+
+    def _kept(
+        self, rewards: Any, normalized: Any, done: Any, observation: Any, last: list[Any]
+    ) -> tuple[Any, Any]:
+        """Return the rewards and next observations that the buffer keeps, of normalized ones.
+
+        `observation` is where the next step begins, `last` where those of `done` have ended.
+        """
+        return normalized, _replaced(observation, done, last)
 
 
 class OnPolicyAgent(StableBaselines3Agent):
@@ -554,7 +614,7 @@ class OffPolicyAgent(StableBaselines3Agent):
         model = self.model
         infos = [{"TimeLimit.truncated": cut} for cut in truncated.tolist()]
         model.replay_buffer.add(
-            self._observation, next_observation, self._choice, rewards, done, infos
+            self._original, next_observation, self._choice, rewards, done, infos
         )
         compat.advance_schedules(model)
         compat.count_step(model)
@@ -572,6 +632,15 @@ class OffPolicyAgent(StableBaselines3Agent):
             gradient_steps = model.gradient_steps if model.gradient_steps >= 0 else collected
             if gradient_steps > 0:
                 model.train(batch_size=model.batch_size, gradient_steps=gradient_steps)
+
+    def _kept(
+        self, rewards: Any, normalized: Any, done: Any, observation: Any, last: list[Any]
+    ) -> tuple[Any, Any]:
+        # The buffer keeps what the environment returned, and normalizes it when it is sampled.
+        normalizer = self._normalizer
+        assert normalizer
+        last = [normalizer.unnormalize_obs(each) for each in last]
+        return rewards, _replaced(normalizer.get_original_obs(), done, last)
 
 
 class PPO(OnPolicyAgent):
@@ -628,12 +697,13 @@ def initialize(model: Any, path: Path, option: str) -> dict[str, Any]:
         if not (checkpoint / "agent" / FILE).is_file():
             raise Mistake(f"{name} is the run of an agent that is none of Stable-Baselines3's")
         saved = torch.load(checkpoint / "agent" / FILE, "cpu", weights_only=False)["model"]
+        statistics = saved.get_vec_normalize_env()
         source: Any = io.BytesIO()
         saved.save(source, exclude=IN_PROGRESS)
         source.seek(0)
         lineage = {"directory": str(path.absolute()), "episode": checkpoints.episode(checkpoint)}
     else:
-        source = path
+        source, statistics = path, sb3_normalize.beside(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         lineage = {"file": str(path.absolute()), "sha256": digest}
     try:
@@ -651,6 +721,13 @@ def initialize(model: Any, path: Path, option: str) -> dict[str, Any]:
             raise Mistake(f"{name} has another {what}: {theirs}; the environment has {here}")
     if lack := differing_layer(networks, model.get_parameters()):
         raise Mistake(f"{name} does not fit: {lack}; give it the agent.policy_kwargs that it had")
+    here = model.get_vec_normalize_env()
+    if statistics is not None and here is None:
+        raise Mistake(f"{name} was trained with normalized observations; give agent.normalize=true")
+    if here and statistics is None:
+        log.warning("%s has no statistics: agent.normalize begins anew", name)
+    elif here:
+        here.learn_from(statistics)
     model.set_parameters(networks, device=model.device)
     for key, value in (variables or {}).items():
         if value.requires_grad:  # what is learnt, such as SAC's `log_ent_coef`
@@ -707,8 +784,12 @@ def subclasses(kind: type[Any]) -> Iterator[type[Any]]:
 class Spaces(VecEnv):  # type: ignore[misc]
     """Stands for the environment when an algorithm is constructed: it has the two spaces alone."""
 
+    given: Any = None  # what it returns to a normalizer
+
     def reset(self) -> Any:
-        """Return observations of zeros, which are not used."""
+        """Return what is given; else observations of zeros, which are not used."""
+        if self.given is not None:
+            return self.given
         space = self.observation_space
         if isinstance(space, spaces.Dict):
             return {name: self._zeros(part) for name, part in space.spaces.items()}
@@ -731,7 +812,11 @@ class Spaces(VecEnv):  # type: ignore[misc]
     def _absent(self, *args: Any, **kwargs: Any) -> Any:
         raise Mistake("this algorithm asks for the environment itself, which no agent sees")
 
-    step_async = step_wait = set_attr = env_method = _absent
+    def step_wait(self) -> Any:
+        """Return what is given."""
+        return self.given
+
+    step_async = set_attr = env_method = _absent
 
 
 class Transposed(VecTransposeImage):  # type: ignore[misc]
@@ -850,6 +935,16 @@ def _pick(batch: Any, index: Any) -> Any:
     if isinstance(batch, dict):
         return {name: part[index] for name, part in batch.items()}
     return batch[index]
+
+
+def _replaced(batch: Any, rows: Any, observations: list[Any]) -> Any:
+    """Return a copy of a batch in which `rows`, flags, are those `observations`."""
+    if isinstance(batch, dict):
+        return {k: _replaced(v, rows, [each[k] for each in observations]) for k, v in batch.items()}
+    copied = np.array(batch)
+    for row, observation in zip(rows.nonzero()[0], observations, strict=True):
+        copied[row] = observation
+    return copied
 
 
 def _filled(buffer: Any) -> int:

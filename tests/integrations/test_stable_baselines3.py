@@ -133,11 +133,11 @@ def train(kind, env, steps, limit=5000, **parameters):
     return agent
 
 
-def learn(agent, env, limit=None):
+def learn(agent, env, limit=None, wrap=lambda env: env):
     """Train the library's own algorithm as long as `agent` was trained; return it."""
     given = {k: v for k, v in agent.parameters.items() if k not in ours.OURS}
     given = ours._translate({**given, "policy_kwargs": dict(given["policy_kwargs"] or {})})
-    model = agent.algorithm(env=OurSeeds(env, limit), **given)
+    model = agent.algorithm(env=wrap(OurSeeds(env, limit)), **given)
     with pytest.raises(Enough):
         model.learn(agent.parameters["total_timesteps"], UpTo(agent.rollouts))
     return model
