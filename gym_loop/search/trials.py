@@ -315,13 +315,10 @@ class Trials(Iterator[Job | None]):
             now.counts[state] += 1
             if state in steps:
                 steps[state].append(trial.user_attrs.get(STEPS, 0))
-            if state == "complete" and trial.value is not None:
-                better = now.best is None or (
-                    trial.value > now.best if self.maximize else trial.value < now.best
-                )
-                if better:
-                    now.best, now.winner = trial.value, trial.number
-        if steps["complete"]:
+        complete = [t for t in trials if t.state is TrialState.COMPLETE]
+        if complete:  # the first of several that are equal
+            best = (max if self.maximize else min)(complete, key=lambda trial: trial.value or 0.0)
+            now.best, now.winner = best.value, best.number
             whole = fmean(steps["complete"])
             saved = sum(max(whole - own, 0) for own in steps["paused"])
             now.saved = saved / max(saved + sum(map(sum, steps.values())), 1)
