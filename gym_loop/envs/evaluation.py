@@ -1,12 +1,18 @@
 """`eval_env`: the environment of evaluation, where it differs from that of training."""
 
+import contextlib
+import functools
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from gym_loop import launch
 from gym_loop.mistake import Mistake
 
 KEY = "eval_env"
+ALONE = {"eval_record": None, "eval_render": None}  # what is made to be looked at renders nothing
 
 
 def complete_eval_env(cfg: DictConfig) -> None:
@@ -42,3 +48,57 @@ def _refer(section: DictConfig, to: DictConfig, path: str) -> None:
 def _has_mapping(section: DictConfig, key: Any) -> bool:
     """Return whether a key has a mapping of its own, and none that it refers to."""
     return not OmegaConf.is_interpolation(section, key) and isinstance(section.get(key), DictConfig)
+
+
+def check_eval_spaces(cfg: DictConfig) -> None:
+    """Refuse an `eval_env` that the agent's spaces do not fit, before the run starts.
+
+    Bounds of observations may differ, and so may the library: neither changes an array's form.
+    Environments that cannot be made are left to the run, which says why.
+
+    Raises:
+        Mistake: its observations or actions differ from those of `env`.
+    """
+    if cfg.get(KEY) is None:
+        return
+    sections = OmegaConf.to_yaml(
+        OmegaConf.create({name: cfg[name] for name in ("env", KEY, "loop")}, parent=cfg),
+        resolve=True,
+    )
+    if message := _difference(sections):
+        raise Mistake(message)
+
+
+@functools.lru_cache(maxsize=64)  # a sweep asks for each of its jobs
+def _difference(sections: str) -> str | None:
+    """Return how the spaces of `env` and `eval_env` differ in a config's YAML; None if nowhere."""
+    cfg: Any = OmegaConf.create(sections)
+    made: list[Any] = []
+    with contextlib.suppress(Exception), contextlib.ExitStack() as stack:
+        loop = launch.instantiate(cfg.loop, True).func
+        parameters = {**loop.get_default_parameters(), **cfg.loop, **ALONE}
+        for name in ("env", KEY):
+            env = loop.make_env(launch.instantiate(cfg[name], True), parameters, "eval")
+            stack.callback(env.close)
+            made.append(loop.spaces(env))
+    if len(made) < 2:
+        return None
+    for what, own, other in zip(("observation", "action"), *made, strict=True):
+        if _form(own, what == "action") != _form(other, what == "action"):
+            return (
+                f"eval_env's {what} space is {other}, that of env is {own}: expected the space "
+                "that the agent trains in; change eval_env, or its wrappers"
+            )
+    return None
+
+
+def _form(space: Any, bounds: bool) -> Any:
+    """Return what two spaces of either library have alike when an agent fits both."""
+    parts = getattr(space, "spaces", None)
+    if isinstance(parts, Mapping):
+        return {key: _form(part, bounds) for key, part in parts.items()}
+    if parts is not None:
+        return [_form(part, bounds) for part in parts]
+    names = ("n", "nvec", "low", "high") if bounds else ("n", "nvec")
+    sizes = [np.asarray(getattr(space, name, None)).tolist() for name in names]
+    return type(space).__name__, space.shape, str(space.dtype), sizes

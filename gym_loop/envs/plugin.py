@@ -2,7 +2,7 @@
 
 from gym_loop import launch
 from gym_loop.envs import EnvError, MissingDependencyError
-from gym_loop.envs.evaluation import complete_eval_env
+from gym_loop.envs.evaluation import check_eval_spaces, complete_eval_env
 from gym_loop.envs.greetings import without_greetings
 from gym_loop.envs.wrappers import maker
 
@@ -21,3 +21,4 @@ launch.around.append(without_greetings)
 launch.explain.append(env_mistake)
 launch.maker = maker
 launch.prepare.insert(0, complete_eval_env)  # before it is checked
+launch.prepare.append(check_eval_spaces)  # after it is checked, before the run is claimed

@@ -84,6 +84,27 @@ def test_a_mistake_is_one_line(word, said, as_a_child, tmp_path):
     assert said in line
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["eval_env.id=MountainCar-v0"], "eval_env's observation space is Box"),
+        (["eval_env.id=MountainCarContinuous-v0", "env.id=MountainCar-v0"], "action space is Box"),
+        (
+            ["wrap=[frame_stack]", "eval_env.wrappers.frame_stack.stack_size=2"],
+            "change eval_env, or its wrappers",
+        ),
+    ],
+)
+def test_other_spaces_in_evaluation_are_one_line_before_the_run(words, said, as_a_child, tmp_path):
+    (tmp_path / "here").mkdir()
+    words = ["env=gymnasium:CartPole-v1", *words, "hydra.run.dir=run"]
+    done = as_a_child(words, tmp_path / "here")
+    assert done.returncode == 2, done.stderr
+    [line] = done.stderr.splitlines()
+    assert said in line
+    assert not (tmp_path / "here" / "run").exists()
+
+
 def test_evaluation_by_steps(launch):
     words = ("env=pendulum", "loop.steps_per_eval=450", "loop.max_episodes=7")
     run = launch(*words, "loop.eval_episodes=1")
