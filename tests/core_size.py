@@ -14,7 +14,7 @@ CORE = [
 ]
 LEAVES = [  # import nothing of ours
     *(PACKAGE / name for name in ("mistake.py", "output.py", "literal.py", "streams.py")),
-    PACKAGE / "agents" / "pickled.py",
+    *(PACKAGE / "agents" / name for name in ("pickled.py", "places.py")),
     *(
         PACKAGE / "loops" / name
         for name in ("copies.py", "returns.py", "parameters.py", "resets.py")

@@ -1,11 +1,11 @@
 """The contract between an agent and the loop that drives it."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from gym_loop.agents import pickled
+from gym_loop.agents import pickled, places
 from gym_loop.mistake import nearest
 
 FILE = "agent.pkl"
@@ -56,6 +56,10 @@ class BaseAgent(Parametric):
         vectorized: True if `act`, `memorize` and `update` take batches, as `loop=vector` gives
             them: every argument has a leading axis of n rows, one for each environment that was
             stepped, and `episode_num` is an int64 array of shape (n,).
+        needs_env: True if the agent asks for `env`.
+        env: with `needs_env`, the environment that the agent is in: training's, and evaluation's
+            while `training` is False; with `loop=vector`, training's is a `VectorEnv`. It is never
+            saved with the agent, and not there yet in `__init__`.
         whole_batches: True if, besides, n has to be the number of environments in every call.
 
     Raises:
@@ -63,7 +67,7 @@ class BaseAgent(Parametric):
         ValueError: a value that `check_parameters` refuses.
     """
 
-    training, vectorized = True, False
+    training, vectorized, needs_env, env = True, False, False, cast(Any, places.Environment())
 
     def __init__(self, observation_space: Any = None, action_space: Any = None, **given: Any):  # noqa: ANN204
         super().__init__(**given)

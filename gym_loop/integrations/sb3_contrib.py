@@ -1,15 +1,17 @@
-"""The algorithms of sb3-contrib as agents: `agent=sb3/tqc`, `sb3/qrdqn`, `sb3/recurrent_ppo`.
+"""The algorithms of sb3-contrib as agents: `agent=sb3/tqc`, `sb3/qrdqn` and so on.
 
 They are driven as those of Stable-Baselines3 are, by the classes of `stable_baselines3.py`.
 """
 
 from typing import Any, ClassVar
 
+from gym_loop.agents import places
 from gym_loop.compat import stable_baselines3 as compat
 from gym_loop.integrations.stable_baselines3 import DQN, OffPolicyAgent, OnPolicyAgent
 from gym_loop.mistake import Mistake
 
 try:
+    import numpy as np
     import sb3_contrib
     import torch
 except ImportError as error:
@@ -70,3 +72,43 @@ class RecurrentPPO(OnPolicyAgent):
 
     def _tensor(self, flags: Any) -> Any:
         return torch.tensor(flags, dtype=torch.float32, device=self.model.device)
+
+
+class MaskablePPO(OnPolicyAgent):
+    """Proximal policy optimization that takes valid actions only (Huang and Ontañón 2020).
+
+    Which ones are, the environment's method `action_masks()` tells before each action, also in
+    evaluation: an array of booleans (arXiv:2006.14171).
+    """
+
+    algorithm = sb3_contrib.MaskablePPO
+    name: ClassVar[str] = "sb3/maskable_ppo"
+    needs_env = True
+    _masks: Any = None  # of the step that is waiting
+
+    def begin_episode(self, episode_num: int) -> None:
+        """Check that the environment has masks.
+
+        Raises:
+            Mistake: it has none.
+        """
+        super().begin_episode(episode_num)
+        if not places.has(self.env, "action_masks"):
+            raise Mistake(
+                f"{self.name}: the environment has no action_masks(), which tells the valid "
+                "actions; give it one, or take agent=sb3/ppo"
+            )
+
+    def _predict(self, observation: Any, deterministic: bool) -> Any:
+        masks = self._valid()
+        return self.model.predict(observation, deterministic=deterministic, action_masks=masks)[0]
+
+    def _ask(self, observation: Any) -> Any:
+        self._masks = self._valid()
+        return self.model.policy(observation, action_masks=self._masks)
+
+    def _more(self) -> dict[str, Any]:
+        return {"action_masks": self._masks}
+
+    def _valid(self) -> Any:
+        return np.stack(places.each(self.env, "action_masks"))

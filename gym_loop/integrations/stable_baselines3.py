@@ -29,7 +29,7 @@ import cloudpickle
 import numpy as np
 
 from gym_loop import launch
-from gym_loop.agents import BaseAgent
+from gym_loop.agents import BaseAgent, places
 from gym_loop.agents.spaces import ANY, FITS, MORE, require, to_gymnasium
 from gym_loop.compat import stable_baselines3 as compat
 from gym_loop.mistake import Failure, Mistake
@@ -41,6 +41,7 @@ try:
     import stable_baselines3 as sb3
     import torch
     from gymnasium import spaces
+    from stable_baselines3 import HerReplayBuffer
     from stable_baselines3.common.logger import HumanOutputFormat, Logger
     from stable_baselines3.common.save_util import load_from_zip_file
     from stable_baselines3.common.utils import (
@@ -247,10 +248,18 @@ class StableBaselines3Agent(BaseAgent):
                 "itself, into loop.logdir; leave it null"
             )
         sb3_normalize.check(parameters["normalize"])
-        if "HerReplayBuffer" in str(parameters.get("replay_buffer_class")):
+        of_goals = "HerReplayBuffer" in str(parameters.get("replay_buffer_class"))
+        if of_goals and parameters["normalize"]:
+            raise ValueError("normalize is set, which HerReplayBuffer does not take; leave it null")
+        if of_goals and (parameters["n_envs"] or 1) > 1:
             raise ValueError(
-                "replay_buffer_class is HerReplayBuffer, which asks the environment for rewards; "
-                "an agent does not see the environment"
+                f"replay_buffer_class is HerReplayBuffer, and n_envs is {parameters['n_envs']}; "
+                "expected 1: use loop=default"
+            )
+        if (parameters.get("replay_buffer_kwargs") or {}).get("copy_info_dict"):
+            raise ValueError(
+                "replay_buffer_kwargs has copy_info_dict, but an agent is not given infos; leave "
+                "it out: compute_reward gets empty ones"
             )
 
     def begin_episode(self, episode_num: int) -> None:
@@ -586,11 +595,33 @@ class OnPolicyAgent(StableBaselines3Agent):
 
 
 class OffPolicyAgent(StableBaselines3Agent):
-    """An algorithm that learns from a replay buffer."""
+    """An algorithm that learns from a replay buffer.
+
+    A `HerReplayBuffer` asks the environment that the agent is in for the rewards of other goals.
+    """
+
+    needs_env = True
 
     def __init__(self, observation_space: Any, action_space: Any, **parameters: Any) -> None:
         super().__init__(observation_space, action_space, **parameters)
         self._steps = self._episodes = 0  # since the algorithm last trained
+
+    def begin_episode(self, episode_num: int) -> None:
+        """Let a buffer of goals ask this environment, as it is not saved with the agent.
+
+        Raises:
+            Mistake: the environment has no `compute_reward`.
+        """
+        super().begin_episode(episode_num)
+        buffer = getattr(self.model, "replay_buffer", None)
+        if not self.training or not isinstance(buffer, HerReplayBuffer):
+            return
+        if not places.has(self.env, "compute_reward"):
+            raise Mistake(
+                f"{self.option()}: the environment has no compute_reward(), which HerReplayBuffer "
+                "asks for rewards; take an environment with goals, or another replay_buffer_class"
+            )
+        vars(buffer)["env"] = Goals(self.env)
 
     def _explore(self) -> Any:
         model = self.model
@@ -819,6 +850,17 @@ class Spaces(VecEnv):  # type: ignore[misc]
     step_async = set_attr = env_method = _absent
 
 
+class Goals:
+    """Stands for the environment in a `HerReplayBuffer`: it computes rewards alone."""
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+
+    def env_method(self, name: str, *args: Any, indices: Any = None) -> list[Any]:
+        """Return what the first environment's method `name` returns, in a list."""
+        return places.each(self.env, name, *args)[:1]
+
+
 class Transposed(VecTransposeImage):  # type: ignore[misc]
     """The library's `VecTransposeImage`, which does not pickle, made to pickle as what it wraps."""
 
@@ -915,6 +957,8 @@ def _locate(name: str, value: Any) -> Any:
     """Return what the dotted name `value` names, or `value` itself when it is no name."""
     if not isinstance(value, str):
         return value
+    if value == "HerReplayBuffer":
+        return HerReplayBuffer
     try:
         found = launch.locate(value) if ":" in value else pydoc.locate(value)
     except (ImportError, AttributeError, OSError) as error:
@@ -964,6 +1008,8 @@ def _resize(attributes: dict[str, Any], old: int, new: int) -> dict[str, Any]:
 
     result = {}
     for name, value in attributes.items():
+        if name == "_current_ep_start":  # of a HerReplayBuffer: a row for each environment
+            continue
         if isinstance(value, np.ndarray) and value.shape[:1] == (old,):
             result[name] = resized(value)
         elif isinstance(value, dict):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from gym_loop.agents.base_agent import Parametric
+from gym_loop.agents import base_agent, places
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Episode:
         return len(self.rewards)
 
 
-class BaseLoop(Parametric):
+class BaseLoop(base_agent.Parametric):
     """Drives one agent in one environment. A subclass writes `train` and `evaluate`.
 
     Each episode is an `Episode`: the loop calls `notify("begin_episode", self, episode)`, plays it
@@ -94,7 +94,7 @@ class BaseLoop(Parametric):
 
     def __init__(self, agent: Any, env: Any, **parameters: Any) -> None:
         super().__init__(**parameters)
-        self.agent, self.env, self.observers = agent, env, dict[str, Any]()
+        self.agent, self.env, self.observers = places.put(agent, self), env, dict[str, Any]()
         self.make_eval_env: Callable[[], Any] = lambda: env
         self.began, self.listeners = time.perf_counter(), dict[str, list[Callable[..., None]]]()
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from omegaconf import OmegaConf
 
 from gym_loop import errors, launch, streams
+from gym_loop.agents import places
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import checkpoints, compare, manifest, playback, reading, tables, traces
 
@@ -88,7 +89,7 @@ class Run:
         steps, values = zip(*self._events[tag], strict=True)
         return np.array(steps, np.int64), np.array(values, np.float64)
 
-    def policy(self, checkpoint: str | int = "latest") -> "Policy":
+    def policy(self, checkpoint: str | int = "latest", env: Any = None) -> "Policy":
         """Return the trained agent, which only acts: no exploration, no learning.
 
         Unpickles what the run has saved: only for runs that are trusted.
@@ -96,6 +97,7 @@ class Run:
         Args:
             checkpoint: `latest`, `best`, or after how many training episodes. Where none is kept
                 of that episode, training is played again up to it.
+            env: that it will act in, such as `env()` returns: for an agent with `needs_env`.
 
         Raises:
             Mistake: there is no such checkpoint; the line says which there can be.
@@ -108,7 +110,7 @@ class Run:
                 from gym_loop.vector.loop import Alone
 
                 one = Alone(loop.agent, loop.env)
-            return Policy(loop.agent, one.act, checkpoints.episode(path))
+            return Policy(loop.agent, one.act, checkpoints.episode(path), env)
 
     def env(self, checkpoint: str | int = "latest") -> Any:
         """Return a new environment, as the run's evaluation made it. Runs the user's code.
@@ -194,10 +196,14 @@ class Policy:
     Attributes:
         agent: what acts.
         episode: after how many training episodes it was saved.
+        env, eval_env: what an agent with `needs_env` sees as its own; None if none was given.
     """
 
-    def __init__(self, agent: Any, act: Callable[[Any, int], Any], episode: int) -> None:
-        self.agent, self.episode = agent, episode
+    def __init__(
+        self, agent: Any, act: Callable[[Any, int], Any], episode: int, env: Any = None
+    ) -> None:
+        self.agent, self.episode = places.put(agent, self), episode
+        self.env = self.eval_env = env
         self._act = act
 
     def __call__(self, observation: Any) -> Any:

@@ -200,6 +200,12 @@ def _check_learning(cls: type, make: Any) -> list[Any]:
             assert number, (
                 f"{cls.__name__}.metrics has {name!r}: {value!r}; expected names and numbers"
             )
+    if loop.agent.needs_env:
+        assert "env" not in vars(loop.agent), (
+            f"{cls.__name__} keeps its environment as an attribute, which is saved with it; "
+            "self.env is looked up where it is needed"
+        )
+        assert loop.agent.env is loop.env, f"{cls.__name__}.env is not the loop's environment"
     twin, again = _driven(make)
     called(f"{cls.__name__} in training", twin.train)
     for one, other in zip(watch.played, again.played, strict=True):

@@ -129,6 +129,8 @@ class Env:
     """Random observations and rewards that depend on the reset's seed alone.
 
     Episodes end in turn by `terminated`, by `truncated`, and by both. `log` takes what happens.
+    Agents with `needs_env` find what they commonly ask for: masks, in which every action is valid,
+    and rewards of other goals.
     """
 
     def __init__(
@@ -159,6 +161,16 @@ class Env:
         result = (self._show(), self.random.random(), over and way != 1, over and way != 0, {})
         self.log.append(("step", self.name, action, *result[:4]))
         return result
+
+    def action_masks(self) -> Any:
+        """Return that every action is valid, as sb3-contrib has it."""
+        space = self.action_space
+        count = np.sum(space.nvec) if hasattr(space, "nvec") else space.n
+        return np.ones(int(count), bool)
+
+    def compute_reward(self, achieved: Any, desired: Any, info: Any) -> Any:
+        """Return 0 for each goal that was achieved, else -1, as environments with goals do."""
+        return -np.any(np.asarray(achieved) != np.asarray(desired), axis=-1).astype(np.float32)
 
     def close(self) -> None:
         """Do nothing."""

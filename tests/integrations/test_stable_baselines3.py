@@ -733,7 +733,8 @@ def test_what_cannot_be_built_is_one_line(kind, parameters, message):
     ("parameters", "message"),
     [
         ({"tensorboard_log": "logs"}, "tensorboard_log is set"),
-        ({"replay_buffer_class": "stable_baselines3.HerReplayBuffer"}, "asks the environment"),
+        ({"replay_buffer_class": "HerReplayBuffer", "n_envs": 4}, "n_envs is 4; expected 1"),
+        ({"replay_buffer_kwargs": {"copy_info_dict": True}}, "an agent is not given infos"),
         ({"total_timesteps": 0}, "total_timesteps is 0; expected at least 1"),
         ({"learning_rate": "fast"}, "learning_rate is 'fast'; expected a number, a schedule"),
         ({"ent_coef": "automatic"}, "ent_coef is 'automatic'; expected a number, auto, or"),
