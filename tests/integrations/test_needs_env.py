@@ -151,7 +151,7 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(words, tmp_path):
     shared.assert_equal_weights(whole.policy().agent.model, run.policy().agent.model)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("words", [MASKS, GOALS, RECURRENT], ids=["masks", "goals", "recurrent"])
 def test_twenty_kills_change_nothing(words, tmp_path):
     limit = "loop.max_episodes=600"

@@ -102,7 +102,7 @@ def test_weights_and_statistics_equal_those_of_learn(
 def test_eight_environments_share_statistics_as_in_the_library(kind):
     from gym_loop.vector.loop import VectorLoop
 
-    more = {ours.PPO: {"n_steps": 16, "batch_size": 32}, ours.A2C: {}}
+    more = {ours.PPO: {"n_steps": 16, "batch_size": 32}, ours.A2C: {"n_steps": 7}}
     parameters = {**SMALL, **more.get(kind, {"batch_size": 16, "learning_starts": 50})}
     parameters |= {"seed": SEED, "total_timesteps": 50 * STEPS}
     seed_all(SEED)

@@ -21,7 +21,6 @@ from gym_loop.runs import compare
 from gym_loop.streams import episode_seed
 from gym_loop.vector.envs import VectorEnv, make_single, make_vector
 from gym_loop.vector.loop import VectorLoop
-from tests import test_readme as readme
 from tests.conftest import rows
 from tests.tape import Tape, assert_played_alone
 
@@ -328,19 +327,6 @@ def test_an_episode_without_a_seed_of_its_own_is_not_replayed(launch, cli):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "cannot be played alone" in done.stderr
-
-
-@pytest.mark.parametrize(
-    "words",
-    readme.commands(readme.SECTIONS["Many environments at once"]),
-    ids=lambda words: words[-1],
-)
-def test_the_commands_of_the_readme_work(tmp_path, words):
-    if "envpool" in words[-1]:
-        pytest.importorskip("envpool", reason='needs the extra: pip install "gym-loop[envpool]"')
-    done = readme.run(words, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "finished: 100 episodes" in done.stdout
 
 
 def test_an_agent_for_one_environment_is_refused_before_anything_starts(cli, tmp_path):
