@@ -433,7 +433,7 @@ ARGUMENTS = {
     "evaluate": ["run", "words", "checkpoint"],
     "Run": ["directory"],
     "Run.metrics": ["self", "tag"],
-    "Run.policy": ["self", "checkpoint"],
+    "Run.policy": ["self", "checkpoint", "env"],
     "Run.env": ["self", "checkpoint"],
     "Run.replay": ["self", "episode", "evaluation", "frames"],
     "Runs": ["directories"],
@@ -458,3 +458,17 @@ def test_the_public_names_are_these():
 def test_the_public_functions_take_these_arguments(name):
     found = functools.reduce(getattr, name.split("."), gym_loop)
     assert list(inspect.signature(found).parameters) == ARGUMENTS[name]
+
+
+def test_a_policy_plays_the_episodes_of_an_evaluation(tmp_path):
+    words = ["agent=ars", "env=cartpole", "loop.max_episodes=32", "loop.eval_episodes=3"]
+    run = gym_loop.run(*words, directory=tmp_path / "run")  # ends amid a change of its weights
+    policy, env = run.policy(), run.env()
+    for row in run.evaluations:
+        policy.reset()
+        observation, _ = env.reset(seed=int(row["seed"]))
+        total, ended = 0.0, False
+        while not ended:
+            observation, reward, terminated, truncated, _ = env.step(policy(observation))
+            total, ended = total + reward, terminated or truncated
+        assert total == row["return"]

@@ -388,7 +388,7 @@ MISTAKES = [
     *(SEARCHES if importlib.util.find_spec("optuna") else ()),
     # what other libraries call it
     row("total_timesteps=1e6", "no key 'total_timesteps'", "here it is loop.max_steps"),
-    row("+loop.n_envs=4", "no key 'loop.n_envs'", "loop.num_envs, with loop=vector"),
+    row("+loop.n_envs=4", "no key 'loop.n_envs'", "loop.num_envs, which needs loop=vector"),
     row("agent=agents.py:Mine +agent.net_arch=[64]", "agent.policy_kwargs"),
     row("--n-timesteps 1000", "here it is loop.max_steps"),
     row("agent=agents.py:Mine agent.lr=fast", "agent.lr is 'fast'", "a number"),

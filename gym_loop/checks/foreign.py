@@ -3,7 +3,7 @@
 # Our key -> its names in Stable-Baselines3, its zoo, CleanRL.
 NAMES = {
     "loop.max_steps": "total_timesteps n_timesteps num_timesteps timesteps total_steps",
-    "loop.num_envs, with loop=vector": "n_envs num_envs num_env",
+    "loop.num_envs, which needs loop=vector": "n_envs num_envs num_env",
     "loop.steps_per_eval, or loop.episodes_per_eval": "eval_freq eval_frequency eval_every",
     "loop.eval_episodes": "n_eval_episodes num_eval_episodes",
     "loop.episodes_per_checkpoint": "save_freq checkpoint_freq",

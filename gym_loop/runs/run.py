@@ -193,6 +193,8 @@ class Run:
 class Policy:
     """A trained agent that only acts: call it with an observation.
 
+    An agent with a memory, such as a recurrent one, forgets what came before at `reset`.
+
     Attributes:
         agent: what acts.
         episode: after how many training episodes it was saved.
@@ -204,10 +206,17 @@ class Policy:
     ) -> None:
         self.agent, self.episode = places.put(agent, self), episode
         self.env = self.eval_env = env
-        self._act = act
+        self._act, self._begun = act, 0
+
+    def reset(self) -> None:
+        """Begin an episode, as a loop does before the environment's `reset`."""
+        self.agent.begin_episode(self._begun)
+        self._begun += 1
 
     def __call__(self, observation: Any) -> Any:
         """Return an element of the action space for an element of the observation space."""
+        if not self._begun:
+            self.reset()
         return self._act(observation, self.episode)
 
 

@@ -80,10 +80,12 @@ class Dimension:
         return value
 
     def probes(self) -> Sequence[Value]:
-        """Return the ends of an interval, or all choices."""
+        """Return all choices, or the ends of an interval; of one of fractions, one within, too."""
         d: Any = self.distribution
         if isinstance(d, optuna.distributions.CategoricalDistribution):
             return list(d.choices)
+        if isinstance(d, optuna.distributions.FloatDistribution) and d.step is None:
+            return [d.low, d.low + (d.high - d.low) * 0.3, d.high]  # an integer takes no fraction
         return [d.low, d.high]
 
     def check(self, value: Any) -> Value:
