@@ -51,13 +51,16 @@ class Normalizer(VecNormalize):  # type: ignore[misc]
     Unlike the library's it pickles as a whole, with the returns of the running episodes.
     """
 
+    obs_rms: Any
+    ret_rms: Any
+
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
         del state["class_attributes"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, class_attributes=dict(inspect.getmembers(type(self))))
+        self.__dict__.update(state, class_attributes=dict(inspect.getmembers(type(self))))
 
     def begin(self, observation: Any) -> Any:
         """Return the normalized observations of episodes that all begin."""

@@ -36,6 +36,7 @@ def test_evaluating_at_any_episode_equals_the_evaluation_there_in_training(finis
     assert files(finished) == before
 
 
+@pytest.mark.slow
 def test_without_any_checkpoint_training_is_played_from_its_start(tmp_path, capsys):
     words = ("loop.max_episodes=9", "loop.episodes_per_eval=3", "observers.checkpoints=null")
     run = gym_loop.run(*LEARNER, *words, directory=tmp_path / "run")
@@ -48,6 +49,7 @@ def test_without_any_checkpoint_training_is_played_from_its_start(tmp_path, caps
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_fork_at_any_episode_goes_on_as_the_run_itself_did(finished, tmp_path):
     fork = gym_loop.fork(finished, checkpoint=17, directory=tmp_path / "fork")
     assert list(compare.differences(finished.path, fork.path)) == []
@@ -108,6 +110,7 @@ def test_a_mistyped_word_names_the_nearest(finished):
         finished.policy("bst")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "had"), [(11, 12), (7, 6), (1, 6), (16, 16)])
 def test_with_many_environments_a_number_is_rounded_to_the_end_of_a_round(
     tmp_path, capsys, asked, had
@@ -119,6 +122,7 @@ def test_with_many_environments_a_number_is_rounded_to_the_end_of_a_round(
     assert (note in capsys.readouterr().err) == (asked != had)
 
 
+@pytest.mark.slow
 def test_services_and_progress_hear_nothing_of_a_training_that_is_played_again(tmp_path):
     (tmp_path / "service.py").write_text(
         "from pathlib import Path\n"

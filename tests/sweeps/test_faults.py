@@ -19,7 +19,11 @@ STATE = {"raise": "failed", "full disk": "failed"} | dict.fromkeys(
 
 
 @pytest.mark.parametrize(
-    ("jobs", "kills"), [(40, 2), pytest.param(1000, 5, marks=pytest.mark.long)]
+    ("jobs", "kills"),
+    [
+        pytest.param(40, 2, marks=pytest.mark.slow),
+        pytest.param(1000, 5, marks=pytest.mark.long),
+    ],
 )
 def test_every_job_ends_as_what_it_is_whatever_happens(start, tmp_path, jobs, kills):
     notes = tmp_path / "notes"
