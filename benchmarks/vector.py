@@ -128,9 +128,9 @@ def both(env: Any, watched: bool, steps: int, rival: Callable[..., Any]) -> Sequ
 
 
 def default_observers() -> dict[str, Any]:
-    """Return what watches by default, but for what needs a launch: run.json and signals."""
+    """Return what watches by default, but for what needs a launch: run.json, code/, signals."""
     config = OmegaConf.load(CONF / "observers" / "default.yaml")
-    names = [name for name in config if name not in ("manifest", "signals", "progress")]
+    names = [name for name in config if name not in ("manifest", "code", "signals", "progress")]
     return {name: instantiate(config[name]) for name in names}
 
 
