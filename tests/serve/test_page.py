@@ -26,6 +26,19 @@ class Page:
     def one(self, selector):
         return until(lambda: self.all(selector))[0]
 
+    def click(self, selector):
+        """Click on what may just be drawn anew."""
+        from selenium.common.exceptions import StaleElementReferenceException
+
+        def clicked():
+            try:
+                self.one(selector).click()
+            except StaleElementReferenceException:
+                return False
+            return True
+
+        until(clicked)
+
     def text(self, selector):
         return self.one(selector).text
 
@@ -172,9 +185,9 @@ def test_the_table_is_sorted_filtered_grouped_and_folded(page, runs, serve):
     until(lambda: "did you mean seed?" in page.text("#filter-says"))
     page.one("#filter").clear()
     page.one("#filter").send_keys(" ")
-    page.one(".chip .failed").click()
+    page.click(".chip .failed")
     until(lambda: names(page) == ["failed"])
-    page.one(".chip .failed").click()
+    page.click(".chip .failed")
 
     page.choose("#group", "agent")
     until(lambda: page.all(".fold"))
