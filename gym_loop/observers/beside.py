@@ -8,6 +8,8 @@ import time
 import warnings
 from collections.abc import Callable
 
+from gym_loop.streams import imported_torch
+
 # Their threads hold locks that a forked child would wait for without an end.
 DO_NOT_FORK = ("jax", "tensorflow")
 POLL = 0.005  # seconds
@@ -19,7 +21,7 @@ def is_possible() -> bool:
 
     A GPU's memory it cannot, and on macOS the system's libraries do not survive a fork.
     """
-    torch = sys.modules.get("torch")
+    torch = imported_torch()
     uses_gpu = torch is not None and torch.cuda.is_initialized()
     return sys.platform == "linux" and not uses_gpu and not any(map(sys.modules.get, DO_NOT_FORK))
 
