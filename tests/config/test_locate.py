@@ -72,18 +72,20 @@ def python(code, cwd):
         ("torch.py", "rich.py"),  # of packages that may be installed
     ],
 )
-def test_a_run_resumes_whatever_its_files_are_called(agent, env, tmp_path, as_a_child):
+def test_a_run_resumes_whatever_its_files_are_called(agent, env, tmp_path):
     folder = tmp_path / "work"
     for name, text in ((agent, AGENT), (env, ENV)):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
         (folder / name).with_name("helper_beside.py").write_text("class Helper: ...\n")
     words = [f"agent={agent}:Mine", f"env={env}:Walk", "loop.eval_episodes=1"]
-    done = as_a_child([*words, "loop.max_episodes=3", "hydra.run.dir=run"], folder)
-    assert done.returncode == 0, done.stderr
-    for cwd, path, limit in ((folder, "run", 5), (tmp_path, "work/run", 7)):
+    for cwd, command in (
+        (folder, [*words, "loop.max_episodes=3", "hydra.run.dir=run"]),
+        (folder, ["resume", "run", "loop.max_episodes=5"]),
+        (tmp_path, ["resume", "work/run", "loop.max_episodes=7"]),
+    ):
         done = subprocess.run(
-            [sys.executable, "-m", "gym_loop", "resume", path, f"loop.max_episodes={limit}"],
+            [sys.executable, "-m", "gym_loop", *command],
             cwd=cwd,
             env={**os.environ, "PYTHONSAFEPATH": "1"},
             capture_output=True,
