@@ -8,6 +8,7 @@ import click
 
 from gym_loop.commands import run_click
 from gym_loop.commands.report import compared
+from gym_loop.mistake import Mistake
 from gym_loop.terminal import short
 
 
@@ -22,7 +23,19 @@ def best(directories: tuple[str, ...], by: str, metric: str | None, unfinished: 
     That is the best run of the best group. Runs are grouped and compared as `gym-loop report` does:
     groups differ in more than the seed, and the best has the highest interquartile mean. Where the
     seeds cannot tell it from others, these are named. Each environment has a best run of its own.
+
+    Of a search, without options, that is the best run of its best trial: of the confirmed ones by
+    the fresh seeds, if there are any.
     """
+    from gym_loop.runs import reading
+
+    if (
+        directories
+        and all(map(reading.is_search, directories))
+        and not (by or metric or unfinished)
+    ):
+        print("\n\n".join("\n".join(of_search(Path(name))) for name in directories))
+        return
     content = compared(directories, by, metric, unfinished)
     best_of: dict[tuple[str, ...], int] = {}
     for place, group in enumerate(content["groups"]):
@@ -31,10 +44,25 @@ def best(directories: tuple[str, ...], by: str, metric: str | None, unfinished: 
     print("\n\n".join("\n".join(lines(content, place)) for place in best_of.values()))
 
 
+def of_search(directory: Path) -> list[str]:
+    """Return the lines on the best trial of a search."""
+    from gym_loop.search.report import Found
+
+    found = Found(directory)
+    best = found.best()
+    if best is None:
+        raise Mistake(f"{directory}: no trial has come to its end; {found.counted()}")
+    order = max if found.maximize else min
+    run = order(best.results, key=best.results.__getitem__, default=None)
+    if run is None:
+        raise Mistake(f"{directory}: the runs of trial {best.trial.number} are gone")
+    config = shlex.quote(short(directory / "best.yaml"))
+    told = [f"  {best}; in this run {best.results[run]:.6g}", f"  {found.unconfirmed()}".rstrip()]
+    return [str(run), *filter(None, told), f"  gym-loop train -c {config}", *commands(run)]
+
+
 def lines(content: dict[str, Any], place: int) -> list[str]:
     """Return the lines on the group at `place` of a report."""
-    from gym_loop.runs import manifest
-
     group, metric = content["groups"][place], content["metric"]
     scored = [
         run
@@ -42,11 +70,6 @@ def lines(content: dict[str, Any], place: int) -> list[str]:
         if run["group"] == place and run["scores"].get(metric) is not None
     ]
     run = max(scored, key=lambda run: run["scores"][metric])
-    path = shlex.quote(short(Path(run["directory"])))
-    config = (manifest.read(Path(run["directory"])) or {}).get("config") or {}
-    kind = str((config.get("agent") or {}).get("_target_"))
-    target = "model.zip" if "stable_baselines3" in kind else "episodes.npz"
-    limit = "steps" if (config.get("loop") or {}).get("max_steps") else "episodes"
     doubts = [
         pair["sentence"]
         for pair in content["pairs"]
@@ -57,10 +80,24 @@ def lines(content: dict[str, Any], place: int) -> list[str]:
         f"  {group['name']}, seed {run['seed']}: {metric} {run['scores'][metric]:.6g}; the group's "
         f"interquartile mean is {group['iqm']:.6g} (seeds: {group['seeds']})",
         *(f"  {sentence}" for sentence in doubts),
+        *commands(Path(run["directory"])),
+    ]
+
+
+def commands(directory: Path) -> list[str]:
+    """Return what can be done with a run, as commands."""
+    from gym_loop.runs import reading
+
+    path, known = shlex.quote(short(directory)), reading.Run(directory)
+    kind = str((known.config.get("agent") or {}).get("_target_"))
+    target = "model.zip" if "stable_baselines3" in kind else "episodes.npz"
+    has_steps = (known.config.get("loop") or {}).get("max_steps")
+    limit = f"max_steps={2 * known.steps}" if has_steps else f"max_episodes={2 * known.episodes}"
+    return [
         f"  gym-loop replay {path} --episode best",
         f"  gym-loop evaluate {path}",
         f"  gym-loop export {path} {target}",
-        f"  gym-loop resume {path} loop.max_{limit}={2 * run[limit]}",
+        f"  gym-loop resume {path} loop.{limit}",
     ]
 
 

@@ -44,8 +44,9 @@ def report(
     beats a run of the other, and whether these seeds can tell. DIR is searched for runs (./outputs
     and ./multirun).
 
-    Of a search (hydra/sweeper=search) it is told what its trials have found, the history of the
-    best, each parameter against the result, and the confirmation.
+    Of searches (hydra/sweeper=search) it is told what their trials have found, the history of the
+    best, each parameter against the result, and the confirmation; with an option other than --html,
+    their runs are compared as any.
 
     --films plays episodes again, and so runs the environments' code: only for runs that you trust.
 
@@ -54,9 +55,9 @@ def report(
     """
     from gym_loop.runs import reading
 
-    searches = [Path(name) for name in directories if reading.is_search(name)]
-    if searches and len(searches) == len(directories) and not (figure or by or as_json):
-        report_searches(searches, html, films)
+    chosen = figure or by or metric or unfinished or pairs or as_json
+    if directories and all(map(reading.is_search, directories)) and not chosen:
+        report_searches([Path(name) for name in directories], html, films)
         return
     if films and html is None:
         raise Mistake("--films go into the page: expected --html FILE beside it")

@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -26,6 +26,7 @@ METRICS = {
     "return": "mean return of the last 100 training episodes",
     "mean": "mean return of all training episodes",
     "best": "return of the best training episode",
+    "auc": "mean return of all evaluations",
     "steps_per_second": "training steps a second",
 }
 # Parameters of the loop that never change what happens in a run.
@@ -91,6 +92,7 @@ def compare(
     by: Sequence[str] = (),
     metric: str | None = None,
     unfinished: bool = False,
+    maximize: bool = True,
 ) -> dict[str, Any]:
     """Return the report on `runs`, as JSON can hold it.
 
@@ -99,6 +101,7 @@ def compare(
         by: what makes a group: `agent`, `env` or dotted config keys; all but the seed if empty.
         metric: one of METRICS; the first that every group has if None.
         unfinished: score runs that have not finished, too, by what they have so far.
+        maximize: whether more is better.
 
     Raises:
         Mistake: a name is unknown, or the runs have no metric in common.
@@ -124,8 +127,10 @@ def compare(
             "the worst run here and 1 the best."
         )
     _name(groups, by)
-    groups.sort(key=lambda g: (g.envs, -statistics.iqm(g.strata) if g.scores else math.inf, g.name))
-    pairs, left_out = _pairs(groups)
+    sign = 1 if maximize else -1
+    # Of groups with the same mean, the one that was launched first.
+    groups.sort(key=lambda g: (g.envs, -sign * statistics.iqm(g.strata) if g.scores else math.inf))
+    pairs, left_out = _pairs(groups, sign)
     # What is ranked is what is drawn, where every run has been evaluated in between.
     scored = [member for group in groups for member in group.scored]
     by_evaluation = metric == "evaluation" and all(len(m.evaluations[0]) > 1 for m in scored)
@@ -134,7 +139,7 @@ def compare(
         "metric_is": METRICS[metric],
         "rescaled": rescaled,
         "curves": "evaluation" if by_evaluation else "training",
-        "groups": [_facts(group, by_evaluation) for group in groups],
+        "groups": [_facts(group, by_evaluation, max if maximize else min) for group in groups],
         "verdicts": _verdicts(groups, pairs),
         "pairs": pairs,
         "differences": _varying_settings(groups),
@@ -195,6 +200,7 @@ def _read(member: Member, last_step: int) -> None:
         "return": run.last_return,
         "mean": reading.mean(returns.tolist()),
         "best": float(finite.max()) if len(finite) else None,
+        "auc": reading.mean(run.table(tables.EVALUATIONS, ("return",))["return"]),
         "steps_per_second": run.steps_per_second,
     }
     member.scores = {name: score for name, score in scores.items() if score is not None}
@@ -440,7 +446,7 @@ def _varying_settings(groups: list[Group]) -> dict[str, list[str]]:
     return found
 
 
-def _facts(group: Group, by_evaluation: bool) -> dict[str, Any]:
+def _facts(group: Group, by_evaluation: bool, best: Callable[..., float | None]) -> dict[str, Any]:
     scores, strata = [score for own in group.strata for score in own.tolist()], group.strata
     recordings = sorted(
         {r[1]: (*r, m.run.directory) for m in group.members for r in m.recordings}.values(),
@@ -459,7 +465,7 @@ def _facts(group: Group, by_evaluation: bool) -> dict[str, Any]:
         "iqm": statistics.iqm(strata) if scores else None,
         "interval": statistics.iqm_interval(strata) if scores else None,
         "median": float(np.median(scores)) if scores else None,
-        "best": max(scores, default=None),
+        "best": best(scores, default=None),
         "curve": _evaluation_curve(group) if by_evaluation else _curve(group),
         "notes": group.notes,
         "recordings": {
@@ -507,8 +513,11 @@ def _drawn(steps: NDArray[np.float64], values: NDArray[np.float64]) -> dict[str,
     }
 
 
-def _pairs(groups: list[Group]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Compare groups pair by pair, on the environments that both have."""
+def _pairs(groups: list[Group], sign: int) -> tuple[list[dict[str, Any]], list[str]]:
+    """Compare groups pair by pair, on the environments that both have.
+
+    `sign` is -1 where less is better.
+    """
     candidates = []
     for first, second in combinations([g for g in groups if g.scores], 2):
         if envs := sorted(first.scores.keys() & second.scores.keys()):
@@ -532,7 +541,7 @@ def _pairs(groups: list[Group]) -> tuple[list[dict[str, Any]], list[str]]:
         candidates = few
     oriented, scores = [], []  # the one that wins more often first
     for x, y, envs in candidates:
-        a, b = ([group.scores[env] for env in envs] for group in (x, y))
+        a, b = ([sign * group.scores[env] for env in envs] for group in (x, y))
         swapped = statistics.improvement(a, b) < 0.5
         oriented.append((y, x, envs) if swapped else (x, y, envs))
         scores.append((b, a) if swapped else (a, b))

@@ -27,12 +27,13 @@ def of(directory: Path) -> str:
     Raises:
         Mistake: the study cannot be read, or the confirmation needs SciPy.
     """
-    found, confirmed = Found(directory), report.comparison_of(directory)
+    found = Found(directory)
+    confirmed = report.comparison_of(found)
     title = f"Search {printable(directory.resolve().name)}"
     body = [
         f'<header><p class="over">gym-loop report</p><h1>{escape(title)}</h1>'
-        f'<p class="soft">{escape(found.counted())}; the best is the trial with the '
-        f"{'highest' if found.maximize else 'lowest'} {escape(found.objective)}. In "
+        f'<p class="soft">{escape(found.counted())}, compared by {escape(found.objective)}: '
+        f"{'more' if found.maximize else 'less'} is better. In "
         f"<code>{escape(short(directory))}</code></p></header>",
         _best(found, directory),
         _history(found),
@@ -47,6 +48,8 @@ def of(directory: Path) -> str:
             f"are {page.broken_name(defaults)}.</p>"
         )
         body += page.verdicts(content)
+        if unconfirmed := found.unconfirmed():
+            body.append(f'<p class="lead">{escape(unconfirmed)}</p>')
     body.append(_trials(found))
     if confirmed is not None:
         body.append(page.method(confirmed[0]))
@@ -58,8 +61,8 @@ def _best(found: Found, directory: Path) -> str:
     best = found.best()
     if best is None:
         return '<p class="lead">No trial has come to its end.</p>'
-    words = " ".join(f"{name}={report.shown(value)}" for name, value in best.params.items())
-    lead = f"Best: trial {best.number}, {found.objective} {best.value:.6g}: {words}"
+    words = " ".join(f"{name}={report.shown(value)}" for name, value in best.trial.params.items())
+    lead = f"Best: {best}: {words}"
     command = f"gym-loop train -c {short(directory / FILE)}"
     there = (directory / FILE).is_file() and command == printable(command)
     shown = f"<p><code>{escape(command)}</code></p>" if there else ""

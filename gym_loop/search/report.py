@@ -17,7 +17,8 @@ from optuna.trial import FrozenTrial
 
 from gym_loop.mistake import Mistake
 from gym_loop.runs import reading
-from gym_loop.search.best import FOLDER, reached
+from gym_loop.search import best as bests
+from gym_loop.search.best import Best, Confirmation, reached
 from gym_loop.search.study import DEFINITION, GOAL, NAME, RUNGS, SEEDS
 from gym_loop.search.trials import STEPS, state_of
 from gym_loop.sweeps.table import columns
@@ -51,6 +52,7 @@ class Found:
         self.maximize = self.study.direction.name == "MAXIMIZE"
         definition = self.study.user_attrs.get(DEFINITION, {})
         self.objective = str(definition.get("hydra.sweeper.objective", "value"))
+        self.seeds = str(definition.get("hydra.sweeper.seeds", "0"))
         self.rungs = "seeds" if definition.get(RUNGS) == SEEDS else "evaluations"
 
     def complete(self) -> list[FrozenTrial]:
@@ -58,11 +60,27 @@ class Found:
         found = [trial for trial in self.trials if state_of(trial) == "complete"]
         return sorted(found, key=lambda trial: str(trial.datetime_complete))
 
-    def best(self) -> FrozenTrial | None:
-        """Return the best of the complete trials."""
-        history = self.history()
-        numbers = [trial.number for trial in self.trials]
-        return self.trials[numbers.index(history[-1][1])] if history else None
+    def ranked(self) -> list[FrozenTrial]:
+        """Return the trials, the best by the seeds of the search first."""
+        return bests.ranked(self.trials, self.maximize)
+
+    def confirmation(self) -> Confirmation | None:
+        """Return what was played with fresh seeds."""
+        return bests.confirmation(self.directory, self.ranked(), self.objective)
+
+    def best(self) -> Best | None:
+        """Return the best trial: of the confirmed ones if there are any."""
+        return bests.best(self.directory, self.trials, self.maximize, self.objective, self.seeds)
+
+    def unconfirmed(self) -> str:
+        """Return a line on the best trial in the search where others alone were confirmed."""
+        ranked, confirmed = self.ranked(), self.confirmation()
+        if confirmed is None or ranked[0].number in confirmed.results:
+            return ""
+        return (
+            f"Trial {ranked[0].number}, the best by the seeds of the search, was not confirmed: "
+            f"hydra.sweeper.confirm={len(confirmed.seeds)} does."
+        )
 
     def counted(self) -> str:
         """Return `12 trials: 1 complete, 11 paused`."""
@@ -139,9 +157,11 @@ def text(directory: Path, width: int | None = None) -> str:
         rows: list[tuple[str, ...]] = [("complete", "trial", found.objective)]
         rows += [(str(count), str(number), f"{value:.6g}") for count, number, value in history]
         lines += [*columns(rows), ""]
-        if best := found.best():
-            lines += [f"  {key} = {printable(reading.typed(v))}" for key, v in best.params.items()]
-            lines.append("")
+    if best := found.best():
+        lines.append(f"Best: {best}")
+        params = best.trial.params
+        lines += [f"  {key} = {printable(reading.typed(v))}" for key, v in params.items()]
+        lines.append("")
     importances = found.importances()
     for name, parts in found.parameters().items():
         share = f", importance {importances[name]:.2f}" if name in importances else ""
@@ -153,25 +173,25 @@ def text(directory: Path, width: int | None = None) -> str:
     if importances:
         note += " Importances are Optuna's, of the complete trials (PED-ANOVA)."
     lines.append(note if width is None else textwrap.fill(note, width))
-    lines += ["", *confirmation(directory, width)]
+    lines += ["", *confirmation(found, width)]
     return "\n".join(lines).rstrip()
 
 
-def confirmation(directory: Path, width: int | None) -> list[str]:
+def confirmation(found: Found, width: int | None) -> list[str]:
     """Return what fresh seeds say of the best trials and of the agent's defaults."""
-    found = comparison_of(directory)
-    if found is None:
+    compared = comparison_of(found)
+    if compared is None:
         return [UNCONFIRMED]
     from gym_loop.reports import text as reports
 
-    content, defaults = found
+    content, defaults = compared
     head = f"Confirmed with fresh seeds; the agent's defaults are {defaults}:"
     if width is not None:
         head = textwrap.fill(head, width, break_on_hyphens=False)
-    return [head, "", reports.text(content, width)]
+    return [head, "", reports.text(content, width), "", found.unconfirmed()]
 
 
-def comparison_of(directory: Path) -> tuple[dict[str, Any], str] | None:
+def comparison_of(found: Found) -> tuple[dict[str, Any], str] | None:
     """Return the comparison of the jobs with fresh seeds, and the name of the agent's defaults.
 
     None: there are none.
@@ -179,7 +199,8 @@ def comparison_of(directory: Path) -> tuple[dict[str, Any], str] | None:
     Raises:
         Mistake: SciPy is not installed.
     """
-    if not (directory / FOLDER).is_dir():
+    confirmed = found.confirmation()
+    if confirmed is None:
         return None
     try:
         import scipy  # noqa: F401
@@ -187,11 +208,13 @@ def comparison_of(directory: Path) -> tuple[dict[str, Any], str] | None:
         raise Mistake('the confirmation needs SciPy: pip install "gym-loop[report]"') from None
     from gym_loop.reports import comparison
 
-    content = comparison.compare(map(reading.Run, reading.find([directory / FOLDER])))
+    places = [place for own in (*confirmed.results.values(), confirmed.defaults) for place in own]
+    runs = map(reading.Run, places)
+    content = comparison.compare(runs, metric=found.objective, maximize=found.maximize)
     defaults = {
         content["groups"][run["group"]]["label"]
         for run in content["runs"]
-        if Path(run["directory"]).name.startswith("seed=") and run["group"] is not None
+        if Path(run["directory"]) in confirmed.defaults and run["group"] is not None
     }
     return content, ", ".join(defaults)
 

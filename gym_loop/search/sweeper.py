@@ -183,27 +183,28 @@ class SearchSweeper(Sweeper):
             raise SystemExit(code or 1)
         if trials.standing.best is None:
             raise SystemExit(1)
-        self._leave_best(study, fixed)
+        self._leave_best(fixed)
         return []
 
-    def _leave_best(self, study: "Study", fixed: Sequence[str]) -> None:
+    def _leave_best(self, fixed: Sequence[str]) -> None:
         """Confirm the best trials, if that was asked for, and write the best one's config."""
         from gym_loop.search import best
+        from gym_loop.search.report import Found
+        from gym_loop.search.study import OVERRIDES
 
-        candidates, said = best.ranked(study), f"mean {self.objective} of seeds {self.seeds}"
+        place = self.launcher.directory
+        found = Found(place)
         if self.confirm:
             fresh = range(max(self.seeds) + 1, max(self.seeds) + 1 + self.confirm)
             make = functools.partial(self._make, fixed, f"{best.FOLDER}/", ())
-            *candidates, defaults = best.confirm(
-                self.launcher, make, candidates, fresh, self.objective
-            )
-            said = f"mean {self.objective} of the fresh seeds {fresh[0]} to {fresh[-1]}"
-            print(f"the agent's defaults: {said} {defaults.value:.6g}")
-            candidates.sort(key=lambda each: each.value, reverse=self.direction == "maximize")
-        place = self.launcher.directory
-        first = candidates[0]
-        best.write(place, place / name_of(first.words, self.seeds[0]), first, said)
-        print(f"trial {first.trial}: {said} {first.value:.6g}: {place / best.FILE}")
+            best.confirm(self.launcher, make, found.ranked(), fresh)
+        if unconfirmed := found.unconfirmed():
+            print(unconfirmed)
+        first = found.best()
+        assert first is not None  # a trial is complete
+        words = first.trial.user_attrs[OVERRIDES]
+        best.write(place, place / name_of(words, self.seeds[0]), first)
+        print(f"{first}: {place / best.FILE}")
 
     def _space(self, words: Sequence[str]) -> tuple[list[str], "Space"]:
         """Return the overrides of every job, and what varies."""

@@ -4,8 +4,120 @@ import pytest
 
 optuna = pytest.importorskip("optuna", reason="needs the extra search")
 
-from gym_loop.search.report import binned  # noqa: E402
+from gym_loop.commands import best, report  # noqa: E402
+from gym_loop.mistake import Mistake  # noqa: E402
+from gym_loop.search.report import Found, binned  # noqa: E402
+from gym_loop.search.space import Dimension, Grid  # noqa: E402
+from gym_loop.search.study import Study  # noqa: E402
+from tests.run_directories import write_run  # noqa: E402
 from tests.search.conftest import THINGS, X, runs  # noqa: E402
+
+DEFINITION = {"hydra.sweeper.objective": "evaluation", "hydra.sweeper.seeds": "0,1"}
+
+
+@pytest.fixture
+def played(tmp_path, monkeypatch):
+    """Return a function that leaves a search of two seeds: the value of each trial x=0, x=1, ..."""
+    monkeypatch.chdir(tmp_path)
+
+    def leave(values, direction="maximize"):
+        whole = Dimension("agent.x", "range(9)", optuna.distributions.IntDistribution(0, 8))
+        space = Grid({"agent.x": whole})
+        (tmp_path / "search").mkdir()
+        study = Study(
+            tmp_path / "search",
+            {**space.describe(), **DEFINITION},
+            space,
+            direction,
+            lambda number: optuna.samplers.RandomSampler(seed=number),
+        )
+        study.enqueue([{"agent.x": x} for x in range(len(values))])
+        for number, value in enumerate(values):
+            study.ask(0)
+            study.tell(number, value)
+            for seed in (0, 1):
+                run(f"agent.x={number}", seed, value)
+        return Found(tmp_path / "search")
+
+    def run(words, seed, level, folder="search"):
+        name = ",".join(filter(None, [words, f"seed={seed}"]))
+        parameters = {"x": int(words[-1]) if words else 8}
+        result = {"parameters": parameters, "seed": seed, "level": level}
+        write_run(tmp_path / folder / name, **result, result=level)
+        table = tmp_path / folder / name / "evaluations.csv"
+        head, *rows = table.read_text().splitlines()
+        fields = [row.split(",") for row in rows]
+        cells = [",".join([*row[:4], f"{level}", *row[5:]]) for row in fields]
+        table.write_text("\n".join([head, *cells, ""]))
+
+    def confirm(words, levels, first=2):
+        for seed, level in enumerate(levels, first):
+            run(words, seed, level, "search/confirm")
+
+    return leave, confirm
+
+
+def named(capsys):
+    """The first line of `gym-loop best`, and what `gym-loop report` calls the best."""
+    best.main(["search"])
+    run = capsys.readouterr().out.splitlines()[0]
+    report.main(["search"])
+    text = capsys.readouterr().out
+    return run, [line for line in text.splitlines() if "est: " in line]
+
+
+def test_without_a_confirmation_the_best_of_the_search_is_named_by_all(played, capsys):
+    leave, _ = played
+    found = leave([3.0, 9.0, 5.0, 9.0])
+    assert found.best().trial.number == 1
+    run, said = named(capsys)
+    assert run.startswith("search/agent.x=1,seed=")
+    assert said == ["Best: trial 1: mean evaluation of the seeds 0,1: 9"]
+
+
+def test_once_confirmed_the_best_by_the_fresh_seeds_is_named_by_all(played, capsys):
+    pytest.importorskip("scipy", reason="needs the extra report")
+    leave, confirm = played
+    found = leave([3.0, 9.0, 8.0])
+    confirm("agent.x=1", [1.0, 1.0, 1.0, 90.0])  # the mean is higher, the middle half is not
+    confirm("agent.x=2", [6.0, 7.0, 5.0, 6.0])
+    assert found.best().trial.number == 1  # the agent's defaults are played last
+    confirm("", [2.0, 2.0, 2.0, 2.0])
+    assert (found.best().trial.number, found.best().value) == (2, 6.0)
+    run, [first, verdict] = named(capsys)
+    assert run == "search/confirm/agent.x=2,seed=3"
+    assert first.startswith("Best: trial 2: interquartile mean of evaluation over the fresh seeds")
+    assert "best: x=2;" in verdict
+    assert found.unconfirmed() == ""
+    with pytest.raises(Mistake, match="no metric 'x'"):
+        best.main(["search", "--metric", "x"])  # an option compares the runs
+
+
+def test_where_less_is_better_the_report_and_the_best_have_less(played, capsys):
+    pytest.importorskip("scipy", reason="needs the extra report")
+    leave, confirm = played
+    leave([4.0, 9.0, 5.0], direction="minimize")
+    for number, level in ((0, 7.0), (2, 3.0)):
+        confirm(f"agent.x={number}", [level + seed / 10 for seed in range(4)])
+    confirm("", [8.0, 8.1, 8.2, 8.3])
+    run, [first, verdict] = named(capsys)
+    assert run == "search/confirm/agent.x=2,seed=2"
+    assert first.startswith("Best: trial 2")
+    assert "best: x=2; " in verdict
+
+
+def test_a_better_trial_that_was_not_confirmed_is_said_to_be_there(played, capsys):
+    pytest.importorskip("scipy", reason="needs the extra report")
+    leave, confirm = played
+    found = leave([3.0, 9.0, 20.0])
+    for words in ("agent.x=0", "agent.x=1", ""):
+        confirm(words, [5.0, 6.0])
+    assert found.best().trial.number == 1  # of those that are equal, the better in the search
+    said = "Trial 2, the best by the seeds of the search, was not confirmed"
+    report.main(["search"])
+    assert said in " ".join(capsys.readouterr().out.split())
+    best.main(["search"])
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -38,6 +150,11 @@ def test_the_best_are_confirmed_with_fresh_seeds_and_left_as_a_run_config(search
     assert line.split()[1] == "4"  # seeds
     listed = cli("ls", "search")
     assert len(listed.stdout.splitlines()) == 4
+    told = f"{Found(tmp_path / 'search').best()}"
+    assert f"\n{told}: search/best.yaml" in result.stdout
+    assert (tmp_path / "search/best.yaml").read_text().startswith(f"# The best is {told}. ")
+    assert f"\nBest: {told}\n" in report.stdout
+    assert told in cli("best", "search").stdout
 
     before = {path: path.read_bytes() for path in tmp_path.glob("search/**/*.csv")}
     repeated = search(*words, "hydra.sweeper.confirm=5")

@@ -10,7 +10,8 @@ pytest.importorskip("scipy", reason='needs the extra: pip install "gym-loop[repo
 from gym_loop.commands.report import main  # noqa: E402
 from gym_loop.mistake import Mistake  # noqa: E402
 from gym_loop.search.space import Dimension, Grid  # noqa: E402
-from gym_loop.search.study import Study  # noqa: E402
+from gym_loop.search.study import OVERRIDES, Study  # noqa: E402
+from gym_loop.search.sweeper import name_of  # noqa: E402
 from tests.run_directories import write_run  # noqa: E402
 
 HOSTILE = "</script><b>x"
@@ -30,8 +31,10 @@ def search(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "search"
     folder.mkdir()
+    definition = {**SPACE.describe(), "hydra.sweeper.seeds": "0"}
+    definition["hydra.sweeper.objective"] = "evaluation"
     study = Study(
-        folder, SPACE.describe(), SPACE, "maximize", lambda n: optuna.samplers.RandomSampler(seed=n)
+        folder, definition, SPACE, "maximize", lambda n: optuna.samplers.RandomSampler(seed=n)
     )
     for count in range(9):
         number = study.ask(1)
@@ -40,10 +43,9 @@ def search(tmp_path, monkeypatch):
             study.tell(number, [3.0, 5.0, 4.0, 9.0, 1.0, 2.0][count])
         elif count == 6:
             study.fail(number, "too large")
+    best = study.trials()[3].user_attrs[OVERRIDES]
     for seed in (3, 4):
-        write_run(
-            folder / "confirm" / f"agent.lr=0.1,seed={seed}", parameters={"lr": 0.1}, seed=seed
-        )
+        write_run(folder / "confirm" / name_of(best, seed), parameters={"lr": 0.1}, seed=seed)
         write_run(folder / "confirm" / f"seed={seed}", parameters={"lr": 0.5}, seed=seed)
     return folder
 
@@ -53,7 +55,10 @@ def test_the_page_shows_history_parameters_trials_and_confirmation(search, capsy
     assert "9 trials: 6 complete, 2 paused, 1 failed" in capsys.readouterr().out
     text = (search.parent / "page.html").read_text()
 
-    assert "Best: trial 3, value 9: agent.lr=" in re.sub("<[^>]+>", "", text)
+    assert (
+        "Best: trial 3: interquartile mean of evaluation over the fresh seeds 3 to 4: "
+        in re.sub("<[^>]+>", "", text)
+    )
     history, *parameters = re.findall(r'<svg [^>]*aria-label="([^"]*)".*?</svg>', text)[:3]
     assert history.startswith("Best")
     assert {name.partition(",")[0] for name in parameters} == {"agent.lr", "agent.kind"}
