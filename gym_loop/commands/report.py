@@ -50,8 +50,8 @@ def report(
 
     --films plays episodes again, and so runs the environments' code: only for runs that you trust.
 
-    KEYS are agent, env and dotted config keys. NAME is evaluation, return, mean, best or
-    steps_per_second.
+    KEYS are agent, env and dotted config keys. NAME is evaluation, return, mean, best,
+    steps_per_second or one of the runs' loop.info_keys; the larger, the better.
     """
     from gym_loop.runs import reading
 

@@ -29,7 +29,8 @@ class EpisodeBatch:
             action space. It is a view of the loop's memory: copy what outlives the call. Of an
             environment in wrappers, a list with the actions of the bare environment.
         rewards: for each episode a list of `length` floats; likewise.
-        infos: for each episode what its last step returned as info; None where it is not known.
+        infos: for each episode what its last step returned as info; None where it is not known, or
+            where `loop.info_keys` asks for nothing.
         metrics: for each episode what the agent's `metrics` returned.
         steps: the run's count of training steps when they ended.
         seconds: on the run's clock when they ended.

@@ -10,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from gym_loop.loops import BaseLoop, Episode
 
+MOST_NAMED = 10  # keys that there are
+
 log = logging.getLogger(__name__)
 
 
@@ -50,16 +52,22 @@ class Unseen:
 
     def __init__(self, names: list[str]) -> None:
         self.names = {*names}
+        self.others: set[str] = set()  # keys that there were
+        self.looked = False
 
     def look(self, info: Any) -> None:
         """Take away what `info` has."""
+        self.looked = True
         if self.names and isinstance(info, Mapping):
             self.names -= info.keys()
+            self.others |= {*map(str, info)}
 
     def warn(self) -> None:
-        """Warn of what has never been there."""
-        if self.names:
+        """Warn of what has never been there, if any episode has ended."""
+        if self.names and self.looked:
+            there = ", ".join(sorted(self.others)[:MOST_NAMED]) or "nothing"
             log.warning(
-                "no info had %s at an episode's end: see loop.info_keys",
+                "no info had %s at an episode's end: see loop.info_keys; there was %s",
                 ", ".join(sorted(self.names)),
+                there,
             )

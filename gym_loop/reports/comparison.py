@@ -99,24 +99,29 @@ def compare(
     Args:
         runs: to be grouped; what cannot be read of them is named in `warnings`.
         by: what makes a group: `agent`, `env` or dotted config keys; all but the seed if empty.
-        metric: one of METRICS; the first that every group has if None.
+        metric: one of METRICS, or one of the runs' `loop.info_keys`; the first of METRICS that
+            every group has if None.
         unfinished: score runs that have not finished, too, by what they have so far.
         maximize: whether more is better.
 
     Raises:
         Mistake: a name is unknown, or the runs have no metric in common.
     """
-    if metric is not None and metric not in METRICS:
-        near = nearest(metric, METRICS, ";")
-        raise Mistake(f"no metric {metric!r}{near} expected one of {', '.join(METRICS)}")
     runs = sorted(runs, key=lambda run: (run.start, str(run.directory)))
+    known = [*METRICS, *dict.fromkeys(key for run in runs for key in run.info_keys)]
+    if metric is not None and metric not in known:
+        near = nearest(metric, known, ";")
+        raise Mistake(f"no metric {metric!r}{near} expected one of {', '.join(known)}")
     groups = _group([_member(run, unfinished) for run in runs if run.config], by)
     for group in groups:
         eligible = [member for member in group.members if member.eligible]
         group.last_step = max((m.run.steps for m in eligible or group.members), default=0)
         for member in group.members:
             _read(member, group.last_step)
-    metric, chosen = _choose(groups, metric, unfinished, runs)
+    metrics = dict(METRICS)
+    if metric is not None and metric not in METRICS:
+        metrics |= _score_by_info(groups, metric)
+    metric, chosen = _choose(groups, metric, metrics, unfinished, runs)
     notes = [chosen] if chosen else []
     for group in groups:
         _select(group, metric)
@@ -136,7 +141,7 @@ def compare(
     by_evaluation = metric == "evaluation" and all(len(m.evaluations[0]) > 1 for m in scored)
     return {
         "metric": metric,
-        "metric_is": METRICS[metric],
+        "metric_is": metrics[metric],
         "rescaled": rescaled,
         "curves": "evaluation" if by_evaluation else "training",
         "groups": [_facts(group, by_evaluation, max if maximize else min) for group in groups],
@@ -276,10 +281,32 @@ def _recordings(
                     yield known[number], file, f"seed {printable(run.seed)}, {what} {number}"
 
 
+def _score_by_info(groups: list[Group], key: str) -> dict[str, str]:
+    """Score runs by one of their `loop.info_keys`; return what that is, by its name.
+
+    By the final evaluation, or where a run has it in training alone, by training.
+    """
+    found = [(m, m.run.info_means(key)) for group in groups for m in group.members]
+    by_training = any(
+        evaluated is None and trained is not None
+        for member, (evaluated, trained) in found
+        if member.eligible
+    )
+    for member, means in found:
+        if (score := means[by_training]) is not None:
+            member.scores[key] = score
+    episodes = "last 100 training episodes" if by_training else "final evaluation"
+    return {key: f"mean {key} of the {episodes}"}
+
+
 def _choose(
-    groups: list[Group], metric: str | None, unfinished: bool, runs: Sequence[Run]
+    groups: list[Group],
+    metric: str | None,
+    metrics: Iterable[str],
+    unfinished: bool,
+    runs: Sequence[Run],
 ) -> tuple[str, str | None]:
-    """Return the metric, and a note if it is not the usual one.
+    """Return the metric, one of `metrics`, and a note if it is not the usual one.
 
     Raises:
         Mistake: there is nothing to score, or nothing in common.
@@ -287,7 +314,7 @@ def _choose(
     having = [{name for m in group.members if m.eligible for name in m.scores} for group in groups]
     having = [names for names in having if names]
     # metric -> how many groups have it
-    counts = {n: c for n in METRICS if (c := sum(n in names for names in having))}
+    counts = {n: c for n in metrics if (c := sum(n in names for names in having))}
     if not having:
         states = _counted(run.state for run in runs)
         hint = "" if unfinished else "; --unfinished scores what they have so far"

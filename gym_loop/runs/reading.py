@@ -31,6 +31,7 @@ STUDY = "study.log"  # of a search, in its directory
 SUBMITTED = "submitted.jsonl"  # in the directory of a sweep that an engine was given
 WINDOW = 100  # episodes whose returns are averaged, as in the progress bar
 TAIL = 96 * WINDOW  # bytes that hold that many rows
+COLUMN = 25 * WINDOW  # ... and one further column of them
 SILENCE = 600.0  # seconds without a sign of life after which a run elsewhere counts as dead
 SLOW = 10  # ... or this many of its usual episodes, if that is longer
 LARGEST_TAIL = 1 << 24  # bytes of the end of a table that are read
@@ -306,6 +307,26 @@ class Run:
         """Mean return of the last 100 training episodes."""
         return mean(row["return"] for row in self.last_rows)
 
+    @property
+    def info_keys(self) -> list[str]:
+        """The columns that `loop.info_keys` has added to the tables."""
+        loop = self.config.get("loop")
+        keys = loop.get("info_keys") if isinstance(loop, dict) else None
+        return [printable(key) for key in keys] if isinstance(keys, list) else []
+
+    def info_means(self, key: str) -> tuple[float | None, float | None]:
+        """Return the mean of an info key in the last evaluation, and in the last 100 episodes.
+
+        Episodes that lack it do not count; None where all of them do.
+        """
+        numbers = {row["episode"] for row in self.last_evaluation}
+        table = self.table(EVALUATIONS, ("episode", key))
+        rows = zip(table["episode"], table[key], strict=True)
+        evaluated = [value for number, value in rows if number in numbers]
+        trained = self.table(EPISODES, (key,))[key][-WINDOW:]
+        first, second = ([v for v in each if not math.isnan(v)] for each in (evaluated, trained))
+        return mean(first), mean(second)
+
     @cached_property
     def evaluation(self) -> float | None:
         """Mean return of the last evaluation: of a finished run, the final one."""
@@ -316,7 +337,8 @@ class Run:
     def last_rows(self) -> list[Row]:
         """The last rows of episodes.csv, at most 100."""
         names = ("episode", "steps", "return", "seconds")
-        return self._tail(EPISODES, names, TAIL, WINDOW)
+        size = TAIL + COLUMN * (1 + len(self.info_keys))  # with agent_return
+        return self._tail(EPISODES, names, size, WINDOW)
 
     @cached_property
     def last_evaluation(self) -> list[Row]:

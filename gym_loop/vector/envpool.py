@@ -11,7 +11,7 @@ import numpy as np
 
 from gym_loop.envs.make import EnvError, MissingDependencyError, import_all
 from gym_loop.mistake import nearest
-from gym_loop.vector.envs import Step, VectorEnv, make_single, put
+from gym_loop.vector.envs import Step, VectorEnv, info_of_row, make_single, put
 
 INT_MAX = 2**31 - 1  # EnvPool counts steps in an int32
 INSTALL = 'pip install "gym-loop[envpool]" (Linux, Python 3.11 or newer)'
@@ -42,6 +42,7 @@ class EnvPool(VectorEnv):
         self.num_envs = self.options["num_envs"]
         self.pool: Any = None
         self.states: Any = None  # after the last step
+        self.infos: Any = {}  # of the last step, in EnvPool's form
         self.overdue = np.zeros(0, int)  # rows of episodes that the last step brought to the limit
         with _quiet():
             spec = _envpool().make_spec(id, **_without_rendering(self.options))
@@ -61,9 +62,9 @@ class EnvPool(VectorEnv):
         """Step all environments; those whose episodes have ended are reset instead."""
         if self.overdue.size:
             return self._reset_overdue(actions)
-        self.states, rewards, terminated, truncated, infos = self.pool.step(actions)
+        self.states, rewards, terminated, truncated, self.infos = self.pool.step(actions)
         if self.limit is not None:
-            late = (infos["elapsed_step"] >= self.limit) & ~terminated & ~truncated
+            late = (self.infos["elapsed_step"] >= self.limit) & ~terminated & ~truncated
             if late.any():
                 self.overdue, truncated = late.nonzero()[0], truncated | late
         return self.states, rewards, terminated, truncated
@@ -76,14 +77,20 @@ class EnvPool(VectorEnv):
         terminated, truncated = np.zeros((2, self.num_envs), np.bool_)
         self.overdue = overdue[:0]
         if others.size:
-            after, *rest, infos = self.pool.step(actions[others], others)
+            after, *rest, self.infos = self.pool.step(actions[others], others)
             states = put(states, others, after)
             rewards[others], terminated[others], truncated[others] = rest
-            late = (infos["elapsed_step"] >= self.limit) & ~terminated[others] & ~truncated[others]
+            late = self.infos["elapsed_step"] >= self.limit
+            late &= ~(terminated[others] | truncated[others])
             self.overdue = others[late]
             truncated[self.overdue] = True
         self.states = states
         return states, rewards, terminated, truncated
+
+    def info_of(self, row: int) -> Any:
+        """Return the info of one of the environments that the last step has stepped."""
+        place = np.searchsorted(self.infos["env_id"], row)
+        return info_of_row(self.infos, int(place))
 
     def render(self) -> Any:
         """Return a frame of each environment."""
@@ -97,7 +104,7 @@ class EnvPool(VectorEnv):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the pool: after a checkpoint, `start` makes another one."""
-        return {**vars(self), "pool": None, "states": None}
+        return {**vars(self), "pool": None, "states": None, "infos": {}}
 
 
 def make_envpool(

@@ -50,8 +50,6 @@ class VectorEnv:
             Otherwise `restart` is called for it before the next `step`.
         cuts: whether `restart` may be called for an environment whose episode has not ended.
         seeded: which episodes begin with a seed of their own: all, those begun by `start`, none.
-        infos: of each environment, what the last step returned as info; empty where they are not
-            known.
         wrapped: each environment is in wrappers: see `Copies.games` and `Copies.play_on`.
     """
 
@@ -62,7 +60,6 @@ class VectorEnv:
     cuts: bool = False
     seeded: Literal["all", "start", "none"] = "none"
     wrapped: bool = False
-    infos: Any = ()
     metadata: Mapping[str, Any] = {}
 
     def start(self, seeds: Sequence[int]) -> Any:
@@ -82,6 +79,10 @@ class VectorEnv:
         Unless all episodes are `seeded`, `seeds` is empty.
         """
         raise NotImplementedError
+
+    def info_of(self, row: int) -> Any:
+        """Return what the last step returned as info for one environment; None: it is not known."""
+        return None
 
     def render(self) -> Any:
         """Return a frame of each environment."""
@@ -135,6 +136,10 @@ class Copies(VectorEnv):
         first = [self.envs[row].reset(seed=s)[0] for row, s in zip(rows, seeds, strict=True)]
         return put(states, rows, stack(first, self.observation_space))
 
+    def info_of(self, row: int) -> Any:
+        """Return what the last step of one environment returned as info."""
+        return self.infos[row]
+
     def games(self, rows: Array) -> list[Any]:
         """Return what the bare environments `rows` have played, a `Game` each."""
         return [self.envs[row].bare_game for row in rows]
@@ -176,6 +181,7 @@ class LibraryVectorEnv(VectorEnv):
         self.observation_space = env.single_observation_space
         self.action_space = env.single_action_space
         self.metadata = env.metadata or {}
+        self.infos: Mapping[str, Any] = {}  # of the last step, in the library's form
         # One that is made of copies takes a seed for each; one written as a vector takes one seed.
         self.seeded = "start" if copies else "none"
 
@@ -186,8 +192,13 @@ class LibraryVectorEnv(VectorEnv):
 
     def step(self, actions: Any) -> Step:
         """Step every environment."""
-        states, rewards, terminated, truncated, _ = self.env.step(actions)
+        states, rewards, terminated, truncated, self.infos = self.env.step(actions)
         return as_arrays(states, self.observation_space), rewards, terminated, truncated
+
+    def info_of(self, row: int) -> Any:
+        """Return the info of one environment: where it was reset within the step, its last one."""
+        info = info_of_row(self.infos, row)
+        return info.get("final_info", info)
 
     def render(self) -> Any:
         """Return a frame of each environment."""
@@ -227,12 +238,11 @@ class ResetSameStep(LibraryVectorEnv):
 
     def step(self, actions: Any) -> Step:
         """Step all; the observation of an ended episode is its own last one."""
-        states, rewards, terminated, truncated, infos = self.env.step(actions)
-        states = as_arrays(states, self.observation_space)
-        if self.final in infos:
+        states, rewards, terminated, truncated = super().step(actions)
+        if self.final in self.infos:
             rows = (terminated | truncated).nonzero()[0]
             self.first = states
-            last = [infos[self.final][row] for row in rows]
+            last = [self.infos[self.final][row] for row in rows]
             states = put(states, rows, stack(last, self.observation_space))
         return states, rewards, terminated, truncated
 
@@ -320,7 +330,8 @@ class Single:
         obs, rewards, terminated, truncated = self.env.step(
             in_type([action], array_type(self.action_space))
         )
-        return row_of(obs, 0), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), {}
+        info = self.env.info_of(0) or {}
+        return row_of(obs, 0), float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
 
     def render(self) -> Any:
         """Return a frame."""
@@ -613,3 +624,21 @@ def row_of(batch: Any, row: int) -> Any:
     if isinstance(batch, Mapping):
         return {key: row_of(part, row) for key, part in batch.items()}
     return batch[row]
+
+
+def info_of_row(infos: Mapping[str, Any], row: int) -> dict[str, Any]:
+    """Return one environment's info out of a library's batch of them.
+
+    An entry is a batch of values, or a mapping of such entries. Beside it, the entry `_name` is a
+    mask of those that have one.
+    """
+    info: dict[str, Any] = {}
+    for name, batch in infos.items():
+        has = infos.get(f"_{name}")
+        if (name[:1] == "_" and name[1:] in infos) or (has is not None and not has[row]):
+            continue
+        if isinstance(batch, dict):
+            info[name] = info_of_row(batch, row)
+        elif isinstance(batch, (np.ndarray, list, tuple)) and len(batch) > row:
+            info[name] = batch[row]
+    return info

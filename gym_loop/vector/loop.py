@@ -201,6 +201,7 @@ class Running:
         self.starting = True
         self.seeded = self.env.seeded != "none"  # whether the next ones begin with their own seeds
         self.watched = bool(loop.observers)
+        self.asks_infos = bool(loop.parameters["info_keys"])  # finding them takes time
         # Most observers do nothing when an episode begins.
         self.announced = any(each.listens("begin_episode") for each in loop.observers.values())
         self.begun: list[Episode | None] = [None] * count  # those that observers were told of
@@ -305,7 +306,7 @@ class Running:
             terminated=terminated[rows],
             truncated=truncated[rows],
             actions=actions,
-            infos=[self.env.infos[row] if self.env.infos else None for row in rows],
+            infos=[self.env.info_of(row) if self.asks_infos else None for row in rows],
             rewards=rewards,
             metrics=metrics or [{} for _ in each],
             steps=self.loop.steps,

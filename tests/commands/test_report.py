@@ -115,6 +115,48 @@ def test_what_is_kept_of_a_run_makes_no_group_of_its_own(sweep, report):
     assert group["seeds"] == 3
 
 
+def add_info(run, file, values):
+    """Give a table of a run a column `is_success`, and its config the key."""
+    config = json.loads((run / "run.json").read_text())["config"]
+    config["loop"]["info_keys"] = ["is_success"]
+    edit(run, config=config)
+    lines = (run / file).read_text().splitlines()
+    column = ["is_success", *map(str, values)]
+    whole = [f"{line},{cell}\n" for line, cell in zip(lines, column, strict=True)]
+    (run / file).write_text("".join(whole))
+
+
+def test_an_info_key_is_a_metric(sweep, report):
+    for run, share in zip(sweep("ars", [9, 8, 7]), [0.25, 0.5, 1.0], strict=True):
+        add_info(run, "evaluations.csv", [share])
+        add_info(run, "episodes.csv", [0.0] * 50)
+    content = report("--metric", "is_success")
+    assert content["metric_is"] == "mean is_success of the final evaluation"
+    [group] = content["groups"]
+    assert group["scores"] == {"CartPole-v1": [0.25, 0.5, 1.0]}
+
+
+def test_an_info_key_that_evaluation_lacks_is_one_of_training(sweep, report):
+    for run in sweep("ars", [9, 8]):
+        add_info(run, "evaluations.csv", [1.0])
+        add_info(run, "episodes.csv", [0.0, 1.0] * 20 + ["nan"] * 10)
+    [run] = sweep("dqn", [7])
+    add_info(run, "evaluations.csv", ["nan"])
+    add_info(run, "episodes.csv", [1.0] * 50)
+    content = report("--metric", "is_success")
+    assert content["metric_is"] == "mean is_success of the last 100 training episodes"
+    scores = {group["name"]: group["scores"]["CartPole-v1"] for group in content["groups"]}
+    assert scores == {"ars": [0.5, 0.5], "dqn": [1.0]}
+
+
+def test_a_metric_that_no_run_has_is_named_with_those_they_have(sweep, mistake):
+    [run] = sweep("ars", [9])
+    add_info(run, "episodes.csv", [0.0] * 50)
+    message = mistake("--metric", "is_succes")
+    assert "did you mean 'is_success'?" in message
+    assert "steps_per_second, is_success" in message
+
+
 def test_a_group_has_its_figures(sweep, report):
     sweep("ars", [1, 2, 3, 4, 5, 6, 7, 100])
     (group,) = report()["groups"]

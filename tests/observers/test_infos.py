@@ -47,6 +47,45 @@ def test_the_last_value_is_a_column_and_a_curve(loop, launch):
     assert mean == pytest.approx(Run(run).evaluations["is_success"].mean())
 
 
+@pytest.mark.parametrize(
+    "env",
+    [
+        "gym_vector",
+        pytest.param("gym_vector env.asynchronous=true", marks=pytest.mark.slow),
+        "gymnasium_vector",
+        "gymnasium_vector +env.vector_kwargs.autoreset_mode=SameStep",
+        "gymnasium_vector +env.vector_kwargs.autoreset_mode=NextStep",
+        pytest.param("gymnasium_vector env.mode=async", marks=pytest.mark.slow),
+    ],
+)
+def test_vector_environments_of_the_libraries_have_them_too(env, launch, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    library = env.partition("_")[0]
+    (tmp_path / f"{library}_reach.py").write_text(
+        f"{REACH.replace('import gym,', f'import {library} as gym,')}\n"
+        "gym.register(id='Reach-v0', entry_point=Reach, max_episode_steps=5)\n"
+    )
+    words = "env.id=Reach-v0", f"env.imports=[{library}_reach]", KEYS
+    limits = "loop=vector", "loop.num_envs=3", "loop.max_episodes=20", "loop.eval_episodes=5"
+    run = launch(*f"env={env}".split(), *words, *limits)
+    for table in (Run(run).episodes, Run(run).evaluations):
+        assert len({*table["distance"]}) > 1
+        np.testing.assert_array_equal(table["is_success"], table["distance"] <= 1)
+        np.testing.assert_array_equal(np.isnan(table["behind"]), table["distance"] <= 3)
+    assert not any("behind" in warning for warning in Run(run).warnings)
+
+
+@pytest.mark.slow
+def test_envpools_infos_are_those_of_the_episodes_last_steps(launch):
+    pytest.importorskip("envpool", reason='needs the extra: pip install "gym-loop[envpool]"')
+    length = "loop.max_episode_len=15"  # which some episodes reach: a step resets these alone
+    words = "loop=vector", "loop.num_envs=5", "loop.max_episodes=40", "loop.eval_episodes=3"
+    run = launch("env=envpool:CartPole-v1", length, *words, "loop.info_keys=[elapsed_step]")
+    for table in (Run(run).episodes, Run(run).evaluations):
+        np.testing.assert_array_equal(table["elapsed_step"], table["length"])
+    assert Run(run).episodes["truncated"].any()
+
+
 def test_a_resumed_run_has_the_same_columns(launch):
     launch(*FEW[:2], "loop.max_episodes=3", "loop.eval_episodes=5")
     run = launch(*FEW)
@@ -57,8 +96,16 @@ def test_a_resumed_run_has_the_same_columns(launch):
 def test_a_key_that_never_comes_is_warned_of_once(launch):
     run = launch(*FEW[:1], "loop.info_keys=[succes,distance]")
     [warning] = [line for line in Run(run).warnings if "succes" in line]
-    assert "distance" not in warning
+    assert "had succes at" in warning
+    assert "there was behind, distance, is_success, who" in warning
     assert np.isnan(Run(run).episodes["succes"]).all()
+
+
+def test_a_run_without_an_episode_has_nothing_to_warn_of(as_a_child, tmp_path):
+    (tmp_path / "broken.py").write_text(REACH.replace("self.steps == 6", "undefined"))
+    words = ["env=broken.py:Reach", "loop.info_keys=[succes]", "hydra.run.dir=run"]
+    assert as_a_child(words, tmp_path).returncode == 1
+    assert not any("succes" in warning for warning in Run(tmp_path / "run").warnings)
 
 
 @pytest.mark.parametrize(
