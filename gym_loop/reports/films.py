@@ -52,11 +52,15 @@ def make(content: dict[str, Any], folder: Path) -> None:
 
 
 def best_run(content: dict[str, Any], place: int) -> dict[str, Any] | None:
-    """Return the run of a group that scores the most; None: none is scored."""
+    """Return the run of a group that scores the most, a finished one if any has; None: none has."""
     metric = content["metric"]
     own = [run for run in content["runs"] if run["group"] == place]
     scored = [run for run in own if run["scores"].get(metric) is not None]
-    return max(scored, key=lambda r: (r["scores"][metric], r["directory"]), default=None)
+    return max(
+        scored,
+        key=lambda run: (run["state"] == "finished", run["scores"][metric], run["directory"]),
+        default=None,
+    )
 
 
 def _play(wanted: tuple[dict[str, Any], str], file: Path) -> tuple[str, float | None, str]:

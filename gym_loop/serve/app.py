@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -20,8 +19,8 @@ from starlette.responses import (
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from gym_loop import __version__
 from gym_loop.mistake import Failure, Mistake
+from gym_loop.reports import page as report
 from gym_loop.runs import reading
 from gym_loop.serve import curves, details, episodes, files
 from gym_loop.serve.curves import Tables
@@ -45,9 +44,7 @@ class Site:
         self.library = Library(roots)
         self.tables = Tables()
         self.cinema = cinema
-        loader = jinja2.FileSystemLoader(HERE / "templates")
-        self.templates = jinja2.Environment(loader=loader, autoescape=True)
-        self.templates.globals["version"] = __version__
+        self.templates = report.environment(HERE / "templates")
 
     def run(self, name: Any) -> Entry:
         """Return the run with an id.
@@ -97,7 +94,7 @@ def create(site: Site) -> Starlette:
 
     def page(name: str) -> Callable[[Request], Response]:
         def endpoint(request: Request) -> Response:
-            return HTMLResponse(site.templates.get_template(name).render())
+            return HTMLResponse(site.templates.get_template(name).render(title="gym-loop"))
 
         return endpoint
 
@@ -107,6 +104,7 @@ def create(site: Site) -> Starlette:
             return PlainTextResponse("no such film", 404)
         return FileResponse(path, media_type="video/mp4")
 
+    static = StaticFiles(directory=HERE / "static", packages=[("gym_loop.reports", "static")])
     get = functools.partial(Route, methods=["GET"])
     post = functools.partial(Route, methods=["POST"])
     return Starlette(
@@ -125,7 +123,7 @@ def create(site: Site) -> Starlette:
             post("/api/compare", json_of(_compare)),
             post("/api/watch", json_of(_watch)),
             post("/api/trust", json_of(_trust)),
-            Mount("/static", StaticFiles(directory=HERE / "static")),
+            Mount("/static", static),
         ]
     )
 
@@ -224,20 +222,22 @@ def _compare(site: Site, _: Request, asked: dict[str, Any]) -> Any:
         raise Mistake('comparing needs SciPy: pip install "gym-loop[serve]"') from None
     from gym_loop.reports import comparison
 
-    runs = [reading.Run(site.readable(name).directory) for name in asked.get("runs") or ()]
-    if not runs:
+    entries = [site.readable(name) for name in asked.get("runs") or ()]
+    if not entries:
         raise Mistake("choose the runs to compare")
+    runs = [reading.Run(entry.directory) for entry in entries]
     for run in runs:  # recordings are not shown, and their folders may be anywhere
         if isinstance(loop := run.config.get("loop"), dict):
             run.config["loop"] = {k: v for k, v in loop.items() if not k.endswith("record_dir")}
-    metric = asked.get("metric") or None
     unfinished = not any(run.state == "finished" for run in runs)  # then by what they have so far
-    return _sound(comparison.compare(runs, (), metric, unfinished))
-
-
-def _sound(value: Any) -> Any:
-    """Return what JSON can hold of a report."""
-    return json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
+    view: dict[str, Any] = {"problem": "", "configs": site.library.differences(entries)}
+    try:
+        content = comparison.compare(runs, (), asked.get("metric") or None, unfinished)
+        view |= {name: content[name] for name in ("metric_is", "notes", "warnings")}
+        view["sections"] = report.sections(content)
+    except Mistake as mistake:  # the configs can be compared all the same
+        view["problem"] = printable(mistake.message)
+    return {"html": site.templates.get_template("compare.html").render(view)}
 
 
 def _kind(kind: Any) -> str:

@@ -26,6 +26,7 @@ SHARE = 0.25  # of the time, at most, goes into looking
 PATIENCE = 10.0  # seconds after which a run that says `running`, but is silent, is read again
 LONGEST = 300  # characters of a value that are shown
 MOST_KEYS = 1000  # of a config
+MOST_COMPARED = 12  # configs side by side
 
 
 @dataclass
@@ -113,6 +114,23 @@ class Library:
             with self._lock:
                 entry = self.entries.get(name)
         return entry
+
+    def differences(self, entries: list[Entry]) -> dict[str, Any]:
+        """Return the keys in which configs differ as a table: `heads`, `rows` of key and values.
+
+        Runs that differ in the seed alone share a column.
+        """
+        groups: dict[str, list[Entry]] = {}
+        for entry in entries:
+            groups.setdefault(entry.config, []).append(entry)
+        heads, configs = [("Key", "")], list[dict[str, str]]()
+        for name, own in list(groups.items())[:MOST_COMPARED]:
+            more = f" and {len(own) - 1} more" if own[1:] else ""
+            heads.append((f"{own[0].row['name']}{more}", ""))
+            configs.append(self.configs.get(name, {}))
+        keys = sorted({key for config in configs for key in config})
+        rows = [(key, [config.get(key, "–") for config in configs]) for key in keys]
+        return {"heads": heads, "rows": [row for row in rows if len({*row[1]}) > 1]}
 
     def _look(self) -> None:
         found: dict[str, tuple[Path, str]] = {}  # the run's directory -> root, sweep

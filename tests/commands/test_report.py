@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("scipy", reason='needs the extra: pip install "gym-loop[report]"')
+pytest.importorskip("jinja2", reason='needs the extra: pip install "gym-loop[report]"')
 
 from gym_loop.commands.report import main
 from gym_loop.mistake import Mistake

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("scipy", reason='needs the extra: pip install "gym-loop[report]"')
+pytest.importorskip("jinja2", reason='needs the extra: pip install "gym-loop[report]"')
 
 from gym_loop.commands.report import main
 from tests.run_directories import write_run
@@ -158,6 +159,48 @@ def test_recordings_that_are_too_large_for_the_page_are_linked(page, monkeypatch
     sources = re.findall(r'<video [^>]*src="([^"]+)"', text)
     assert len(sources) == 2
     assert all((page.parent / unquote(source)).is_file() for source in sources)
+
+
+def test_a_groups_best_run_is_one_that_has_finished(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "runs" / "a", "ars", seed=0, level=50)
+    write_run(tmp_path / "runs" / "b", "ars", seed=1, level=500, state="failed", error="it broke")
+    main(["runs", "--html", "page.html"])
+    text = re.sub("<[^>]+>", "", (tmp_path / "page.html").read_text())
+    assert "gym-loop resume runs/a" in text
+    assert "gym-loop resume runs/b" not in text
+
+
+@pytest.mark.slow
+def test_names_are_broken_at_commas_and_equals_signs_alone(tmp_path, monkeypatch, browser):
+    monkeypatch.chdir(tmp_path)
+    for number in range(4):
+        write_run(tmp_path / "runs" / f"CartPole-v1-try-{number}", "ars", "Cart-Pole-v1", number)
+    main(["runs", "--html", "page.html"])
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True},
+    )
+    browser.get((tmp_path / "page.html").as_uri())
+    heights = browser.execute_script(
+        "return [...document.querySelectorAll('#runs ~ .scroll tbody th a')]"
+        ".map(a => a.getClientRects().length && a.firstElementChild.getClientRects()[0].height)"
+    )
+    assert len(heights) == 4
+    assert max(heights) < 30  # one line
+
+
+def test_a_page_without_jinja_names_the_command_that_installs_it_and_the_text_needs_none(
+    tmp_path, cli
+):
+    write_run(tmp_path / "runs" / "a", "ars")
+    (tmp_path / "jinja2.py").write_text("raise ImportError(name='jinja2')")
+    done = cli("report", "runs")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = cli("report", "runs", "--html", "page.html")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert 'pip install "gym-loop[report]"' in done.stderr
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_ticks_are_round_and_cover_the_range():

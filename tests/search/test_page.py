@@ -6,6 +6,7 @@ import pytest
 
 optuna = pytest.importorskip("optuna", reason="needs the extra search")
 pytest.importorskip("scipy", reason='needs the extra: pip install "gym-loop[report]"')
+pytest.importorskip("jinja2", reason='needs the extra: pip install "gym-loop[report]"')
 
 from gym_loop.commands.report import main  # noqa: E402
 from gym_loop.mistake import Mistake  # noqa: E402
@@ -59,13 +60,13 @@ def test_the_page_shows_history_parameters_trials_and_confirmation(search, capsy
         "Best: trial 3: interquartile mean of evaluation over the fresh seeds 3 to 4: "
         in re.sub("<[^>]+>", "", text)
     )
-    history, *parameters = re.findall(r'<svg [^>]*aria-label="([^"]*)".*?</svg>', text)[:3]
+    history, *parameters = re.findall(r'<svg [^>]*aria-label="([^"]*)".*?</svg>', text, re.S)[:3]
     assert history.startswith("Best")
     assert {name.partition(",")[0] for name in parameters} == {"agent.lr", "agent.kind"}
     assert all("importance" in name for name in parameters)
-    first, second = re.findall(r"(<svg .*?</svg>)", text)[:2]
-    assert (first.count('class="spot"'), first.count("hollow")) == (6, 0)
-    assert (second.count('class="spot"'), second.count("hollow")) == (9, 3)
+    first, second = re.findall(r"(<svg .*?</svg>)", text, re.S)[:2]
+    assert (first.count('class="spot c0"'), first.count("hollow")) == (6, 0)
+    assert (second.count('class="spot c0"'), second.count("hollow")) == (9, 3)
     states = re.findall(r'<td><span class="state \w+">(\w+)<', text)
     assert states == ["paused", "paused", "failed", *["complete"] * 6]
     assert "the agent's defaults are" in text

@@ -1,6 +1,8 @@
 """Watching: asked for once a folder, played in another process, verified, kept elsewhere."""
 
+import html
 import os
+import re
 import time
 
 import pytest
@@ -162,5 +164,22 @@ def test_runs_that_have_not_finished_are_compared_by_what_they_have_so_far(serve
     keys = [row["id"] for row in visitor.runs().values()]
     status, report = visitor.post("/api/compare", runs=keys)
     assert status == 200, report
+    assert "Scored by" in report["html"]
+    assert "one config, seeds aside" in report["html"]
     status, answer = visitor.post("/api/compare", runs=[])
     assert (status, answer) == (400, {"error": "choose the runs to compare"})
+
+
+def test_configs_are_compared_where_there_is_nothing_to_score(serve, tmp_path):
+    words = '<b id="x">&amp;'
+    for lr in ("0.1", words):
+        begun = {"episodes": 0, "evaluations": 0, "host": "elsewhere", "state": "running"}
+        write_run(tmp_path / f"runs/{len(lr)}", parameters={"lr": lr}, result=None, **begun)
+    visitor = serve("runs")
+    keys = [row["id"] for row in visitor.runs().values()]
+    status, answer = visitor.post("/api/compare", runs=keys)
+    assert status == 200
+    assert "no run to score" in answer["html"]
+    shown = re.findall(r'<td class="mid">(.*?)</td>', answer["html"])
+    assert sorted(map(html.unescape, shown)) == sorted(["0.1", words])
+    assert "<b id" not in answer["html"]
