@@ -79,20 +79,20 @@ def ls(
     if state is not None and state not in COLOURS:
         expected = ", ".join(COLOURS)
         raise Mistake(f"--state={state}{nearest(state, COLOURS, ';')} expected {expected}")
-    if sort is not None and sort not in SORTED_BY:
-        expected = ", ".join(SORTED_BY)
-        raise Mistake(f"--sort {sort}{nearest(sort, SORTED_BY, ';')} expected {expected}")
     filters = [w for w in words if "=" in w and not Path(w).is_dir()]
     directories = [w for w in words if w not in filters]
     filters += [f"state={state}"] if state else []
-    if watch:
-        follow(directories, filters, every, sort)
-        return
-    is_plain = len(words) == 1 == len(directories) and not (state or as_json)
+    is_plain = len(words) == 1 == len(directories) and not (state or as_json or watch)
     if is_plain and reading.is_search(words[0]):
         from gym_loop.search import report
 
-        print(report.listing(Path(words[0])))
+        print(report.listing(Path(words[0]), sort))
+        return
+    if sort is not None and sort not in SORTED_BY:
+        expected = ", ".join(SORTED_BY)
+        raise Mistake(f"--sort {sort}{nearest(sort, SORTED_BY, ';')} expected {expected}")
+    if watch:
+        follow(directories, filters, every, sort)
         return
     runs = in_order(filtered(read(directories, {}), filters), sort)
     if as_json:

@@ -6,7 +6,7 @@ Reads the study's journal and run.json files; nothing is decided, repaired or un
 import math
 import textwrap
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,7 +15,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
-from gym_loop.mistake import Mistake
+from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import reading
 from gym_loop.search import best as bests
 from gym_loop.search.best import Best, Confirmation, reached
@@ -219,20 +219,40 @@ def comparison_of(found: Found) -> tuple[dict[str, Any], str] | None:
     return content, ", ".join(defaults)
 
 
-def listing(directory: Path) -> str:
-    """Return a line for each trial of the search in `directory`, the newest first."""
+def listing(directory: Path, sort: str | None = None) -> str:
+    """Return a line for each trial of the search in `directory`, the newest first.
+
+    With `sort`, a column, those with the best or the most come first.
+
+    Raises:
+        Mistake: `sort` is none of the columns of numbers.
+    """
     found = Found(directory)
     names = list(dict.fromkeys(name for trial in found.trials for name in trial.params))
     rows = [("trial", "state", found.objective, found.rungs, "steps", *names)]
-    for trial in reversed(found.trials):
-        value = reached(trial)
+    numbers: dict[str, Callable[[FrozenTrial], float | None]] = {
+        found.objective: reached,
+        found.rungs: lambda trial: trial.last_step,
+        "steps": lambda trial: trial.user_attrs.get(STEPS),
+    }
+    if sort is not None and sort not in numbers:
+        near = nearest(sort, numbers, ";")
+        raise Mistake(f"--sort {sort}{near} of a search's trials, expected {', '.join(numbers)}")
+    sign = -1 if sort == found.objective and not found.maximize else 1
+
+    def rank(trial: FrozenTrial) -> tuple[float, int]:
+        value = numbers[sort](trial) if sort else 0
+        return (-math.inf if value is None else sign * value), trial.number
+
+    for trial in sorted(found.trials, key=rank, reverse=True):
+        value, last, steps = (number(trial) for number in numbers.values())
         rows.append(
             (
                 str(trial.number),
                 state_of(trial),
                 "" if value is None else f"{value:.6g}",
-                "" if trial.last_step is None else str(trial.last_step),
-                str(trial.user_attrs.get(STEPS, "")),
+                "" if last is None else str(last),
+                "" if steps is None else str(steps),
                 *(shown(trial.params.get(name, "")) for name in names),
             )
         )

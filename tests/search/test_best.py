@@ -4,11 +4,12 @@ import pytest
 
 optuna = pytest.importorskip("optuna", reason="needs the extra search")
 
-from gym_loop.commands import best, report  # noqa: E402
+from gym_loop.commands import best, ls, report  # noqa: E402
 from gym_loop.mistake import Mistake  # noqa: E402
 from gym_loop.search.report import Found, binned  # noqa: E402
 from gym_loop.search.space import Dimension, Grid  # noqa: E402
 from gym_loop.search.study import Study  # noqa: E402
+from gym_loop.search.trials import STEPS  # noqa: E402
 from tests.run_directories import write_run  # noqa: E402
 from tests.search.conftest import THINGS, X, runs  # noqa: E402
 
@@ -34,6 +35,7 @@ def played(tmp_path, monkeypatch):
         study.enqueue([{"agent.x": x} for x in range(len(values))])
         for number, value in enumerate(values):
             study.ask(0)
+            study.note(number, STEPS, (20, 40, 10, 30)[number])
             study.tell(number, value)
             for seed in (0, 1):
                 run(f"agent.x={number}", seed, value)
@@ -170,6 +172,32 @@ def test_the_config_of_the_best_does_not_depend_on_where_one_is(search, cli, tmp
     assert done.returncode == 0, done.stderr
     assert THINGS[0].partition("=")[2] in done.stdout
     assert "pause" not in done.stdout.replace("pause: 0.0", "")
+
+
+@pytest.mark.parametrize(
+    ("sort", "direction", "order"),
+    [
+        ([], "maximize", "3210"),
+        (["--sort", "evaluation"], "maximize", "2013"),
+        (["--sort", "evaluation"], "minimize", "3102"),
+        (["--sort", "steps"], "maximize", "1302"),
+    ],
+)
+def test_ls_sorts_the_trials_of_a_search(played, capsys, sort, direction, order):
+    leave, _ = played
+    leave([3.0, 2.0, 9.0, 1.0], direction)
+    ls.main(["search", *sort])
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert "".join(row.split()[0] for row in rows) == order
+
+
+def test_ls_names_the_columns_of_trials_that_it_sorts_by(played):
+    leave, _ = played
+    leave([3.0])
+    with pytest.raises(Mistake, match="expected evaluation, evaluations, steps"):
+        ls.main(["search", "--sort", "episodes"])
+    with pytest.raises(Mistake, match=r"did you mean 'evaluation'\?"):
+        ls.main(["search", "--sort", "evaluaton"])
 
 
 def test_parts_of_a_range_are_equal_on_its_own_scale():
