@@ -4,8 +4,10 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import optuna
 from hydra.core.override_parser.types import (
     ChoiceSweep,
@@ -14,6 +16,7 @@ from hydra.core.override_parser.types import (
     RangeSweep,
 )
 
+from gym_loop import errors
 from gym_loop.config.locate import locate
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs.reading import typed
@@ -155,12 +158,26 @@ class Function:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.said = f"hydra.sweeper.space={name}"
+        module, _, function = name.rpartition(":" if ":" in name else ".")
+        if not module or not function or name.endswith(".py"):
+            raise Mistake(
+                f"{self.said} names no function; expected my_space.py:space or package.module:space"
+            )
+        if module.endswith(".py") and not Path(module).expanduser().is_file():
+            known = sorted(map(str, Path(module).expanduser().parent.glob("*.py")))
+            raise Mistake(f"{self.said}: no file {module}{nearest(module, known)}")
         try:
             found = locate(name)
-        except (ImportError, AttributeError, OSError, SyntaxError) as error:
-            raise Mistake(f"hydra.sweeper.space={name}: {error}") from None
+        except Exception as error:
+            if isinstance(error, AttributeError) and error.name == function:
+                functions = [key for key, value in vars(error.obj).items() if callable(value)]
+                near = nearest(function, functions)
+                raise Mistake(f"{self.said}: {module} has no {function!r}{near}") from None
+            why = errors.with_place(error)
+            raise Mistake(f"{self.said}: cannot import {module}: {why}") from None
         if not callable(found) or len(inspect.signature(found).parameters) != 1:
-            raise Mistake(f"hydra.sweeper.space={name}: expected a function of one trial")
+            raise Mistake(f"{self.said}: expected a function of one trial")
         self.function: Callable[[Any], Mapping[str, Any] | None] = found
 
     def describe(self) -> dict[str, str]:
@@ -172,7 +189,7 @@ class Function:
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         found = [self.suggest(study.ask()) for _ in range(3)]
         if not any(found):
-            raise Mistake(f"hydra.sweeper.space={self.name} suggests nothing")
+            raise Mistake(f"{self.said} suggests nothing")
         return found
 
     def suggest(self, trial: Any) -> list[str]:
@@ -184,14 +201,21 @@ class Function:
         try:
             given = self.function(trial)
         except Exception as error:
-            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise Mistake(f"hydra.sweeper.space={self.name}: {why}") from error
+            raise Mistake(f"{self.said}: {errors.with_place(error)}") from error
         if given is not None and not isinstance(given, Mapping):
             raise Mistake(
-                f"hydra.sweeper.space={self.name} returned {given!r:.60}; expected a mapping of "
-                "config keys to values, or None for what it has suggested"
+                f"{self.said} returned {given!r:.60}; expected a mapping of config keys to values, "
+                "or None for what it has suggested"
             )
-        values = trial.params if given is None else given
+        values = dict(trial.params if given is None else given)
+        for key, value in values.items():
+            if isinstance(value, np.generic):
+                values[key] = value = value.item()
+            if not isinstance(key, str) or not isinstance(value, Value | list | tuple | Mapping):
+                raise Mistake(
+                    f"{self.said} returned {value!r:.60} for {key!r:.60}; expected a config key, "
+                    "and a number, a text, a truth value, None, or a list or a mapping of them"
+                )
         return [word(key, value) for key, value in values.items()]
 
     def check_enqueued(self, point: Mapping[str, Any]) -> dict[str, Any]:

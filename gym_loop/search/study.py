@@ -205,14 +205,21 @@ class Study:
 
     def tell(self, number: int, value: float) -> None:
         """Tell of a trial that has ended well."""
-        self.optuna.sampler = self.sampler(number)
-        self.optuna.tell(number, value)
+        self._tell(number, value, TrialState.COMPLETE)
 
     def fail(self, number: int, why: str) -> None:
         """Tell of a trial that has failed."""
         self.note(number, WHY, why)
+        self._tell(number, None, TrialState.FAIL)
+
+    def _tell(self, number: int, value: float | None, state: TrialState) -> None:
         self.optuna.sampler = self.sampler(number)
-        self.optuna.tell(number, state=TrialState.FAIL)
+        try:
+            self.optuna.tell(number, value, state)
+        except RuntimeError:
+            # A sampler with nothing left stops the study, which Optuna does not allow here.
+            if not self.storage.get_trial(self._id(number)).state.is_finished():
+                raise
 
     def is_pruned(self, pruner: optuna.pruners.BasePruner, number: int) -> bool:
         """Return whether one of Optuna's pruners would end a trial at what it has reached."""

@@ -1,5 +1,6 @@
 """The sweeper `search`: a sweep whose jobs a study asks for."""
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -8,7 +9,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,7 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from gym_loop.config import signature
-from gym_loop.config.locate import locate
+from gym_loop.config.options import load_class
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.streams import derive
 from gym_loop.sweeps import directory
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 PAUSE = "+observers.pause._target_=gym_loop.search.pausing.Pause"
 WAIT_SECONDS = 0.5  # for other launches into the same search
+TRIED = 12  # random trials on which samplers are tried; the first ten, most draw at random
 DIRECTIONS, PRUNERS, SAMPLERS = (
     ("maximize", "minimize"),
     ("asha", "median", "none"),
@@ -150,13 +152,22 @@ class SearchSweeper(Sweeper):
             "hydra.sweeper.seeds": ",".join(map(str, self.seeds)),
             RUNGS: SEEDS if self.by_seed else EVALUATIONS,
         }
+        make_sampler = sampler_of(self.sampler, self.seed)
+        if isinstance(self.sampler, dict) or isinstance(self.pruner, dict):
+            check_optunas(self.sampler, make_sampler, self.pruner, space)
         open_study = functools.partial(
-            Study, place, definition, space, self.direction, sampler_of(self.sampler, self.seed)
+            Study, place, definition, space, self.direction, make_sampler
         )
         study = open_study() if (place / FILE).exists() else None
         self._check(fixed, space)
+        told = len(study.trials()) if study else 0
+        if told > self.n_trials:
+            print(
+                f"note: hydra.sweeper.n_trials={self.n_trials} is a total, and {told} trials are "
+                "there already: no new one is asked for",
+                file=sys.stderr,
+            )
         if launcher.dry_run:
-            told = len(study.trials()) if study else 0
             print(f"{told} of {self.n_trials} trials asked for, {len(self.seeds)} seeds each")
             raise SystemExit(0)
         launcher.record(self.asked, self.checked, {})
@@ -249,7 +260,11 @@ class SearchSweeper(Sweeper):
         names = [word.partition("=")[0].lstrip("+") for words in probes for word in words]
         by_all = directory.Sweep([], {}, [*self.checked.varied, *names])
         jobs = [[*fixed, *words, f"seed={self.seeds[0]}", PAUSE] for words in probes]
-        launcher.check(by_all, jobs, 0)
+        try:
+            launcher.check(by_all, jobs, 0)
+        except Mistake as mistake:
+            place = f"hydra.sweeper.space={self.space}: " if self.space else ""
+            raise Mistake(f"{place}{mistake.message}") from None
         self.composer = Composer(self.loader, self.config)
         cfg = self.composer.compose(jobs[0], 0)
         loop = OmegaConf.to_container(cfg.loop, resolve=True)
@@ -352,20 +367,45 @@ def sampler_of(named: Any, seed: int) -> Callable[[int], Any]:
     """
     import optuna
 
-    target, arguments = named, dict[str, Any]()
-    if isinstance(named, dict):
-        target, arguments = named["_target_"], {k: v for k, v in named.items() if k != "_target_"}
-        kind = optunas(target, optuna.samplers.BaseSampler, "sampler")
-    else:
-        kind = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}[named]
+    known = {"tpe": "optuna.samplers.TPESampler", "random": "optuna.samplers.RandomSampler"}
+    own = named if isinstance(named, dict) else {"_target_": known[named]}
+    base = optuna.samplers.BaseSampler
+    kind = class_of(own["_target_"], base, "sampler")
     takes_seed = "seed" in (signature.parameters(kind) or ())
 
     def make(number: int) -> Any:
-        own = {"seed": derive(seed, f"trial/{number}")} if takes_seed else {}
-        return made(kind, "sampler", {**own, **arguments})
+        more = {"seed": derive(seed, f"trial/{number}")} if takes_seed else {}
+        return built({**more, **own}, base, "sampler")
 
     make(0)
     return make
+
+
+def check_optunas(sampler: Any, make: Callable[[int], Any], pruner: Any, space: "Space") -> None:
+    """Try one of Optuna's samplers and pruners on a study of random trials.
+
+    Raises:
+        Mistake: it cannot do with the space, or takes a package that is not installed.
+    """
+    import optuna
+
+    def ask() -> Any:
+        trial = study.ask()
+        with contextlib.suppress(Mistake):  # a function need not do with all values
+            space.suggest(trial)
+        for step in (1, 2, 3):
+            trial.report(0.0, step)
+        return trial
+
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for number in range(TRIED):
+        study.tell(ask(), float(number))
+    with of_optunas("sampler", sampler):
+        study.sampler = make(TRIED)
+        ask()
+    if isinstance(pruner, dict):
+        with of_optunas("pruner", pruner):
+            pruner_of(pruner).prune(study, study.get_trials()[-1])
 
 
 def rungs_of(named: Any, study: "Study", maximize: bool) -> "Rungs":
@@ -390,10 +430,7 @@ def pruner_of(named: Mapping[str, Any]) -> Any:
     """Return one of Optuna's pruners."""
     import optuna
 
-    kind = optunas(named["_target_"], optuna.pruners.BasePruner, "pruner")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return made(kind, "pruner", {k: v for k, v in named.items() if k != "_target_"})
+    return built(named, optuna.pruners.BasePruner, "pruner")
 
 
 def is_by_seed(pruner: Any) -> bool:
@@ -423,24 +460,46 @@ def check_by_seed(named: Mapping[str, Any], seeds: int) -> None:
         )
 
 
-def optunas(target: str, base: type, what: str) -> Any:
+def built(named: Mapping[str, Any], base: type, what: str) -> Any:
+    """Return the object of Optuna's that `_target_` names, and those among its arguments.
+
+    Raises:
+        Mistake: there is none, or it refuses its arguments.
+    """
+    arguments = {
+        key: built(value, base, what) if isinstance(value, dict) and "_target_" in value else value
+        for key, value in named.items()
+        if key != "_target_"
+    }
+    kind = class_of(named["_target_"], base, what)
+    with of_optunas(what, named):
+        return kind(**arguments)
+
+
+def class_of(target: str, base: type, what: str) -> Any:
     """Return the class that `target` names.
 
     Raises:
         Mistake: it is none of Optuna's kind.
     """
-    try:
-        kind = locate(target)
-    except (ImportError, AttributeError) as error:
-        raise Mistake(f"hydra.sweeper.{what}: {error}") from None
+    kind = load_class(target, f"hydra.sweeper.{what}")
     if not (isinstance(kind, type) and issubclass(kind, base)):
-        raise Mistake(f"hydra.sweeper.{what}: {target} is not derived from {base.__name__}")
+        raise Mistake(f"hydra.sweeper.{what}={target} is not derived from {base.__name__}")
     return kind
 
 
-def made(kind: Any, what: str, arguments: Mapping[str, Any]) -> Any:
-    """Return an object of Optuna's; what it refuses is a Mistake."""
+@contextlib.contextmanager
+def of_optunas(what: str, named: Any) -> Iterator[None]:
+    """Raise what a sampler or a pruner raises in the block as a Mistake; ignore its warnings."""
+    name = shown(named)
     try:
-        return kind(**arguments)
-    except (TypeError, ValueError) as error:
-        raise Mistake(f"hydra.sweeper.{what}: {kind.__name__}: {error}") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except ImportError as error:
+        package = error.name or getattr(error.__cause__, "name", None)
+        raise Mistake(
+            f"hydra.sweeper.{what}={name} needs {package}: pip install {package}"
+        ) from None
+    except Exception as error:
+        raise Mistake(f"hydra.sweeper.{what}={name}: {error}") from None

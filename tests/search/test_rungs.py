@@ -90,3 +90,19 @@ def test_most_steps_go_to_the_best_of_many(seed):
         assert all(entry.goal > rung for entry in best)
     winner = entries[values.index(max(values))]
     assert winner.goal == max(entry.goal for entry in entries) == 81
+
+
+def test_a_pruner_of_optunas_may_wrap_another():
+    optuna = pytest.importorskip("optuna", reason="needs the extra search")
+    from gym_loop.search.sweeper import pruner_of
+
+    inner = {"_target_": "optuna.pruners.ThresholdPruner", "lower": 5.0}
+    outer = {"_target_": "optuna.pruners.PatientPruner", "wrapped_pruner": inner, "patience": 1}
+    study = optuna.create_study(direction="maximize")
+    pruned = []
+    for values in ([9, 4, 3, 2], [9, 8, 7, 6], [1, 2, 3, 4]):  # falls below, falls, is below
+        trial = study.ask()
+        for step, value in enumerate(values, 1):
+            trial.report(value, step)
+        pruned.append(pruner_of(outer).prune(study, study.get_trials()[-1]))
+    assert pruned == [True, False, False]

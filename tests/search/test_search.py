@@ -230,6 +230,51 @@ def test_a_search_one_job_at_a_time_repeats_itself(search, tmp_path):
     assert names[0] == names[1]
 
 
+WITHOUT = """
+import importlib.abc, sys
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "cmaes":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.slow
+def test_what_a_sampler_or_a_pruner_lacks_is_said_before_anything_starts(search, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT)
+    without = {"PYTHONPATH": str(tmp_path)}
+    for key, name, said in (
+        ("sampler", "samplers.CmaEsSampler", " needs cmaes: pip install cmaes"),
+        ("sampler", "samplers.BruteForceSampler", "step must be given"),
+        ("sampler", "samplers.TPSampler", "has no 'TPSampler'; did you mean 'TPESampler'?"),
+        ("pruner", "pruners.NopPrner", "has no 'NopPrner'; did you mean 'NopPruner'?"),
+        ("pruner", "pruners.PatientPruner", "missing 2 required positional arguments"),
+    ):
+        chosen = f"hydra.sweeper.{key}={{_target_: optuna.{name}}}"
+        refused = search(X, chosen, environment=without)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+        assert f"hydra.sweeper.{key}=optuna.{name}" in refused.stderr
+        assert said in refused.stderr
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("def space(trial):\n    trial.suggest_float('agent.y', 0, 1)\n")
+    refused = search("hydra.sweeper.space=wrong.py:space")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert "hydra.sweeper.space=wrong.py:space: job agent.y=" in refused.stderr
+    assert "no key 'agent.y'" in refused.stderr
+    assert not (tmp_path / "search").exists()
+
+
+@pytest.mark.slow
+def test_a_total_below_what_is_there_asks_for_nothing_and_says_so(search, tmp_path):
+    search(X, NONE, "hydra.sweeper.n_trials=2")
+    before = contents(tmp_path / "search")
+    fewer = search(X, NONE, "hydra.sweeper.n_trials=1")
+    assert fewer.returncode == 0, fewer.stderr
+    assert "n_trials=1 is a total, and 2 trials are there already" in fewer.stderr
+    assert contents(tmp_path / "search") == before
+
+
 @pytest.mark.slow
 def test_a_search_of_something_else_is_refused_before_anything_starts(search, tmp_path):
     points = [X, NONE, "hydra.sweeper.n_trials=1"]

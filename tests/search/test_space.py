@@ -115,3 +115,60 @@ def test_a_space_in_python_has_conditions(tmp_path, monkeypatch):
     for name in ("wrong", "nothing", "absent"):
         with pytest.raises(Mistake, match=name):
             Function(f"my_space.py:{name}").probes()
+
+
+MISTAKEN = """
+import numpy as np
+def space(trial): return {"agent.x": np.int64(trial.suggest_int("doubled", 1, 3)) * 2}
+def raises(trial):
+    raise RuntimeError("too\\nhot")
+def misspelt(trial): trial.suggest_flat("agent.x", 0, 1)
+def lists(trial): return [1, 2]
+def objects(trial): return {"agent.x": trial}
+def numbers(trial): return {3: 1.0}
+def nothing(trial): pass
+def pair(trial, more): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("spaces.py:spce", "spaces.py has no 'spce'; did you mean 'space'?"),
+        ("space.py:space", "no file space.py; did you mean 'spaces.py'?"),
+        ("spaces.py", "names no function; expected my_space.py:space or package.module:space"),
+        ("spaces", "names no function; expected my_space.py:space or package.module:space"),
+        ("spaces.py:pair", "expected a function of one trial"),
+        ("spaces.py:np", "expected a function of one trial"),
+        ("spaces.py:raises", "RuntimeError: too hot (spaces.py:5)"),
+        ("spaces.py:misspelt", "AttributeError: 'Trial' object has no attribute 'suggest_flat' ("),
+        ("spaces.py:lists", "returned [1, 2]; expected a mapping of config keys to values"),
+        ("spaces.py:objects", "for 'agent.x'; expected a config key, and a number"),
+        ("spaces.py:numbers", "returned 1.0 for 3; expected a config key"),
+        ("spaces.py:nothing", "suggests nothing"),
+        (
+            "broken.py:space",
+            "cannot import broken.py: SyntaxError: '(' was never closed (broken.py",
+        ),
+        ("zero.py:space", "cannot import zero.py: ZeroDivisionError: division by zero (zero.py:1)"),
+        ("absent_module:space", "cannot import absent_module: ModuleNotFoundError: No module"),
+    ],
+)
+def test_what_is_wrong_with_a_space_in_python_is_said_in_one_line(
+    tmp_path, monkeypatch, name, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spaces.py").write_text(MISTAKEN)
+    (tmp_path / "broken.py").write_text("def space(")
+    (tmp_path / "zero.py").write_text("1 / 0")
+    with pytest.raises(Mistake) as mistake:
+        Function(name).probes()
+    assert mistake.value.message.startswith(f"hydra.sweeper.space={name}")
+    assert said in mistake.value.message
+
+
+def test_a_space_in_python_may_return_numbers_of_numpys(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spaces.py").write_text(MISTAKEN)
+    words = Function("spaces.py:space").probes()
+    assert {word for [word] in words} <= {"agent.x=2", "agent.x=4", "agent.x=6"}

@@ -132,3 +132,14 @@ def test_points_are_tried_first_and_once(tmp_path):
     assert first.params["a.x"] == 0.5
     assert second.params == {"a.x": 0.25, "a.n": 2}
     assert third.params["a.x"] not in (0.5, 0.25)
+
+
+def test_a_sampler_that_has_nothing_left_ends_no_search(tmp_path):
+    grid = {"a.x": [0.5], "a.n": [1]}
+    study = study_in(tmp_path, sampler=lambda number: optuna.samplers.GridSampler(grid))
+    for value in (1.0, 2.0):
+        study.tell(study.ask(1), value)
+    assert [(t.params, t.value) for t in study.trials()] == [
+        ({"a.x": 0.5, "a.n": 1}, 1.0),
+        ({"a.x": 0.5, "a.n": 1}, 2.0),
+    ]
