@@ -264,7 +264,8 @@ def check_wrappers(cfg: DictConfig, group: str, env: dict[str, Any]) -> None:
     if not wrappers:
         return
     made_by = load_class(env["_target_"], f"{group}._target_")
-    if "num_envs" in (signature.parameters(made_by) or ()):
+    takes = signature.parameters(made_by) or {}
+    if "num_envs" in takes and "wrappers" not in takes:
         where = origin(cfg, f"{group}.wrappers")
         raise Mistake(
             f"{short_name(made_by)} makes many environments at once, and {group}.wrappers"

@@ -6,6 +6,7 @@ infos, Gymnasium resets it instead of the next step, or within it, or not at all
 observation after a step always belongs to the step's own episode; see `VectorEnv`.
 """
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -25,9 +26,9 @@ from gym_loop.envs.make import (
     make_gym,
     make_gymnasium,
 )
-from gym_loop.envs.wrappers import share_learnt
+from gym_loop.envs.wrappers import Proxy, Wrappers, learning_layers, share_learnt
 from gym_loop.loops.returns import as_float
-from gym_loop.mistake import Failure
+from gym_loop.mistake import Failure, Mistake
 
 Array = npt.NDArray[Any]
 # What a step gives: the observations after it, and of shape (num_envs,) each, rewards, terminated,
@@ -50,7 +51,8 @@ class VectorEnv:
             Otherwise `restart` is called for it before the next `step`.
         cuts: whether `restart` may be called for an environment whose episode has not ended.
         seeded: which episodes begin with a seed of their own: all, those begun by `start`, none.
-        wrapped: each environment is in wrappers: see `Copies.games` and `Copies.play_on`.
+        wrapped: each environment is in wrappers: see `games` and `play_on`.
+        wrapped_envs: these environments, where they are in this process.
     """
 
     num_envs: int
@@ -60,6 +62,7 @@ class VectorEnv:
     cuts: bool = False
     seeded: Literal["all", "start", "none"] = "none"
     wrapped: bool = False
+    wrapped_envs: Sequence[Any] = ()
     metadata: Mapping[str, Any] = {}
 
     def start(self, seeds: Sequence[int]) -> Any:
@@ -83,6 +86,26 @@ class VectorEnv:
     def info_of(self, row: int) -> Any:
         """Return what the last step returned as info for one environment; None: it is not known."""
         return None
+
+    def games(self, rows: Array) -> list[Any]:
+        """Return what the bare environments `rows` have played, a `Game` each."""
+        raise NotImplementedError
+
+    def play_on(self, step: Step) -> Step:
+        """Return a step in which no episode has ended whose game goes on, as after a life.
+
+        The observation is then the one from which it goes on.
+        """
+        raise NotImplementedError
+
+    def learnt_by_wrappers(self) -> list[dict[str, Any]]:
+        """Return for each environment what its wrappers have learnt, most of it together."""
+        return [each for env in self.wrapped_envs for each in env.learnt_by_wrappers()]
+
+    def put_into_wrappers(self, state: list[dict[str, Any]]) -> None:
+        """Give the wrappers of each environment copies of what others had learnt."""
+        for env, each in zip(self.wrapped_envs, state, strict=False):
+            env.put_into_wrappers([each])
 
     def render(self) -> Any:
         """Return a frame of each environment."""
@@ -110,6 +133,7 @@ class Copies(VectorEnv):
         self.metadata = getattr(envs[0], "metadata", None) or {}
         self.wrapped = hasattr(envs[0], "bare_game")
         if self.wrapped:
+            self.wrapped_envs = self.envs
             share_learnt(self.envs)
 
     def start(self, seeds: Sequence[int]) -> Any:
@@ -144,20 +168,8 @@ class Copies(VectorEnv):
         """Return what the bare environments `rows` have played, a `Game` each."""
         return [self.envs[row].bare_game for row in rows]
 
-    def learnt_by_wrappers(self) -> list[dict[str, Any]]:
-        """Return for each environment what its wrappers have learnt, most of it together."""
-        return [each for env in self.envs if self.wrapped for each in env.learnt_by_wrappers()]
-
-    def put_into_wrappers(self, state: list[dict[str, Any]]) -> None:
-        """Give the wrappers of each environment copies of what others had learnt."""
-        for env, each in zip(self.envs if self.wrapped else (), state, strict=False):
-            env.put_into_wrappers([each])
-
     def play_on(self, step: Step) -> Step:
-        """Return a step in which no episode has ended whose game goes on, as after a life.
-
-        The observation is then the one from which it goes on.
-        """
+        """Have the wrappers go on where a game does; return the step as if none had ended it."""
         states, rewards, terminated, truncated = step
         terminated, truncated = terminated.copy(), truncated.copy()
         for row in (terminated | truncated).nonzero()[0]:
@@ -195,10 +207,31 @@ class LibraryVectorEnv(VectorEnv):
         states, rewards, terminated, truncated, self.infos = self.env.step(actions)
         return as_arrays(states, self.observation_space), rewards, terminated, truncated
 
-    def info_of(self, row: int) -> Any:
+    def info_of(self, row: int) -> dict[str, Any]:
         """Return the info of one environment: where it was reset within the step, its last one."""
+        return {key: value for key, value in self._last_info(row).items() if key != GAME}
+
+    def _last_info(self, row: int) -> dict[str, Any]:
         info = info_of_row(self.infos, row)
-        return info.get("final_info", info)
+        last: dict[str, Any] = info.get("final_info", info)
+        return last
+
+    def games(self, rows: Array) -> list[Any]:
+        """Return what the bare environments `rows` have played, a `Game` each."""
+        ended = [self._last_info(row).get(GAME) for row in rows.tolist()]
+        running = self.env.call("bare_game") if None in ended else ()
+        return [game or running[row] for game, row in zip(ended, rows, strict=True)]
+
+    def play_on(self, step: Step) -> Step:
+        """Have the wrappers go on where a game does; return the step as if none had ended it."""
+        states, rewards, terminated, truncated = step
+        ended = (terminated | truncated).nonzero()[0].tolist()
+        rows = np.array([row for row in ended if self._last_info(row)[GAME] is None], np.int64)
+        if rows.size:
+            terminated, truncated = terminated.copy(), truncated.copy()
+            terminated[rows] = truncated[rows] = False
+            states = self.restart(states, rows, ())
+        return states, rewards, terminated, truncated
 
     def render(self) -> Any:
         """Return a frame of each environment."""
@@ -271,12 +304,104 @@ class ResetWhenTold(LibraryVectorEnv):
         mask = np.zeros(self.num_envs, np.bool_)
         mask[rows] = True
         each: list[int | None] | None = None
-        if self.seeded == "all":
+        if len(seeds):
             each = [None] * self.num_envs
             for row, seed in zip(rows, seeds, strict=True):
                 each[row] = int(seed)
         first, _ = self.env.reset(seed=each, options={"reset_mask": mask})
         return put(states, rows, take(as_arrays(first, self.observation_space), rows))
+
+
+GAME = "gym_loop.game"  # in the info of the last step of an episode
+
+
+class PartOfVector(Proxy):
+    """An environment in its wrappers, as a part of a vector of a library's.
+
+    The info of an episode's last step has the bare environment's game under GAME; None where the
+    game goes on though a wrapper has ended the episode, which the next `reset` without a seed does.
+
+    Args:
+        env: in its wrappers.
+        limit: steps, of the agent's, after which a game is truncated; None: none.
+    """
+
+    def __init__(self, env: Any, limit: int | None = None) -> None:
+        super().__init__(env)
+        self.limit, self.steps = limit, 0
+        self.next_life: Any = None
+
+    def __reduce__(self) -> Any:
+        return PartOfVector, (self.env, self.limit)
+
+    def get_wrapper_attr(self, name: str) -> Any:
+        """Return an attribute: Gymnasium asks for them so."""
+        return getattr(self, name)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        """Begin a game, or go on with one."""
+        life, self.next_life = self.next_life, None
+        if life is not None and seed is None:
+            return life, {}
+        self.steps = 0
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        """Step it."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self.steps += 1
+        if terminated or truncated:
+            self.next_life = self.env.go_on_with_game()
+        if self.steps == self.limit:
+            self.next_life, truncated = None, truncated or not terminated
+        if terminated or truncated:
+            info = {**info, GAME: self.env.bare_game if self.next_life is None else None}
+        return observation, reward, terminated, truncated, info
+
+
+def part_of_vector(make: Callable[[], Any], limit: int | None) -> PartOfVector:
+    """Return what `make` makes, an environment in wrappers, as a part of a library's vector."""
+    return PartOfVector(make(), limit)
+
+
+def vector_of_wrapped(
+    kind: Any, make: Callable[[], Any], num_envs: int, limit: int | None, **options: Any
+) -> LibraryVectorEnv:
+    """Return a library's vector of `num_envs` environments in wrappers.
+
+    Args:
+        kind: the library's SyncVectorEnv or AsyncVectorEnv.
+        make: returns an environment in its wrappers.
+        num_envs: how many.
+        limit: steps, of the agent's, after which an episode is truncated; None: none.
+        options: of `kind`.
+
+    Raises:
+        Mistake: wrappers that learn, in processes of their own; or the vector resets environments
+            in the step after an episode's end.
+    """
+    in_processes = kind.__name__ == "AsyncVectorEnv"
+    if in_processes:
+        with contextlib.closing(make()) as env:
+            learning = ", ".join(learning_layers(env))
+        if learning:
+            raise Mistake(
+                f"{learning} learns, and {kind.__name__} has each of its {num_envs} environments, "
+                "and so one that learns alone, in a process of its own: let them be in this one "
+                "(env.mode=sync, env.asynchronous=false), or have the agent learn it"
+            )
+    part = functools.partial(part_of_vector, make, limit)
+    many = from_library(kind([part] * num_envs, **options))
+    if many.delayed:
+        raise Mistake(
+            "env.wrappers can end an episode before the environment does, which the "
+            "autoreset_mode NextStep has no room for: leave env.vector_kwargs.autoreset_mode out"
+        )
+    many.wrapped = True
+    if not in_processes:
+        many.wrapped_envs = [part.env for part in many.env.envs]
+        share_learnt(many.wrapped_envs)
+    return many
 
 
 def from_library(env: Any) -> LibraryVectorEnv:
@@ -386,7 +511,8 @@ def _without_batch(space: Any) -> str | None:
 
 def make_single(factory: Callable[..., Any], **arguments: Any) -> Any:
     """Return one environment made by `factory`, whether or not it makes vector environments."""
-    if "num_envs" not in (signature.parameters(factory) or {}):
+    wrapped = getattr(factory, "keywords", {}).get("wrappers")
+    if wrapped or "num_envs" not in (signature.parameters(factory) or {}):
         return factory(**arguments)
     env = factory(num_envs=1, **arguments)
     return Single(env if isinstance(env, VectorEnv) else from_library(env))
@@ -401,6 +527,7 @@ def make_gymnasium_vector(
     max_episode_steps: int | None = None,
     render_mode: str | None = None,
     imports: Sequence[str] | None = None,
+    wrappers: Wrappers | None = None,
 ) -> Any:
     """Return Gymnasium's vector environment for `id`: `gymnasium.make_vec`.
 
@@ -415,12 +542,16 @@ def make_gymnasium_vector(
         max_episode_steps: truncates earlier than the registered limit does.
         render_mode: of every environment.
         imports: modules to import first, such as one that registers the environment.
+        wrappers: of each copy, by name, innermost first.
 
     Raises:
         EnvError: no such id or mode.
+        Mistake: wrappers around an environment that is written as a vector.
         MissingDependencyError: Gymnasium, or a package the environment needs, is not installed.
     """
     import_all(imports)
+    if num_envs is None and wrappers:
+        return make_gymnasium(id, kwargs, render_mode, None, wrappers)
     if num_envs is None:
         many = functools.partial(make_gymnasium_vector, id, kwargs, mode, vector_kwargs)
         return make_single(many, render_mode=render_mode)
@@ -432,7 +563,12 @@ def make_gymnasium_vector(
         raise EnvError(f"no mode {mode!r}; expected one of {', '.join(modes)}")
     if mode == "vector_entry_point" and not spec.vector_entry_point:
         raise EnvError(f"{spec.id} has no vector_entry_point: use env.mode=sync or async")
-    arguments = _limited(kwargs, spec, max_episode_steps)
+    if mode == "vector_entry_point" and wrappers:
+        raise Mistake(
+            f"{spec.id} has a vector form of its own, and env.wrappers wrap single environments: "
+            "choose copies with env.mode=sync, or env.mode=async for a process each"
+        )
+    arguments = _limited(kwargs, spec, None if wrappers else max_episode_steps)
     if mode != "vector_entry_point":
         options = dict(vector_kwargs or {})
         if hasattr(gymnasium.vector, "AutoresetMode"):  # 1.1 on
@@ -440,7 +576,9 @@ def make_gymnasium_vector(
         kind = (
             gymnasium.vector.AsyncVectorEnv if mode == "async" else gymnasium.vector.SyncVectorEnv
         )
-        one = functools.partial(make_gymnasium, id, arguments, render_mode, imports)
+        one = functools.partial(make_gymnasium, id, arguments, render_mode, imports, wrappers)
+        if wrappers:
+            return vector_of_wrapped(kind, one, num_envs, max_episode_steps, **options)
         return from_library(kind([one] * num_envs, **options))
     if vector_kwargs:
         raise EnvError(f"env.vector_kwargs are for mode sync or async, not for {mode}")
@@ -465,6 +603,7 @@ def make_gym_vector(
     max_episode_steps: int | None = None,
     render_mode: str | None = None,
     imports: Sequence[str] | None = None,
+    wrappers: Wrappers | None = None,
 ) -> Any:
     """Return gym's vector environment for `id`: `SyncVectorEnv`, or `AsyncVectorEnv`.
 
@@ -476,19 +615,24 @@ def make_gym_vector(
         max_episode_steps: truncates earlier than the registered limit does.
         render_mode: of every environment.
         imports: modules to import first, such as one that registers the environment.
+        wrappers: of each copy, by name, innermost first.
 
     Raises:
         EnvError: no such id, keyword argument or render mode.
         MissingDependencyError: a package the environment needs is not installed.
     """
     import_all(imports)
+    if num_envs is None and wrappers:
+        return make_gym(id, kwargs, render_mode, None, wrappers)
     if num_envs is None:
         many = functools.partial(make_gym_vector, id, kwargs, asynchronous)
         return make_single(many, render_mode=render_mode)
     spec, gym = _find_spec("gym", id), import_library("gym")
-    arguments = _limited(kwargs, spec, max_episode_steps)
-    one = functools.partial(make_gym, id, arguments, render_mode, imports)
+    arguments = _limited(kwargs, spec, None if wrappers else max_episode_steps)
+    one = functools.partial(make_gym, id, arguments, render_mode, imports, wrappers)
     kind = gym.vector.AsyncVectorEnv if asynchronous else gym.vector.SyncVectorEnv
+    if wrappers:
+        return vector_of_wrapped(kind, one, num_envs, max_episode_steps)
     return from_library(kind([one] * num_envs))
 
 

@@ -188,6 +188,26 @@ def test_the_copies_of_loop_vector_share_one_statistic(launch):
     assert first is second
 
 
+@pytest.mark.slow
+def test_so_do_those_of_the_libraries_in_this_process(launch):
+    words = ("agent=random", "loop=vector", "loop.num_envs=3", "loop.max_episodes=9", NORMALIZED)
+    own = launch("env=gymnasium:Pendulum-v1", *words)
+    theirs = launch("env=gymnasium_vector:Pendulum-v1", *words, directory="theirs")
+    assert repr(learnt(theirs)) == repr(learnt(own))
+    assert rows(theirs) == rows(own)
+    assert len(learnt(launch("env=gym_vector:Pendulum-v1", *words, directory="gym"))) == 3
+
+
+def test_learning_in_processes_of_their_own_is_refused(as_a_child, tmp_path):
+    words = ["env=gym_vector:CartPole-v1", "env.asynchronous=true", "loop=vector", NORMALIZED]
+    done = as_a_child([*words, "hydra.run.dir=run"], tmp_path)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert "NormalizeObservation, NormalizeReward learns" in line
+    assert "env.asynchronous=false" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_wrapper_that_cannot_be_shared_is_refused_by_loop_vector(as_a_child, tmp_path):
     (tmp_path / "own.py").write_text(OWN)
     words = [LIBRARIES["gymnasium"], "wrap=[own.py:Centred]", "loop=vector", "hydra.run.dir=run"]

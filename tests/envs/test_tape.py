@@ -4,12 +4,14 @@ import functools
 import importlib.util
 import json
 import pickle
+import sys
 
 import numpy as np
 import pytest
 
 from gym_loop.envs.wrappers import Tape, Wrapped, wrapped
 from gym_loop.runs.run import Run
+from tests.conftest import rows
 
 GAMES = '''
 import gymnasium, numpy as np
@@ -148,11 +150,68 @@ def test_a_game_that_max_episode_len_cuts_is_given_up(launch, games):
 
 @pytest.mark.slow
 def test_the_same_holds_for_the_copies_of_loop_vector(launch, games):
-    words = [*FEW, ALL.replace("games.py:Sticky,normalize_reward", "clip_reward")]
+    words = [*FEW, COPIES]
     check_all(launch(*words, "loop=vector", "loop.num_envs=3"), games)
     many, one = Run("run").episodes, Run(launch(*words, directory="one")).episodes
     assert {*many["seed"]} == {*one["seed"]}
     assert (many["agent_return"] != many["return"]).any()
+
+
+COPIES = ALL.replace("games.py:Sticky,normalize_reward", "clip_reward")
+
+
+@pytest.fixture
+def registered(games, tmp_path, monkeypatch):
+    """Register the environment and its wrappers with each library: `gym_cave`, `gymnasium_cave`."""
+    for library in ("gym", "gymnasium"):
+        source = GAMES.replace("gymnasium", library)
+        register = f"{library}.register(id='Cave-v0', entry_point=Cave)"
+        (tmp_path / f"{library}_cave.py").write_text(f"{source}\n{register}\n")
+        monkeypatch.delitem(sys.modules, f"{library}_cave", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    return lambda library: (
+        "env.id=Cave-v0",
+        f"env.imports=[{library}_cave]",
+        COPIES.replace("games.py", f"{library}_cave.py"),
+        *("loop=vector", "loop.num_envs=3", "loop.max_episodes=12", "loop.eval_episodes=3"),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("length", [5000, 4])
+def test_gymnasiums_copies_play_what_the_loops_own_play(mode, length, launch, registered):
+    words = [*registered("gymnasium"), f"loop.max_episode_len={length}", "agent=random"]
+    own = launch("env=gymnasium", *words, directory="own")
+    theirs = launch("env=gymnasium_vector", f"env.mode={mode}", *words, directory="theirs")
+    assert rows(theirs) == rows(own)
+    assert rows(theirs, "evaluations.csv") == rows(own, "evaluations.csv")
+    assert Run(theirs).replay(7).difference is None
+    np.testing.assert_array_equal(Run(theirs).replay(7).actions, Run(own).replay(7).actions)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "env",
+    [
+        "gym_vector",
+        "gym_vector env.asynchronous=true",
+        "gymnasium_vector +env.vector_kwargs.autoreset_mode=SameStep",
+    ],
+)
+def test_a_game_goes_on_where_the_library_resets_within_the_step(env, launch, registered, games):
+    run = launch(*f"env={env}".split(), *registered(env.partition("_")[0]), "agent=random")
+    table = Run(run).episodes
+    assert table["terminated"].all()
+    for row in table[table["seed"] >= 0]:
+        bare = games.Cave()
+        bare.reset(seed=int(row["seed"]))
+        for action in Run(run).replay(int(row["episode"])).actions:
+            *_, ended, _, _ = bare.step(action)
+        assert (ended, bare.lives) == (True, 0)
+    alone = launch("env=gymnasium", *registered("gymnasium"), "agent=random", directory="alone")
+    for name in ("seed", "length", "return", "agent_return"):
+        np.testing.assert_array_equal(Run(run).evaluations[name], Run(alone).evaluations[name])
 
 
 def test_an_episode_is_a_game_and_the_agent_hears_of_each_life(launch, games, tmp_path):

@@ -161,6 +161,7 @@ def test_a_fork_with_other_wrappers_has_those_alone(cli, launch, tmp_path):
 
 STACK = "env.wrappers.frame_stack"
 GYMNASIUM = "env=gymnasium:CartPole-v1"
+NEXT = "+env.vector_kwargs.autoreset_mode=NextStep"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,8 @@ GYMNASIUM = "env=gymnasium:CartPole-v1"
         (["env.wrappers.x._target_=gymnasium.wrappers.ClipAction"], "ClipAction of gymnasium"),
         ([GYMNASIUM, "env.wrappers.x._target_=gym.wrappers.ClipAction"], "one of gymnasium"),
         (["env=gymnasium:Blackjack-v1", "wrap=[normalize_observation]"], "cannot wrap"),
-        (["env=gym_vector:CartPole-v1", "loop=vector", "wrap=[flatten]"], "many environments"),
+        (["env=gymnasium_vector:CartPole-v1", "loop=vector", "wrap=[flatten]"], "env.mode=sync"),
+        (["env=gymnasium_vector:Acrobot-v1", "loop=vector", "wrap=[flatten]", NEXT], "NextStep"),
     ],
     ids=lambda each: each[-1] if isinstance(each, list) else "",
 )
