@@ -62,7 +62,7 @@ def _learn(cfg: Any) -> Curve:
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.env_util import make_vec_env
 
-    from gym_loop.integrations import stable_baselines3 as library
+    from gym_loop.integrations.stable_baselines3 import parameters
 
     class Episodes(BaseCallback):  # type: ignore[misc]
         """Keeps the return of each episode, and the step at which it ended."""
@@ -78,11 +78,11 @@ def _learn(cfg: Any) -> Curve:
     given: Any = OmegaConf.to_container(cfg.agent, resolve=True)
     kind = launcher.locate(given.pop("_target_")).algorithm
     steps, envs = given["total_timesteps"], given["n_envs"]
-    for name in library.OURS:
+    for name in parameters.OURS:
         del given[name]
     env = make_vec_env(cfg.env.id, envs, seed=cfg.seed)
     episodes = Episodes()
-    kind(env=env, **library._translate(given)).learn(steps, callback=episodes)
+    kind(env=env, **parameters.translate(given)).learn(steps, callback=episodes)
     found = np.array(episodes.found, float).reshape(-1, 2)
     return found[:, 0], found[:, 1]
 

@@ -3,7 +3,19 @@
 The library does all of it in `learn()`, which steps the environment itself; an agent does not.
 """
 
+import inspect
 from typing import Any
+
+# A model's attributes about the running episode: a zip leaves them out, as its reader begins anew.
+IN_PROGRESS = ("_last_obs", "_last_original_obs", "_last_episode_starts")
+# Arrays of a replay buffer that have a row for each environment; all others grow with its size.
+OF_ENVIRONMENTS = ("_current_ep_start",)
+
+
+def constructor(algorithm: type[Any]) -> dict[str, Any]:
+    """Return the constructor's parameters and defaults, without what the library alone gives."""
+    theirs = inspect.signature(algorithm.__init__).parameters.values()
+    return {p.name: p.default for p in theirs if p.name not in ("self", "env", "_init_setup_model")}
 
 
 def set_up(model: Any, total_timesteps: int | None) -> None:

@@ -1,6 +1,6 @@
 """The algorithms of sb3-contrib as agents: `agent=sb3/tqc`, `sb3/qrdqn` and so on.
 
-They are driven as those of Stable-Baselines3 are, by the classes of `stable_baselines3.py`.
+They are driven as those of Stable-Baselines3 are, by the classes of `stable_baselines3/`.
 """
 
 from typing import Any, ClassVar

@@ -43,6 +43,13 @@ def private(name):
 
 def touches(tree, ours):
     """The private names of others that a module names: as attribute, import, argument or text."""
+    ends = [  # of longer names, such as the `_fn` of `activation_fn`
+        part
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("with", "fix"))
+        for argument in node.args
+        for part in ast.walk(argument)
+    ]
     for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Attribute):
@@ -55,6 +62,8 @@ def touches(tree, ours):
             names = [arg.value for arg in node.args[1:2] if isinstance(arg, ast.Constant)]
         elif isinstance(node, ast.Constant) and DOTTED.fullmatch(str(node.value)):
             names = [part for part in str(node.value).split(".") if not part.endswith("_")]
+        elif isinstance(node, ast.Constant) and node not in ends:
+            names = [node.value]
         yield from ((n, node.lineno) for n in names if private(str(n)) and n not in ours)
 
 
@@ -80,6 +89,7 @@ def test_no_module_but_those_of_compat_touches_private_names_of_others():
         "import omegaconf._utils",
         "getattr(module, '_orig_mod', None)",
         "names = ['hydra._internal.logging_config']",
+        "left_out = ('_last_obs',)",
     ],
 )
 def test_a_touch_is_found_however_it_is_written(text):
@@ -238,6 +248,34 @@ def test_an_algorithm_counts_under_the_names_that_are_set(algorithms, compat):
     assert model._n_calls == 1, compat.count_step.__doc__
     assert compat.swap_starts(model, "next").all()
     assert model._last_episode_starts == "next"
+
+
+def test_a_constructor_is_told_without_what_the_library_alone_gives(algorithms, compat):
+    theirs = parameters(algorithms.SAC.__init__)
+    assert "_init_setup_model" in theirs, compat.constructor.__doc__
+    told = compat.constructor(algorithms.SAC)
+    assert [*told] == [n for n in theirs if n not in ("self", "env", "_init_setup_model")]
+    assert told["batch_size"] == 256
+
+
+def test_a_model_has_these_attributes_of_an_episode_in_progress(algorithms, compat):
+    model = algorithms.DQN("MlpPolicy", "CartPole-v1", device="cpu", buffer_size=10)
+    assert compat.IN_PROGRESS == ("_last_obs", "_last_original_obs", "_last_episode_starts")
+    assert set(compat.IN_PROGRESS) <= vars(model).keys()
+
+
+def test_a_buffer_of_goals_has_an_array_with_a_row_for_each_environment(algorithms, compat):
+    envs = importlib.import_module("stable_baselines3.common.envs")
+    vectors = importlib.import_module("stable_baselines3.common.vec_env")
+    model = algorithms.DQN(
+        "MultiInputPolicy",
+        vectors.DummyVecEnv([envs.BitFlippingEnv] * 3),
+        replay_buffer_class=algorithms.HerReplayBuffer,
+        buffer_size=300,
+        device="cpu",
+    )
+    assert compat.OF_ENVIRONMENTS == ("_current_ep_start",)
+    assert vars(model.replay_buffer)["_current_ep_start"].shape == (3,)
 
 
 def test_a_recurrent_algorithm_has_the_states_of_its_policy(algorithms, compat):

@@ -2,6 +2,7 @@ import copy
 import functools
 import inspect
 import itertools
+import pickle
 import re
 import signal
 import subprocess
@@ -25,7 +26,9 @@ import gym_loop  # noqa: E402
 from gym_loop import streams  # noqa: E402
 from gym_loop.envs import make_gym, make_gymnasium  # noqa: E402
 from gym_loop.integrations import stable_baselines3 as ours  # noqa: E402
-from gym_loop.launch import CONF, instantiate  # noqa: E402
+from gym_loop.integrations.stable_baselines3 import environment  # noqa: E402
+from gym_loop.integrations.stable_baselines3.parameters import OURS, translate  # noqa: E402
+from gym_loop.launch import CONF, instantiate, locate  # noqa: E402
 from gym_loop.launch import launch as compose_and_check  # noqa: E402
 from gym_loop.loops import DefaultLoop  # noqa: E402
 from gym_loop.mistake import Mistake  # noqa: E402
@@ -135,8 +138,8 @@ def train(kind, env, steps, limit=5000, **parameters):
 
 def learn(agent, env, limit=None, wrap=lambda env: env):
     """Train the library's own algorithm as long as `agent` was trained; return it."""
-    given = {k: v for k, v in agent.parameters.items() if k not in ours.OURS}
-    given = ours._translate({**given, "policy_kwargs": dict(given["policy_kwargs"] or {})})
+    given = {k: v for k, v in agent.parameters.items() if k not in OURS}
+    given = translate({**given, "policy_kwargs": dict(given["policy_kwargs"] or {})})
     model = agent.algorithm(env=wrap(OurSeeds(env, limit)), **given)
     with pytest.raises(Enough):
         model.learn(agent.parameters["total_timesteps"], UpTo(agent.rollouts))
@@ -280,7 +283,7 @@ def test_many_environments_at_once_are_learnt_from_as_learn_does(kind, id, param
 
     numbers = itertools.count()
     env = DummyVecEnv([lambda: SharedSeeds(gymnasium.make(id), numbers) for _ in range(3)])
-    given = {k: copy.deepcopy(v) for k, v in parameters.items() if k not in ours.OURS}
+    given = {k: copy.deepcopy(v) for k, v in parameters.items() if k not in OURS}
     model = kind.algorithm(kind.default_policy, env, **given)  # which adds to its policy_kwargs
     with pytest.raises(Enough):
         model.learn(5 * STEPS, UpTo(agent.rollouts))
@@ -289,13 +292,19 @@ def test_many_environments_at_once_are_learnt_from_as_learn_does(kind, id, param
     assert_equal_weights(agent.model, model)
 
 
+def test_checkpoints_of_older_versions_find_the_classes_that_they_name():
+    for name in ("Spaces", "Transposed"):
+        older = f"cgym_loop.integrations.stable_baselines3\n{name}\n.".encode()
+        assert pickle.loads(older) is getattr(environment, name)
+
+
 @pytest.mark.parametrize("kind", AGENTS)
 def test_the_config_has_every_argument_of_the_constructor_with_its_default(kind):
     conf = OmegaConf.load(CONF / "agent" / f"{kind.option()}.yaml")
     keys = OmegaConf.to_container(conf)
-    assert keys.pop("_target_") == f"{kind.__module__}.{kind.__name__}"
+    assert locate(keys.pop("_target_")) is kind
     signature = inspect.signature(kind.algorithm.__init__).parameters
-    defaults = {k: p.default for k, p in signature.items()} | ours.OURS
+    defaults = {k: p.default for k, p in signature.items()} | OURS
     for given in ("self", "env", "_init_setup_model"):  # by us
         del defaults[given]
     defaults["policy"] = "MlpPolicy"  # required there
