@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gym_loop.observers import Observer
+from gym_loop.streams import get_state, set_state
 
 if TYPE_CHECKING:
     from gym_loop.loops import BaseLoop, Episode
@@ -54,6 +55,24 @@ class Recorder(Observer):
             except VideoError as error:
                 self.able = False
                 self._warn(error)
+        if self.able and loop.parameters.get("eval_record") and loop.parameters["eval_episodes"]:
+            self._draw_one(loop)
+
+    def _draw_one(self, loop: "BaseLoop") -> None:
+        """Draw a frame in another environment: the first evaluation may be hours away."""
+        from gym_loop.observers.video import VideoError, render
+
+        streams, env = get_state(), loop.make_eval_env()
+        try:
+            if env is not loop.env:
+                env.reset(seed=0)
+                render(env)
+        except VideoError as error:
+            self._warn(error)
+        finally:
+            if env is not loop.env:
+                env.close()
+            set_state(streams)
 
     def begin_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Start to record the episode, if it is to be recorded."""

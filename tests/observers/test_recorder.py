@@ -300,6 +300,26 @@ def test_an_environment_without_frames_is_named_with_its_render_mode_and_the_fix
     assert env.rendered == 5, "an episode that cannot be recorded is not drawn on"
 
 
+def test_an_evaluation_that_cannot_be_recorded_is_said_before_anything_is_played(tmp_path, caplog):
+    def fails(env):
+        raise RuntimeError("no renderer")
+
+    loop = make(tmp_path, Env(), eval_record=True)
+    made = []
+    loop.make_eval_env = lambda: made.append(Env(draw=fails)) or made[-1]
+    before = np.random.get_state()[1].tolist()
+    loop.notify("begin", loop)
+    [message] = warnings(caplog)
+    assert "no renderer" in message
+    assert loop.env.rendered == 0
+    assert np.random.get_state()[1].tolist() == before
+    loop.train()
+    loop.evaluate()
+    loop.notify("close", None)
+    assert loop.evaluated == 10
+    assert len(warnings(caplog)) == 1
+
+
 def test_an_environment_that_cannot_draw_is_one_line_with_the_fix(tmp_path, caplog):
     def fails(env):
         raise RuntimeError("gladLoadGL error\nno context")
