@@ -1,7 +1,10 @@
-"""Hides what gym and pygame print when they are imported."""
+"""Hides what gym and pygame print when they are imported; logs what MuJoCo says."""
 
 import contextlib
+import functools
+import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -35,3 +38,21 @@ def without_greetings() -> Iterator[None]:
         notices.update(kept)
         for name in added:
             os.environ.pop(name, None)
+
+
+def log_mujoco_warnings() -> None:
+    """Put MuJoCo's warnings into the log, once each, if it has been imported.
+
+    By itself it prints each again for each model, and writes MUJOCO_LOG.TXT where it is started.
+    A handler of the user's own stays.
+    """
+    mujoco = sys.modules.get("mujoco")
+    if getattr(mujoco, "get_mju_user_warning", object)() is None:
+        mujoco.set_mju_user_warning(_log_mujoco_warning)  # type: ignore[union-attr]
+
+
+@functools.cache
+def _log_mujoco_warning(text: str) -> None:
+    is_of_its_files = "deprecated" in text  # which Gymnasium brings: no user can mend them
+    level = logging.DEBUG if is_of_its_files else logging.WARNING
+    logging.getLogger(__name__).log(level, "MuJoCo: %s", " ".join(text.split()))

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 from gym_loop.config import signature
-from gym_loop.envs.greetings import ENVIRONMENT, without_greetings
+from gym_loop.envs.greetings import ENVIRONMENT, log_mujoco_warnings, without_greetings
 from gym_loop.envs.screens import leave_screens_behind
 from gym_loop.envs.wrappers import Wrappers, wrapped
 from gym_loop.mistake import nearest
@@ -126,6 +126,7 @@ def _make(library: Library, id: str, kwargs: Mapping[str, Any], render_mode: str
     try:
         _do_without_display(mode)
         creator = _load(spec.entry_point)
+        log_mujoco_warnings()
         _check_kwargs(spec.id, kwargs, creator, module.make)
         _check_render_mode(spec.id, mode, creator)
         # Given the spec and not the id, `make` does not warn about versions.

@@ -16,6 +16,7 @@ import numpy as np
 
 from gym_loop import launch
 from gym_loop.config import signature
+from gym_loop.envs.greetings import log_mujoco_warnings
 from gym_loop.errors import user_frames
 from gym_loop.loops.copies import IMMUTABLE, copied
 from gym_loop.mistake import Mistake
@@ -33,6 +34,7 @@ def maker(described: dict[str, Any]) -> Any:
             returned for an environment takes `wrappers`, whatever its class takes.
     """
     make = launch.locate(described["_target_"])
+    log_mujoco_warnings()  # an environment's module may have imported it
     if hasattr(make, "get_default_parameters"):
         return make
     for module in described.get("imports") or ():  # before streams are seeded: it may bring torch

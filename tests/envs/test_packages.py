@@ -48,6 +48,28 @@ def test_mujoco_draws_without_a_display(monkeypatch):
     assert os.environ.pop("MUJOCO_GL") in ("egl", "osmesa")
 
 
+UNSTABLE = """
+from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
+
+class Unstable(HalfCheetahEnv):
+    def step(self, action):
+        self.data.qacc_warmstart[:] = self.data.qvel[:] = 1e30
+        return super().step(action)
+"""
+
+
+def test_mujocos_warnings_are_in_the_log_once_each_and_not_in_the_users_folder(cli, tmp_path):
+    pytest.importorskip("mujoco", reason='needs the extra: pip install "gym-loop[mujoco]"')
+    (tmp_path / "unstable.py").write_text(UNSTABLE)
+    words = "env=unstable.py:Unstable", "loop.max_episode_len=5", "hydra.run.dir=run"
+    done = cli(*words)
+    assert done.returncode == 0, done.stderr
+    [warning] = [w for w in Run(tmp_path / "run").warnings if "MuJoCo" in w]
+    assert "unstable" in warning
+    assert done.stderr.count("unstable.") == 1
+    assert {each.name for each in tmp_path.iterdir()} <= {"run", "unstable.py", "__pycache__"}
+
+
 PONG = ("env=gymnasium:ALE/Breakout-v5", "env.kwargs.frameskip=1")
 
 
