@@ -1,7 +1,9 @@
 """What the machine offers to this process, and which other processes it runs."""
 
 import os
+import resource
 import sys
+from pathlib import Path
 
 
 def cores() -> int:
@@ -9,6 +11,26 @@ def cores() -> int:
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def peak_memory() -> int:
+    """Return how many bytes of memory this process has had at most."""
+    try:
+        return memory(os.getpid())["VmHWM"]
+    except (OSError, KeyError):  # getrusage may count the program that started this one in
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def memory(process: int) -> dict[str, int]:
+    """Return the bytes of memory that a process of Linux has (VmRSS) and has had (VmHWM).
+
+    Raises:
+        OSError: there is no such process, or this is not Linux.
+    """
+    status = Path(f"/proc/{process}/status").read_text()
+    fields = (line.split() for line in status.splitlines() if line.startswith(("VmRSS", "VmHWM")))
+    return {name.rstrip(":"): int(size) * 1024 for name, size, _ in fields}
 
 
 def process_exists(number: int) -> bool:

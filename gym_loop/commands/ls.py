@@ -204,6 +204,7 @@ def as_json_object(run: Run) -> dict[str, Any]:
         "evaluation": reading.finite(run.evaluation),
         "steps_per_second": run.steps_per_second,
         "seconds": run.seconds,
+        "peak_memory": run.peak_memory,
         "seconds_left": reading.finite(run.seconds_left),
         "start": run.start,
         "last_sign": run.last_sign,

@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from gym_loop import errors, files
+from gym_loop import errors, files, machine
 from gym_loop.config import by_value, kept, secrets
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
@@ -104,6 +104,7 @@ class Manifest(Observer):
             "steps": known.get("steps", 0),
             "episodes": known.get("episodes", 0),
             "seconds": known.get("seconds", 0.0),
+            "peak_memory": known.get("peak_memory", 0),  # bytes
             "result": None,
             "ended_by": None,
             "error": None,
@@ -140,7 +141,8 @@ class Manifest(Observer):
         if lineage := getattr(loop.agent, "lineage", None):
             self.content["init_from"] = lineage
         self._count()
-        if not self.has_begun or self.content != before | {"seconds": self.content["seconds"]}:
+        news = self.content | {name: before[name] for name in ("seconds", "peak_memory")}
+        if not self.has_begun or news != before:
             if not self.has_begun:
                 self.keep_config()
             self.has_begun = True
@@ -176,6 +178,15 @@ class Manifest(Observer):
         if refused and HydraConfig.get().mode is not RunMode.MULTIRUN:  # a sweep names its logs
             self._remove()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the memory that the run has had at most, in any of its launches."""
+        return {"peak_memory": max(self.content.get("peak_memory", 0), machine.peak_memory())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Count the memory that a launch had which was killed after this checkpoint."""
+        known = (self.content.get("peak_memory", 0), state.get("peak_memory", 0))
+        self.content["peak_memory"] = max(known)
+
     def _keep_config(self, cfg: "DictConfig", launched_in: Path) -> None:
         kept.write(self.directory, cfg, launched_in)
         named = kept.sections(kept.content(cfg, resolve=True))
@@ -196,6 +207,7 @@ class Manifest(Observer):
         for name in ("steps", "episodes", "result"):
             self.content[name] = getattr(self.loop, name)
         self.content["seconds"] = round(self.loop.seconds, 3)
+        self.content |= self.state_dict()
         self.content["ended_by"] = manifest.ended_by(self.loop)
         self.content["versions"] = versions()
 

@@ -258,6 +258,12 @@ class Run:
         counted = self.last_rows[-1]["seconds"] if self.last_rows else 0.0
         return max(counted, amount(self.manifest.get("seconds")))
 
+    @property
+    def peak_memory(self) -> int | None:
+        """Bytes of memory that its process had at most; None until the run has ended by itself."""
+        known = amount(self.manifest.get("peak_memory"))
+        return None if self.state in ("running", "dead") else int(known) or None
+
     @cached_property
     def steps_per_second(self) -> float | None:
         """Steps a second of training: of a running run lately, of another one as a whole.

@@ -1,11 +1,14 @@
 """What a run's own page shows."""
 
+import contextlib
 import os
 import shlex
+import socket
 import time
 from pathlib import Path
 from typing import Any
 
+from gym_loop import machine
 from gym_loop.runs import reading
 from gym_loop.runs.checkpoints import FOLDER
 from gym_loop.runs.reading import Run, finite, shown
@@ -58,7 +61,7 @@ def details(entry: Entry) -> dict[str, Any]:
         "launches": finite(known.get("launches")),
         "checkpoints": checkpoints(entry.directory / FOLDER),
         "disk": {"bytes": size, "files": count},
-        "memory": memory(known.get("pid")) if run.state == "running" else None,
+        "memory": memory(run),
         "now": time.time(),
     }
 
@@ -117,12 +120,11 @@ def checkpoints(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def memory(pid: Any) -> int | None:
-    """Return the bytes of memory that a process on this machine has, None where unknown."""
-    if not isinstance(pid, int) or isinstance(pid, bool) or not 0 < pid < 2**31:
-        return None
-    try:
-        fields = Path(f"/proc/{pid}/statm").read_text().split()
-        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return None
+def memory(run: Run) -> dict[str, int | None]:
+    """Return the bytes of memory that a run's process has `now`, and has had at its `peak`."""
+    pid, host = run.manifest.get("pid"), run.manifest.get("host")
+    known: dict[str, int] = {}
+    if run.state == "running" and host == socket.gethostname() and type(pid) is int and pid > 0:
+        with contextlib.suppress(OSError):
+            known = machine.memory(pid)
+    return {"now": known.get("VmRSS"), "peak": known.get("VmHWM", run.peak_memory)}

@@ -199,3 +199,50 @@ def test_two_processes_do_not_run_in_one_directory(start, cli, tmp_path):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "another process" in done.stderr
+
+
+GREEDY = """
+from gym_loop.agents import RandomAgent
+
+class Greedy(RandomAgent):
+    @staticmethod
+    def get_default_parameters():
+        return {"bytes": 0}
+
+    def begin_episode(self, episode_num):
+        if episode_num == 2:
+            b"x" * self.parameters["bytes"]  # and free again
+
+    def save(self, directory):
+        (directory / "agent.json").write_text("{}")
+
+    def load(self, directory):
+        pass
+"""
+
+
+@pytest.mark.slow
+def test_the_most_memory_of_any_launch_is_in_run_json_though_the_launch_was_killed(
+    cli, start, tmp_path
+):
+    (tmp_path / "greedy.py").write_text(GREEDY)
+    run, most = tmp_path / "run", 300_000_000
+    process = start(
+        *("agent=greedy.py:Greedy", f"agent.bytes={most}", "env=pendulum", "hydra.run.dir=run"),
+        *("loop.max_episodes=100", "loop.episodes_per_checkpoint=5", "loop.eval_episodes=1"),
+    )
+    deadline = time.monotonic() + 60
+    while not [path for path in run.glob("checkpoints/episode-*") if int(path.name[8:]) > 2]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert peak(run) < most  # nothing has been written since
+
+    done = cli("resume", "run")
+    assert done.returncode == 0, done.stderr
+    assert peak(run) > most
+
+
+def peak(run):
+    return json.loads((run / "run.json").read_text())["peak_memory"]

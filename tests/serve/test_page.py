@@ -335,7 +335,7 @@ def test_a_runs_page_shows_what_there_is_and_its_commands_are_copied(page, playe
     assert "episode-000008" in page.text("#checkpoints")
     assert "python" in page.text("#versions")
     facts = page.text("#facts")
-    assert all(word in facts for word in ("8 of 8", "Disk", "Steps a second"))
+    assert all(word in facts for word in ("8 of 8", "Disk", "Peak memory", "Steps a second"))
     command = page.one(".go code").text
     assert command == f"gym-loop resume {played[0]}"
     page.js("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
