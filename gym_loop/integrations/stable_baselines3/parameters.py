@@ -101,11 +101,6 @@ def check(parameters: dict[str, Any]) -> None:
     of_goals = "HerReplayBuffer" in str(parameters.get("replay_buffer_class"))
     if of_goals and parameters["normalize"]:
         raise ValueError("normalize is set, which HerReplayBuffer does not take; leave it null")
-    if of_goals and (parameters["n_envs"] or 1) > 1:
-        raise ValueError(
-            f"replay_buffer_class is HerReplayBuffer, and n_envs is {parameters['n_envs']}; "
-            "expected 1: use loop=default"
-        )
     if (parameters.get("replay_buffer_kwargs") or {}).get("copy_info_dict"):
         raise ValueError(
             "replay_buffer_kwargs has copy_info_dict, but an agent is not given infos; leave "
