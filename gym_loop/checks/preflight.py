@@ -201,6 +201,8 @@ class Trial:
             raise Skipped("there is no gym_loop.testing")
         testing: Any = importlib.import_module("gym_loop.testing")
         made = launch.instantiate(self.cfg.agent, partial=True)
+        if made.keywords.get("save_buffer") is False:
+            made.keywords["save_buffer"] = True  # without it, what is restored differs by intent
         if not inspect.isclass(made.func):
             raise Skipped(f"{made.func.__qualname__} is not a class")
         parameters = {**self.loop_class.get_default_parameters(), **self.cfg.loop}

@@ -110,7 +110,9 @@ class Checkpoints(Observer):
             log.warning("no checkpoint in %s can be used: the run starts anew", directory)
 
     def begin(self, loop: "BaseLoop") -> None:
-        """Read from the parameters when checkpoints are due."""
+        """Read from the parameters when checkpoints are due; say what the agent says of them."""
+        for line in getattr(loop.agent, "about_checkpoints", list)():
+            log.warning("%s", line)
         self.per_episodes = loop.parameters.get("episodes_per_checkpoint") or math.inf
         per_time = loop.parameters.get("time_per_checkpoint")
         self.per_time = math.inf if per_time is None else per_time

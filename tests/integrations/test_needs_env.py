@@ -23,7 +23,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv  # noqa: E402
 import gym_loop  # noqa: E402
 from gym_loop.integrations import sb3_contrib as contrib  # noqa: E402
 from gym_loop.integrations import stable_baselines3 as ours  # noqa: E402
-from gym_loop.integrations.stable_baselines3.parameters import OURS, translate  # noqa: E402
+from gym_loop.integrations.stable_baselines3.parameters import translate  # noqa: E402
 from gym_loop.streams import seed_all  # noqa: E402
 from gym_loop.vector.loop import VectorLoop  # noqa: E402
 from tests.integrations import test_stable_baselines3 as shared  # noqa: E402
@@ -122,7 +122,7 @@ def test_four_environments_are_learnt_from_as_learn_does(kind, make, parameters)
 
     numbers = itertools.count()
     env = DummyVecEnv([lambda: shared.SharedSeeds(make(), numbers) for _ in range(4)])
-    given = {k: v for k, v in copy.deepcopy(parameters).items() if k not in OURS}
+    given = {k: v for k, v in copy.deepcopy(parameters).items() if k not in kind.ours}
     model = kind.algorithm(env=env, **{"policy": kind.default_policy} | translate(given))
     with pytest.raises(shared.Enough):
         model.learn(5 * shared.STEPS, shared.UpTo(agent.rollouts))

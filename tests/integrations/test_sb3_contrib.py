@@ -14,7 +14,6 @@ library = pytest.importorskip("sb3_contrib", reason=SKIP)
 import gym_loop  # noqa: E402
 from gym_loop.integrations import sb3_contrib as ours  # noqa: E402
 from gym_loop.integrations import stable_baselines3 as base  # noqa: E402
-from gym_loop.integrations.stable_baselines3.parameters import OURS  # noqa: E402
 from gym_loop.launch import CONF, locate  # noqa: E402
 from gym_loop.runs import compare  # noqa: E402
 from tests.integrations import test_stable_baselines3 as shared  # noqa: E402
@@ -70,7 +69,7 @@ def test_the_config_has_every_argument_of_the_constructor_with_its_default(kind)
     keys = OmegaConf.to_container(OmegaConf.load(CONF / "agent" / f"{kind.option()}.yaml"))
     assert locate(keys.pop("_target_")) is kind
     theirs = inspect.signature(kind.algorithm.__init__).parameters
-    defaults = {name: p.default for name, p in theirs.items()} | OURS
+    defaults = {name: p.default for name, p in theirs.items()} | kind.ours
     for given in ("self", "env", "_init_setup_model"):
         del defaults[given]
     assert keys.keys() == defaults.keys()

@@ -22,7 +22,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize  # noqa: 
 import gym_loop  # noqa: E402
 from gym_loop.envs import make_gymnasium  # noqa: E402
 from gym_loop.integrations import stable_baselines3 as ours  # noqa: E402
-from gym_loop.integrations.stable_baselines3.parameters import OURS  # noqa: E402
 from gym_loop.mistake import Mistake  # noqa: E402
 from gym_loop.runs import compare  # noqa: E402
 from gym_loop.streams import seed_all  # noqa: E402
@@ -120,7 +119,7 @@ def test_eight_environments_share_statistics_as_in_the_library(kind):
     numbers = itertools.count()
     copies = [lambda: SharedSeeds(gymnasium.make("Pendulum-v1"), numbers) for _ in range(8)]
     env = VecNormalize(DummyVecEnv(copies), gamma=agent.model.gamma)
-    given = {k: v for k, v in parameters.items() if k not in OURS}
+    given = {k: v for k, v in parameters.items() if k not in kind.ours}
     model = kind.algorithm(kind.default_policy, env, **copy.deepcopy(given))
     with pytest.raises(Enough):
         model.learn(50 * STEPS, UpTo(agent.rollouts))

@@ -27,7 +27,7 @@ from gym_loop import streams  # noqa: E402
 from gym_loop.envs import make_gym, make_gymnasium  # noqa: E402
 from gym_loop.integrations import stable_baselines3 as ours  # noqa: E402
 from gym_loop.integrations.stable_baselines3 import environment  # noqa: E402
-from gym_loop.integrations.stable_baselines3.parameters import OURS, translate  # noqa: E402
+from gym_loop.integrations.stable_baselines3.parameters import translate  # noqa: E402
 from gym_loop.launch import CONF, instantiate, locate  # noqa: E402
 from gym_loop.launch import launch as compose_and_check  # noqa: E402
 from gym_loop.loops import DefaultLoop  # noqa: E402
@@ -138,7 +138,7 @@ def train(kind, env, steps, limit=5000, **parameters):
 
 def learn(agent, env, limit=None, wrap=lambda env: env):
     """Train the library's own algorithm as long as `agent` was trained; return it."""
-    given = {k: v for k, v in agent.parameters.items() if k not in OURS}
+    given = {k: v for k, v in agent.parameters.items() if k not in agent.ours}
     given = translate({**given, "policy_kwargs": dict(given["policy_kwargs"] or {})})
     model = agent.algorithm(env=wrap(OurSeeds(env, limit)), **given)
     with pytest.raises(Enough):
@@ -283,7 +283,7 @@ def test_many_environments_at_once_are_learnt_from_as_learn_does(kind, id, param
 
     numbers = itertools.count()
     env = DummyVecEnv([lambda: SharedSeeds(gymnasium.make(id), numbers) for _ in range(3)])
-    given = {k: copy.deepcopy(v) for k, v in parameters.items() if k not in OURS}
+    given = {k: copy.deepcopy(v) for k, v in parameters.items() if k not in kind.ours}
     model = kind.algorithm(kind.default_policy, env, **given)  # which adds to its policy_kwargs
     with pytest.raises(Enough):
         model.learn(5 * STEPS, UpTo(agent.rollouts))
@@ -304,7 +304,7 @@ def test_the_config_has_every_argument_of_the_constructor_with_its_default(kind)
     keys = OmegaConf.to_container(conf)
     assert locate(keys.pop("_target_")) is kind
     signature = inspect.signature(kind.algorithm.__init__).parameters
-    defaults = {k: p.default for k, p in signature.items()} | OURS
+    defaults = {k: p.default for k, p in signature.items()} | kind.ours
     for given in ("self", "env", "_init_setup_model"):  # by us
         del defaults[given]
     defaults["policy"] = "MlpPolicy"  # required there
@@ -450,6 +450,50 @@ def test_a_checkpoint_holds_only_the_filled_part_of_the_replay_buffer(tmp_path):
     assert_equal_weights(agent.model, other.model)
     for name, value in vars(agent.model.replay_buffer).items():
         assert np.array_equal(value, vars(other.model.replay_buffer)[name]), name
+
+
+def test_a_checkpoint_without_the_replay_buffer_is_gone_on_from_with_an_empty_one(tmp_path):
+    env = gymnasium.make("Pendulum-v1")
+    words = {"learning_starts": 150, "buffer_size": 5_000, "save_buffer": False, **SMALL}
+    agent = train(ours.SAC, env, 400, **words)
+    trained, kept = agent.model._n_updates, agent.model.replay_buffer.pos
+    agent.save(tmp_path)
+    assert agent.model.replay_buffer.pos == kept > 0  # the agent itself goes on with its own
+    other = ours.SAC(env.observation_space, env.action_space, **words)
+    other.load(tmp_path)
+    assert_equal_weights(agent.model, other.model)
+    assert (other.model.replay_buffer.pos, other.model._n_updates) == (0, trained)
+    loop = make_loop(other, env, max_steps=100, max_episodes=None, max_episode_len=100)
+    loop.train()
+    assert other.model._n_updates == trained
+    loop.play(1, True)
+    assert other.model._n_updates > trained
+    again, once_more = tmp_path / "again", tmp_path / "once_more"
+    for directory in (again, once_more):
+        directory.mkdir()
+        other.save(directory)
+        other.load(directory)
+    assert list(compare.checkpoint_differences(again, once_more)) == []
+
+
+def test_what_is_not_in_a_checkpoint_is_said_at_the_start_and_in_run_json(launch):
+    words = ("agent=sb3/dqn", "env=cartpole", "loop.max_episodes=2", "loop.max_steps=60")
+    run = launch(*words, "agent.save_buffer=false", "agent.buffer_size=100")
+    [warning] = [w for w in gym_loop.Run(run).warnings if "save_buffer=false" in w]
+    assert "not exactly" in warning
+    other = launch(*words, directory="other")
+    assert not any("save_buffer" in w for w in gym_loop.Run(other).warnings)
+
+
+def test_a_large_replay_buffer_is_named_with_what_a_checkpoint_will_have():
+    large = gymnasium.spaces.Box(0, 255, (3000,), np.float32), gymnasium.spaces.Discrete(2)
+    words = {"buffer_size": 60_000, **SMALL}
+    [line] = ours.DQN(*large, total_timesteps=10**6, **words).about_checkpoints()
+    assert "up to 1.4 GB" in line
+    assert "agent.save_buffer=false" in line
+    [line] = ours.DQN(*large, total_timesteps=50_000, **words).about_checkpoints()
+    assert "up to 1.2 GB" in line
+    assert ours.DQN(*large, total_timesteps=10_000, **words).about_checkpoints() == []
 
 
 def test_a_fork_goes_on_with_the_parameters_it_has_changed(tmp_path):

@@ -74,6 +74,7 @@ class StableBaselines3Agent(BaseAgent):
     # Parameters of which a default does not tell the type.
     of_many_kinds = frozenset((*of_config.OTHER_TYPES, "normalize"))
     changeable: ClassVar[dict[str, tuple[str, ...]]] = CHANGEABLE
+    ours: ClassVar[dict[str, Any]] = OURS  # parameters that the constructor does not have
     formats = (".zip",)  # that `export` writes
     # What it was initialized from, for run.json: `file` and `sha256`, or `directory` and `episode`.
     lineage: dict[str, Any] | None = None
@@ -136,7 +137,7 @@ class StableBaselines3Agent(BaseAgent):
     @classmethod
     def get_default_parameters(cls) -> dict[str, Any]:  # type: ignore[override]
         """Return the constructor's parameters with its defaults, and ours."""
-        return {**compat.constructor(cls.algorithm), "policy": cls.default_policy, **OURS}
+        return {**compat.constructor(cls.algorithm), "policy": cls.default_policy, **cls.ours}
 
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
@@ -235,12 +236,14 @@ class StableBaselines3Agent(BaseAgent):
         """
         now, made_from, fresh = self.parameters, self._configured, self.model
         self.__dict__ = saving.read(Path(directory), fresh.device)
+        if vars(self.model).get("replay_buffer", self) is None:  # it was left out
+            self.model.replay_buffer = fresh.replay_buffer
         then, self.parameters = self.parameters, now
         made_before, self._configured = self._configured, made_from
         for name in now:
             if not any(value_differences(made_before.get(name), made_from.get(name), ".")):
                 continue
-            if name not in self.changeable and (name not in OURS or name in BUILT_FROM):
+            if name not in self.changeable and (name not in self.ours or name in BUILT_FROM):
                 raise Mistake(
                     f"{self.option()}: {name} was {then[name]} and is {now[name]} now; networks "
                     "and buffers have been built from it, so it cannot change in a fork"
@@ -272,7 +275,7 @@ class StableBaselines3Agent(BaseAgent):
     def _build(self) -> Any:
         """Return the algorithm, set up as `learn()` does it."""
         given = copy.deepcopy(self.parameters)
-        ours = {name: given.pop(name) for name in OURS}
+        ours = {name: given.pop(name) for name in self.ours}
         env: VecEnv = Spaces(ours["n_envs"], self.observation_space, self.action_space)
         normalize = ours["normalize"]
         try:

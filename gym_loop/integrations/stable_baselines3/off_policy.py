@@ -1,5 +1,6 @@
 """Stable-Baselines3's off-policy algorithms as agents: DQN, SAC, TD3 and DDPG."""
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import stable_baselines3 as sb3
@@ -9,23 +10,63 @@ from stable_baselines3.common.utils import should_collect_more_steps
 
 from gym_loop.agents import places
 from gym_loop.compat import stable_baselines3 as compat
+from gym_loop.integrations.stable_baselines3 import saving
 from gym_loop.integrations.stable_baselines3.agent import StableBaselines3Agent
 from gym_loop.integrations.stable_baselines3.environment import Goals
 from gym_loop.integrations.stable_baselines3.observations import replaced
+from gym_loop.integrations.stable_baselines3.parameters import OURS
 from gym_loop.mistake import Mistake
+
+LARGE = 1e9  # bytes of a replay buffer that are worth a warning
 
 
 class OffPolicyAgent(StableBaselines3Agent):
     """An algorithm that learns from a replay buffer.
 
+    It has one parameter more: with `save_buffer` False, checkpoints are without the replay buffer.
+    What is resumed from one begins with an empty buffer, is not exact, and trains again when
+    `learning_starts` more steps have been played.
+
     A `HerReplayBuffer` asks the environment that the agent is in for the rewards of other goals.
     """
 
     needs_env = True
+    ours = OURS | {"save_buffer": True}
+    _empty_at = 0  # steps played when the replay buffer was last empty
 
     def __init__(self, observation_space: Any, action_space: Any, **parameters: Any) -> None:
         super().__init__(observation_space, action_space, **parameters)
         self._steps = self._episodes = 0  # since the algorithm last trained
+
+    def about_checkpoints(self) -> list[str]:
+        """Return lines on what is to be known of its checkpoints before a run begins."""
+        if not self.parameters["save_buffer"]:
+            return [
+                "agent.save_buffer=false: checkpoints are without the replay buffer, and a run "
+                "that is resumed from one goes on with an empty one, not exactly"
+            ]
+        steps = self.parameters["total_timesteps"]
+        size = saving.bytes_when_filled(self.model.replay_buffer, steps)
+        if size < LARGE:
+            return []
+        return [
+            f"each checkpoint will have up to {size / 1e9:.1f} GB, those of the replay buffer: "
+            "agent.save_buffer=false leaves it out (what is resumed is then not exact), a smaller "
+            "agent.buffer_size shrinks it"
+        ]
+
+    def save(self, directory: str | Path) -> None:
+        """Write networks, optimizers, counters and, with `save_buffer`, the filled buffer."""
+        if self.parameters["save_buffer"]:
+            super().save(directory)
+            return
+        before = self._empty_at
+        try:
+            self._empty_at = self.model.num_timesteps
+            with saving.replay_buffer_left_out(self.model):
+                super().save(directory)
+        finally:
+            self._empty_at = before
 
     def begin_episode(self, episode_num: int) -> None:
         """Let a buffer of goals ask this environment, as it is not saved with the agent.
@@ -80,7 +121,7 @@ class OffPolicyAgent(StableBaselines3Agent):
         if should_collect_more_steps(model.train_freq, self._steps, self._episodes):
             return
         collected, self._steps, self._episodes = self._steps * model.n_envs, 0, 0
-        if model.num_timesteps > model.learning_starts:
+        if model.num_timesteps > self._empty_at + model.learning_starts:
             gradient_steps = model.gradient_steps if model.gradient_steps >= 0 else collected
             if gradient_steps > 0:
                 model.train(batch_size=model.batch_size, gradient_steps=gradient_steps)

@@ -49,6 +49,25 @@ def empty_rows_left_out(model: Any) -> Iterator[None]:
         vars(buffer).update(whole)
 
 
+@contextlib.contextmanager
+def replay_buffer_left_out(model: Any) -> Iterator[None]:
+    """Take the replay buffer away from the model, while it is written."""
+    buffer, model.replay_buffer = model.replay_buffer, None
+    try:
+        yield
+    finally:
+        model.replay_buffer = buffer
+
+
+def bytes_when_filled(buffer: Any, steps: int | None) -> float:
+    """Return the bytes of a buffer's arrays after so many steps; None: when it is full."""
+    values = [*vars(buffer).values()]
+    values += [part for value in values if isinstance(value, dict) for part in value.values()]
+    size = sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+    rows = buffer.buffer_size * buffer.n_envs
+    return size if steps is None else size * min(steps / rows, 1.0)
+
+
 def read(directory: Path, device: Any) -> dict[str, Any]:
     """Return the attributes of the agent saved in `directory`; its buffers have all their rows.
 
