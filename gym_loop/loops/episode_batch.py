@@ -54,9 +54,19 @@ class EpisodeBatch:
     env: Any
     begun: Sequence[Episode | None]
     _episodes: list[Episode] = field(default_factory=list, repr=False)
+    _action_lists: list[list[Any]] = field(default_factory=list, repr=False)
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def action_lists(self) -> list[list[Any]]:
+        """Return for each episode its actions, as Python numbers or as arrays.
+
+        They are copies, made once, and shared by all observers.
+        """
+        if not self._action_lists:
+            self._action_lists = [_as_list(each) for each in self.actions]
+        return self._action_lists
 
     def __iter__(self) -> Iterator[Episode]:
         if not self._episodes:
@@ -64,15 +74,19 @@ class EpisodeBatch:
         return iter(self._episodes)
 
     def _episode(self, i: int) -> Episode:
-        number, actions = int(self.numbers[i]), self.actions[i]
+        number = int(self.numbers[i])
         episode = self.begun[i] or Episode(
             number, int(self.seeds[i]), self.env, True, self.steps, number
         )
-        if isinstance(actions, np.ndarray):
-            actions = actions.tolist() if actions.ndim == 1 else list(actions.copy())
-        episode.actions = actions
+        episode.actions = self.action_lists()[i]
         episode.rewards, episode.ret = self.rewards[i], float(self.returns[i])
         episode.terminated, episode.truncated = bool(self.terminated[i]), bool(self.truncated[i])
         episode.info = self.infos[i]
         episode.metrics, episode.steps, episode.seconds = self.metrics[i], self.steps, self.seconds
         return episode
+
+
+def _as_list(actions: Any) -> list[Any]:
+    if not isinstance(actions, np.ndarray):
+        return list(actions)
+    return actions.tolist() if actions.ndim == 1 else list(actions.copy())

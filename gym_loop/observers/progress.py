@@ -15,6 +15,7 @@ from gym_loop.terminal import SPOKEN, is_watched, live, short
 
 if TYPE_CHECKING:
     from gym_loop.loops import BaseLoop, Episode
+    from gym_loop.loops.episode_batch import EpisodeBatch
 
 BAR_SECONDS, LOG_SECONDS = 0.1, 30.0
 WINDOW = 100  # episodes whose returns are averaged
@@ -53,14 +54,22 @@ class Progress(Observer):
     def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Show where the run is, when it is time to."""
         if episode.training:
-            self.returns.append(episode.ret)
-            self.trained_until = episode.seconds
-            if not math.isfinite(episode.ret):
+            self._count([episode.ret], [episode.number], episode.seconds)
+
+    def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
+        """Show where the run is, when it is time to."""
+        self._count(episodes.returns.tolist(), episodes.numbers.tolist(), episodes.seconds)
+
+    def _count(self, returns: list[float], numbers: list[int], seconds: float) -> None:
+        self.returns.extend(returns)
+        self.trained_until = seconds
+        for ret, number in zip(returns, numbers, strict=True):
+            if not math.isfinite(ret):
                 self.not_finite += 1
-            elif self.best is None or episode.ret > self.best[0]:
-                self.best = episode.ret, episode.number
-            if episode.seconds >= self.due:
-                self.show(episode.seconds)
+            elif self.best is None or ret > self.best[0]:
+                self.best = ret, number
+        if seconds >= self.due:
+            self.show(seconds)
 
     def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
         """Keep the returns for the summary, and add up the time that evaluations take."""

@@ -12,6 +12,7 @@ from gym_loop.runs import traces
 
 if TYPE_CHECKING:
     from gym_loop.loops import BaseLoop, Episode
+    from gym_loop.loops.episode_batch import EpisodeBatch
 
 STEPS_PER_FILE = 150_000  # hundreds or thousands of episodes, a few megabytes in memory
 # A step whose action is an array takes the room of STEPS_PER_ARRAY steps in a file, and of another
@@ -19,6 +20,8 @@ STEPS_PER_FILE = 150_000  # hundreds or thousands of episodes, a few megabytes i
 STEPS_PER_ARRAY, NUMBERS_PER_STEP = 4, 16
 UNIFORM_REWARDS = (1, -1)  # kept as one number while all are equal; the same number in every dtype
 SECONDS_BETWEEN_WRITES = 30.0  # on the run's clock, so that a running run can be watched
+
+Played = tuple[tuple[int, ...], list[Any], list[float]]  # `traces.PER_EPISODE`, actions, rewards
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +57,8 @@ class Trace(Observer):
 
     def listens(self, event: str) -> bool:
         """Return whether there is anything to do: at an episode's end, when traces are kept."""
-        return super().listens(event) and (event != "end_episode" or self.training is not None)
+        at_end = event in ("end_episode", "end_episodes")
+        return super().listens(event) and (not at_end or self.training is not None)
 
     def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Append the episode's actions and rewards to those of its file; write now and then.
@@ -63,31 +67,40 @@ class Trace(Observer):
         garbage collector has less to visit.
         """
         if file := self.training if episode.training else self.evaluation:
-            self._add(file, episode)
-
-    def _add(self, file: "_File", episode: "Episode") -> None:
-        """Append an episode, and those that waited for it; or let it wait for an earlier one."""
-        if episode.index != file.next:  # of parallel episodes, a later one ended first
-            file.waiting[episode.index] = episode
-            return
-        following: Episode | None = episode
-        while following:
-            episode = following
             game: Any = episode
             if self.wrapped or not episode.training:  # what the bare environment played
                 game = getattr(episode.env, "bare_game", episode)
-            rewards = game.rewards
-            length = len(rewards)
             ended = game.terminated, game.truncated or not game.terminated
-            row = episode.index, game.seed, length, *ended
+            row = episode.index, game.seed, len(game.rewards), *ended
+            self._add(file, (row, game.actions, game.rewards), episode.seconds)
+
+    def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
+        """Append training episodes of `loop=vector`."""
+        numbers, seeds = episodes.numbers.tolist(), episodes.seeds.tolist()
+        terminated, truncated = episodes.terminated.tolist(), episodes.truncated.tolist()
+        for i, actions in enumerate(episodes.action_lists()):
+            if file := self.training:  # until actions are of a kind that cannot be kept
+                rewards = episodes.rewards[i]
+                row = numbers[i], seeds[i], len(rewards), terminated[i], truncated[i]
+                self._add(file, (row, actions, rewards), episodes.seconds)
+
+    def _add(self, file: "_File", played: Played, seconds: float) -> None:
+        """Append an episode, and those that waited for it; or let it wait for an earlier one."""
+        number = played[0][0]
+        if number != file.next:  # of parallel episodes, a later one ended first
+            file.waiting[number] = played
+            return
+        following: Played | None = played
+        while following:
+            row, actions, rewards = following
             file.rows += row
-            file.actions += game.actions
-            if file.rewards or rewards.count(file.uniform_reward) != length:
+            file.actions += actions
+            if file.rewards or rewards.count(file.uniform_reward) != len(rewards):
                 file.take(rewards)
-            file.steps += length
+            file.steps += len(rewards)
             file.next += 1
-            if file.steps >= file.room or episode.seconds > file.due:
-                file.due = episode.seconds + SECONDS_BETWEEN_WRITES
+            if file.steps >= file.room or seconds > file.due:
+                file.due = seconds + SECONDS_BETWEEN_WRITES
                 self._write(file)
             following = file.waiting.pop(file.next, None) if file.waiting else None
 
@@ -113,9 +126,9 @@ class Trace(Observer):
         for file in filter(None, (self.training, self.evaluation)):
             file.warned |= error is not None  # the run's own error has been reported
             waiting, file.waiting = sorted(file.waiting.items()), {}
-            for number, episode in waiting:
+            for number, played in waiting:
                 file.next = number
-                self._add(file, episode)
+                self._add(file, played, file.due)
             try:
                 self._write(file, *files.DISK_FULL)
             except OSError as failure:
@@ -167,7 +180,7 @@ class _File:
         self.due = 0.0  # on the run's clock
         self.warned = self.unsynced = False
         self.next = 0  # the number of the episode to come
-        self.waiting: dict[int, Episode] = {}  # ended, by number, while an earlier one runs
+        self.waiting: dict[int, Played] = {}  # ended, by number, while an earlier one runs
 
     def cut(self, count: int) -> None:
         """Forget the episodes from number `count` on, and go on filling the file before them."""

@@ -13,6 +13,7 @@ from gym_loop.observers import Observer
 
 if TYPE_CHECKING:
     from gym_loop.loops import BaseLoop, Episode
+    from gym_loop.loops.episode_batch import EpisodeBatch
 
 ACTIONS_CHECKED = 64  # of one episode, at most
 NUMBERS = (int, float, np.generic)
@@ -52,20 +53,38 @@ class Watchdog(Observer):
 
     def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Check the episode's return, metrics and actions."""
+        self.look_at_numbers(episode.ret, episode.metrics, episode.number, episode.training)
+        if episode.training and episode.actions:
+            self.look_at_actions(episode.actions, episode.env, episode.seconds)
+
+    def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
+        """Check the returns, metrics and actions of training episodes."""
+        numbers, returns = episodes.numbers.tolist(), episodes.returns.tolist()
+        for i, actions in enumerate(episodes.action_lists()):
+            self.look_at_numbers(returns[i], episodes.metrics[i], numbers[i], True)
+            self.look_at_actions(actions, episodes.env, episodes.seconds)
+
+    def look_at_numbers(
+        self, ret: float, metrics: dict[str, float], number: int, training: bool
+    ) -> None:
+        """Check an episode's return and metrics."""
         finite = math.isfinite
-        if not finite(episode.ret):
-            self.not_finite("the return", episode.ret, episode)
-        for name, value in episode.metrics.items():
+        if not finite(ret):
+            self.not_finite("the return", ret, number, training)
+        for name, value in metrics.items():
             if not finite(value):
-                self.not_finite(f"the metric {name!r}", value, episode)
+                self.not_finite(f"the metric {name!r}", value, number, training)
             if not name.startswith(NOT_OF_LEARNING):
                 self.learned = True
-        if episode.training and episode.actions:
-            if self.streak < self.enough:
-                self.count_same(episode)
-            if episode.seconds >= self.due:
-                self.look_at_actions(episode)
-                self.due = episode.seconds + SECONDS_BETWEEN_CHECKS
+
+    def look_at_actions(self, actions: list[Any], env: Any, seconds: float) -> None:
+        """Check the actions of a training episode, at least one."""
+        space = getattr(env, "action_space", None)
+        if self.streak < self.enough:
+            self.count_same(actions, space)
+        if seconds >= self.due:
+            self.look_for_outside(actions, space)
+            self.due = seconds + SECONDS_BETWEEN_CHECKS
 
     def end_training(self, loop: "BaseLoop") -> None:
         """Warn if the agent has metrics and none of its training has appeared."""
@@ -96,22 +115,21 @@ class Watchdog(Observer):
             self.said.add(kind)
             log.warning(text, *args)
 
-    def not_finite(self, what: str, value: float, episode: "Episode") -> None:
+    def not_finite(self, what: str, value: float, number: int, training: bool) -> None:
         """Warn of a number that is NaN or infinite, or fail the run.
 
         Raises:
             Failure: with `loop.on_nan=stop`.
         """
-        where = f"{'' if episode.training else 'evaluation '}episode {episode.number}"
+        where = f"{'' if training else 'evaluation '}episode {number}"
         if self.stops:
             raise Failure(f"{what} of {where} is {value}: stopped, as loop.on_nan=stop says")
         self.warn(
             "not finite", "%s of %s is %s (loop.on_nan=stop would end the run)", what, where, value
         )
 
-    def count_same(self, episode: "Episode") -> None:
+    def count_same(self, actions: list[Any], space: Any) -> None:
         """Count the episodes in a row in which every step's action was the same."""
-        actions = episode.actions
         first, last = actions[0], actions[-1]
         if isinstance(first, NUMBERS):  # a few comparisons tell most episodes apart
             same = first == last and first == actions[len(actions) // 2]
@@ -121,7 +139,7 @@ class Watchdog(Observer):
             first = first.tolist()
         else:  # a tuple, a dict, a text
             same = all(repr(action) == repr(first) for action in reversed(actions))
-        if not same or getattr(getattr(episode.env, "action_space", None), "n", None) == 1:
+        if not same or getattr(space, "n", None) == 1:
             self.streak = 0
             return
         self.streak = self.streak + 1 if self.streak and repr(first) == self.action else 1
@@ -130,12 +148,11 @@ class Watchdog(Observer):
             text = "the action was %s in every step of the last %d episodes"
             self.warn("same action", text, first, self.enough)
 
-    def look_at_actions(self, episode: "Episode") -> None:
-        """Warn if an action, of a sample of the episode's, is outside the action space."""
-        space = getattr(episode.env, "action_space", None)
+    def look_for_outside(self, actions: list[Any], space: Any) -> None:
+        """Warn if an action, of a sample of an episode's, is outside the action space."""
         if space is None or "outside" in self.said:
             return
-        for action in episode.actions[:: len(episode.actions) // ACTIONS_CHECKED + 1]:
+        for action in actions[:: len(actions) // ACTIONS_CHECKED + 1]:
             if not _inside(space, action):
                 self.warn("outside", "the action %s is outside its space, %s", action, space)
                 return

@@ -279,7 +279,7 @@ class Running:
             truncated: the same.
         """
         counts = self.numbers[rows] < self.end_of_round
-        self.loop.episodes += int(counts.sum())
+        self.loop.episodes += int(np.count_nonzero(counts))  # a fifth of the time of `sum`
         metrics = self._tell_agent(rows, counts, truncated) if self.hooks else []
         rows = rows[counts]
         if not (self.watched and rows.size):
@@ -291,17 +291,19 @@ class Running:
         given = [self.rewards[steps, row].tolist() for steps, row in each]
         actions: list[Any] = [self.actions[steps, row] for steps, row in each]
         rewards = given
+        returns = agent_returns = np.array([*map(total, given)])
         if self.env.wrapped:  # a trace is of what the bare environment played
             games = self.env.games(rows)
             actions, rewards = [g.actions for g in games], [g.rewards for g in games]
+            returns = np.array([*map(total, rewards)])
             terminated, truncated = terminated.copy(), truncated.copy()
             terminated[rows] = [g.terminated for g in games]
             truncated[rows] = ~terminated[rows]
         episodes = EpisodeBatch(
             numbers=self.numbers[rows],
             seeds=self.seeds[rows],
-            returns=np.array([total(each) for each in rewards]),
-            agent_returns=np.array([total(each) for each in given]),
+            returns=returns,
+            agent_returns=agent_returns,
             lengths=self.slot - self.since[rows],
             terminated=terminated[rows],
             truncated=truncated[rows],
