@@ -25,8 +25,9 @@ _open: "list[Signals]" = []  # whose handlers are installed in this process
 class Signals(Observer):
     """Stops the run at the next episode boundary, on SIGINT, SIGTERM or after `loop.max_time`.
 
-    A second signal stops at once: it raises SystemExit where the run is. While the run is open, the
-    process's handlers of both signals are replaced, if it runs in the main thread.
+    A second signal stops at once: it raises SystemExit where the run is. Once training is over, the
+    first one comes too late: the final evaluation is played, and the run has finished. While the
+    run is open, the process's handlers of both signals are replaced, if it runs in the main thread.
     """
 
     def __init__(self) -> None:
@@ -64,6 +65,11 @@ class Signals(Observer):
         """Stop when `max_time` seconds of this launch are over."""
         if time.monotonic() - self.began >= self.limit and not loop.stop:
             loop.stop = "max_time"
+
+    def end_training(self, loop: "BaseLoop") -> None:
+        """Leave the loop alone from now on, unless it was told to stop."""
+        if not loop.stop:
+            self.loop = None
 
     def close(self, error: BaseException | None) -> None:
         """Restore the handlers that were there before."""

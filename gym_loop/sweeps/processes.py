@@ -174,6 +174,8 @@ def outcome_of(ended: Running, timeout: float | None) -> Outcome:
     if ended.asked and -code in (signal.SIGKILL, *HANDLED):
         return Outcome("stopped", reason="cut off within an episode")
     number = -code if code < 0 else code if code in HANDLED else 0
+    if number in HANDLED:  # within a run, they stop it
+        return Outcome("stopped", reason=f"cut off by {signal_name(number)}, before its run began")
     if number == signal.SIGKILL:
         return Outcome("failed", reason="killed by SIGKILL (by hand, or for want of memory)")
     reason = f"killed by {signal_name(number)}" if number else f"left with exit code {code}"

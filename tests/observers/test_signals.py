@@ -1,5 +1,6 @@
-"""Children that are forked while a run has taken over the signals."""
+"""Signals in a run, and in children that are forked while it has taken them over."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -71,3 +72,55 @@ def test_children_forked_after_the_run_keep_the_handlers_that_they_are_given(sig
     finally:
         signal.signal(signal.SIGTERM, previous)
     assert process.exitcode == 0
+
+
+SIGNALS_ITSELF = """
+import os, signal
+from gym_loop.agents import RandomAgent
+
+class Told(RandomAgent):
+    @staticmethod
+    def get_default_parameters():
+        return {"episode": 1, "times": 1}
+
+    def begin_episode(self, episode_num):
+        if not self.training and episode_num == self.parameters["episode"]:
+            for _ in range(self.parameters["times"]):
+                os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_in_the_final_evaluation_comes_too_late_to_stop_the_run(cli, tmp_path):
+    (tmp_path / "told.py").write_text(SIGNALS_ITSELF)
+    words = ["agent=told.py:Told", "env=cartpole", "loop.max_episodes=2", "loop.eval_episodes=3"]
+    done = cli(*words, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    run = json.loads((tmp_path / "run/run.json").read_text())
+    assert (run["state"], run["ended_by"]) == ("finished", "max_episodes")
+    assert len((tmp_path / "run/evaluations.csv").read_text().splitlines()) == 1 + 3
+
+
+@pytest.mark.slow
+def test_two_signals_in_the_final_evaluation_stop_the_run_and_resume_only_evaluates(cli, tmp_path):
+    (tmp_path / "told.py").write_text(SIGNALS_ITSELF)
+    words = ["agent=told.py:Told", "env=cartpole", "loop.max_episodes=2", "loop.eval_episodes=3"]
+    stopped = cli(*words, "agent.times=2", "hydra.run.dir=run")
+    assert stopped.returncode == 128 + signal.SIGTERM
+    assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "stopped"
+    rows = (tmp_path / "run/episodes.csv").read_bytes()
+
+    (tmp_path / "told.py").write_text(SIGNALS_ITSELF.replace("SIGTERM", "SIGCONT"))
+    done = cli("resume", "run")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "finished"
+    assert (tmp_path / "run/episodes.csv").read_bytes() == rows
+    assert len((tmp_path / "run/evaluations.csv").read_text().splitlines()) == 1 + 3
+
+
+def test_a_signal_in_an_evaluation_during_training_stops_the_run(cli, tmp_path):
+    (tmp_path / "told.py").write_text(SIGNALS_ITSELF)
+    words = ["agent=told.py:Told", "env=cartpole", "loop.max_episodes=9", "loop.eval_episodes=3"]
+    stopped = cli(*words, "loop.episodes_per_eval=2", "hydra.run.dir=run")
+    assert stopped.returncode == 128 + signal.SIGTERM
+    run = json.loads((tmp_path / "run/run.json").read_text())
+    assert (run["state"], run["ended_by"], run["episodes"]) == ("stopped", "SIGTERM", 2)

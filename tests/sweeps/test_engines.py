@@ -89,7 +89,7 @@ def test_a_ray_cluster_keeps_jobs_when_the_launch_has_left(cli, start, cluster, 
         assert run["launches"] == 1
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_job_whose_ray_node_is_lost_goes_on_on_another(start, cluster, tmp_path):
     ray = ["hydra/launcher=ray", f"hydra.launcher.init.address={cluster.address}"]
     words = ["-m", AGENT, "env=cartpole", "agent.pause=0.1", "loop.max_episodes=150", "seed=0,1"]

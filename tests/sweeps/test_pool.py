@@ -130,6 +130,27 @@ def test_a_ctrl_c_at_the_terminal_stops_every_job_in_order(start, tmp_path):
     assert sum(" by Ctrl-C " in line for line in said) == len(begun)
 
 
+class Interrupted:
+    """The config of a job whose process gets a signal when it is unpacked."""
+
+    def __reduce__(self):
+        return (signal.raise_signal, (signal.SIGTERM,))
+
+
+@pytest.mark.slow
+def test_a_job_that_gets_a_signal_before_its_run_begins_was_stopped_and_did_not_fail(tmp_path):
+    from gym_loop.sweeps.directory import Job
+    from gym_loop.sweeps.job import pack
+    from gym_loop.sweeps.processes import Processes
+
+    common = pack((None, None, "gym_loop", [], {}))
+    with Processes(common, None) as processes:
+        job = Job("seed=0", [], 0, tmp_path, packed=pack(Interrupted()))
+        processes.start(job, {})
+        [ended] = wait_until(lambda: processes.wait(1.0))
+    assert (ended.state, ended.reason) == ("stopped", "cut off by SIGTERM, before its run began")
+
+
 @pytest.mark.slow
 def test_a_job_cut_off_in_a_long_episode_was_stopped_and_did_not_fail(start, tmp_path):
     words = ["agent.fate=hang", "seed=0,1", "hydra.sweep.dir=sweep", "hydra.launcher.n_jobs=2"]
