@@ -55,6 +55,8 @@ MANY = {
     "TQC": (ours.TQC, "Pendulum-v1", {"batch_size": 16}),
     "QRDQN": (ours.QRDQN, "CartPole-v1", {"learning_starts": 40}),
     "recurrent PPO": (ours.RecurrentPPO, "CartPole-v1", {**RECURRENT, "n_steps": 16}),
+    "CrossQ": (CrossQ, "Pendulum-v1", {"batch_size": 16}),
+    "TRPO": (TRPO, "CartPole-v1", {"n_steps": 18, "batch_size": 18}),  # the limit ends no rollout
 }
 
 
