@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gym_loop import errors, launch
 from gym_loop.config import kept, stored
@@ -36,9 +36,8 @@ def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None)
         Mistake: it cannot be made, or cannot render; the line says what to do.
         Failure: its code raised; the message is the traceback from there on.
     """
-    known = _played_by(run, kind, episode)
+    known, cfg = _played_by(run, kind, episode)
     check_sources(known, {"env": known["config"]["env"]})
-    cfg = OmegaConf.create(known["config"])
     try:
         from gym_loop.envs import wrappers
 
@@ -224,17 +223,23 @@ def _leave_signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-@functools.lru_cache(64)
-def _played_by(run: Path, kind: str, episode: int) -> dict[str, Any]:
-    """Return run.json of the run that played an episode: a parent's, before the fork."""
-    known, seen = manifest.load(run), {run.resolve()}
-    while kind == "train" and (parent := known.get("parent")) and episode < parent["episode"]:
+def _played_by(run: Path, kind: str, episode: int) -> tuple[dict[str, Any], DictConfig]:
+    """Return run.json and config of the run that played an episode: a parent's, before the fork."""
+    found, seen = _load(run), {run.resolve()}
+    while kind == "train" and (parent := found[0].get("parent")) and episode < parent["episode"]:
         origin = Path(parent["directory"]).resolve()
         if origin in seen or not manifest.read(origin):
             break
         seen.add(origin)
-        known = manifest.load(origin)
-    return known
+        found = _load(origin)
+    return found
+
+
+@functools.lru_cache(64)
+def _load(run: Path) -> tuple[dict[str, Any], DictConfig]:
+    """Return run.json and config of a run; read once, which takes longer than a short episode."""
+    known = manifest.load(run)
+    return known, OmegaConf.create(known["config"])
 
 
 def _same(a: float, b: float) -> bool:

@@ -43,6 +43,16 @@ def test_runs_that_name_each_other_as_their_parents_are_read_once(tmp_path):
     assert make_env(tmp_path / "one", "train", 0).length == 5
 
 
+def test_a_run_s_config_is_read_once_for_all_episodes_that_are_played(tmp_path, monkeypatch):
+    put_run(tmp_path / "first", 4, None)
+    put_run(tmp_path / "fork", 5, (tmp_path / "first", 10))
+    read, files = kept.read, []
+    monkeypatch.setattr(kept, "read", lambda folder: (files.append(folder), read(folder))[1])
+    lengths = [make_env(tmp_path / "fork", "train", n).length for n in range(20)]
+    assert lengths == [4] * 10 + [5] * 10
+    assert sorted(files) == [tmp_path / "first", tmp_path / "fork"]
+
+
 def test_results_come_in_order_from_several_processes():
     assert list(in_parallel(abs, range(-20, 20), 2)) == [abs(n) for n in range(-20, 20)]
 
