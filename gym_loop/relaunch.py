@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gym_loop.loops import BaseLoop, Episode
 
 
+@launch.surroundings()
 def resume(directory: Path, overrides: Sequence[str]) -> None:
     """Continue the run in `directory` from its newest sound checkpoint, or complete a sweep.
 
@@ -37,6 +38,7 @@ def resume(directory: Path, overrides: Sequence[str]) -> None:
     launch.launch([*overrides, f"hydra.run.dir={stored.quoted(directory)}"], name)
 
 
+@launch.surroundings()
 def fork(directory: Path, checkpoint: str | int, overrides: Sequence[str]) -> None:
     """Start a new run from a checkpoint of the run in `directory`, which is left as it is.
 
@@ -48,7 +50,6 @@ def fork(directory: Path, checkpoint: str | int, overrides: Sequence[str]) -> No
     Raises:
         Mistake: there is no such checkpoint, or the fork has no directory of its own.
     """
-    launch.parts()
     known = manifest.load(directory)
 
     def start(*prepare: Callable[[Any], None]) -> None:
@@ -67,6 +68,7 @@ def fork(directory: Path, checkpoint: str | int, overrides: Sequence[str]) -> No
         )
 
 
+@launch.surroundings()
 def evaluate(directory: Path, overrides: Sequence[str], checkpoint: str | int = "latest") -> None:
     """Have the agent of a run's checkpoint play `loop.eval_episodes` episodes.
 
@@ -80,7 +82,6 @@ def evaluate(directory: Path, overrides: Sequence[str], checkpoint: str | int = 
     Raises:
         Mistake: there is no run, or no such checkpoint.
     """
-    launch.parts()
     known = manifest.load(directory)
     # The directory belongs to its run: nothing is claimed, and Hydra's files stay as they are.
     prepare = [*_without_claim(), lambda cfg: kept.refuse_changed(known, cfg)]
@@ -92,9 +93,9 @@ def evaluate(directory: Path, overrides: Sequence[str], checkpoint: str | int = 
         _evaluate(known["config"], [*own, saved], prepare)
 
 
+@launch.surroundings()
 def evaluate_file(file: Path, overrides: Sequence[str]) -> None:
     """Have a new agent of a run config play."""
-    launch.parts()
     _evaluate(stored.load_file(file), list(overrides), launch.prepare)
 
 

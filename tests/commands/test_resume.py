@@ -45,6 +45,17 @@ def kill_after(process, directory, episodes):
     return process.returncode == -signal.SIGKILL
 
 
+def test_nothing_is_printed_of_what_the_agent_s_file_imports(cli, tmp_path):
+    """gym has a notice for its users, which a launch hides."""
+    source = AGENTS.read_text()
+    (tmp_path / "mine.py").write_text(f"import gym\n{source}")
+    assert cli("agent=mine.py:Plain", "env=cartpole", "hydra.run.dir=run").returncode == 0
+    for command in ("resume", "evaluate"):
+        done = cli(command, "run", "loop.max_episodes=7")
+        assert done.returncode == 0
+        assert "Gym has been unmaintained" not in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "episodes"),
