@@ -22,6 +22,7 @@ from gym_loop import launch
 
 COMMANDS = {p.stem.replace("_", "-") for p in (launch.PACKAGE / "commands").glob("[a-z]*.py")}
 SCIPY = importlib.util.find_spec("scipy") is not None
+GYMNASIUM = importlib.util.find_spec("gymnasium") is not None
 ERRORS = Path(__file__).parents[1] / "docs" / "errors.md"
 SECONDS = 2  # beyond the start of the interpreter
 
@@ -247,6 +248,11 @@ def without(package, *rows):
     return () if importlib.util.find_spec(package) else rows
 
 
+def within(package, *rows):
+    """Rows for where a package is installed."""
+    return rows if importlib.util.find_spec(package) else ()
+
+
 def search(line, *expected):
     """A row for a search of ARS on CartPole, with evaluations in between."""
     fixed = "-m hydra/sweeper=search agent=ars env=cartpole loop.episodes_per_eval=2 "
@@ -345,6 +351,9 @@ MISTAKES = [
     row("env=gym:CartPol-v1", "no environment 'CartPol-v1'", "'CartPole-v1'?"),
     row("env=gym:CartPole-v7", "no environment 'CartPole-v7'", "'CartPole-v1'"),
     row("env=gym env.id=Zzyzx-v0", "no environment 'Zzyzx-v0'", "env.imports"),
+    row("env=Taxi-v3", "did you mean env=gym:Taxi-v3" + GYMNASIUM * " or env=gymnasium:Taxi-v3"),
+    *within("gymnasium", row("env=Hopper-v5", "did you mean env=gymnasium:Hopper-v5?")),
+    row("env=ALE/Pong-v5", "did you mean env=gymnasium:ALE/Pong-v5?"),
     row("env=gymnasium:CartPol-v1", "no environment 'CartPol-v1'", "'CartPole-v1'?"),
     row("env.imports=[no_such_package]", "No module named 'no_such_package'", "env.imports"),
     row("env.imports=no_such_package", "env.imports is 'no_such_package'", "a list"),
@@ -354,6 +363,23 @@ MISTAKES = [
     *without("wandb", row("+sink=wandb", 'pip install "gym-loop[wandb]"')),
     *without("mlflow", row("+sink=mlflow", 'pip install "gym-loop[mlflow]"')),
     *without("stable_baselines3", row("agent=sb3/dqn", 'pip install "gym-loop[sb3]"')),
+    *within(
+        "stable_baselines3",
+        row(
+            "agent=sb3/ppo env=cartpole agent.n_envs=4",
+            "agent.n_envs is 4, but the loop has 1 environment;",
+            "loop=vector loop.num_envs=4",
+        ),
+        row(
+            "agent=sb3/a2c env=cartpole agent.n_envs=2 loop=vector loop.num_envs=6",
+            "agent.n_envs is 2, but the loop has 6 environments;",
+        ),
+        row(
+            "agent=sb3/ppo env=cartpole agent.learning_rate=agents.rate",
+            "learning_rate is 'agents.rate', which cannot be imported: module 'agents' has no",
+            "did you mean agents.py:rate?",
+        ),
+    ),
     *without("envpool", row("env=envpool env.id=X-v1", 'pip install "gym-loop[envpool]"')),
     # values
     row("loop.max_episodes=abc", "loop.max_episodes is 'abc' (command line)", "an integer"),
@@ -580,7 +606,7 @@ def test_the_docs_show_what_is_printed(folder, as_a_child):
     shown = re.findall(r"^\$ gym-loop (.*)\n(gym-loop: .*)", section, re.MULTILINE)
     assert len(shown) == 7
     for command, line in shown:
-        assert_named(as_a_child(shlex.split(command), folder), [line])
+        assert_named(as_a_child(shlex.split(command), folder), line.split("..."))
 
 
 # What only a run can tell: the fault shows when the agent or the environment is first called.

@@ -93,7 +93,9 @@ def options(group: str) -> set[str]:
 def class_or_id(group: str, name: str) -> str | None:
     """Return how `name` would be written if it was meant as a class or as an environment's id."""
     if group == "env" and re.fullmatch(r"[\w./-]*-v\d+", name):
-        return f"gym:{name}"
+        from gym_loop.envs.make import libraries_with
+
+        return " or env=".join(f"{library}:{name}" for library in libraries_with(name))
     if group not in ("agent", "env", "loop"):
         return None
     module, _, attribute = name.rpartition(".")

@@ -162,6 +162,15 @@ def _registry(library: Library) -> dict[str, Any]:
     return registry
 
 
+def libraries_with(id: str) -> list[Library]:
+    """Return the libraries that have an environment of this id; all that are installed if none."""
+    if id.startswith(tuple(REGISTERING)):
+        return ["gymnasium"]
+    names: tuple[Library, ...] = "gym", "gymnasium"
+    installed = [name for name in names if find_spec(name)]
+    return [name for name in installed if id in _registry(name)] or installed
+
+
 def _find_spec(library: Library, id: str) -> Any:
     """Return the `EnvSpec` that `id` names, or raise `EnvError` with the nearest that exists."""
     registry = _registry(library)

@@ -1,4 +1,4 @@
-"""Registers what is done with `agent.init_from` before a run begins."""
+"""Registers what is done with `agent.init_from` and `agent.n_envs` before a run begins."""
 
 from pathlib import Path
 from typing import Any
@@ -33,4 +33,19 @@ def find_initial(cfg: Any) -> None:
         OmegaConf.update(cfg, KEY, str(path))
 
 
+def check_n_envs(cfg: Any) -> None:
+    """Raise Mistake where `agent.n_envs` is not the number of environments that the loop has.
+
+    Only for an agent that drives an algorithm of Stable-Baselines3's: to others the key is theirs.
+    """
+    given, has = cfg.agent.get("n_envs"), cfg.loop.get("num_envs", 1)
+    if given in (None, has) or not hasattr(launch.locate(cfg.agent._target_), "algorithm"):
+        return
+    raise Mistake(
+        f"agent.n_envs is {given}, but the loop has {has} environment{'s' * (has != 1)}; leave it "
+        f"out, and give: loop=vector loop.num_envs={given}"
+    )
+
+
 launch.prepare.insert(0, find_initial)
+launch.prepare.append(check_n_envs)  # after the config is checked, before the run is claimed

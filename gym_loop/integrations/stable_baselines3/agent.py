@@ -302,7 +302,9 @@ class StableBaselines3Agent(BaseAgent):
     def _scheduled(self) -> str | None:
         """Return the name of a parameter whose value changes in the course of training."""
         names = [
-            n for n in of_config.SCHEDULES if callable(of_config.schedule(self.parameters.get(n)))
+            n
+            for n in of_config.SCHEDULES
+            if callable(of_config.schedule(n, self.parameters.get(n)))
         ]
         return names[0] if names else None
 

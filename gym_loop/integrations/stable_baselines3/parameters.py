@@ -1,8 +1,8 @@
 """The parameters of Stable-Baselines3's agents: how a config writes them, and what is refused."""
 
 import copy
-import pydoc
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -134,7 +134,7 @@ def translate(parameters: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments as the library takes them, from how a config can write them."""
     for name, value in parameters.items():
         if name in SCHEDULES:
-            parameters[name] = schedule(value)
+            parameters[name] = schedule(name, value)
         elif name.endswith("_class") or (name == "policy" and re.fullmatch(NAME, str(value))):
             parameters[name] = locate(name, value)
         elif name == "action_noise" and hasattr(value, "__dict__"):
@@ -149,12 +149,12 @@ def translate(parameters: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-def schedule(value: Any) -> Any:
+def schedule(name: str, value: Any) -> Any:
     """Return the schedule that `lin_0.001` or a dotted name stands for; other values unchanged."""
     if not isinstance(value, str):
         return value
     if not value.startswith("lin_") and re.fullmatch(NAME, value):
-        return locate("the schedule", value)
+        return locate(name, value)
     return LinearSchedule(float(value.removeprefix("lin_")), 0.0, 1.0)
 
 
@@ -165,9 +165,12 @@ def locate(name: str, value: Any) -> Any:
     if value == "HerReplayBuffer":
         return HerReplayBuffer
     try:
-        found = launch.locate(value) if ":" in value else pydoc.locate(value)
-    except (ImportError, AttributeError, OSError) as error:
-        raise ValueError(f"{name} is {value!r}, which cannot be imported: {error}") from None
+        found = launch.locate(value)
+    except (ImportError, AttributeError, OSError, ValueError) as error:
+        module, _, attribute = value.rpartition(".")
+        file = f"{module.replace('.', '/')}.py"
+        near = f"; did you mean {file}:{attribute}?" if Path(file).is_file() else ""
+        raise ValueError(f"{name} is {value!r}, which cannot be imported: {error}{near}") from None
     if not callable(found):
         raise ValueError(f"{name} is {value!r}; expected a dotted name such as torch.nn.ReLU")
     return found
