@@ -8,10 +8,12 @@ import re
 import shutil
 import socket
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from gym_loop.machine import process_exists
+from gym_loop.mistake import Failure
 
 # In the same directory, so that the rename stays on one filesystem; hidden, so that a glob for
 # results does not see it.
@@ -112,6 +114,24 @@ def disk_full(error: OSError, path: Path) -> str:
     return f"{what}; {free / 1e6:.1f} MB are free"
 
 
+def finish(
+    finishing: Iterable[tuple[Callable[[], Any], Path]], error: BaseException | None
+) -> None:
+    """Call for each file what writes its rest and closes it, also when another one's has failed.
+
+    Raises:
+        Failure: a file cannot be written, and the run has not ended with an `error` already.
+    """
+    failed = None
+    for write_rest, path in finishing:
+        try:
+            write_rest()
+        except OSError as failure:
+            failed = Failure(disk_full(failure, path))
+    if failed and error is None:
+        raise failed
+
+
 class AppendOnly:
     """A file to which records are appended. Only whole ones stay, and none is lost.
 
@@ -159,6 +179,13 @@ class AppendOnly:
                 sync(self.path.parent)
                 self._is_new = False
             self.synced = self.size
+
+    def finish(self) -> None:
+        """Bring all records to the disk, as `sync` does, and close the file."""
+        try:
+            self.sync()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close the file, if it was ever opened."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gym_loop import files
 from gym_loop.loops.returns import total
-from gym_loop.mistake import Failure, Mistake
+from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer, infos
 from gym_loop.runs import tables
 
@@ -116,12 +116,4 @@ class Episodes(Observer):
             Failure: rows cannot be written, and the run would have ended well.
         """
         self.unseen.warn()
-        failed = None
-        for table in self.tables.values():
-            try:
-                table.sync()
-            except OSError as failure:
-                failed = Failure(files.disk_full(failure, table.path))
-            table.close()
-        if failed and error is None:
-            raise failed
+        files.finish(((table.finish, table.path) for table in self.tables.values()), error)

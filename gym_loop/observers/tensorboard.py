@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from google_crc32c import value as crc32c
 
 from gym_loop import files
-from gym_loop.mistake import Failure
 from gym_loop.observers import Observer, infos
 from gym_loop.runs import manifest
 
@@ -149,15 +148,7 @@ class TensorBoard(Observer):
             Failure: the disk is full, and the run would have ended well.
         """
         self.write()
-        failed = None
-        for file in self.files.values():
-            try:
-                file.state_dict()
-            except OSError as failure:
-                failed = Failure(files.disk_full(failure, file.folder))
-            file.close()
-        if failed and error is None:
-            raise failed
+        files.finish(((file.finish, file.folder) for file in self.files.values()), error)
 
 
 def mark_of(run: Path) -> str:
@@ -249,10 +240,10 @@ class EventFile:
             self.sizes[self.file.path.name] = self.file.size
         return dict(self.sizes)
 
-    def close(self) -> None:
-        """Close the file, if it was ever opened."""
+    def finish(self) -> None:
+        """Bring the events to the disk, as `state_dict` does, and close the file."""
         if self.file:
-            self.file.close()
+            self.file.close() if self.broken else self.file.finish()
 
     def _start(self, now: float) -> list[bytes]:
         """Choose the new file's name; return its first records."""

@@ -1,7 +1,9 @@
 """Traces: each episode's reset seed, actions and rewards, from which it can be played again."""
 
+import functools
 import logging
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +115,7 @@ class Trace(Observer):
             OSError: the disk is full. A checkpoint without its traces would be no exact one.
         """
         for file in filter(None, (self.training, self.evaluation)):
-            self._write(file, *files.DISK_FULL)
+            self._write(file, files.DISK_FULL)
         return {}
 
     def close(self, error: BaseException | None) -> None:
@@ -122,21 +124,19 @@ class Trace(Observer):
         Raises:
             Failure: the disk is full, and the run would have ended well.
         """
-        failed = None
-        for file in filter(None, (self.training, self.evaluation)):
+        open_files = [*filter(None, (self.training, self.evaluation))]
+        for file in open_files:
             file.warned |= error is not None  # the run's own error has been reported
             waiting, file.waiting = sorted(file.waiting.items()), {}
             for number, played in waiting:
                 file.next = number
                 self._add(file, played, file.due)
-            try:
-                self._write(file, *files.DISK_FULL)
-            except OSError as failure:
-                failed = Failure(files.disk_full(failure, file.directory))
-        if failed and error is None:
-            raise failed
+        write = functools.partial(self._write, raised=files.DISK_FULL)
+        files.finish(
+            ((functools.partial(write, each), each.directory) for each in open_files), error
+        )
 
-    def _write(self, file: "_File", *raised: int) -> None:
+    def _write(self, file: "_File", raised: Sequence[int] = ()) -> None:
         """Write the episodes so far; log an error once, or raise it if its number is in `raised`.
 
         What a full disk did not take is kept, and tried again with the next episodes; for other

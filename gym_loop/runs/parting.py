@@ -5,11 +5,14 @@ Nothing is unpickled or instantiated, and no link is followed out of a run's dir
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gym_loop.mistake import Mistake
 from gym_loop.runs import tables
 from gym_loop.terminal import printable
+
+if TYPE_CHECKING:
+    from gym_loop.runs.traces import Trace
 
 TABLES = {tables.EPISODES: "training", tables.EVALUATIONS: "evaluation"}
 KINDS = {tables.EPISODES: "train", tables.EVALUATIONS: "eval"}
@@ -52,7 +55,7 @@ def of_table(first: Path, second: Path, table: str, most: int = sys.maxsize) -> 
 
 
 def of_episode(first: Path, second: Path, kind: str, number: int) -> dict[str, Any] | None:
-    """Return the first step in which an episode differs; None where the traces do not tell.
+    """Return the first step in which an episode differs; None: nowhere, or there is no trace.
 
     It has the keys `step`, counted from 1 (0: the reset), `what` (`reset seed`, `action`, `reward`
     or `end`) and `values`, one of each run.
@@ -67,6 +70,11 @@ def of_episode(first: Path, second: Path, kind: str, number: int) -> dict[str, A
         one, two = (_trace(run, kind, number) for run in (first, second))
     except (Mistake, Exception):  # whatever lies there
         return None
+    return of_traces(one, two)
+
+
+def of_traces(one: "Trace", two: "Trace") -> dict[str, Any] | None:
+    """Return the first step in which two episodes differ, as `of_episode` does; None: nowhere."""
     if one.seed != two.seed:
         return _step(0, "reset seed", one.seed, two.seed)
     actions = [[*map(_text, _actions(trace))] for trace in (one, two)]
@@ -86,15 +94,19 @@ def of_episode(first: Path, second: Path, kind: str, number: int) -> dict[str, A
 
 def told(step: dict[str, Any]) -> str:
     """Return what `of_episode` has found as a part of a sentence."""
-    one, two = step["values"]
-    what = f"{step['what']} {one} and {two}"
     where = "at its reset" if step["step"] == 0 else f"at step {step['step']}"
+    return f"{where}: {difference(step)}"
+
+
+def difference(step: dict[str, Any]) -> str:
+    """Return what differs in the step that `of_episode` has found, and what may be the cause."""
+    one, two = step["values"]
     before = {
         "action": ", after the same rewards: the agent, or what it observes",
         "reward": ", after the same actions: the environment",
         "end": ", after the same actions and rewards: the environment, or a limit",
     }
-    return f"{where}: {what}{before.get(step['what'], '')}"
+    return f"{step['what']} {one} and {two}{before.get(step['what'], '')}"
 
 
 def _cells(run: Path, table: str) -> tuple[list[str], list[list[str]]]:

@@ -1,15 +1,17 @@
 """What is known of an episode without playing it: rewards, actions, and where two runs part."""
 
 import contextlib
+import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gym_loop.mistake import Failure, Mistake
+from gym_loop.runs import parting as between
 from gym_loop.runs import traces
 from gym_loop.serve import files
 from gym_loop.serve.curves import Tables, numbers
@@ -131,21 +133,23 @@ def _numeric(actions: list[Any] | dict[str, list[Any]]) -> Iterator[tuple[str, N
             pending += [(f"{name}.{key}", [value[key] for value in values]) for key in keys]
 
 
-Episode = tuple[int, int, NDArray[Any], dict[str, NDArray[Any]]]
+Recorded = tuple[int, dict[str, Any], Callable[[], list[traces.Trace]]]
 
 
-def _all(entry: Entry, kind: str) -> Iterator[Episode]:
-    """Yield each episode's number, seed, rewards and actions."""
+def _all(entry: Entry, kind: str) -> Iterator[Recorded]:
+    """Yield each episode's number, the arrays that are kept of it, and what makes its trace."""
     for _, path in _traces(entry, kind).files:
         arrays = traces.load(path)
         ends = np.cumsum(arrays["length"])
         columns = {name: arrays[name] for name in arrays if name.partition(".")[0] == "action"}
         if "json" in arrays:
             columns["json"] = _texts(arrays["json"], arrays["json_length"])
+        columns["reward"] = arrays["reward"]
         for row, number in enumerate(arrays["episode"].tolist()):
             part = slice(int(ends[row] - arrays["length"][row]), int(ends[row]))
-            actions = {name: column[part] for name, column in columns.items()}
-            yield number, int(arrays["seed"][row]), arrays["reward"][part], actions
+            content = {name: column[part] for name, column in columns.items()}
+            content |= {name: arrays[name][row] for name in ("seed", "terminated", "truncated")}
+            yield number, content, functools.partial(traces.episodes, arrays, [number])
 
 
 def _texts(data: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
@@ -170,21 +174,10 @@ def parting(one: Entry, two: Entry, kind: str) -> dict[str, Any]:
         if a[0] != b[0]:
             return _parted(min(a[0], b[0]), 0, "only one of them kept this episode")
         last = a[0]
-        if a[1] != b[1]:
-            return _parted(last, 0, "the episode begins with another seed")
-        steps = min(len(a[2]), len(b[2]))
-        where = {
-            "the rewards differ": _first(a[2][:steps], b[2][:steps]),
-            "the actions differ": min(
-                _first(a[3][name][:steps], b[3][name][:steps]) if name in b[3] else 0
-                for name in a[3]
-            ),
-        }
-        what, step = min(where.items(), key=lambda pair: (pair[1], pair[0]))
-        if step < steps:
-            return _parted(last, step + 1, what)
-        if len(a[2]) != len(b[2]):
-            return _parted(last, steps, "one of them ends here")
+        if not _equal(a[1], b[1]):
+            (here,), (there,) = a[2](), b[2]()
+            if found := between.of_traces(here, there):
+                return _parted(last, found["step"], between.difference(found))
     return _parted(last, None, "they are the same in every episode")
 
 
@@ -192,13 +185,8 @@ def _parted(episode: int, step: int | None, what: str) -> dict[str, Any]:
     return {"episode": max(episode, 0), "step": step, "what": what}
 
 
-def _first(a: NDArray[Any], b: NDArray[Any]) -> int:
-    """Return the first place where two arrays differ, their length if nowhere."""
-    if a.shape != b.shape:
-        return 0
-    different = a != b
-    if a.dtype.kind == "f" and b.dtype.kind == "f":
-        different &= ~(np.isnan(a) & np.isnan(b))
-    if not different.any():
-        return len(a)
-    return int(np.flatnonzero(different.reshape(len(a), -1).any(axis=1))[0])
+def _equal(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Return whether the arrays of two episodes are equal; NaN is itself."""
+    return a.keys() == b.keys() and all(
+        np.array_equal(a[name], b[name], equal_nan=a[name].dtype.kind == "f") for name in a
+    )

@@ -316,7 +316,7 @@ def test_two_runs_are_watched_side_by_side_to_where_they_part(page, played, serv
     films = "return [...document.querySelectorAll('video')].filter(v => v.readyState > 1).length"
     until(lambda: page.js(films) == 2)
     page.button("Where they part").click()
-    until(lambda: "begins with another seed" in page.text("#watch .cardhead"))
+    until(lambda: "reset seed" in page.text("#watch .cardhead"))
     until(lambda: page.js(films) == 2)
     page.button("Compare").click()
     until(lambda: page.all(".compared table"))
