@@ -14,7 +14,7 @@ CORE = [
 ]
 LEAVES = [  # import nothing of ours
     *(PACKAGE / name for name in ("mistake.py", "output.py", "literal.py", "streams.py")),
-    *(PACKAGE / "agents" / name for name in ("pickled.py", "places.py")),
+    *(PACKAGE / "agents" / name for name in ("pickled.py", "environment.py")),
     *(
         PACKAGE / "loops" / name
         for name in ("copies.py", "returns.py", "parameters.py", "resets.py")

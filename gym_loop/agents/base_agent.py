@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from gym_loop.agents import pickled, places
+from gym_loop.agents import environment, pickled
 from gym_loop.mistake import nearest
 
 FILE = "agent.pkl"
@@ -67,7 +67,7 @@ class BaseAgent(Parametric):
         ValueError: a value that `check_parameters` refuses.
     """
 
-    training, vectorized, needs_env, env = True, False, False, cast(Any, places.Environment())
+    training, vectorized, needs_env, env = True, False, False, cast(Any, environment.Environment())
 
     def __init__(self, observation_space: Any = None, action_space: Any = None, **given: Any):  # noqa: ANN204
         super().__init__(**given)

@@ -5,8 +5,8 @@ They are driven as those of Stable-Baselines3 are, by the classes of `stable_bas
 
 from typing import Any, ClassVar
 
-from gym_loop.agents import places
 from gym_loop.compat import stable_baselines3 as compat
+from gym_loop.integrations import env_methods
 from gym_loop.integrations.stable_baselines3 import DQN, OffPolicyAgent, OnPolicyAgent
 from gym_loop.mistake import Mistake
 
@@ -93,7 +93,7 @@ class MaskablePPO(OnPolicyAgent):
             Mistake: it has none.
         """
         super().begin_episode(episode_num)
-        if not places.has(self.env, "action_masks"):
+        if not env_methods.has(self.env, "action_masks"):
             raise Mistake(
                 f"{self.name}: the environment has no action_masks(), which tells the valid "
                 "actions; give it one, or take agent=sb3/ppo"
@@ -111,4 +111,4 @@ class MaskablePPO(OnPolicyAgent):
         return {"action_masks": self._masks}
 
     def _valid(self) -> Any:
-        return np.stack(places.each(self.env, "action_masks"))
+        return np.stack(env_methods.call(self.env, "action_masks"))

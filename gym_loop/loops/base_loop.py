@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from gym_loop.agents import base_agent, places
+from gym_loop.agents import base_agent, environment
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ class BaseLoop(base_agent.Parametric):
 
     def __init__(self, agent: Any, env: Any, **parameters: Any) -> None:
         super().__init__(**parameters)
-        self.agent, self.env, self.observers = places.put(agent, self), env, dict[str, Any]()
+        self.agent, self.env, self.observers = environment.show(self, agent), env, dict[str, Any]()
         self.make_eval_env: Callable[[], Any] = lambda: env
         self.began, self.listeners = time.perf_counter(), dict[str, list[Callable[..., None]]]()
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from omegaconf import OmegaConf
 
 from gym_loop import errors, launch, streams
-from gym_loop.agents import places
+from gym_loop.agents import environment
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import checkpoints, compare, manifest, playback, reading, tables, traces
 
@@ -204,7 +204,7 @@ class Policy:
     def __init__(
         self, agent: Any, act: Callable[[Any, int], Any], episode: int, env: Any = None
     ) -> None:
-        self.agent, self.episode = places.put(agent, self), episode
+        self.agent, self.episode = environment.show(self, agent), episode
         self.env = self.eval_env = env
         self._act, self._begun = act, 0
 

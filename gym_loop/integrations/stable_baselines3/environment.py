@@ -6,7 +6,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 
-from gym_loop.agents import places
+from gym_loop.integrations import env_methods
 from gym_loop.mistake import Mistake
 
 
@@ -56,7 +56,7 @@ class Goals:
 
     def env_method(self, name: str, *args: Any, indices: Any = None) -> list[Any]:
         """Return what the first environment's method `name` returns, in a list."""
-        return places.each(self.env, name, *args)[:1]
+        return env_methods.call(self.env, name, *args)[:1]
 
 
 class Transposed(VecTransposeImage):  # type: ignore[misc]

@@ -8,8 +8,8 @@ from gymnasium import spaces
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.utils import should_collect_more_steps
 
-from gym_loop.agents import places
 from gym_loop.compat import stable_baselines3 as compat
+from gym_loop.integrations import env_methods
 from gym_loop.integrations.stable_baselines3 import saving
 from gym_loop.integrations.stable_baselines3.agent import StableBaselines3Agent
 from gym_loop.integrations.stable_baselines3.environment import Goals
@@ -78,7 +78,7 @@ class OffPolicyAgent(StableBaselines3Agent):
         buffer = getattr(self.model, "replay_buffer", None)
         if not self.training or not isinstance(buffer, HerReplayBuffer):
             return
-        if not places.has(self.env, "compute_reward"):
+        if not env_methods.has(self.env, "compute_reward"):
             raise Mistake(
                 f"{self.option()}: the environment has no compute_reward(), which HerReplayBuffer "
                 "asks for rewards; take an environment with goals, or another replay_buffer_class"
