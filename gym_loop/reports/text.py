@@ -121,4 +121,4 @@ def gathered(groups: list[dict[str, Any]], name: str) -> list[tuple[str, str]]:
 
 def figure(value: float | None) -> str:
     """Return a figure as a table shows it."""
-    return "–" if value is None else f"{value:.5g}"
+    return "–" if value is None else f"{value:.5g}".replace("-", "−")
