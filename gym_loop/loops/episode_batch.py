@@ -21,14 +21,15 @@ class EpisodeBatch:
     Attributes:
         numbers: int64, shape (n,).
         seeds: int64, shape (n,); of each episode's `reset`, -1 where the library seeded it.
-        returns: float64, shape (n,): undiscounted sums of `rewards`.
-        agent_returns: likewise, of the rewards that the agent was given.
+        returns: float64, shape (n,): undiscounted sums of the environment's own rewards.
+        agent_returns: likewise, of `rewards`.
         lengths: int64, shape (n,), in steps.
         terminated, truncated: bool, shape (n,); one of the two is True.
         actions: for each episode an array of shape (length, *action shape), in the type of the
-            action space. It is a view of the loop's memory: copy what outlives the call. Of an
-            environment in wrappers, a list with the actions of the bare environment.
-        rewards: for each episode a list of `length` floats; likewise.
+            action space. It is a view of the loop's memory: copy what outlives the call.
+        rewards: for each episode a list of `length` floats, as the agent was given them.
+        games: for each episode what the bare environment played, below the wrappers, a
+            `gym_loop.envs.wrappers.Game`; empty where there are no wrappers.
         infos: for each episode what its last step returned as info; None where it is not known, or
             where `loop.info_keys` asks for nothing.
         metrics: for each episode what the agent's `metrics` returned.
@@ -47,6 +48,7 @@ class EpisodeBatch:
     truncated: npt.NDArray[np.bool_]
     actions: Sequence[Any]
     rewards: Sequence[list[float]]
+    games: Sequence[Any]
     infos: Sequence[Any]
     metrics: Sequence[dict[str, float]]
     steps: int
@@ -86,7 +88,5 @@ class EpisodeBatch:
         return episode
 
 
-def _as_list(actions: Any) -> list[Any]:
-    if not isinstance(actions, np.ndarray):
-        return list(actions)
+def _as_list(actions: npt.NDArray[Any]) -> list[Any]:
     return actions.tolist() if actions.ndim == 1 else list(actions.copy())

@@ -80,9 +80,11 @@ class Trace(Observer):
         """Append training episodes of `loop=vector`."""
         numbers, seeds = episodes.numbers.tolist(), episodes.seeds.tolist()
         terminated, truncated = episodes.terminated.tolist(), episodes.truncated.tolist()
-        for i, actions in enumerate(episodes.action_lists()):
+        games = episodes.games  # what the bare environments played
+        played = [g.actions for g in games] if games else episodes.action_lists()
+        gave = [g.rewards for g in games] if games else episodes.rewards
+        for i, (actions, rewards) in enumerate(zip(played, gave, strict=True)):
             if file := self.training:  # until actions are of a kind that cannot be kept
-                rewards = episodes.rewards[i]
                 row = numbers[i], seeds[i], len(rewards), terminated[i], truncated[i]
                 self._add(file, (row, actions, rewards), episodes.seconds)
 

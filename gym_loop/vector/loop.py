@@ -288,14 +288,11 @@ class Running:
             (slice(since, self.slot), row)
             for since, row in zip(self.since[rows].tolist(), rows.tolist(), strict=True)
         ]
-        given = [self.rewards[steps, row].tolist() for steps, row in each]
-        actions: list[Any] = [self.actions[steps, row] for steps, row in each]
-        rewards = given
-        returns = agent_returns = np.array([*map(total, given)])
-        if self.env.wrapped:  # a trace is of what the bare environment played
-            games = self.env.games(rows)
-            actions, rewards = [g.actions for g in games], [g.rewards for g in games]
-            returns = np.array([*map(total, rewards)])
+        rewards = [self.rewards[steps, row].tolist() for steps, row in each]
+        returns = agent_returns = np.array([*map(total, rewards)])
+        games = self.env.games(rows) if self.env.wrapped else []
+        if games:
+            returns = np.array([total(game.rewards) for game in games])
             terminated, truncated = terminated.copy(), truncated.copy()
             terminated[rows] = [g.terminated for g in games]
             truncated[rows] = ~terminated[rows]
@@ -307,7 +304,8 @@ class Running:
             lengths=self.slot - self.since[rows],
             terminated=terminated[rows],
             truncated=truncated[rows],
-            actions=actions,
+            actions=[self.actions[steps, row] for steps, row in each],
+            games=games,
             infos=[self.env.info_of(row) if self.asks_infos else None for row in rows],
             rewards=rewards,
             metrics=metrics or [{} for _ in each],

@@ -139,6 +139,17 @@ def test_a_float64_action_within_the_bounds_is_not_outside(watched):
     assert watched("env=pendulum", "agent.action=0.5", "loop.max_episodes=2") == []
 
 
+@pytest.mark.parametrize("loop", [["loop=default"], ["loop=vector", "loop.num_envs=2"]])
+def test_what_a_wrapper_makes_of_an_action_is_not_outside(launch, loop):
+    wrapper = "env.wrappers.rescaled"
+    directory = launch(
+        *("env=pendulum", f"{wrapper}._target_=gym.wrappers.RescaleAction"),
+        *(f"{wrapper}.min_action=-0.1", f"{wrapper}.max_action=0.1"),
+        *(*loop, "loop.max_episodes=4", "loop.eval_episodes=0"),
+    )
+    assert [text for text in warnings(directory) if "outside" in text] == []
+
+
 @pytest.mark.parametrize("env", ["cartpole", "pendulum"])
 def test_the_same_action_in_every_step_of_many_episodes_is_warned_of_once(watched, env):
     words = ["agent.action=1", "agent.from_episode=2", "loop.max_episode_len=5"]
