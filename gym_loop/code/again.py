@@ -131,7 +131,7 @@ class Again:
         )
 
     def _wanted(self) -> dict[str, str]:
-        """Return the version of each package that is to be there, but for the code put back."""
+        """Return the version of each package that is to be installed; not of the code put back."""
         packages, sources = self.description["packages"], self.description.get("sources") or {}
         return self._installable(packages, sources)
 

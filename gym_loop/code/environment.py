@@ -50,7 +50,7 @@ def folders() -> list[str]:
 
 
 def installed() -> tuple[dict[str, str], dict[str, str]]:
-    """Return the version of each package, and where those come from that no index gave.
+    """Return each package's version, and the source of those that came from no package index.
 
     A source is what pip installs it from: `git+https://...@COMMIT`, `file:///...`; those that are
     installed to be edited have `editable` before it. The versions are read from the names of

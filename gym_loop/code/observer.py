@@ -122,9 +122,9 @@ class Code(Observer):
         self.folder = folder
 
     def _newest(self, loop: "BaseLoop") -> Path:
-        """Return where the launch is described that played the last episode; remove later ones.
+        """Return the folder of the launch that played the last episode; remove those of later ones.
 
-        They were cut off before their first checkpoint, and their episodes are played again.
+        Later launches ended before their first checkpoint, and their episodes are played again.
         """
         files.remove_leftovers(loop.directory, reading.FOLDER)
         first = newest = loop.directory / reading.FOLDER
@@ -185,7 +185,7 @@ def remove(folder: Path) -> None:
 
 
 def shared_folder(directory: Path) -> Path | None:
-    """Return where runs share what they keep: in `outputs`, or what else here holds them.
+    """Return the folder in which runs share what they keep: in `outputs`, for example.
 
     That of a sweep elsewhere is in its directory; a single run elsewhere shares nothing.
     """
@@ -197,7 +197,7 @@ def shared_folder(directory: Path) -> Path | None:
 
 
 def fingerprint(own: set[str], status: dict[str, Any] | None) -> str:
-    """Return what is another one whenever something else has to be kept, in a millisecond.
+    """Return a text that changes when what has to be kept does; it takes a millisecond.
 
     Args:
         own: the files that have been imported and read.

@@ -9,6 +9,7 @@ import click
 from gym_loop.commands import run_click
 from gym_loop.commands.report import compared
 from gym_loop.mistake import Mistake
+from gym_loop.reports import films
 from gym_loop.terminal import short
 
 
@@ -64,12 +65,8 @@ def of_search(directory: Path) -> list[str]:
 def lines(content: dict[str, Any], place: int) -> list[str]:
     """Return the lines on the group at `place` of a report."""
     group, metric = content["groups"][place], content["metric"]
-    scored = [
-        run
-        for run in content["runs"]
-        if run["group"] == place and run["scores"].get(metric) is not None
-    ]
-    run = max(scored, key=lambda run: run["scores"][metric])
+    run = films.best_run(content, place)
+    assert run is not None  # the group has a score
     doubts = [
         pair["sentence"]
         for pair in content["pairs"]

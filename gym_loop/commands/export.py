@@ -140,7 +140,7 @@ def check_format(run: Path, target: Path) -> None:
 
 
 def write_agent(run: Path, target: Path, checkpoint: str) -> None:
-    """Write the agent of a checkpoint as it does by itself, with what it puts beside the file.
+    """Write the agent of a checkpoint by its own `export`, with the files that this adds.
 
     Raises:
         Failure: the disk is full.

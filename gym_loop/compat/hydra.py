@@ -34,7 +34,7 @@ OPEN = ("env.kwargs.", "env.wrappers", "eval_env")
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of Hydra's own flags: it offers none for who is not decorated by it."""
+    """Return the parser of Hydra's own flags, which Hydra gives to nobody but `hydra.main`."""
     made: argparse.ArgumentParser = get_args_parser()
     return made
 
@@ -113,7 +113,7 @@ def lazy_plugin(kind: type, name: str, make: Callable[..., Any]) -> Any:
 
 @contextlib.contextmanager
 def plugins(classes: Sequence[Any]) -> Iterator[None]:
-    """Make plugins known to Hydra within the block, and our launchers' names ours.
+    """Make plugins known to Hydra within the block, and hide its own option `ray`.
 
     Hydra finds plugins by importing the package `hydra_plugins` in every program that uses it: a
     module of ours in there would cost all of them. It has no way to take one back.

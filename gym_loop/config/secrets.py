@@ -22,7 +22,7 @@ PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
 
 
 def names_a_secret(key: str, value: Any = "") -> bool:
-    """Return whether the value of a key, the last part of a dotted one, is a secret by its name."""
+    """Return whether a key, the last part of a dotted one, has a name of a secret: `api_token`."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key.rpartition(".")[2])
     words = re.split(r"[^a-z0-9]+", spaced.lower())
     pairs = ["_".join(pair) for pair in itertools.pairwise(words)]

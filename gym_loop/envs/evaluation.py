@@ -93,7 +93,7 @@ def _difference(sections: str) -> str | None:
 
 
 def _form(space: Any, bounds: bool) -> Any:
-    """Return what two spaces of either library have alike when an agent fits both."""
+    """Return a description of a space; an agent fits two spaces with equal ones."""
     parts = getattr(space, "spaces", None)
     if isinstance(parts, Mapping):
         return {key: _form(part, bounds) for key, part in parts.items()}

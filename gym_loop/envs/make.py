@@ -105,7 +105,7 @@ def check_id(
     render_mode: str | None = None,
 ) -> None:
     """Raise what the maker would raise for what it is asked for, without making the environment."""
-    spec = _find_spec(library, id)
+    spec = env_spec(library, id)
     _let_mujoco_draw(render_mode)  # it looks for the variable when it is imported
     try:
         creator = _load(spec.entry_point)
@@ -117,14 +117,14 @@ def check_id(
 
 
 def _make(library: Library, id: str, kwargs: Mapping[str, Any], render_mode: str | None) -> Any:
-    spec = _find_spec(library, id)
+    spec = env_spec(library, id)
     module = import_library(library)
     arguments = {"disable_env_checker": True, **kwargs}
     if render_mode is not None:
         arguments["render_mode"] = render_mode
     mode = arguments.get("render_mode")
     try:
-        _do_without_display(mode)
+        do_without_display(mode)
         creator = _load(spec.entry_point)
         log_mujoco_warnings()
         _check_kwargs(spec.id, kwargs, creator, module.make)
@@ -171,7 +171,7 @@ def libraries_with(id: str) -> list[Library]:
     return [name for name in installed if id in _registry(name)] or installed
 
 
-def _find_spec(library: Library, id: str) -> Any:
+def env_spec(library: Library, id: str) -> Any:
     """Return the `EnvSpec` that `id` names, or raise `EnvError` with the nearest that exists."""
     registry = _registry(library)
     module, _, name = str(id).rpartition(":")
@@ -265,7 +265,7 @@ def _check_render_mode(id: str, mode: str | None, env: Any) -> None:
         raise EnvError(f"{id} cannot render in mode {mode!r}: it offers {offers}")
 
 
-def _do_without_display(mode: str | None) -> None:
+def do_without_display(mode: str | None) -> None:
     """Let pygame draw without a greeting, and into memory where there is no display.
 
     It reads these variables when it is imported.

@@ -43,7 +43,7 @@ class RecurrentPPO(OnPolicyAgent):
     _next_states: Any = None  # of training: those after the step that is waiting
 
     def begin_episode(self, episode_num: int) -> None:
-        """Forget what an evaluation before has left."""
+        """Forget the memory of the evaluation before."""
         super().begin_episode(episode_num)
         self._memory = None
 

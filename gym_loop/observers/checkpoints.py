@@ -351,7 +351,7 @@ def write_agent(writing: Writing, state: Callable[[Writing], dict[str, Any]]) ->
 
 @contextlib.contextmanager
 def _told(directory: Path) -> Iterator[None]:
-    """Turn what keeps a checkpoint from being written in `directory` into a Failure."""
+    """Raise a Failure where a checkpoint cannot be written in `directory`."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What observers that send a run to a service have in common."""
+"""The base of observers that send a run to a service."""
 
 import importlib
 import logging

@@ -52,7 +52,7 @@ def make(content: dict[str, Any], folder: Path) -> None:
 
 
 def best_run(content: dict[str, Any], place: int) -> dict[str, Any] | None:
-    """Return the run of a group that scores the most, a finished one if any has; None: none has."""
+    """Return the run of a group with the highest score, finished ones first; None: none has one."""
     metric = content["metric"]
     own = [run for run in content["runs"] if run["group"] == place]
     scored = [run for run in own if run["scores"].get(metric) is not None]

@@ -212,7 +212,7 @@ def corrected(p_values: Sequence[float], comparisons: int) -> list[float]:
 
 
 def seeds_needed(probability: float, comparisons: int = 1, environments: int = 1) -> int | None:
-    """Return with how many seeds a side a difference of this size is seen four times in five.
+    """Return how many seeds each side needs to find a difference of this size with a power of 80 %.
 
     By the test of `p_value`, over so many `environments` with this probability in each, at the
     level that is left to one of so many `comparisons`. As Noether's formula (1987, "Sample size
@@ -258,7 +258,7 @@ def _both(probability: float) -> float:
 
 
 def fewest_seeds(level: float = 1 - LEVEL, environments: int = 1) -> int:
-    """Return with how many seeds a side the exact test can come out below `level` at all."""
+    """Return the least number of seeds a side with which a p-value can be below `level`."""
     count = 2
     while 2 / math.comb(2 * count, count) ** environments > level:
         count += 1

@@ -86,7 +86,7 @@ class Lock:
 
 @functools.cache
 def _release_in_children() -> None:
-    """Have this process's forked children, which may outlive it, not hold its locks; done once."""
+    """Have forked children of this process release its locks, as they may outlive it; once."""
 
     def release() -> None:
         for lock in [*_held]:

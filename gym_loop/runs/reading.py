@@ -468,7 +468,7 @@ def typed(value: Any) -> str:
 
 
 def brief(value: str) -> str:
-    """Return a value as a name or a column has it: of a long fraction, four digits."""
+    """Return a value for a name or a column: four digits of a long fraction."""
     if len(value) <= LONGEST_NUMBER or not re.fullmatch(r"-?\d*\.\d+(e-?\d+)?", value):
         return value
     return f"{float(value):.4g}"

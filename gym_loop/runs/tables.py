@@ -232,7 +232,7 @@ def open_file(directory: Path, name: str | Path) -> BinaryIO:
 
 
 def inside(directory: Path, name: str | Path) -> Path | None:
-    """Return where `name` leads from a run's directory; None if out of it."""
+    """Return the path of `name` in a run's directory, links followed; None if it lies elsewhere."""
     try:
         base, path = os.path.realpath(directory), os.path.realpath(directory / name)
     except (OSError, ValueError):  # a NUL

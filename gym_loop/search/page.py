@@ -127,7 +127,7 @@ def _scale(distribution: Any) -> tuple[Any, list[Tick]]:
 def _drawing(
     title: str, points: Sequence[tuple[float, float, bool]], right: float, xs: list[Tick]
 ) -> dict[str, Any]:
-    """Return a drawing of points (x, y, filled), those that are filled on top.
+    """Return a drawing of points (x, y, filled); filled ones lie on top.
 
     Args:
         title: what stands above.

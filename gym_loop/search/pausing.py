@@ -26,7 +26,7 @@ class Pause(Observer):
         self.limit = float(os.environ.get(VARIABLE, math.inf))
 
     def begin(self, loop: "BaseLoop") -> None:
-        """Stop at once what has come so far already."""
+        """Stop at once if the run has come so far already."""
         self.end_cycle(loop)
 
     def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:

@@ -108,7 +108,7 @@ class Halving(Rungs):
 
 
 class Judged(Rungs):
-    """Plays on, evaluation by evaluation, what one of Optuna's pruners does not prune.
+    """Plays trials on, evaluation by evaluation, unless one of Optuna's pruners prunes them.
 
     Args:
         prunes: whether the trial of a number is pruned at what it has reached.
@@ -131,6 +131,6 @@ class Judged(Rungs):
 
 
 class SeedBySeed(Judged):
-    """Plays another seed of what Optuna's WilcoxonPruner does not prune, each to its end."""
+    """Plays trials with another seed, to its end, unless Optuna's WilcoxonPruner prunes them."""
 
     by_seed = True

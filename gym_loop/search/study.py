@@ -230,7 +230,7 @@ class Study:
 
 
 def difference(then: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Return in what two definitions differ, as the end of a sentence."""
+    """Return the differences of two definitions, as the end of a sentence."""
     parts = []
     for key in dict.fromkeys((*then, *now)):
         was, new = then.get(key), now.get(key)

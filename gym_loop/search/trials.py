@@ -73,7 +73,7 @@ class TrialTable(Table):
         return counts.total() - counts["running"]
 
     def status(self) -> str:
-        """Return how many of the trials are what, and the best."""
+        """Return the number of trials in each state, and the best one."""
         return f"{self.total} trials: {self.trials.standing}"
 
 

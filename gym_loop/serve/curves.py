@@ -29,6 +29,7 @@ ALL_POINTS = 24_000  # of all lines together
 LEAST_POINTS = 80
 GRID = 200  # points of a mean over seeds
 KEPT_GROUPS = 100  # drawn ones
+MOST_BYTES = 8_000_000  # of events whose names are listed
 BLOCK = 16_000_000  # bytes of a table that are parsed at once
 IN_TABLES = ("return", "length")  # metrics; all others are in TensorBoard's events
 AXES = {"steps": "steps", "episodes": "episode", "hours": "seconds"}
@@ -408,13 +409,13 @@ def numbers(values: Array) -> list[Any]:
     return listed
 
 
-def tags(tables: Tables, entry: Entry, most: int = 8_000_000) -> dict[str, list[str]]:
+def tags(tables: Tables, entry: Entry) -> dict[str, list[str]]:
     """Return the names of a run's TensorBoard scalars: kind -> tags; none of very long runs."""
     found: dict[str, list[str]] = {}
     for kind, folder in FOLDERS.items():
         try:
             paths = (entry.directory / folder).glob("events.out.tfevents.*")
-            if sum(os.lstat(path).st_size for path in paths) > most:
+            if sum(os.lstat(path).st_size for path in paths) > MOST_BYTES:
                 continue
             names = [printable(tag) for tag in tables.events(entry, kind)]
         except (RefusedFileError, OSError, ValueError):

@@ -67,7 +67,7 @@ def details(entry: Entry) -> dict[str, Any]:
 
 
 def files_refused(entry: Entry) -> bool:
-    """Return whether a file that the table needs is none of a run's: then nothing is read."""
+    """Return whether a file that the table needs is refused; then nothing is read."""
     return "agent" not in entry.row
 
 

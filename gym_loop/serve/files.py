@@ -29,7 +29,7 @@ class RefusedFileError(Exception):
 
 
 def stamp(path: str | Path) -> Stamp | None:
-    """Return what changes when a file does, None where there is none.
+    """Return the time, size and number of a file, which tell a change; None where it is absent.
 
     Raises:
         RefusedFileError: it is a link, no regular file, or larger than any run's.

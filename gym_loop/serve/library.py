@@ -116,7 +116,7 @@ class Library:
         return entry
 
     def differences(self, entries: list[Entry]) -> dict[str, Any]:
-        """Return the keys in which configs differ as a table: `heads`, `rows` of key and values.
+        """Return a table of the keys in which configs differ: `heads`, `rows` of key and values.
 
         Runs that differ in the seed alone share a column.
         """

@@ -62,7 +62,7 @@ class Cinema:
         self._closed = False
 
     def key(self, entry: Entry, kind: str, trace: Trace) -> str:
-        """Return what a film is known by: the run, its config and start, and what was recorded."""
+        """Return the key of a film: a digest of run, config, start and recording."""
         digest = hashlib.blake2s(digest_size=16)
         run = os.path.realpath(entry.directory), entry.row.get("start"), entry.config
         digest.update(repr((*run, kind, trace.episode, trace.seed)).encode(errors="replace"))

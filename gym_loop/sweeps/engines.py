@@ -147,7 +147,7 @@ def wait_for(follower: Follower, table: Table, stop: Stop) -> int:
 
 
 def how_to_look(directory: Path) -> str:
-    """Return which commands tell of submitted jobs."""
+    """Return a line with the commands that show submitted jobs."""
     return (
         f"gym-loop ls {directory} shows the jobs, gym-loop wait {directory} waits for them, "
         f"gym-loop cancel {directory} stops them"

@@ -35,7 +35,7 @@ class Follower:
         self.began, self.due = 0.0, 0.0  # when the newest job was added, and the next question
 
     def add(self, job: Job, handed: Handed) -> None:
-        """Follow a job as well; the engine is asked at once, and often for a while."""
+        """Follow one more job; ask the engine at once, and often for a while."""
         self.jobs[job.name], self.handed[job.name] = job, handed
         job.where, self.began, self.due = Where(PENDING), time.monotonic(), 0.0
         self.missing.pop(job.name, None)  # of an earlier submission

@@ -82,7 +82,7 @@ def chosen(gpus: Any) -> list[str]:
 
 
 def environment(gpu: str) -> dict[str, str]:
-    """Return what has a process see one GPU alone, numbered as the driver does; "": none."""
+    """Return environment variables with which a process sees one GPU, by its number; "": none."""
     return {VISIBLE: gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 

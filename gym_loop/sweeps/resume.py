@@ -66,7 +66,7 @@ def resume(directory: Path, overrides: list[str]) -> None:
 
 
 def replaced(known: list[str], new: list[str]) -> list[str]:
-    """Return the known overrides with the new ones in the place of those with the same key."""
+    """Return the known overrides, those with the key of a new one replaced by it."""
     given = {sweeps.key_and_value(word)[0]: word for word in new}
     chosen = {key.replace("/", ".") for key in given if key.startswith("hydra/")}
     kept = []

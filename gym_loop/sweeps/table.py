@@ -124,7 +124,7 @@ def progress(job: Job) -> tuple[str, str, str]:
 
 
 def share(job: Job) -> float:
-    """Return which part of its episodes a running job has played; 0 where it has no limit."""
+    """Return the part of its episodes, 0 to 1, that a running job has played; 0 without a limit."""
     rows = last_rows(job, 1) if job.episodes else []
     return min((rows[-1]["episode"] + 1) / job.episodes, 1.0) if rows and job.episodes else 0.0
 
@@ -144,7 +144,7 @@ def time_left(seconds: float, done: float, total: float) -> str:
 
 
 def summary(directory: Path, jobs: Sequence[Job]) -> str:
-    """Return the table at the end: how many jobs ended how, and why some did not finish."""
+    """Return the table at the end: how many jobs are in each state, and why some did not finish."""
     counts = Counter(job.state for job in jobs)
     parts = [f"{counts[state]} {WORDS.get(state, state)}" for state in STATES[:3]]
     parts += [f"{counts[state]} {WORDS.get(state, state)}" for state in STATES[3:] if counts[state]]

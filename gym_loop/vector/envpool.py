@@ -44,8 +44,9 @@ class EnvPool(VectorEnv):
         self.states: Any = None  # after the last step
         self.infos: Any = {}  # of the last step, in EnvPool's form
         self.overdue = np.zeros(0, int)  # rows of episodes that the last step brought to the limit
+        options = {name: value for name, value in self.options.items() if name != "render_mode"}
         with _quiet():
-            spec = _envpool().make_spec(id, **_without_rendering(self.options))
+            spec = _envpool().make_spec(id, **options)
             self.observation_space = spec.gymnasium_observation_space
             self.action_space = spec.gymnasium_action_space
 
@@ -166,10 +167,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
-
-
-def _without_rendering(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name != "render_mode"}
 
 
 def _envpool() -> Any:

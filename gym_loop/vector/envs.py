@@ -19,8 +19,8 @@ from gym_loop.config import signature
 from gym_loop.envs.make import (
     EnvError,
     MissingDependencyError,
-    _do_without_display,
-    _find_spec,
+    do_without_display,
+    env_spec,
     import_all,
     import_library,
     make_gym,
@@ -335,7 +335,7 @@ class PartOfVector(Proxy):
         return PartOfVector, (self.env, self.limit)
 
     def get_wrapper_attr(self, name: str) -> Any:
-        """Return an attribute: Gymnasium asks for them so."""
+        """Return an attribute, as Gymnasium asks for it."""
         return getattr(self, name)
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
@@ -555,7 +555,7 @@ def make_gymnasium_vector(
     if num_envs is None:
         many = functools.partial(make_gymnasium_vector, id, kwargs, mode, vector_kwargs)
         return make_single(many, render_mode=render_mode)
-    spec, gymnasium = _find_spec("gymnasium", id), import_library("gymnasium")
+    spec, gymnasium = env_spec("gymnasium", id), import_library("gymnasium")
     modes = ("vector_entry_point", "async", "sync")
     if mode is None:
         mode = "vector_entry_point" if spec.vector_entry_point else "sync"
@@ -582,13 +582,23 @@ def make_gymnasium_vector(
         return from_library(kind([one] * num_envs, **options))
     if vector_kwargs:
         raise EnvError(f"env.vector_kwargs are for mode sync or async, not for {mode}")
+    return _written_as_vector(spec, arguments, num_envs, render_mode)
+
+
+def _written_as_vector(
+    spec: Any, arguments: dict[str, Any], num_envs: int, render_mode: str | None
+) -> LibraryVectorEnv:
+    """Return the vector form that an environment of Gymnasium's has of its own."""
+    gymnasium = import_library("gymnasium")
     if spec.max_episode_steps is None:
         arguments.pop("max_episode_steps", None)  # which it may not take
     if render_mode is not None:
         arguments["render_mode"] = render_mode
-    _do_without_display(render_mode)
+    do_without_display(render_mode)
     try:
-        env = gymnasium.make_vec(spec, num_envs, vectorization_mode=mode, **arguments)
+        env = gymnasium.make_vec(
+            spec, num_envs, vectorization_mode="vector_entry_point", **arguments
+        )
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         raise MissingDependencyError(f"{spec.id} cannot be made: {error}") from error
     _check_faster(env.unwrapped.action_space)
@@ -627,7 +637,7 @@ def make_gym_vector(
     if num_envs is None:
         many = functools.partial(make_gym_vector, id, kwargs, asynchronous)
         return make_single(many, render_mode=render_mode)
-    spec, gym = _find_spec("gym", id), import_library("gym")
+    spec, gym = env_spec("gym", id), import_library("gym")
     arguments = _limited(kwargs, spec, None if wrappers else max_episode_steps)
     one = functools.partial(make_gym, id, arguments, render_mode, imports, wrappers)
     kind = gym.vector.AsyncVectorEnv if asynchronous else gym.vector.SyncVectorEnv

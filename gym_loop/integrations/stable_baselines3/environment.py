@@ -11,7 +11,7 @@ from gym_loop.mistake import Mistake
 
 
 class Spaces(VecEnv):  # type: ignore[misc]
-    """Stands for the environment when an algorithm is constructed: it has the two spaces alone."""
+    """Stands for the environment when an algorithm is constructed: it has the spaces."""
 
     given: Any = None  # what it returns to a normalizer
 
@@ -49,7 +49,7 @@ class Spaces(VecEnv):  # type: ignore[misc]
 
 
 class Goals:
-    """Stands for the environment in a `HerReplayBuffer`: it computes rewards alone."""
+    """Stands for the environment in a `HerReplayBuffer`, which asks it for rewards."""
 
     def __init__(self, env: Any) -> None:
         self.env = env
@@ -60,7 +60,7 @@ class Goals:
 
 
 class Transposed(VecTransposeImage):  # type: ignore[misc]
-    """The library's `VecTransposeImage`, which does not pickle, made to pickle as what it wraps."""
+    """The library's `VecTransposeImage`, which does not pickle by itself."""
 
     def __reduce__(self) -> Any:
         return Transposed, (self.venv,)

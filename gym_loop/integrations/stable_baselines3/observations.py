@@ -18,7 +18,7 @@ def from_zero(space: Any) -> Any:
 
 
 def unlimited(space: Any) -> Any:
-    """Return a space whose limits that are the largest float are infinite: gym has the former."""
+    """Return a space with infinite limits where gym writes the largest float for them."""
     if isinstance(space, spaces.Dict):
         return spaces.Dict({key: unlimited(part) for key, part in space.spaces.items()})
     if not isinstance(space, spaces.Box) or space.dtype.kind != "f":
@@ -30,9 +30,9 @@ def unlimited(space: Any) -> Any:
 
 
 def first(space: Any) -> Any:
-    """Return the `start` of a space, of a Dict that of each part; 0 where everything begins at 0.
+    """Return the number with which a space begins; 0 if all of its parts begin with 0.
 
-    Of a MultiDiscrete it is an array.
+    For a MultiDiscrete it is an array; for a Dict, a dict with a number for each part.
     """
     if hasattr(space, "spaces") and hasattr(space.spaces, "items"):
         parts = {key: first(part) for key, part in space.spaces.items()}
@@ -55,7 +55,7 @@ def pick(batch: Any, index: Any) -> Any:
 
 
 def replaced(batch: Any, rows: Any, observations: list[Any]) -> Any:
-    """Return a copy of a batch in which `rows`, flags, are those `observations`."""
+    """Return a copy of a batch with `observations` in the rows that `rows`, flags, tell."""
     if isinstance(batch, dict):
         return {k: replaced(v, rows, [each[k] for each in observations]) for k, v in batch.items()}
     copied = np.array(batch)

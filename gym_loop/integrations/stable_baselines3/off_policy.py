@@ -39,7 +39,7 @@ class OffPolicyAgent(StableBaselines3Agent):
         self._steps = self._episodes = 0  # since the algorithm last trained
 
     def about_checkpoints(self) -> list[str]:
-        """Return lines on what is to be known of its checkpoints before a run begins."""
+        """Return what a user has to know of the checkpoints before a run begins, in lines."""
         if not self.parameters["save_buffer"]:
             return [
                 "agent.save_buffer=false: checkpoints are without the replay buffer, and a run "

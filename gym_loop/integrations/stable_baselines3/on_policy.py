@@ -51,7 +51,7 @@ class OnPolicyAgent(StableBaselines3Agent):
         return self.model.policy.predict_values(observation)
 
     def _more(self) -> dict[str, Any]:
-        """Return what the rollout buffer keeps besides of a step."""
+        """Return what else the rollout buffer keeps of a step."""
         return {}
 
     def _adopt(self, action: Any) -> Any:
