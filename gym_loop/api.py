@@ -32,6 +32,7 @@ def run(
     agent: Named = None,
     env: Named = None,
     loop: Named = None,
+    wrap: Sequence[Named] = (),
     directory: str | Path | None = None,
 ) -> Run:
     """Train and evaluate, as `gym-loop WORDS` does, and return the run.
@@ -43,6 +44,7 @@ def run(
         agent: a class, or its name as in `agent=`.
         env: likewise.
         loop: likewise.
+        wrap: the environment's wrappers, innermost first; each likewise.
         directory: of the run; a new one below `outputs` when None. A finished run of this config
             in it is returned as it is, an unfinished one is continued.
 
@@ -50,7 +52,7 @@ def run(
         Mistake: something is wrong with what was asked for; nothing has been started.
         Exception: what the code of the agent or the environment raised; the run has `failed`.
     """
-    return _run([*words, *_options(agent=agent, env=env, loop=loop)], directory)
+    return _run([*words, *_options(wrap, agent=agent, env=env, loop=loop)], directory)
 
 
 def sweep(
@@ -58,6 +60,7 @@ def sweep(
     agent: Named = None,
     env: Named = None,
     loop: Named = None,
+    wrap: Sequence[Named] = (),
     directory: str | Path | None = None,
 ) -> Runs:
     """Run every combination of values, as `gym-loop -m WORDS` does, and return the runs.
@@ -67,6 +70,7 @@ def sweep(
         agent: as for `run`.
         env: likewise.
         loop: likewise.
+        wrap: the environment's wrappers, innermost first; each likewise.
         directory: of the sweep; a new one below `multirun` when None. In a sweep's own directory
             only what is missing is run.
 
@@ -75,7 +79,7 @@ def sweep(
             fails raises nothing: its run's `state` tells.
     """
     place = Path(directory or f"multirun/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}")
-    given = _overrides([*words, *_options(agent=agent, env=env, loop=loop)])
+    given = _overrides([*words, *_options(wrap, agent=agent, env=env, loop=loop)])
     with _as_command("-m", *given):
         launch.launch(["-m", *given, f"hydra.sweep.dir={quoted(place)}"])
     return Runs(place)
@@ -210,13 +214,14 @@ def _noting_directories() -> Iterator[list[Path]]:
         yield places
 
 
-def _options(**groups: Named) -> list[str]:
-    """Return the overrides for the agent, env and loop that were given as objects or names."""
-    return [
-        f"{group}={kind if isinstance(kind, str) else by_value.target(kind)}"
-        for group, kind in groups.items()
-        if kind is not None
-    ]
+def _options(wrap: Sequence[Named] = (), **groups: Named) -> list[str]:
+    """Return the overrides for what was given as objects or names: wrappers, and other groups."""
+    options = [f"{group}={_name(kind)}" for group, kind in groups.items() if kind is not None]
+    return [*options, f"wrap=[{','.join(map(_name, wrap))}]"] if wrap else options
+
+
+def _name(kind: Named) -> str:
+    return kind if isinstance(kind, str) else by_value.target(kind)
 
 
 @contextlib.contextmanager

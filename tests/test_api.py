@@ -330,6 +330,38 @@ class Noting(Counter):
 )
 
 
+WRAPPED = """
+import gym
+
+
+class Squared(gym.RewardWrapper):
+    def __init__(self, env, factor=1):
+        super().__init__(env)
+        self.factor = factor
+
+    def reward(self, reward):
+        return self.factor * reward**2
+
+
+"""
+
+
+def test_wrappers_are_given_as_classes_and_by_name_innermost_first(tmp_path, cli):
+    script(
+        tmp_path,
+        SCRIPT + WRAPPED + "words = ['env=cartpole', 'env.wrappers.Squared.factor=3']\n"
+        "words += ['loop.max_episodes=2', 'loop.eval_episodes=0']\n"
+        "wrap = [Squared, 'flatten']\n"
+        "gym_loop.run(*words, agent=Counter, wrap=wrap, directory='r')\n",
+    )
+    (tmp_path / "script.py").unlink()
+    done = cli("resume", tmp_path / "r", "loop.max_episodes=3")
+    assert done.returncode == 0, done.stderr
+    run = gym_loop.Run(tmp_path / "r")
+    assert [*run.config["env"]["wrappers"]] == ["Squared", "flatten"]
+    assert (3 * run.episodes["return"] == run.episodes["agent_return"]).all()
+
+
 @pytest.mark.slow
 def test_another_process_continues_a_run_and_a_sweep_of_a_scripts_classes(tmp_path, cli):
     script(
@@ -426,8 +458,8 @@ def test_a_program_that_uses_hydra_launches_runs_and_goes_on_undisturbed(tmp_pat
 
 
 ARGUMENTS = {
-    "run": ["words", "agent", "env", "loop", "directory"],
-    "sweep": ["words", "agent", "env", "loop", "directory"],
+    "run": ["words", "agent", "env", "loop", "wrap", "directory"],
+    "sweep": ["words", "agent", "env", "loop", "wrap", "directory"],
     "resume": ["run", "words"],
     "fork": ["run", "words", "checkpoint", "at", "directory"],
     "evaluate": ["run", "words", "checkpoint"],

@@ -255,6 +255,10 @@ class Runs(Sequence[Run]):
         found.sort(key=lambda run: run.start, reverse=True)
         self._runs = [Run(run.directory) for run in found if run.manifest]
 
+    def __repr__(self) -> str:
+        """Return the directories and the count of runs."""
+        return f"<Runs {', '.join(map(str, self.directories)) or '.'}: {len(self)} runs>"
+
     def __len__(self) -> int:
         """Return how many runs there are."""
         return len(self._runs)
