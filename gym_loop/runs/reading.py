@@ -205,10 +205,9 @@ class Run:
 
     @cached_property
     def overrides(self) -> dict[str, str]:
-        """The launch's overrides: key -> the value as it was typed."""
+        """The launch's overrides: key -> the value, as `key_and_value` returns them."""
         words = self.manifest.get("overrides")
-        pairs = (printable(w).partition("=") for w in words) if isinstance(words, list) else ()
-        return {key.lstrip("+~"): value for key, _, value in pairs}
+        return dict(key_and_value(printable(w)) for w in words) if isinstance(words, list) else {}
 
     @property
     def agent(self) -> str:
@@ -499,3 +498,11 @@ def mean(values: Iterable[float]) -> float | None:
         return math.fsum(values) / len(values)
     except (OverflowError, ValueError):
         return sum(values) / len(values)
+
+
+def key_and_value(override: str) -> tuple[str, str]:
+    """Return the key and the value of an override, without `+` or `~`, and without escapes."""
+    key, _, value = override.partition("=")
+    if not value.startswith(("'", '"')):
+        value = re.sub(r"\\(.)", r"\1", value)  # Hydra writes `:` as `\\:` in a sweep
+    return key.lstrip("+~"), value

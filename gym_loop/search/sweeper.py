@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from gym_loop.config import signature
 from gym_loop.config.options import load_class
 from gym_loop.mistake import Mistake, nearest
+from gym_loop.runs import reading
 from gym_loop.streams import derive
 from gym_loop.sweeps import directory
 from gym_loop.sweeps.compose import Composer
@@ -223,7 +224,7 @@ class SearchSweeper(Sweeper):
 
         parser = OverridesParser.create(config_loader=self.loader)
         fixed, grid = split(parser.parse_overrides(list(words)))
-        if any(directory.key_and_value(word)[0] == "seed" for word in (*fixed, *grid)):
+        if any(reading.key_and_value(word)[0] == "seed" for word in (*fixed, *grid)):
             raise Mistake(
                 "seed= is no parameter of a search; its trials have hydra.sweeper.seeds=3 (0, 1, "
                 "2) or hydra.sweeper.seeds=[4,5,6]"
@@ -319,7 +320,7 @@ class SearchSweeper(Sweeper):
 def name_of(words: Sequence[str], seed: int) -> str:
     """Return the name of the job with a trial's overrides and a seed."""
     given = (*words, f"seed={seed}")
-    return directory.job_name(dict(directory.key_and_value(word) for word in given))
+    return directory.job_name(dict(reading.key_and_value(word) for word in given))
 
 
 def plain(value: Any) -> Any:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from urllib.parse import quote
 from gym_loop import files
 from gym_loop.mistake import Mistake
 from gym_loop.runs import manifest
+from gym_loop.runs.reading import key_and_value
 
 NAME, FORMAT = "sweep.json", 1
 # What Hydra's own sweepers may have put into a new directory before the launcher is called.
@@ -73,14 +73,6 @@ class Sweep:
         given = dict(key_and_value(word) for word in overrides)
         chosen = {key: value for key, value in given.items() if key in self.varied} or given
         return job_name(chosen)
-
-
-def key_and_value(override: str) -> tuple[str, str]:
-    """Return the key and the value of an override, without `+` or `~`, and without escapes."""
-    key, _, value = override.partition("=")
-    if not value.startswith(("'", '"')):
-        value = re.sub(r"\\(.)", r"\1", value)  # Hydra writes `:` as `\\:` in a sweep
-    return key.lstrip("+~"), value
 
 
 def job_name(overrides: Mapping[str, str]) -> str:

@@ -47,7 +47,7 @@ def resume(directory: Path, overrides: list[str]) -> None:
         options.in_memory[name] = content
     if Path(known.cwd).is_dir():  # which its paths are relative to
         os.chdir(known.cwd)
-    given = dict(map(sweeps.key_and_value, words))
+    given = dict(map(reading.key_and_value, words))
     sweeper = given.get("hydra/sweeper", "grid")
     if sweeper not in ("grid", "search"):
         # It would ask for new jobs, and need not be installed any more.
@@ -67,11 +67,11 @@ def resume(directory: Path, overrides: list[str]) -> None:
 
 def replaced(known: list[str], new: list[str]) -> list[str]:
     """Return the known overrides, those with the key of a new one replaced by it."""
-    given = {sweeps.key_and_value(word)[0]: word for word in new}
+    given = {reading.key_and_value(word)[0]: word for word in new}
     chosen = {key.replace("/", ".") for key in given if key.startswith("hydra/")}
     kept = []
     for word in known:
-        key = sweeps.key_and_value(word)[0]
+        key = reading.key_and_value(word)[0]
         if not any(key.startswith(f"{group}.") for group in chosen):  # options of what was chosen
             kept.append(given.pop(key, word))
     return [*kept, *given.values()]

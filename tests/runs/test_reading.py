@@ -25,6 +25,13 @@ def test_finds_runs_at_any_depth_and_does_not_look_into_them(tmp_path):
     assert len(twice) == 2
 
 
+def test_overrides_are_those_that_were_typed(tmp_path):
+    words = [r"wrap=[my_file.py\:Mine]", "++env.kwargs.g=3", r"agent.name='a\:b'"]
+    run = reading.Run(write_run(tmp_path / "run", overrides=words))
+    typed = {"wrap": "[my_file.py:Mine]", "env.kwargs.g": "3", "agent.name": r"'a\:b'"}
+    assert run.overrides == typed
+
+
 def test_finds_runs_in_the_usual_places_when_none_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Mistake) as raised:
