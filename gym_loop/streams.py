@@ -81,7 +81,7 @@ def preserved(agent: Any, seed: int) -> Iterator[None]:
     try:
         yield
     finally:
-        vars(agent).clear()
+        vars(agent).clear()  # so that they come back in their order, which a pickle shows
         vars(agent).update(attributes)
         set_state(state)
 

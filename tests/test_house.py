@@ -80,6 +80,38 @@ def test_imports_point_down(file):
     assert not up, f"{file.relative_to(PACKAGE)} imports what lies above or beside it: {up}"
 
 
+def hooks(tree):
+    """The names that the launcher declares for parts to add to or to replace."""
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign):
+            yield node.target.id
+        elif isinstance(node, ast.FunctionDef) and "may replace" in ast.get_docstring(node):
+            yield node.name
+
+
+def changed_in_launcher(node):
+    """The name of the launcher's that a statement sets, or whose list it changes; or None."""
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        targets = [node.func.value] if node.func.attr in ("append", "insert", "extend") else []
+    for target in targets:
+        target = target.value if isinstance(target, ast.Subscript) else target
+        if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "launch":
+            return target.attr
+    return None
+
+
+def test_parts_change_the_launcher_by_their_plugin_where_it_says_that_they_may():
+    declared = set(hooks(ast.parse((PACKAGE / "launch.py").read_text())))
+    assert {"prepare", "locate", "tell"} <= declared
+    for file in FILES:
+        changed = {changed_in_launcher(node) for node in ast.walk(ast.parse(file.read_text()))}
+        assert changed - {None} <= declared, file
+        # Composing from what is stored sets preparations for a block, and puts them back.
+        if changed - {None} and file != PACKAGE / "config/stored.py":
+            assert file.name == "plugin.py", f"{file} changes the launcher: {changed}"
+
+
 # The part, what else goes with it, and what is then said when it is asked for.
 PARTS = {
     "envs": (["vector"], ["env=cartpole"], "gym_loop.envs"),
@@ -177,6 +209,7 @@ def state():
         "random": hash(random.getstate()),
         "patched": patched,
         "directory": os.getcwd(),
+        "at_fork": len(forks),
     }
 
 for name in foreign:
@@ -184,6 +217,8 @@ for name in foreign:
         importlib.import_module(name)
     except ImportError:
         pass
+forks = []
+os.register_at_fork = lambda **called: forks.append(called)
 before, found = state(), {}
 for name in ours:
     try:

@@ -204,6 +204,7 @@ class VideoWriter:
         )
         # A daemon: a process that ends without `wait` must not hang.
         self._thread = threading.Thread(target=self._run, name=f"video {self.path}", daemon=True)
+        _close_inputs_in_children()
         _running.add(self)
         self._thread.start()
 
@@ -269,14 +270,17 @@ def _unwritten(path: Path, error: OSError) -> VideoError:
 _running: weakref.WeakSet[VideoWriter] = weakref.WeakSet()
 
 
-def _close_inputs() -> None:
-    for writer in list(_running):
-        writer._input.close()
-        os.close(writer._file)
-    _running.clear()
+@functools.cache
+def _close_inputs_in_children() -> None:
+    """Have forked children of this process close the inputs of running encoders. Done once."""
 
+    def close() -> None:
+        for writer in list(_running):
+            writer._input.close()
+            os.close(writer._file)
+        _running.clear()
 
-os.register_at_fork(after_in_child=_close_inputs)
+    os.register_at_fork(after_in_child=close)
 
 
 def _lock(descriptor: int) -> None:
