@@ -133,7 +133,7 @@ class SearchSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run what is missing of the search; exit with 1 when something still is."""
-        from gym_loop.search.study import EVALUATIONS, FILE, RUNGS, SEEDS, Study
+        from gym_loop.search.study import FILE
 
         setup_globals()
         subdir = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
@@ -146,19 +146,7 @@ class SearchSweeper(Sweeper):
         launcher, place = self.launcher, self.launcher.directory
         fixed, space = self._space([*self.params, *arguments])
         enqueued = [space.check_enqueued(point) for point in self.enqueue]
-        definition = {
-            **space.describe(),
-            "hydra.sweeper.objective": self.objective,
-            "hydra.sweeper.direction": self.direction,
-            "hydra.sweeper.seeds": ",".join(map(str, self.seeds)),
-            RUNGS: SEEDS if self.by_seed else EVALUATIONS,
-        }
-        make_sampler = sampler_of(self.sampler, self.seed)
-        if isinstance(self.sampler, dict) or isinstance(self.pruner, dict):
-            check_optunas(self.sampler, make_sampler, self.pruner, space)
-        open_study = functools.partial(
-            Study, place, definition, space, self.direction, make_sampler
-        )
+        open_study = self._study_of(space)
         study = open_study() if (place / FILE).exists() else None
         self._check(fixed, space)
         told = len(study.trials()) if study else 0
@@ -197,6 +185,23 @@ class SearchSweeper(Sweeper):
             raise SystemExit(1)
         self._leave_best(fixed)
         return []
+
+    def _study_of(self, space: "Space") -> "Callable[[], Study]":
+        """Return what opens the study of `space`, or makes it; check its sampler and pruner."""
+        from gym_loop.search.study import EVALUATIONS, RUNGS, SEEDS, Study
+
+        definition = {
+            **space.describe(),
+            "hydra.sweeper.objective": self.objective,
+            "hydra.sweeper.direction": self.direction,
+            "hydra.sweeper.seeds": ",".join(map(str, self.seeds)),
+            RUNGS: SEEDS if self.by_seed else EVALUATIONS,
+        }
+        make_sampler = sampler_of(self.sampler, self.seed)
+        if isinstance(self.sampler, dict) or isinstance(self.pruner, dict):
+            check_optunas(self.sampler, make_sampler, self.pruner, space)
+        directory = self.launcher.directory
+        return functools.partial(Study, directory, definition, space, self.direction, make_sampler)
 
     def _leave_best(self, fixed: Sequence[str]) -> None:
         """Confirm the best trials, if that was asked for, and write the best one's config."""
