@@ -33,6 +33,7 @@ class Signals(Observer):
     def __init__(self) -> None:
         self.previous: dict[signal.Signals, Any] = {}
         self.received = 0
+        self.trained = False
         self.loop: BaseLoop | None = None
         self.limit = math.inf  # seconds
         self.began = time.monotonic()
@@ -67,9 +68,8 @@ class Signals(Observer):
             loop.stop = "max_time"
 
     def end_training(self, loop: "BaseLoop") -> None:
-        """Leave the loop alone from now on, unless it was told to stop."""
-        if not loop.stop:
-            self.loop = None
+        """Stop nothing from now on."""
+        self.trained = not loop.stop
 
     def close(self, error: BaseException | None) -> None:
         """Restore the handlers that were there before."""
@@ -90,7 +90,12 @@ class Signals(Observer):
             signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, previous))
 
     def _pass_on(self) -> None:
-        if self.received and self.loop:
+        if self.received and self.trained:
+            logging.getLogger(__name__).info(
+                "%s: training is over, and the final evaluation goes on (again: at once)",
+                signal.Signals(self.received).name,
+            )
+        elif self.received and self.loop:
             self.loop.stop = signal.Signals(self.received).name
             self.loop.exit_code = 128 + self.received
             logging.getLogger(__name__).info(

@@ -95,6 +95,9 @@ def test_a_signal_in_the_final_evaluation_comes_too_late_to_stop_the_run(cli, tm
     words = ["agent=told.py:Told", "env=cartpole", "loop.max_episodes=2", "loop.eval_episodes=3"]
     done = cli(*words, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
+    assert (
+        "SIGTERM: training is over, and the final evaluation goes on" in done.stdout + done.stderr
+    )
     run = json.loads((tmp_path / "run/run.json").read_text())
     assert (run["state"], run["ended_by"]) == ("finished", "max_episodes")
     assert len((tmp_path / "run/evaluations.csv").read_text().splitlines()) == 1 + 3
