@@ -25,8 +25,7 @@ export class Curves {
     this.axes = choice("Horizontal axis", [["steps", "Steps"], ["episodes", "Episodes"], ["hours", "Hours"]], "steps",
       (v) => { this.axis = v; this.low = this.high = null; this.load(); });
     this.metrics = menu("Metric", [["return", "return"], ["length", "length"]], "return", (v) => { this.metric = v; this.load(); });
-    this.metrics.querySelector("select").addEventListener("focus", () => this.askTags());
-    this.metrics.querySelector("select").addEventListener("pointerdown", () => this.askTags());
+    for (const event of ["focusin", "pointerenter", "pointerdown"]) this.metrics.addEventListener(event, () => this.askTags());
     this.smooth = menu("Smoothing", SMOOTH, this.window, (v) => { this.window = v; this.load(); });
     this.scales = choice("Vertical scale", [["linear", "Linear"], ["log", "Log"], ["loglog", "Log-log"]], "linear",
       (v) => { this.logY = v !== "linear"; this.logX = v === "loglog"; this.load(); });
