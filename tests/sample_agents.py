@@ -7,6 +7,19 @@ import numpy as np
 from gym_loop.agents import BaseAgent, RandomAgent
 
 
+class Still(BaseAgent):
+    """Takes action 0 and learns nothing."""
+
+    def act(self, state, episode_num):
+        return 0
+
+    def memorize(self, *_):
+        pass
+
+    def update(self, episode_num):
+        pass
+
+
 class Learner(BaseAgent):
     """A linear policy with a replay buffer, which draws from every stream there is."""
 

@@ -359,10 +359,6 @@ MISTAKES = [
     row("env.imports=no_such_package", "env.imports is 'no_such_package'", "a list"),
     row("env.kwargs=3", "env.kwargs is 3", "a mapping"),
     *without("Box2D", row("env=gym:LunarLander-v2", "LunarLander-v2 cannot be made")),
-    # extras that are missing here
-    *without("wandb", row("+sink=wandb", 'pip install "gym-loop[wandb]"')),
-    *without("mlflow", row("+sink=mlflow", 'pip install "gym-loop[mlflow]"')),
-    *without("stable_baselines3", row("agent=sb3/dqn", 'pip install "gym-loop[sb3]"')),
     *within(
         "stable_baselines3",
         row(

@@ -20,7 +20,10 @@ def shell(command, folder):
     return subprocess.run(["bash", "-c", line], cwd=folder, check=False).returncode
 
 
-@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "2>&-", "> /dev/full 2>&1", BROKEN])
+SLOW = (pytest.param(streams, marks=pytest.mark.slow) for streams in ("2>&-", BROKEN))
+
+
+@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "> /dev/full 2>&1", *SLOW])
 def test_a_run_ends_well_whatever_its_streams_are(tmp_path, streams):
     if "full" in streams and not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full")

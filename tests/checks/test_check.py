@@ -144,6 +144,7 @@ def test_a_config_in_which_all_is_well_gets_ticks_and_exit_code_0(checked, env):
     assert "are free" in found["disk"][1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [["env=cartpole"], ["env=gymnasium_vector", "env.id=CartPole-v1"]]
 )
@@ -224,6 +225,7 @@ def test_what_follows_a_limit_of_the_loop_follows_it_in_the_try(checked):
     assert "40 steps in" in found["training"][1]
 
 
+@pytest.mark.slow
 def test_an_agent_gets_batches_where_the_loop_gives_batches(checked):
     code, found = checked("agent=users.py:Batches", "env=users.py:Env", "loop=vector")
     assert code == 0, found
@@ -251,6 +253,7 @@ def test_an_episode_that_does_not_end_does_not_hold_up_the_check(checked):
     assert code == 0, found
 
 
+@pytest.mark.slow
 def test_the_time_is_estimated_for_the_whole_run(checked):
     _, short = checked("env=cartpole", "loop.max_episodes=10", "loop.eval_episodes=0")
     _, long = checked("env=cartpole", "loop.max_steps=1000000000000", "loop.max_episodes=null")

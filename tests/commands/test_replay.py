@@ -17,6 +17,7 @@ from tests.conftest import AGENTS, rows
 
 ENVS = Path(__file__).parents[1] / "sample_envs.py"
 FAMILIES = ("classic_control", "toy_text")
+QUICK = ("gym:CartPole-v1", "gymnasium:Pendulum-v1", "gymnasium:FrozenLake-v1")
 IDS = [
     f"{library.__name__}:{spec.id}"
     for library in (gym, gymnasium)
@@ -42,7 +43,9 @@ def frame_sizes(video):
     return [(height, width)] * (len(raw) // (width * height))
 
 
-@pytest.mark.parametrize("env", IDS)
+@pytest.mark.parametrize(
+    "env", [env if env in QUICK else pytest.param(env, marks=pytest.mark.slow) for env in IDS]
+)
 def test_replay_equals_the_recording_in_every_classic_and_toy_text_environment(launch, capsys, env):
     run = launch(
         f"env={env}", "loop.max_episodes=4", "loop.max_episode_len=150", "loop.eval_episodes=2"
@@ -100,6 +103,7 @@ def test_episodes_that_a_killed_run_has_not_kept_are_there_once_it_is_resumed(st
     assert cli("replay", "run", "--episode", 150).returncode == 0
 
 
+@pytest.mark.slow
 def test_actions_reach_the_environment_in_the_types_they_had(launch, capsys):
     for env in ("Wide", "Pair"):
         run = launch(f"env={ENVS}:{env}", "loop.max_episodes=3", directory=env)
@@ -107,6 +111,7 @@ def test_actions_reach_the_environment_in_the_types_they_had(launch, capsys):
     assert capsys.readouterr().out.count("as recorded") == 6
 
 
+@pytest.mark.slow
 def test_a_wandering_environment_is_caught_at_the_step_where_it_wanders(launch, capsys, cli):
     run = launch(f"env={ENVS}:Random", "loop.max_episodes=3")
     done = cli("replay", run, "--episode", "1")

@@ -131,6 +131,7 @@ def test_a_value_from_the_environment_that_has_changed_is_refused_and_named(run)
     assert noted(run) == ["'10' 0.5"] * 3
 
 
+@pytest.mark.slow
 def test_a_fork_warns_of_a_value_from_the_environment_that_has_changed(run):
     run("agent=noting.py:Noting", *QUICK, "agent.x=${oc.env:G}", "hydra.run.dir=r", G="10")
     said = run("fork", "r", "loop.max_episodes=2", "hydra.run.dir=f", G="20")
@@ -138,6 +139,7 @@ def test_a_fork_warns_of_a_value_from_the_environment_that_has_changed(run):
     assert noted(run) == ["'10' 0.5", "'20' 0.5"]
 
 
+@pytest.mark.slow
 def test_a_seed_from_the_environment_does_not_continue_another_run(run):
     words = ("agent=random", *QUICK, "seed='${oc.decode:${oc.env:TASK}}'", "hydra.run.dir=r")
     run(*words, TASK="1")
@@ -146,6 +148,7 @@ def test_a_seed_from_the_environment_does_not_continue_another_run(run):
     assert "seed comes from ${oc.env:TASK}" in line
 
 
+@pytest.mark.slow
 def test_what_refers_to_the_launch_is_what_it_was_then(run):
     words = ("agent.x=${hydra:job.name}-${now:%f}", "hydra.job.name=first", "hydra.run.dir=r")
     run("agent=noting.py:Noting", *QUICK, *words)

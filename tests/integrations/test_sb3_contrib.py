@@ -1,10 +1,7 @@
 """sb3-contrib's algorithms, and any other of Stable-Baselines3's families, as agents."""
 
-import inspect
-
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 SKIP = 'needs the extra: pip install "gym-loop[sb3]"'
 torch = pytest.importorskip("torch", reason=SKIP)
@@ -14,7 +11,6 @@ library = pytest.importorskip("sb3_contrib", reason=SKIP)
 import gym_loop  # noqa: E402
 from gym_loop.integrations import sb3_contrib as ours  # noqa: E402
 from gym_loop.integrations import stable_baselines3 as base  # noqa: E402
-from gym_loop.launch import CONF, locate  # noqa: E402
 from gym_loop.runs import compare  # noqa: E402
 from tests.integrations import test_stable_baselines3 as shared  # noqa: E402
 
@@ -68,16 +64,7 @@ def test_many_environments_at_once_are_learnt_from_as_learn_does(kind, id, param
 
 @pytest.mark.parametrize("kind", [ours.TQC, ours.QRDQN, ours.RecurrentPPO])
 def test_the_config_has_every_argument_of_the_constructor_with_its_default(kind):
-    keys = OmegaConf.to_container(OmegaConf.load(CONF / "agent" / f"{kind.option()}.yaml"))
-    assert locate(keys.pop("_target_")) is kind
-    theirs = inspect.signature(kind.algorithm.__init__).parameters
-    defaults = {name: p.default for name, p in theirs.items()} | kind.ours
-    for given in ("self", "env", "_init_setup_model"):
-        del defaults[given]
-    assert keys.keys() == defaults.keys()
-    defaults |= {"policy": kind.default_policy, "seed": "${seed}"}
-    defaults |= {"total_timesteps": keys["total_timesteps"], "n_envs": keys["n_envs"]}
-    assert keys == defaults
+    shared.test_the_config_has_every_argument_of_the_constructor_with_its_default(kind)
 
 
 def test_the_memory_of_an_evaluation_ends_with_its_episode():

@@ -307,7 +307,7 @@ def test_the_config_has_every_argument_of_the_constructor_with_its_default(kind)
     defaults = {k: p.default for k, p in signature.items()} | kind.ours
     for given in ("self", "env", "_init_setup_model"):  # by us
         del defaults[given]
-    defaults["policy"] = "MlpPolicy"  # required there
+    defaults["policy"] = kind.default_policy  # required there
     for name, interpolation in (
         ("seed", "${seed}"),
         ("total_timesteps", "${loop.max_steps}"),

@@ -76,6 +76,7 @@ def test_a_higher_limit_asks_for_new_evaluations(tmp_path):
     assert len(gym_loop.resume(run, "loop.max_episodes=21").episodes) == 8
 
 
+@pytest.mark.slow
 def test_a_repeated_sweep_skips_jobs_that_ended_early(tmp_path, capsys):
     words = (*WORDS, at_least(1), "loop.max_episodes=9", "seed=1,2", "hydra/launcher=basic")
     for _ in range(2):
@@ -146,6 +147,7 @@ def test_a_rule_without_evaluations_in_training_is_refused(tmp_path):
         gym_loop.run("env=cartpole", at_least(1), directory=tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["observers=none"], ["~observers.ending"]])
 def test_a_rule_that_nobody_heeds_is_said_in_one_line(cli, words):
     run = [*WORDS, "loop.max_episodes=2", at_least(1), "hydra.run.dir=run"]
@@ -158,6 +160,7 @@ def test_a_rule_that_nobody_heeds_is_said_in_one_line(cli, words):
     assert "note" not in heeded.stderr
 
 
+@pytest.mark.slow
 def test_an_evaluation_trains_nothing_that_could_end_early(cli):
     cli("agent=random", *WORDS, "loop.max_episodes=4", at_least(1), "hydra.run.dir=run")
     done = cli("evaluate", "run")

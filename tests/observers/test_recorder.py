@@ -15,12 +15,12 @@ import pytest
 from gym.spaces import Discrete
 from imageio_ffmpeg import count_frames_and_secs
 
-from gym_loop.agents import BaseAgent
 from gym_loop.loops import DefaultLoop
 from gym_loop.observers import Observer, video
 from gym_loop.observers import recorder as module
 from gym_loop.observers.recorder import Recorder
 from tests.conftest import left_by_a_killed_process
+from tests.sample_agents import Still
 
 
 class Env:
@@ -51,20 +51,9 @@ class Env:
         pass
 
 
-class Agent(BaseAgent):
-    def act(self, state, episode_num):
-        return 0
-
-    def memorize(self, *_):
-        pass
-
-    def update(self, episode_num):
-        pass
-
-
 def make(directory, env=None, agent=None, **parameters):
     """Return a loop with a recorder, as a launch would have it in `directory`."""
-    loop = DefaultLoop(agent or Agent(), env or Env(), **parameters)
+    loop = DefaultLoop(agent or Still(), env or Env(), **parameters)
     loop.directory, loop.observers = directory, {"recorder": Recorder()}
     return loop
 
@@ -191,7 +180,7 @@ def test_a_start_removes_what_a_killed_run_left(tmp_path):
 
 
 def test_an_episode_that_fails_leaves_no_video_and_earlier_ones_are_whole(tmp_path):
-    class Fails(Agent):
+    class Fails(Still):
         def act(self, state, episode_num):
             return 1 / 0 if episode_num == 2 and state == 3 else 0
 

@@ -89,6 +89,7 @@ def test_a_policy_of_any_episode_leaves_the_process_as_it_was(finished, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_training_that_does_not_repeat_itself_fails(finished, tmp_path):
     run = shutil.copytree(finished.path, tmp_path / "run", symlinks=True)
     lines = (run / "episodes.csv").read_text().splitlines(keepends=True)

@@ -37,6 +37,7 @@ def test_a_foreign_file_in_a_runs_own_log_folder_stays(launch):
     assert other.read_bytes() == b"other"
 
 
+@pytest.mark.slow
 def test_what_a_killed_launch_wrote_after_the_checkpoint_is_gone_also_in_a_moved_run(launch):
     run = launch(*WORDS, "loop.max_episodes=4")
     (file,) = (run / "logs").iterdir()
@@ -51,6 +52,7 @@ def test_what_a_killed_launch_wrote_after_the_checkpoint_is_gone_also_in_a_moved
     assert [step for step, _ in points] == [int(row["steps"]) for row in rows(moved)]
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_may_log_to_one_folder(launch):
     words = (*WORDS, "loop.logdir=both", "loop.eval_logdir=both", "loop.episodes_per_eval=2")
     run = launch(*words, "loop.max_episodes=4")

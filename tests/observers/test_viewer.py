@@ -12,12 +12,12 @@ import pytest
 from gym.spaces import Discrete
 from imageio_ffmpeg import count_frames_and_secs
 
-from gym_loop.agents import BaseAgent
 from gym_loop.loops import DefaultLoop
 from gym_loop.mistake import Mistake
 from gym_loop.observers import viewer
 from gym_loop.observers.recorder import Recorder
 from gym_loop.observers.viewer import Viewer
+from tests.sample_agents import Still
 
 
 class Env:
@@ -48,17 +48,6 @@ class Env:
         pass
 
 
-class Agent(BaseAgent):
-    def act(self, state, episode_num):
-        return 0
-
-    def memorize(self, *_):
-        pass
-
-    def update(self, episode_num):
-        pass
-
-
 @pytest.fixture
 def pygame(monkeypatch):
     """Pygame, drawing into memory."""
@@ -73,7 +62,7 @@ def pygame(monkeypatch):
 
 def play(env, evaluate=False, observers=None, directory=None, **parameters):
     """Train a loop with a viewer, or these observers, and return it."""
-    loop = DefaultLoop(Agent(), env, **parameters)
+    loop = DefaultLoop(Still(), env, **parameters)
     loop.observers, loop.directory = observers or {"viewer": Viewer()}, directory
     try:
         loop.notify("begin", loop)
