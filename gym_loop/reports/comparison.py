@@ -38,6 +38,7 @@ DIGITS = 16  # of an episode's number
 MOST_NAMED = 8  # groups in a verdict
 MOST_WORDS = 4  # of a group's name
 ABSENT = "–"
+WRAPPERS = "env.wrappers."
 HUGE = 1e150  # returns beyond cannot be squared or added up
 # What is said of a pair -> what is said of the best group and another.
 WORDS = {
@@ -54,7 +55,7 @@ class Member:
 
     run: Run
     identity: str  # the config as text, all but the seed and what never changes a result
-    leaves: dict[str, Any]  # the same, by dotted key
+    leaves: dict[str, Any]  # the same, by dotted key, and `wrap`: the wrappers' names
     eligible: bool  # to be scored: it has finished, or need not have
     scores: dict[str, float] = field(default_factory=dict)  # by metric
     curve: NDArray[np.float64] | None = None  # return at each point of the group's grid
@@ -172,6 +173,7 @@ def _member(run: Run, unfinished: bool) -> Member:
     if run.forked_at:  # it has not trained with these parameters from the start
         leaves["parent.episode"] = run.forked_at
     identity = json.dumps([(k, type(v).__name__, typed(v)) for k, v in sorted(leaves.items())])
+    leaves = reading.wrap(run.config) | leaves
     return Member(run, identity, leaves, unfinished or run.state == "finished")
 
 
@@ -425,7 +427,7 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
     }
     for likes in alike.values():
         keys = {} if by else dict.fromkeys(key for g in likes for key in g.members[0].leaves)
-        differ = [key for key in keys if len({_value(g.members[0], key) for g in likes}) > 1]
+        differ = [key for key in keys if _differs(key, [_value(g.members[0], key) for g in likes])]
         for group in likes:
             own = {key: _value(group.members[0], key) for key in differ}
             group.settings |= own
@@ -447,9 +449,17 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
             group.name, group.label = (f"{n} ({count})" for n in (group.name, group.label))
 
 
+def _differs(key: str, values: list[str]) -> bool:
+    """Return whether a key's values differ; a wrapper's among those that have it, as `wrap` says.
+
+    A key whose values differ is part of the groups' names.
+    """
+    return len({*values} - ({ABSENT} if key.startswith(WRAPPERS) else set())) > 1
+
+
 def _plain(key: str, others: Iterable[str]) -> str:
     """Return a key as a name has it: without `agent.` where no other key is then the same."""
-    plain = key.removeprefix("agent.")
+    plain = key.removeprefix("agent.").removeprefix(WRAPPERS)
     return key if plain in {other.partition(".")[2] for other in others if other != key} else plain
 
 

@@ -451,6 +451,16 @@ def flat(config: Any) -> dict[str, Any]:
     return leaves
 
 
+def wrap(config: dict[str, Any]) -> dict[str, str]:
+    """Return what `wrap` has chosen, such as {"wrap": "[atari,frame_stack]"}; {} if nothing."""
+    env = config.get("env")
+    wrappers = env.get("wrappers") if isinstance(env, dict) else None
+    if not isinstance(wrappers, dict):
+        return {}
+    names = [printable(name) for name, own in wrappers.items() if own]
+    return {"wrap": f"[{','.join(names)}]"} if names else {}
+
+
 def shown(value: Any) -> str:
     """Return a config's value as one would type it, as far as it is shown."""
     return printable(typed(value))

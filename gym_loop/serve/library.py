@@ -257,7 +257,7 @@ class Library:
 
     def _config(self, run: Run) -> str:
         """Return the id of a run's config, "" of none; those that differ in the seed have one."""
-        leaves = {
+        leaves = reading.wrap(run.config) | {
             key: value
             for key, value in reading.flat(run.config).items()
             if key.partition(".")[0] != "observers" and not run.is_seed(key, value)
@@ -276,8 +276,8 @@ class Library:
     def _compare_configs(self) -> None:
         """Find out by which keys the runs differ, and what all of them share.
 
-        Parameters that only one agent or environment has are compared among its own runs: that
-        another has none of them is no news.
+        Parameters that only one agent, environment or wrapper has are compared among its own runs:
+        that another has none of them is no news.
         """
         used = {entry.config for entry in self.entries.values() if entry.config}
         self.configs = {name: self.configs[name] for name in used}
@@ -299,8 +299,10 @@ class Library:
 
 
 def _kind_of(key: str, config: dict[str, str]) -> str | None:
-    """Return what a key's values are compared among: an agent's or an environment's name."""
+    """Return what a key's values are compared among: the runs of an agent, for instance."""
     group, _, name = key.partition(".")
+    if name.startswith("wrappers."):  # `wrap` says who has it
+        return str(key in config)
     if group == "agent" and name != "_target_":
         return config.get("agent._target_")
     if group == "env" and name not in ("_target_", "id"):

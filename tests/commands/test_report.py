@@ -237,7 +237,7 @@ def test_a_find_among_many_pairs_is_said_to_be_perhaps_chance(sweep, report, tol
         assert pair["caveat"] == caveat
         assert caveat in pair["sentence"]
         assert html.escape(pair["sentence"]) in page
-    assert page.count(f"<td>perhaps better, but {caveat}</td>") == len(found)
+    assert page.count(f">perhaps better, but {caveat}</td>") == len(found)
     assert "<td>better" not in page
     said = [line for line in told("--pairs").out.splitlines() if "is perhaps better" in line]
     assert len(said) == len(found)
@@ -627,3 +627,24 @@ def test_a_figure_is_drawn_in_the_format_of_its_ending(told, mistake, sweep, tmp
     told("--figure", "curves.svg")
     assert "<svg" in (tmp_path / "curves.svg").read_text()
     assert ".pdf" in mistake("--figure", "curves.doc")
+
+
+def test_groups_are_named_by_their_wrappers_and_by_what_differs_in_these(told, tmp_path):
+    def run(name, **wrappers):
+        own = {key: {"_target_": f"x.{key}", "_partial_": True, **v} for key, v in wrappers.items()}
+        directory = write_run(tmp_path / "runs" / name, "ars")
+        content = json.loads((directory / "run.json").read_text())
+        content["config"]["env"] |= {"wrappers": own} if own else {}
+        (directory / "run.json").write_text(json.dumps(content))
+
+    run("bare")
+    run("slow", stack={"size": 4}, scale={"gamma": 0.9})
+    run("fast", stack={"size": 4}, scale={"gamma": 0.99})
+    run("other", scale={"gamma": 0.99})
+    labels = {group["label"] for group in json.loads(told("runs", "--json").out)["groups"]}
+    assert labels == {
+        "ars",
+        "wrap=[stack,scale] scale.gamma=0.9",
+        "wrap=[stack,scale] scale.gamma=0.99",
+        "wrap=[scale] scale.gamma=0.99",
+    }

@@ -69,6 +69,22 @@ def test_a_run_that_is_gone_leaves_the_table(look, tmp_path):
     assert [run["name"] for run in content["runs"]] == ["b"]
 
 
+def test_wrappers_are_one_column_and_what_differs_in_them_others(look, tmp_path):
+    for name, own in {
+        "slow": {"scale": {"_target_": "x.scale", "_partial_": True, "gamma": 0.9}},
+        "fast": {"scale": {"_target_": "x.scale", "_partial_": True, "gamma": 0.99}},
+    }.items():
+        directory = write_run(tmp_path / name)
+        config = json.loads((directory / "run.json").read_text())["config"]
+        config["env"]["wrappers"] = own
+        change(directory, config=config)
+    write_run(tmp_path / "bare")
+    content = look()
+    assert content["columns"] == ["env.wrappers.scale.gamma", "wrap"]
+    named = {run["name"]: content["configs"][run["config"]].get("wrap") for run in content["runs"]}
+    assert named == {"bare": None, "slow": "[scale]", "fast": "[scale]"}
+
+
 def test_columns_are_what_varies_and_the_rest_is_said_once(look, tmp_path):
     for number, lr in enumerate((0.1, 0.1, 0.2)):
         write_run(tmp_path / str(number), "ppo", seed=number, parameters={"lr": lr, "gamma": 0.9})

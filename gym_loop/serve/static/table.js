@@ -42,8 +42,7 @@ export class RunTable {
     if (has("evaluation")) all.push({ key: "evaluation", head: "Evaluation", title: "Mean of the last evaluation", numeric: true, text: (run) => format.evaluation(run.evaluation) });
     for (const key of ["agent", "env"]) if (varies(key)) all.push({ key, head: key, text: (run) => run[key] ?? "" });
     for (const key of columns) {
-      // max_episodes stands beside the episodes; _partial_ says how a wrapper is made.
-      if (NAMED.has(key) || key === "loop.max_episodes" || key.endsWith("._partial_")) continue;
+      if (NAMED.has(key) || key === "loop.max_episodes") continue; // the latter stands beside the episodes
       const numeric = runs.every((run) => run.values[key] === undefined || Number.isFinite(Number(run.values[key])));
       all.push({ key: `config ${key}`, head: last(key) ? key : short(key), title: key, numeric, text: (run) => brief(run.values[key] ?? "–"), value: (run) => run.values[key] });
     }
