@@ -2,6 +2,8 @@
 
 Transitions are compared; a reset that takes the place of a step is none. The loop runs with nothing
 that watches, and with all that does by default.
+
+And copies of an environment in worker processes, against other ways to step as many.
 """
 
 import contextlib
@@ -19,10 +21,12 @@ from omegaconf import OmegaConf
 
 from benchmarks.harness import Cost, Row, show, side_by_side, skipped, spread, turns_of
 from gym_loop.agents import RandomAgent
-from gym_loop.envs import MissingDependencyError, make_gym
-from gym_loop.launch import CONF, instantiate
+from gym_loop.envs import MissingDependencyError, make_gym, make_gymnasium
+from gym_loop.launch import CONF, instantiate, parts
+from gym_loop.machine import cores
+from gym_loop.vector import workers
 from gym_loop.vector.envpool import make_envpool
-from gym_loop.vector.envs import make_gymnasium_vector, make_vector
+from gym_loop.vector.envs import VectorEnv, make_gymnasium_vector, make_vector
 from gym_loop.vector.loop import VectorLoop
 
 CARTPOLE = "CartPole-v1"
@@ -52,16 +56,16 @@ def bare_gymnasium() -> Callable[..., Any]:
 def bare_copies() -> Callable[..., Any]:
     """Return a function that steps single environments of gym's and resets those that end."""
     envs = [make_gym(CARTPOLE) for _ in range(ENVS)]
-    seeds = itertools.count()
+    seeds, no_reset = itertools.count(), np.zeros(1, bool)
     for env in envs:
         env.reset(seed=next(seeds))
 
     def step(actions):
-        for env, action in zip(envs, actions.tolist(), strict=True):
-            _, _, terminated, truncated, _ = env.step(action)
-            if terminated or truncated:
-                env.reset(seed=next(seeds))
-        return None, None, np.zeros(1, bool), np.zeros(1, bool)  # no step is a reset
+        each = [env.step(action) for env, action in zip(envs, actions.tolist(), strict=True)]
+        states, rewards, terminated, truncated = map(np.array, list(zip(*each, strict=True))[:4])
+        for row in (terminated | truncated).nonzero()[0]:
+            states[row] = envs[row].reset(seed=next(seeds))[0]
+        return states, rewards, no_reset, no_reset  # no step takes the place of a reset
 
     return step
 
@@ -90,6 +94,75 @@ def bare(space: Any, step: Callable[..., Any], steps: int) -> Callable[[], int]:
         return steps * ENVS - sum(int((a | b).sum()) for a, b in ends)
 
     return block
+
+
+# An environment, how many of them, steps of all in a block, and at most which share of the time of
+# copies in one process.
+IN_WORKERS = (("HalfCheetah-v5", 16, 100, 0.6), (CARTPOLE, 64, 250, 0.8))
+
+
+def stepped(env: VectorEnv, steps: int) -> Callable[[], int]:
+    """Return what steps `env` with sampled actions, resets with seeds, and counts transitions."""
+    seeds = itertools.count()
+    env.start([next(seeds) for _ in range(env.num_envs)])
+    sample, row = env.action_space.sample, range(env.num_envs)
+
+    def block() -> int:
+        for _ in range(steps):
+            states, _, terminated, truncated = env.step(np.array([sample() for _ in row]))
+            ended = (terminated | truncated).nonzero()[0]
+            if ended.size:
+                env.restart(states, ended, [next(seeds) for _ in ended])
+        return steps * env.num_envs
+
+    return block
+
+
+def stepped_by_stable_baselines3(id: str, num_envs: int, steps: int) -> Callable[[], int]:
+    """Return the same of a SubprocVecEnv, which resets by itself and without seeds."""
+    from stable_baselines3.common.vec_env import SubprocVecEnv
+
+    env = SubprocVecEnv([functools.partial(make_gymnasium, id)] * num_envs)
+    env.reset()
+    sample, row = env.action_space.sample, range(num_envs)
+
+    def block() -> int:
+        for _ in range(steps):
+            env.step(np.array([sample() for _ in row]))
+        return steps * num_envs
+
+    return block
+
+
+def rows_of_workers() -> Iterator[Row]:
+    """Yield rows of copies in worker processes, one a core, against what else steps them."""
+    for id, num_envs, steps, share in IN_WORKERS:
+        what = f"`loop.num_workers={cores()}`, {id}, {num_envs} of them"
+        one = functools.partial(make_gymnasium, id)
+        many = functools.partial(make_gymnasium_vector, id, mode="async")
+        rivals = {
+            "copies in one process": (lambda make=one: make_vector(make, num_envs, 5000), share),
+            "Gymnasium's AsyncVectorEnv": (
+                lambda make=many: make_vector(make, num_envs, 5000),
+                0.5,
+            ),
+            "Stable-Baselines3's SubprocVecEnv": (None, 0.5),
+        }
+        copies = make_vector(one, num_envs, 5000)
+        with contextlib.closing(workers.placed(copies, cores())) as env:
+            ours = stepped(env, steps)
+            for rival, (make, most) in rivals.items():
+                if make is None:
+                    theirs = stepped_by_stable_baselines3(id, num_envs, steps)
+                else:
+                    theirs = stepped(make(), steps)
+                pairs = turns_of(functools.partial(side_by_side, BLOCKS, ours, theirs), TURNS)
+                ratios = pairs.times_the_cost()
+                yield Row(
+                    *(what, rival, f"at most {most} of its time", spread(ratios)),
+                    statistics.median(ratios) <= most,
+                    both=pairs.both("us a transition", 1e6),
+                )
 
 
 class Training:
@@ -155,6 +228,8 @@ def rows() -> Iterator[Row]:
                 *(spread(pairs.times_as_fast("cpu")), pairs.both("us a transition", 1e6)),
             )
         env.close()
+    parts()
+    yield from rows_of_workers()
 
 
 if __name__ == "__main__":

@@ -201,6 +201,15 @@ DEFAULT = SHARED | table(
 VECTOR = table(
     Parameter("num_envs", 8, "environments stepped at once"),
     Parameter(
+        "num_workers",
+        "auto",
+        "processes that step the copies of an environment; 0: none; auto: where that pays",
+        kind=object,
+        least=0,
+        resume=True,
+        neutral=True,
+    ),
+    Parameter(
         "episodes_per_round",
         None,
         "then all environments begin anew; null: 20 for each environment",

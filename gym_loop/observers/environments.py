@@ -24,9 +24,19 @@ Saved = tuple[bytes, dict[tuple[str, str], Any]]
 
 def save(env: Any) -> Saved:
     """Return what `restore` takes. Raises what pickling raises."""
-    pickled = pickle.dumps(env, protocol=5)
+    return pickle.dumps(env, protocol=5), _lacking(env)
+
+
+def _lacking(env: Any) -> dict[tuple[str, str], Any]:
+    """Return the attributes that the pickle of an environment may lack."""
+    if each := getattr(env, "each_copy", None):  # they may be in other processes
+        return {
+            (f"env.{number}{path.removeprefix('env')}", name): value
+            for number, own in enumerate(each(_lacking))
+            for (path, name), value in own.items()
+        }
     own_way = any(_pickles_its_own_way(type(layer)) for layer in _layers(env).values())
-    return pickled, _attributes(env) if own_way else {}
+    return _attributes(env) if own_way else {}
 
 
 def restore(saved: Saved | bytes, what: str) -> Any:
@@ -65,12 +75,13 @@ def restore(saved: Saved | bytes, what: str) -> Any:
             error,
         )
         return None
-    if kept:
+    told = [name for _, name in kept if name != "spec"]  # of gym: the same in each episode
+    if told:
         log.warning(
             "the %s environment comes back from its pickle as new; what was put back is %s, and "
             "anything else that it keeps from one episode to the next is lost",
             what,
-            ", ".join(name for _, name in kept),
+            ", ".join(told),
         )
     return env
 

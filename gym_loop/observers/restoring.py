@@ -102,7 +102,12 @@ def quicken(loop: "BaseLoop") -> None:
     Removing the last item of a dict gives it keys of its own. A dummy item is added and removed, so
     that no attribute is ever missing.
     """
-    owners, env = [loop.agent], loop.env
+    quicken_all(loop.env, loop.agent)
+
+
+def quicken_all(env: Any, *others: Any) -> None:
+    """Do so for an environment, what it wraps, and other objects."""
+    owners = [*others]
     while env is not None:
         owners.append(env)
         env = getattr(env, "__dict__", {}).get("env")

@@ -9,7 +9,7 @@ observation after a step always belongs to the step's own episode; see `VectorEn
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -138,7 +138,11 @@ class Copies(VectorEnv):
 
     def start(self, seeds: Sequence[int]) -> Any:
         """Reset every environment with its seed."""
-        first = [env.reset(seed=seed)[0] for env, seed in zip(self.envs, seeds, strict=True)]
+        return self.begin(range(self.num_envs), seeds)
+
+    def begin(self, rows: Iterable[int], seeds: Sequence[int]) -> Any:
+        """Reset the environments `rows`, each with its seed; return a batch of theirs alone."""
+        first = [self.envs[row].reset(seed=s)[0] for row, s in zip(rows, seeds, strict=True)]
         return stack(first, self.observation_space)
 
     def step(self, actions: Any) -> Step:
@@ -157,8 +161,7 @@ class Copies(VectorEnv):
 
     def restart(self, states: Any, rows: Array, seeds: Sequence[int]) -> Any:
         """Reset the environments `rows`, each with its seed."""
-        first = [self.envs[row].reset(seed=s)[0] for row, s in zip(rows, seeds, strict=True)]
-        return put(states, rows, stack(first, self.observation_space))
+        return put(states, rows, self.begin(rows, seeds))
 
     def info_of(self, row: int) -> Any:
         """Return what the last step of one environment returned as info."""
@@ -172,12 +175,21 @@ class Copies(VectorEnv):
         """Have the wrappers go on where a game does; return the step as if none had ended it."""
         states, rewards, terminated, truncated = step
         terminated, truncated = terminated.copy(), truncated.copy()
-        for row in (terminated | truncated).nonzero()[0]:
-            if (first := self.envs[row].go_on_with_game()) is not None:
+        ended = (terminated | truncated).nonzero()[0]
+        for row, first in zip(ended, self.go_on(ended), strict=True):
+            if first is not None:
                 terminated[row] = truncated[row] = False
                 one = stack([first], self.observation_space)
                 states = put(states, np.array([row]), one)
         return states, rewards, terminated, truncated
+
+    def go_on(self, rows: Array) -> list[Any]:
+        """Return for each of `rows` the observation from which its game goes on, or None."""
+        return [self.envs[row].go_on_with_game() for row in rows]
+
+    def each_copy(self, function: Callable[[Any], Any]) -> list[Any]:
+        """Return what `function` returns for each environment."""
+        return list(map(function, self.envs))
 
     def close(self) -> None:
         """Close every environment."""

@@ -15,6 +15,7 @@ from gym_loop.loops.parameters import VECTOR, check, defaults, evaluation_is_due
 from gym_loop.loops.returns import total
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.streams import NO_SEED, episode_seed
+from gym_loop.vector import workers
 from gym_loop.vector.envs import (
     array_type,
     in_type,
@@ -59,6 +60,9 @@ class VectorLoop(DefaultLoop):
     def check_parameters(parameters: dict[str, Any]) -> None:
         """Raise ValueError for a count or a time that makes no sense."""
         check(VECTOR, parameters)
+        count = parameters["num_workers"]
+        if count != "auto" and type(count) is not int:
+            raise ValueError(f"num_workers is {count!r}; expected auto, 0, or how many")
 
     @classmethod
     def make_env(cls, factory: Callable[..., Any], parameters: dict[str, Any], mode: str) -> Any:
@@ -76,11 +80,28 @@ class VectorLoop(DefaultLoop):
                 "those that reset: use env.mode=sync, or any env= option that is not a vector's own"
             )
         super().__init__(agent, env, **arguments)
+        count = self.parameters["num_workers"]
+        if count != "auto":
+            workers.check(env, count)
+            if count and getattr(agent, "needs_env", False):
+                raise Mistake(
+                    f"{type(agent).__name__} sees its environments, which loop.num_workers={count} "
+                    "would have in other processes: loop.num_workers=0"
+                )
         self.whole = True  # whether all of the last round's episodes were played
+        self.trial: workers.Measured | None = None  # of `num_workers=auto`, until that is decided
 
     def train(self) -> None:
         """Play rounds until the run's end, or until `stop` is set."""
+        count, began = self.parameters["num_workers"], self.steps
+        if count != "auto":
+            self.env = workers.placed(self.env, count)
+        elif not getattr(self.agent, "needs_env", False):
+            self.trial = workers.measured(self.env)
         while not (self.stop or self.finished):
+            if self.trial and self.steps > began:
+                self.env = self.trial.placed((self.steps - began) // self.env.num_envs)
+                self.trial = None if self.trial.decided else self.trial
             episodes, steps = self.episodes, self.steps
             self.play_round()
             if evaluation_is_due(self, self.episodes - episodes, self.steps - steps):
@@ -91,7 +112,8 @@ class VectorLoop(DefaultLoop):
     def play_round(self) -> None:
         """Play a round: act, step, memorize and update, in all environments at once."""
         agent, env, parameters = self.agent, self.env, self.parameters
-        act, memorize, update, step = agent.act, agent.memorize, agent.update, env.step
+        act, memorize, update = agent.act, agent.memorize, agent.update
+        step = (self.trial or env).step
         count, everyone = env.num_envs, np.arange(env.num_envs)
         round_ends = self.episodes + self.round_size(parameters)
         last_episode = min(parameters["max_episodes"] or math.inf, round_ends)

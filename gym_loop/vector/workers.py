@@ -1,0 +1,560 @@
+"""Processes that step the copies of an environment, each its share of them: `loop.num_workers`."""
+
+import contextlib
+import importlib
+import logging
+import math
+import mmap
+import os
+import pickle
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, Pipe
+from typing import Any
+
+import numpy as np
+
+from gym_loop import errors, launch, vector
+from gym_loop.config import by_value
+from gym_loop.config.locate import unpickle
+from gym_loop.envs.greetings import log_mujoco_warnings
+from gym_loop.envs.make import import_library
+from gym_loop.machine import cores
+from gym_loop.mistake import Failure, Mistake
+from gym_loop.vector.envs import Array, Copies, Step, VectorEnv, array_type, parts_of, take
+
+STEPS_MEASURED = 50  # of all environments, with `auto`
+SECONDS_TO_START = 3.0  # that it takes to start workers, with what they import
+SECONDS_OF_A_STEP = 150e-6  # what a step costs more with workers: messages, and waking them
+SECONDS_TO_CLOSE = 5.0  # until a worker that does not end is killed
+ALIGNED = 64  # bytes; a worker's write does not slow down another array's reader
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # a terminal's and a scheduler's reach workers as well
+NAME = "loop.num_workers"
+
+log = logging.getLogger(__name__)
+
+
+class Workers(Copies):
+    """Copies of an environment in other processes, each of which steps its share of them.
+
+    Observations, actions, rewards and ends of episodes are in memory that all share. For a step,
+    each worker is sent an empty message, and sends one back, in which are the infos of episodes
+    that have ended, if any have. A worker ends when this process closes its end of the pipe, or is
+    killed.
+
+    Args:
+        copies: in this process; they are closed when the workers have them.
+        count: how many workers.
+        exactly: refuse environments that might lose there what they keep between episodes.
+
+    Raises:
+        Failure: these environments cannot be in other processes; `copies` are as they were.
+    """
+
+    def __init__(self, copies: Copies, count: int, exactly: bool = False) -> None:
+        self.num_envs = copies.num_envs
+        self.known_infos: dict[int, bytes] = {}  # pickled, of the last step, by row
+        self.observation_space, self.action_space = copies.observation_space, copies.action_space
+        self.metadata, self.wrapped = copies.metadata, copies.wrapped
+        try:
+            saved = [vector.save(env) for env in copies.envs]
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise Failure(
+                f"the environment does not pickle, which {NAME}={count} needs and 0 does not "
+                f"({reason:.300})"
+            ) from error
+        shares = np.array_split(np.arange(self.num_envs), min(count, self.num_envs))
+        self.owner = np.repeat(np.arange(len(shares)), [len(share) for share in shares])
+        self.first = [int(share[0]) for share in shares]
+        memory = _shared_memory(_size(self))
+        self.board = Board(self, memory)
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.pipes: list[Connection] = []
+        try:
+            for _ in shares:
+                self._start_process(memory)
+            for worker, share in enumerate(shares):
+                own = slice(int(share[0]), int(share[-1]) + 1)
+                spaces = self.observation_space, self.action_space
+                order = self.num_envs, *spaces, own, saved[own], copies.infos[own]
+                first = _libraries(), by_value.pickles, pickle.dumps(order)
+                self._tell(worker, pickle.dumps(first))
+            warned = [texts for texts in self._hear_all(range(len(self.pipes))) if texts]
+            if warned and exactly:
+                raise Failure(warned[0][0])
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            os.close(memory)
+        copies.close()
+
+    def step(self, actions: Any) -> Step:
+        """Have the workers step their environments."""
+        board, message = self.board, b""
+        if actions.shape == board.actions.shape and actions.dtype == board.actions.dtype:
+            board.actions[:] = actions
+        else:  # of another form than the space's: as they are
+            message = pickle.dumps(("step", (actions,)))
+        for worker in range(len(self.pipes)):
+            self._tell(worker, message)
+        self.known_infos = {}
+        for infos in self._hear_all(range(len(self.pipes))):
+            self.known_infos |= infos or {}
+        flags = board.flags.copy()
+        return copied(board.states), board.rewards.copy(), flags[0], flags[1]
+
+    def begin(self, rows: Iterable[int], seeds: Sequence[int]) -> Any:
+        """Reset the environments `rows`, each with its seed; return a batch of theirs alone."""
+        places = np.array([*rows])
+        self._call(places, "begin", seeds)
+        return take(self.board.states, places)
+
+    def info_of(self, row: int) -> Any:
+        """Return what the last step of one environment returned as info."""
+        if row not in self.known_infos:
+            self.known_infos[row] = self._call(np.array([row]), "infos_of")[0]
+        return pickle.loads(self.known_infos[row])
+
+    def games(self, rows: Array) -> list[Any]:
+        """Return what the bare environments `rows` have played, a `Game` each."""
+        return self._call(rows, "games")
+
+    def go_on(self, rows: Array) -> list[Any]:
+        """Return for each of `rows` the observation from which its game goes on, or None."""
+        return self._call(rows, "go_on")
+
+    def each_copy(self, function: Callable[[Any], Any]) -> list[Any]:
+        """Return what `function`, which a module defines, returns for each environment."""
+        return self._call(np.arange(self.num_envs), "call", [function] * self.num_envs)
+
+    def __reduce__(self) -> Any:
+        """Pickle as copies: how many workers there were is forgotten."""
+        infos = [self.info_of(row) for row in range(self.num_envs)]
+        return _copies, (self.each_copy(pickle.dumps), infos)
+
+    def close(self) -> None:
+        """End the workers, which close their environments."""
+        for pipe in self.pipes:
+            pipe.close()
+        limit = time.monotonic() + SECONDS_TO_CLOSE
+        for process in self.processes:
+            try:
+                process.wait(max(0.0, limit - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _start_process(self, memory: int) -> None:
+        ours, theirs = Pipe()
+        self.pipes.append(ours)
+        with theirs:
+            code = (
+                f"import sys; sys.path[:] = {sys.path!r}; from gym_loop.vector import workers; "
+                f"workers.main({theirs.fileno()}, {memory})"
+            )
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # inherited by the worker
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, "-c", code],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(), memory),
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self.processes.append(process)
+
+    def _call(self, rows: Array, method: str, *columns: Sequence[Any]) -> list[Any]:
+        """Call a method of the shares that `rows` are in; return an answer for each row.
+
+        Args:
+            rows: of environments.
+            method: takes rows of the share, and of `columns` what belongs to them.
+            columns: of as many values as there are rows.
+        """
+        owners, answers = self.owner[rows], [None] * len(rows)
+        places = {int(worker): (owners == worker).nonzero()[0] for worker in np.unique(owners)}
+        for worker, mine in places.items():
+            own = (rows[mine] - self.first[worker]).tolist()
+            arguments = own, *([column[place] for place in mine] for column in columns)
+            self._tell(worker, pickle.dumps((method, arguments)))
+        for mine, own in zip(places.values(), self._hear_all(places), strict=True):
+            for place, answer in zip(mine, own or (), strict=False):
+                answers[place] = answer
+        return answers
+
+    def _hear_all(self, workers: Iterable[int]) -> list[Any]:
+        """Return the answers of `workers`.
+
+        Raises:
+            Failure: one has died, or one of its environments raised something.
+        """
+        answers = [self._hear(worker) for worker in workers]  # all, so that none is left for later
+        for is_well, content in answers:
+            if not is_well:
+                raise Failure(content)
+        return [content for _, content in answers]
+
+    def _tell(self, worker: int, message: bytes) -> None:
+        try:
+            self.pipes[worker].send_bytes(message)
+        except OSError as error:
+            raise self._failure(worker) from error
+
+    def _hear(self, worker: int) -> tuple[bool, Any]:
+        try:
+            answer = self.pipes[worker].recv_bytes()
+        except (EOFError, OSError) as error:
+            raise self._failure(worker) from error
+        return pickle.loads(answer) if answer else (True, None)
+
+    def _failure(self, worker: int) -> Failure:
+        """Return what to raise where a worker has died."""
+        self.pipes[worker].close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.processes[worker].wait(SECONDS_TO_CLOSE)
+        code = self.processes[worker].poll()
+        how = "does not answer" if code is None else f"has ended with exit code {code}"
+        if code is not None and code < 0:
+            how = f"was killed by {signal.Signals(-code).name}"
+        own = (self.owner == worker).nonzero()[0]
+        return Failure(
+            f"worker {worker + 1} of {len(self.pipes)}, with environments {own[0]} to {own[-1]}, "
+            f"{how} ({NAME}=0 has them in the run's own process)"
+        )
+
+
+class Share:
+    """A worker's environments, in its process.
+
+    Args:
+        copies: these environments.
+        rows: theirs among all.
+        board: of all.
+    """
+
+    def __init__(self, copies: Copies, rows: slice, board: "Board") -> None:
+        self.copies, self.rows, self.board = copies, rows, board
+        self.streams = global_streams()
+
+    def begin(self, rows: list[int], seeds: Sequence[int]) -> None:
+        """Reset the environments `rows`."""
+        places = np.array(rows) + self.rows.start
+        fill(self.board.states, places, self.copies.begin(rows, seeds))
+        if len(rows) == self.copies.num_envs:  # a round: each time would take longer than a reset
+            self._check_streams()
+
+    def step(self, actions: Any = None) -> dict[int, bytes] | None:
+        """Step all environments; return the infos of episodes that have ended, if there are any."""
+        board, rows = self.board, self.rows
+        own = board.actions[rows].copy() if actions is None else actions[rows]
+        states, rewards, terminated, truncated = self.copies.step(own)
+        fill(board.states, rows, states)
+        board.rewards[rows], board.flags[:, rows] = rewards, (terminated, truncated)
+        ended = (terminated | truncated).nonzero()[0].tolist()
+        if not ended:
+            return None
+        infos = zip(ended, self.infos_of(ended), strict=True)
+        return {row + self.rows.start: info for row, info in infos}
+
+    def infos_of(self, rows: list[int]) -> list[bytes]:
+        """Return the infos of the last step, pickled; None instead of one that does not pickle."""
+        infos = self.copies.infos or [None] * self.copies.num_envs  # before the first step
+        return [_pickled(infos[row]) for row in rows]
+
+    def games(self, rows: list[int]) -> list[Any]:
+        """Return what the bare environments have played."""
+        return self.copies.games(np.array(rows))
+
+    def go_on(self, rows: list[int]) -> list[Any]:
+        """Return the observations from which games go on."""
+        return self.copies.go_on(np.array(rows))
+
+    def call(self, rows: list[int], functions: list[Callable[[Any], Any]]) -> list[Any]:
+        """Return what each function returns for its environment."""
+        self._check_streams()
+        return [each(self.copies.envs[row]) for row, each in zip(rows, functions, strict=True)]
+
+    def _check_streams(self) -> None:
+        """Raise Failure if an environment has drawn from a stream that all of a process share."""
+        if global_streams() != self.streams:
+            raise Failure(
+                "the environment draws from the global stream of random or numpy.random, which is "
+                f"another one in each process: {NAME}=0, or have it draw from its own np_random"
+            )
+
+
+class Board:
+    """The arrays that all processes see, of all environments.
+
+    Attributes:
+        states: a batch of observations.
+        actions: a batch of actions.
+        rewards: float64, shape (num_envs,).
+        flags: bool, shape (2, num_envs): terminated, truncated.
+    """
+
+    def __init__(self, env: Any, memory: int) -> None:
+        self.buffer, self.used, count = mmap.mmap(memory, 0), 0, env.num_envs
+        self.rewards = self._array((count,), np.dtype(np.float64))
+        self.flags = self._array((2, count), np.dtype(np.bool_))
+        self.actions = self._batch(env.action_space, count)
+        self.states = self._batch(env.observation_space, count)
+
+    def _array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        array: Array = np.ndarray(shape, dtype, self.buffer, self.used)
+        self.used += -(-array.nbytes // ALIGNED) * ALIGNED
+        return array
+
+    def _batch(self, space: Any, count: int) -> Any:
+        parts = parts_of(space)
+        if isinstance(parts, Mapping):
+            return {key: self._batch(part, count) for key, part in parts.items()}
+        if parts is not None:
+            return tuple(self._batch(part, count) for part in parts)
+        dtype = array_type(space)
+        assert dtype is not None
+        return self._array((count, *space.shape), dtype)
+
+
+def check(env: VectorEnv, count: int) -> None:
+    """Raise Mistake where `env` cannot be in that many workers, as far as that is seen from it."""
+    if count and not isinstance(env, Copies):
+        raise Mistake(
+            f"{NAME}={count} steps copies of single environments, and {type(env).__name__} steps "
+            "many by itself: leave it out"
+        )
+    if count and isinstance(env, Copies) and (problem := _not_shared(env)):
+        raise Mistake(f"{NAME}={count} is not possible, 0 is: {problem}")
+
+
+def placed(env: VectorEnv, count: int) -> VectorEnv:
+    """Return the copies of an environment in that many workers; `env` itself for 0.
+
+    Raises:
+        Failure: it cannot be in other processes.
+    """
+    return Workers(env, count) if count and type(env) is Copies else env
+
+
+def measured(env: VectorEnv) -> "Measured | None":
+    """Return what measures the steps of `env`; None where workers are out of the question.
+
+    The job of a sweep shares the cores with other jobs: its environments stay where they are.
+    """
+    if type(env) is not Copies or parent_process() or _not_shared(env):
+        return None
+    count = min(cores(), env.num_envs)
+    return Measured(env, count) if count > 1 else None
+
+
+class Measured:
+    """Steps copies of an environment in this process, and tells when workers pay.
+
+    They do once they would have saved more time than it takes to start them. Where an environment
+    draws from a stream that all of a process share, or would not be in another process as it is in
+    this one, they never do.
+
+    Args:
+        env: the copies.
+        count: of workers that could step them.
+
+    Attributes:
+        decided: where the environments are from here on is settled.
+    """
+
+    def __init__(self, env: Copies, count: int) -> None:
+        self.env, self.count, self.decided = env, count, False
+        self.seconds, self.draws = list[float](), False
+
+    def step(self, actions: Any) -> Step:
+        """Step the environments; the first times, look how long that takes."""
+        if len(self.seconds) == STEPS_MEASURED:
+            return self.env.step(actions)
+        drawn, began = global_streams(), time.perf_counter()
+        step = self.env.step(actions)
+        self.seconds.append(time.perf_counter() - began)
+        self.draws |= global_streams() != drawn
+        return step
+
+    def placed(self, steps: int) -> VectorEnv:
+        """Return the environments, in workers if these pay after so many steps of all together."""
+        step = statistics.median(self.seconds)
+        saved = step * (1 - 1 / self.count) - 2 * SECONDS_OF_A_STEP
+        self.decided = self.draws or saved <= 0 or saved * steps >= SECONDS_TO_START
+        if self.draws or saved <= 0 or not self.decided:
+            return self.env
+        what = f"{NAME}=auto: a step of all environments takes {step * 1000:.2g} ms"
+        try:
+            moved = Workers(self.env, self.count, exactly=True)
+        except Failure as failure:
+            log.info("%s, and they stay in this process: %s", what, failure)
+            return self.env
+        log.info("%s: from here on %d workers step them", what, self.count)
+        return moved
+
+
+def main(pipe: int, memory: int) -> None:
+    """Be a worker, until the process that has started this one closes its end of the pipe."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    share: Share | None = None
+    answer: Any
+    with Connection(pipe) as messages, contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            message = messages.recv_bytes()
+            try:
+                if share is None:
+                    share, answer = _settle(memory, *pickle.loads(message))
+                elif message:
+                    method, arguments = pickle.loads(message)
+                    answer = getattr(share, method)(*arguments)
+                else:
+                    answer = share.step()
+                reply = b"" if answer is None else pickle.dumps((True, answer))
+            except Exception as error:
+                reply = pickle.dumps((False, errors.message(error)))
+            messages.send_bytes(reply)
+    if share:
+        share.copies.close()
+
+
+def _settle(
+    memory: int, libraries: list[Any], classes: dict[str, bytes], order: bytes
+) -> tuple[Share, list[str]]:
+    """Make a worker's environments; return them, and warnings of what they may have lost.
+
+    Raises:
+        Failure: one does not come back from its pickle.
+    """
+    launch.parts()
+    for library in libraries:
+        if library == "mujoco":
+            importlib.import_module(library)
+        else:
+            import_library(library)
+    log_mujoco_warnings()
+    by_value.pickles.update(classes)
+    for file in classes:
+        by_value.load(file)
+    num_envs, observation_space, action_space, rows, saved, infos = pickle.loads(order)
+    texts = list[str]()
+    warned = logging.Handler(logging.WARNING)
+    warned.emit = lambda record: texts.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("gym_loop").addHandler(warned)
+    envs = [vector.restore(each) for each in saved]
+    logging.getLogger("gym_loop").removeHandler(warned)
+    if None in envs:
+        raise Failure("; ".join(texts))
+    copies, every = Copies(envs), VectorEnv()
+    copies.infos, every.num_envs = infos, num_envs
+    for env in (copies, every):
+        env.observation_space, env.action_space = observation_space, action_space
+    return Share(copies, rows, Board(every, memory)), texts
+
+
+def fill(batch: Any, rows: Any, new: Any) -> None:
+    """Put the rows of a batch into the rows `rows` of a shared one.
+
+    Raises:
+        Failure: they have another shape or type.
+    """
+    if isinstance(batch, Mapping):
+        for key, part in batch.items():
+            fill(part, rows, new[key])
+    elif isinstance(batch, tuple):
+        for part, of_part in zip(batch, new, strict=True):
+            fill(part, rows, of_part)
+    else:
+        if new.dtype != batch.dtype or new.shape[1:] != batch.shape[1:]:
+            raise Failure(
+                f"an observation has the shape {new.shape[1:]} and type {new.dtype}, and its space "
+                f"{batch.shape[1:]} and {batch.dtype}: {NAME}=0 takes it as it is"
+            )
+        batch[rows] = new
+
+
+def copied(batch: Any) -> Any:
+    """Return a copy of a batch."""
+    if isinstance(batch, Mapping):
+        return {key: copied(part) for key, part in batch.items()}
+    return tuple(map(copied, batch)) if isinstance(batch, tuple) else batch.copy()
+
+
+def global_streams() -> tuple[Any, ...]:
+    """Return the states of the streams that all of a process share."""
+    numpy: Any = np.random.get_state()
+    return random.getstate(), numpy[1].tobytes(), numpy[2]
+
+
+def _copies(pickles: list[bytes], infos: list[Any]) -> Copies:
+    """Return copies of environments, from a checkpoint that was written with workers."""
+    copies = Copies([unpickle(each) for each in pickles])
+    copies.infos = () if None in infos else tuple(infos)
+    return copies
+
+
+def _not_shared(copies: Copies) -> str:
+    """Return why these environments cannot be in other processes, or nothing."""
+    if copies.learnt_by_wrappers():
+        return "a wrapper learns, and all environments share what it has learnt"
+    for name in ("action_space", "observation_space"):
+        if not _fits(getattr(copies, name)):
+            return f"the {name} has elements that are no arrays of numbers of a fixed shape"
+    return ""
+
+
+def _fits(space: Any) -> bool:
+    """Return whether a space's elements are numbers, or arrays of a fixed shape."""
+    parts = parts_of(space)
+    if parts is not None:
+        return all(map(_fits, parts.values() if isinstance(parts, Mapping) else parts))
+    dtype = array_type(space)
+    return dtype is not None and not dtype.hasobject
+
+
+def _size(env: Any) -> int:
+    """Return how many bytes a board of `env` takes at most."""
+
+    def of(space: Any) -> int:
+        parts = parts_of(space)
+        if parts is not None:
+            each: Iterable[Any] = parts.values() if isinstance(parts, Mapping) else parts
+            return sum(map(of, each))
+        dtype, numbers = array_type(space), math.prod(space.shape)
+        assert dtype is not None
+        return ALIGNED + int(env.num_envs * dtype.itemsize * numbers)
+
+    rewards_and_flags = int(env.num_envs) * (8 + 2) + 2 * ALIGNED
+    return rewards_and_flags + of(env.observation_space) + of(env.action_space)
+
+
+def _shared_memory(size: int) -> int:
+    """Return the descriptor of a file without a name: it is gone with the last process."""
+    if hasattr(os, "memfd_create"):
+        memory = os.memfd_create("gym_loop")
+    else:
+        with tempfile.TemporaryFile() as file:
+            memory = os.dup(file.fileno())
+    os.truncate(memory, size)
+    return memory
+
+
+def _libraries() -> list[Any]:
+    return [name for name in ("gym", "gymnasium", "mujoco") if name in sys.modules]
+
+
+def _pickled(info: Any) -> bytes:
+    try:
+        return pickle.dumps(info)
+    except Exception:
+        return pickle.dumps(None)

@@ -1,0 +1,79 @@
+"""Environments that tests have stepped in worker processes; named by this file's path."""
+
+import os
+import random
+import signal
+import time
+
+import gymnasium
+import numpy as np
+from gymnasium.utils import EzPickle
+
+
+class Walk(gymnasium.Env):
+    """A random walk in a Dict space, whose steps grow with the episodes that it has played."""
+
+    observation_space = gymnasium.spaces.Dict(
+        {
+            "place": gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float64),
+            "age": gymnasium.spaces.Discrete(1000),
+        }
+    )
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, pause: float = 0.0, render_mode=None):
+        self.pause, self.played = pause, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.played += 1
+        self.place, self.age = self.np_random.normal(size=3), 0
+        return self.observation(), {"played": self.played}
+
+    def step(self, action):
+        time.sleep(self.pause)
+        self.place = self.place + (action + 1) * self.played * self.np_random.normal(size=3)
+        self.age += 1
+        info = {"played": self.played, "far": float(abs(self.place).max())}
+        ends = self.np_random.random() < 0.1
+        return self.observation(), float(self.place[0]), ends, self.age >= 40, info
+
+    def observation(self):
+        return {"place": self.place, "age": self.age}
+
+
+class Rebuilt(Walk, EzPickle):
+    """One whose pickle holds nothing but the arguments of its constructor."""
+
+    def __init__(self, pause: float = 0.0, render_mode=None):
+        EzPickle.__init__(self, pause)
+        super().__init__(pause)
+
+
+class DrawsFromAll(Walk):
+    """Draws from the stream that all of a process share."""
+
+    def step(self, action):
+        random.random()
+        return super().step(action)
+
+
+class Breaks(Walk):
+    """Raises an error, or has its process killed, in its first step."""
+
+    def __init__(self, how: str = "raise", render_mode=None):
+        super().__init__()
+        self.how = how
+
+    def step(self, action):
+        if self.how == "raise":
+            raise ArithmeticError("no ground below")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Unpicklable(Walk):
+    """Holds what does not pickle."""
+
+    def __init__(self, render_mode=None):
+        super().__init__()
+        self.hold = lambda: None
