@@ -1,1 +1,1 @@
-"""Foreign libraries, one file each. Importing one without its extra is a mistake in one line."""
+"""Foreign libraries, a file or a folder each. Importing one without its extra raises a Mistake."""

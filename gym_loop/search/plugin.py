@@ -13,9 +13,9 @@ from gym_loop.compat import hydra
 @contextlib.contextmanager
 def sweeper() -> Iterator[None]:
     """Make the sweeper known to Hydra within the block."""
-    from gym_loop.sweeps.plugin import lazy_plugin
+    from gym_loop.sweeps.plugin import checked_plugin
 
-    with hydra.plugins((lazy_plugin(Sweeper, "gym_loop.search.sweeper:SearchSweeper"),)):
+    with hydra.plugins((checked_plugin(Sweeper, "gym_loop.search.sweeper:SearchSweeper"),)):
         yield
 
 

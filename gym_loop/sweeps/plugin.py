@@ -14,10 +14,10 @@ from gym_loop.config.locate import locate
 from gym_loop.mistake import Mistake, nearest
 
 
-def lazy_plugin(kind: type, target: str) -> Any:
-    """Return a plugin of Hydra's `kind`, whose module is imported when it is made.
+def checked_plugin(kind: type, target: str) -> Any:
+    """Return a plugin for Hydra, `target`, which is imported when it is made.
 
-    A key that it does not have is a Mistake.
+    Making it raises Mistake for a key that it does not have.
     """
 
     def make(**arguments: Any) -> Any:
@@ -33,10 +33,10 @@ def lazy_plugin(kind: type, target: str) -> Any:
 
 
 PLUGINS = (
-    lazy_plugin(Sweeper, "gym_loop.sweeps.launcher:GridSweeper"),
-    lazy_plugin(Launcher, "gym_loop.sweeps.pool:PoolLauncher"),
-    lazy_plugin(Launcher, "gym_loop.sweeps.engines:RayLauncher"),
-    lazy_plugin(Launcher, "gym_loop.sweeps.engines:SlurmLauncher"),
+    checked_plugin(Sweeper, "gym_loop.sweeps.launcher:GridSweeper"),
+    checked_plugin(Launcher, "gym_loop.sweeps.pool:PoolLauncher"),
+    checked_plugin(Launcher, "gym_loop.sweeps.engines:RayLauncher"),
+    checked_plugin(Launcher, "gym_loop.sweeps.engines:SlurmLauncher"),
 )
 
 

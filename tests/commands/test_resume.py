@@ -45,6 +45,7 @@ def kill_after(process, directory, episodes):
     return process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_of_what_the_agent_s_file_imports(cli, tmp_path):
     """gym has a notice for its users, which a launch hides."""
     source = AGENTS.read_text()
@@ -264,6 +265,7 @@ def test_a_fork_into_another_environment_has_rows_of_its_own(launch, cli):
     assert [row["episode"] for row in rows("same")] == [*"012345"]
 
 
+@pytest.mark.slow
 def test_a_directory_that_is_no_run_is_said_so(cli, tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("empty", "nowhere"):

@@ -75,7 +75,7 @@ def said(directory):
     return (manifest.read(Path(directory)) or {})["warnings"]
 
 
-@pytest.mark.parametrize("name", ["Counting", "AsNew"])
+@pytest.mark.parametrize("name", ["Counting", pytest.param("AsNew", marks=pytest.mark.slow)])
 def test_what_environments_keep_from_game_to_game_goes_on(launch, environments, name):
     words = ("agent=random", f"env=envs_of_a_user.py:{name}", "loop.eval_episodes=2")
     words = (*words, "loop.episodes_per_eval=1")
