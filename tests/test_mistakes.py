@@ -314,7 +314,11 @@ MISTAKES = [
     row("loop=defalt", "no loop 'defalt' (command line)", "'default'?"),
     row("agnet=random", "no key 'agnet'", "'agent'?"),
     row("agent=nothing_like_it_at_all", "no agent", "there are: ", "random"),
-    row("env=CartPole-v1", "no env 'CartPole-v1'", "env=gym:CartPole-v1?"),
+    row(
+        "env=CartPole-v1",
+        "no env 'CartPole-v1'",
+        "env=gym:CartPole-v1" + GYMNASIUM * " or env=gymnasium:CartPole-v1",
+    ),
     row("env=", "no env ''", "there are: "),
     row("env=3", "env=3"),
     row("env=null", "env=null"),
@@ -351,7 +355,7 @@ MISTAKES = [
     row("env=gym:CartPol-v1", "no environment 'CartPol-v1'", "'CartPole-v1'?"),
     row("env=gym:CartPole-v7", "no environment 'CartPole-v7'", "'CartPole-v1'"),
     row("env=gym env.id=Zzyzx-v0", "no environment 'Zzyzx-v0'", "env.imports"),
-    row("env=Taxi-v3", "did you mean env=gym:Taxi-v3" + GYMNASIUM * " or env=gymnasium:Taxi-v3"),
+    row("env=Taxi-v3", "did you mean env=gym:Taxi-v3"),  # newer versions of Gymnasium have v4
     *within("gymnasium", row("env=Hopper-v5", "did you mean env=gymnasium:Hopper-v5?")),
     row("env=ALE/Pong-v5", "did you mean env=gymnasium:ALE/Pong-v5?"),
     row("env=gymnasium:CartPol-v1", "no environment 'CartPol-v1'", "'CartPole-v1'?"),
