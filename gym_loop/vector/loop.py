@@ -1,5 +1,6 @@
 """`loop=vector`: one agent in many environments that are stepped at once."""
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,8 @@ from gym_loop.vector.envs import (
     stack,
     take,
 )
+
+log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 EPISODES_PER_ENV = 20  # in a round, where `episodes_per_round` is null
@@ -90,6 +93,7 @@ class VectorLoop(DefaultLoop):
                 )
         self.whole = True  # whether all of the last round's episodes were played
         self.trial: workers.Measured | None = None  # of `num_workers=auto`, until that is decided
+        self.warned = False  # that evaluations are rarer than was asked for
 
     def train(self) -> None:
         """Play rounds until the run's end, or until `stop` is set."""
@@ -104,10 +108,25 @@ class VectorLoop(DefaultLoop):
                 self.trial = None if self.trial.decided else self.trial
             episodes, steps = self.episodes, self.steps
             self.play_round()
-            if evaluation_is_due(self, self.episodes - episodes, self.steps - steps):
+            played = self.episodes - episodes, self.steps - steps
+            self.warn_of_rare_evaluations(*played)
+            if evaluation_is_due(self, *played):
                 self.evaluate()
             self.notify("end_cycle", self)
         self.notify("end_training", self)
+
+    def warn_of_rare_evaluations(self, episodes: int, steps: int) -> None:
+        """Warn, once, if a round of so many is twice what was asked for between evaluations."""
+        for name, played in (("episodes_per_eval", episodes), ("steps_per_eval", steps)):
+            every = self.parameters[name]
+            if every and played >= 2 * every and not self.warned:
+                self.warned = True
+                log.warning(
+                    "loop.%s is %d, but evaluations wait for the end of a round, which was %d "
+                    "episodes and %d steps: loop.episodes_per_round=%d makes rounds shorter",
+                    *(name, every, episodes, steps),
+                    max(self.env.num_envs, episodes * every // played),
+                )
 
     def play_round(self) -> None:
         """Play a round: act, step, memorize and update, in all environments at once."""

@@ -3,6 +3,7 @@
 import csv
 import functools
 import importlib.util
+import json
 import signal
 import time
 from collections import Counter
@@ -83,6 +84,26 @@ class ByColumns(Watcher):
             assert (episode.steps, episode.seconds) == (episodes.steps, episodes.seconds)
         assert list(episodes) == list(episodes)  # the same objects for every observer
         self.ended += episodes
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["loop.episodes_per_eval=4"], "loop.episodes_per_eval is 4, but evaluations wait"),
+        (["loop.steps_per_eval=100"], "loop.episodes_per_round=20 makes rounds shorter"),
+        (["loop.steps_per_eval=100", "loop.episodes_per_round=20"], None),
+        (["loop.steps_per_eval=200"], None),
+    ],
+)
+def test_evaluations_rarer_than_asked_for_are_warned_of_once(launch, words, said):
+    """By default a round of two environments has 40 episodes, here of 5 steps."""
+    directory = launch(
+        *("agent=random", "env=pendulum", "loop=vector", "loop.num_envs=2", "loop.eval_episodes=1"),
+        *("loop.max_episode_len=5", "loop.max_episodes=80", *words),
+    )
+    found = json.loads((directory / "run.json").read_text())["warnings"]
+    assert len(found) == (said is not None)
+    assert all(said in text for text in found)
 
 
 @pytest.mark.parametrize("max_episode_len", [7, 5000])

@@ -164,7 +164,10 @@ def initialize(
         if theirs is not None and theirs != here:
             raise Mistake(f"{name} has another {what}: {theirs}; the environment has {here}")
     if lack := differing_layer(networks, model.get_parameters()):
-        raise Mistake(f"{name} does not fit: {lack}; give it the agent.policy_kwargs that it had")
+        raise Mistake(
+            f"{name} does not fit: {lack}; give the agent what that one had: agent.policy_kwargs, "
+            "agent.use_sde"
+        )
     here = model.get_vec_normalize_env()
     if statistics is not None and here is None:
         raise Mistake(f"{name} was trained with normalized observations; give agent.normalize=true")
