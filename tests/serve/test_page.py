@@ -28,16 +28,33 @@ class Page:
 
     def click(self, selector):
         """Click on what may just be drawn anew."""
-        from selenium.common.exceptions import StaleElementReferenceException
+        self.act(lambda: self.one(selector).click())
 
-        def clicked():
+    def fill(self, selector, text):
+        """Type into a field that may just be drawn anew."""
+
+        def typed():
+            field = self.one(selector)
+            field.clear()
+            field.send_keys(text)
+
+        self.act(typed)
+
+    def act(self, action):
+        """Do what needs an element, again if that is hidden or has gone meanwhile."""
+        from selenium.common import exceptions
+
+        def done():
             try:
-                self.one(selector).click()
-            except StaleElementReferenceException:
+                action()
+            except (
+                exceptions.StaleElementReferenceException,
+                exceptions.ElementNotInteractableException,
+            ):
                 return False
             return True
 
-        until(clicked)
+        until(done)
 
     def text(self, selector):
         return self.one(selector).text
@@ -266,8 +283,7 @@ def test_a_point_is_clicked_and_its_episode_plays(page, played, serve):
     page.button("Training", "#chart").click()
     page.choose("#chart [aria-label=Smoothing]", "none")
     until(lambda: page.text("#chart h2") == "Training return" and page.all(".curve .mean"))
-    x, y = page.hover(".curve .mean")
-    until(lambda: page.all(".curve.on"))
+    x, y = until(lambda: (at := page.hover(".curve .mean")) and page.all(".curve.on") and at)
     page.drag((x, y), (x, y))
     until(lambda: page.button("Trust this folder and watch")).click()
     until(lambda: "every reward as recorded" in page.text("#watch .facts-line"))
@@ -284,20 +300,16 @@ def test_a_point_is_clicked_and_its_episode_plays(page, played, serve):
 
     returns = {}
     for word in ("Best", "Worst", "Last"):
-        page.button(word, "#watch").click()
+        page.act(lambda word=word: page.button(word, "#watch").click())
         until(lambda: "as recorded" in page.text("#watch .facts-line"))
         returns[word] = float(re.search(r"return ([\d.]+)", page.text("#watch .facts-line"))[1])
     assert returns["Worst"] <= returns["Last"] <= returns["Best"]
-    number = page.one("#watch .number")
-    number.clear()
-    number.send_keys("3")
-    page.button("Watch", "#watch .pick").click()
+    page.fill("#watch .number", "3")
+    page.act(lambda: page.button("Watch", "#watch .pick").click())
     until(lambda: page.text("#watch .facts-line").startswith("Episode 3 "))
     until(lambda: page.one("video").get_attribute("src"))
-    number = page.one("#watch .number")
-    number.clear()
-    number.send_keys("99")
-    page.button("Watch", "#watch .pick").click()
+    page.fill("#watch .number", "99")
+    page.act(lambda: page.button("Watch", "#watch .pick").click())
     until(lambda: "has no training episode 99" in page.text("#watch .overlay"))
     # The browser itself notes an answer of 400.
     assert [
