@@ -70,6 +70,10 @@ class Runs:
     """ARS on CartPole: configs of a grid, each played with twice as many seeds as a trial has.
 
     A config's value is the area under its evaluations: most of them come to 500 in the end.
+
+    Pruning cannot pay here. What three seeds say of a config's rank at its end is next to nothing
+    of what three others say (Spearman's rank correlation 0.14), and in five of six searches the
+    very first trial is as good as the best that is left when the budget is spent.
     """
 
     name = "ARS on CartPole"
