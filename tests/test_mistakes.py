@@ -280,7 +280,7 @@ SEARCHES = [
     search(f"{X} hydra.sweeper.enqueue=[{{agent.noise:7}}]", "agent.noise is 7", "interval"),
     search(f"{X} hydra.sweeper.enqueue=[{{agent.nose:1}}]", "agent.nose is not in", "noise'?"),
     search(f"{X} hydra.sweeper.space=agents.py:Bare", "two spaces"),
-    search("hydra.sweeper.space=agents.py:space", "no attribute 'space'"),
+    search("hydra.sweeper.space=agents.py:space", "agents.py has no 'space'"),
     search(f"{X} seed=1,2", "hydra.sweeper.seeds"),
     search(f"{X} hydra/launcher=basic", "BasicLauncher", "hydra/launcher=pool"),
     search(f"{X} hydra.sweep.subdir=x", "hydra.sweep.subdir=x", "leave it out"),
