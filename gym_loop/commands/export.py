@@ -55,6 +55,13 @@ class Recording:
 @click.option(
     "--jobs", type=click.IntRange(1), metavar="N", help="Processes; one a core if absent."
 )
+@click.option(
+    "--observations",
+    "of",
+    type=click.Choice(["environment", "agent"]),
+    default="environment",
+    help="Below the wrappers, or as the agent saw them.",
+)
 @checkpoint_option()
 def export(
     directory: Path,
@@ -63,6 +70,7 @@ def export(
     every: int | None,
     evaluation: bool,
     jobs: int | None,
+    of: str,
     checkpoint: str,
 ) -> None:
     """Write the agent of RUN_DIR to a FILE.zip, or episodes to FILE.npz or a Minari dataset.
@@ -71,13 +79,18 @@ def export(
 
     Observations are not recorded: all episodes, or those that are chosen, are played again for
     them, and checked. Runs the environment's code: only for runs that you trust.
+
+    --observations agent plays them in their wrappers, and rewards are then the agent's, too. Where
+    wrappers learn, all training episodes before are played again. An episode that a wrapper ended
+    in between, as with a life, becomes several; actions are those that the environment was given.
     """
     of_agent = target.suffix != ".npz" and target.suffix[1:].isalpha()
     if of_agent:
         check_format(directory, target)
-        if episode or every or evaluation or jobs:
+        if episode or every or evaluation or jobs or of == "agent":
             raise Mistake(
-                f"{target} holds the agent; --episode, --every, --eval and --jobs are for episodes"
+                f"{target} holds the agent; --episode, --every, --eval, --jobs and --observations "
+                "are for episodes"
             )
     elif checkpoint != "latest":
         raise Mistake(f"--checkpoint chooses an agent, and {target} holds episodes")
@@ -107,9 +120,14 @@ def export(
         Job(directory, kind, file, chunk, {n: returns[n] for n in chunk if n in returns})
         for file, chunk in traces.chunks(numbers, CHUNK)
     ]
-    played = playback.in_parallel(play_again, work, min(jobs or cores(), len(work)))
-    recordings = (recording for chunk in played for recording in chunk)
-    with contextlib.closing(playback.make_env(directory, kind, numbers[0])) as env:
+    with contextlib.closing(
+        playback.make_env(directory, kind, numbers[0], bare=of == "environment")
+    ) as env:
+        if hasattr(type(env), "bare_game"):
+            recordings = seen_by_agent(directory, kind, numbers, env)
+        else:
+            played = playback.in_parallel(play_again, work, min(jobs or cores(), len(work)))
+            recordings = (recording for chunk in played for recording in chunk)
         if target.suffix == ".npz":
             steps, left_out = write_npz(target, recordings, env)
             how = f"numpy.load({str(target)!r})"
@@ -206,6 +224,25 @@ def play_again(job: Job) -> list[Recording]:
                 )
             )
     return recordings
+
+
+def seen_by_agent(run: Path, kind: str, numbers: list[int], env: Any) -> Iterator[Recording]:
+    """Yield what the agent saw of the episodes `numbers`; `env` has its spaces."""
+    import numpy as np
+
+    from gym_loop.runs import seen
+
+    for each in seen.by_agent(run, kind, numbers):
+        ends = np.zeros((2, len(each.actions)), np.bool_)
+        ends[:, -1] = each.terminated, not each.terminated
+        yield Recording(
+            each.trace.episode,
+            each.trace.seed,
+            stacked(each.observations, env.observation_space),
+            stacked(each.actions, env.action_space),
+            np.array(each.rewards),
+            *ends,
+        )
 
 
 def stacked(values: list[Any], space: Any) -> dict[Part, Any]:

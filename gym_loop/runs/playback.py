@@ -27,23 +27,26 @@ from gym_loop.streams import NO_SEED, seed_all
 
 
 @launch.surroundings()
-def make_env(run: Path, kind: str, episode: int, render_mode: str | None = None) -> Any:
+def make_env(
+    run: Path, kind: str, episode: int, render_mode: str | None = None, bare: bool = True
+) -> Any:
     """Return a new environment of the config that an episode of `run` was played with.
 
-    It is bare: traces are taken below the wrappers.
+    Unless told otherwise it is bare: traces are taken below the wrappers.
 
     Raises:
         Mistake: it cannot be made, or cannot render; the line says what to do.
         Failure: its code raised; the message is the traceback from there on.
     """
-    known, cfg = _played_by(run, kind, episode)
+    known, cfg = played_by(run, kind, episode)
     check_sources(known, {"env": known["config"]["env"]})
     try:
         from gym_loop.envs import wrappers
 
         other = cfg.get("eval_env") if kind == "eval" else None
         section: Any = OmegaConf.to_container(other or cfg.env, resolve=True)
-        make = launch.instantiate(OmegaConf.create(wrappers.bare(section)), partial=True)
+        section = wrappers.bare(section) if bare else section
+        make = launch.instantiate(OmegaConf.create(section), partial=True)
         seed_all(cfg.seed)  # as the launcher does, for what the constructor draws
         parameters = {**cfg.loop, "eval_record": render_mode is not None, "eval_render": False}
         return launch.locate(cfg.loop._target_).make_env(make, parameters, "eval")
@@ -116,7 +119,7 @@ class Playback:
                 action = trace.action(step, space)
                 observation, reward, terminated, truncated, _ = env.step(action)
             rewards.append(as_float(reward))
-            if not _same(rewards[-1], recorded):
+            if not same(rewards[-1], recorded):
                 self._differs(step, f"the reward is {rewards[-1]!r}, recorded is {recorded!r}")
             # A truncation that is recorded may be the loop's, and is none of the environment's.
             at_end = step == last
@@ -132,7 +135,7 @@ class Playback:
             if (terminated or truncated) and not at_end:
                 break
         self.ret = total(rewards)
-        if self.recorded is not None and not _same(self.ret, self.recorded):
+        if self.recorded is not None and not same(self.ret, self.recorded):
             self._differs(last, f"the return is {self.ret!r}, recorded is {self.recorded!r}")
 
     def _differs(self, step: int, what: str) -> None:
@@ -223,7 +226,7 @@ def _leave_signals() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _played_by(run: Path, kind: str, episode: int) -> tuple[dict[str, Any], DictConfig]:
+def played_by(run: Path, kind: str, episode: int) -> tuple[dict[str, Any], DictConfig]:
     """Return run.json and config of the run that played an episode: a parent's, before the fork."""
     found, seen = _load(run), {run.resolve()}
     while kind == "train" and (parent := found[0].get("parent")) and episode < parent["episode"]:
@@ -242,7 +245,8 @@ def _load(run: Path) -> tuple[dict[str, Any], DictConfig]:
     return known, OmegaConf.create(known["config"])
 
 
-def _same(a: float, b: float) -> bool:
+def same(a: float, b: float) -> bool:
+    """Return whether two numbers are equal, or neither is one."""
     return a == b or (math.isnan(a) and math.isnan(b))
 
 

@@ -1,0 +1,159 @@
+"""What an agent saw of recorded episodes: they are played again in their wrappers."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gym_loop.envs.wrappers import Proxy, Wrapped, learning_layers
+from gym_loop.loops.copies import copied
+from gym_loop.loops.returns import as_float
+from gym_loop.mistake import Failure, Mistake
+from gym_loop.runs import manifest, playback, tables, traces
+from gym_loop.runs.traces import Trace, Traces
+
+STEPS = 5_000  # of traces that are read at a time
+
+
+@dataclass
+class Seen:
+    """What an agent was given from a reset of the wrappers until they, or the loop, ended it.
+
+    A recorded episode is several of these where a wrapper ends one with each life.
+
+    Attributes:
+        trace: the recorded episode that it belongs to.
+        observations: one more than there are steps.
+        actions: of each step, the first that the environment was given.
+        rewards: as the agent was given them.
+        terminated: the wrappers said so; else it was truncated.
+    """
+
+    trace: Trace
+    observations: list[Any]
+    actions: list[Any] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    terminated: bool = False
+
+
+class Fed(Proxy):
+    """A bare environment that plays recorded actions, whatever it is given."""
+
+    def __init__(self, env: Any, actions: list[Any]) -> None:
+        super().__init__(env)
+        self.actions, self.played = actions, 0
+
+    @property
+    def next_action(self) -> Any:
+        """The next action; None after the last."""
+        return self.actions[self.played] if self.played < len(self.actions) else None
+
+    def step(self, action: Any) -> Any:
+        """Play the next action."""
+        action, self.played = self.next_action, self.played + 1
+        return self.env.step(action)
+
+
+def by_agent(run: Path, kind: str, numbers: list[int]) -> Iterator[Seen]:
+    """Yield what the agent saw of the episodes `numbers`, in their order.
+
+    Where wrappers learn, all training episodes before are played again, too.
+
+    Raises:
+        Mistake: it cannot be known; the line says why.
+        Failure: an episode is not as it was recorded.
+    """
+    with contextlib.closing(playback.make_env(run, kind, numbers[0], bare=False)) as env:
+        learning = ", ".join(learning_layers(env)) if isinstance(env, Wrapped) else ""
+    if not learning:
+        for trace in _traces(run, kind, numbers):
+            with contextlib.closing(playback.make_env(run, kind, trace.episode, bare=False)) as env:
+                yield from _play(env, trace)
+        return
+    config = manifest.load(run)["config"]
+    if "num_envs" in config["loop"]:
+        raise Mistake(
+            f"{learning} learns from all environments of loop=vector in turns, which are not "
+            "recorded: expected --observations environment"
+        )
+    known = Learnt(run)
+    if kind == "train":
+        for trace in _traces(run, kind, list(range(max(numbers) + 1))):
+            for seen in known.play(trace):
+                if trace.episode in numbers:
+                    yield seen
+        return
+    table = tables.columns(run, tables.EVALUATIONS, ("episode", "at_episode"))
+    at_episode = dict(zip(table["episode"], table["at_episode"], strict=True))
+    training = _traces(run, "train", list(range(int(max(map(at_episode.__getitem__, numbers))))))
+    played = 0
+    for trace in _traces(run, kind, numbers):
+        while played < at_episode[trace.episode]:
+            for _ in known.play(next(training)):
+                pass
+            played += 1
+        with contextlib.closing(playback.make_env(run, kind, trace.episode, bare=False)) as env:
+            env.freeze_wrappers_like(known.env)
+            yield from _play(env, trace)
+
+
+class Learnt:
+    """The environment of training, whose wrappers learn from one episode after the other."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.env: Any = None
+        self.by: Any = None  # the run that has played, this one or a parent
+
+    def play(self, trace: Trace) -> Iterator[Seen]:
+        """Play the next training episode."""
+        by, _ = playback.played_by(self.run, "train", trace.episode)
+        if by is not self.by:
+            env = playback.make_env(self.run, "train", trace.episode, bare=False)
+            if self.env is not None:  # as a fork begins with what its parent has learnt
+                env.put_into_wrappers(self.env.learnt_by_wrappers())
+                self.env.close()
+            self.env, self.by = env, by
+        yield from _play(self.env, trace)
+
+
+def _traces(run: Path, kind: str, numbers: list[int]) -> Iterator[Trace]:
+    for file, chunk in Traces(run, kind).chunks(numbers, STEPS):
+        yield from traces.episodes(traces.load(file), chunk)
+
+
+def _play(env: Any, trace: Trace) -> Iterator[Seen]:
+    """Play an episode in its wrappers.
+
+    Raises:
+        Mistake: the wrappers change actions.
+        Failure: it is not as it was recorded.
+    """
+    tape, space = env.tape, env.action_space
+    bare = tape.env.env if type(tape.env) is Fed else tape.env
+    if space != bare.action_space:
+        raise Mistake(
+            f"the wrappers have actions of {space}, the environment of {bare.action_space}, and "
+            "only what the environment was given is recorded: expected --observations environment"
+        )
+    fed = tape.env = Fed(bare, [trace.action(n, space) for n in range(len(trace.rewards))])
+    seen = Seen(trace, [copied(env.reset(seed=trace.seed)[0])])
+    while (action := fed.next_action) is not None:
+        observation, reward, terminated, truncated, _ = env.step(action)
+        # An environment may give one and the same array again and again.
+        seen.observations.append(copied(observation))
+        seen.actions.append(action)
+        seen.rewards.append(float(reward))
+        if terminated or truncated or fed.next_action is None:
+            seen.terminated = bool(terminated)
+            first = env.go_on_with_game() if terminated or truncated else None
+            yield seen
+            if first is None:
+                break
+            seen = Seen(trace, [copied(first)])
+    both = zip(env.bare_game.rewards, trace.rewards.tolist(), strict=False)
+    if fed.played != len(trace.rewards) or not all(
+        playback.same(as_float(reward), recorded) for reward, recorded in both
+    ):
+        raise Failure(f"episode {trace.episode} gave other rewards than are recorded")
