@@ -91,13 +91,18 @@ def wrapped(env: Any, wrappers: Wrappers | None) -> Any:
     """Return `env` in its wrappers, as a `Wrapped`; `env` itself where there are none.
 
     Raises:
-        Mistake: a wrapper of a library does not take it.
+        Mistake: a wrapper of a library does not take it; or it is of the old API without `seed`.
         Exception: what the code of the user's own wrapper raised.
     """
     if not wrappers:
         return env
     outside = {name: wrap for name, wrap in wrappers.items() if not _is_old_api(wrap)}
     inside = wrappers.keys() - outside.keys()
+    if inside and not hasattr(env, "seed"):
+        raise Mistake(
+            f"{env.__class__.__name__} has no seed(seed), by which wrap=[old_api] begins episodes "
+            "that can be played again: derive a class that has one, and name that"
+        )
     tape = Tape(OldApi(env) if inside else env)
     env = tape
     for name, wrap in outside.items():
@@ -409,6 +414,29 @@ def frame_stack(env: Any, stack_size: int = 4) -> Any:
     if name == "gym":
         return theirs.FrameStack(env, stack_size)
     return theirs.FrameStackObservation(env, stack_size)
+
+
+def stack_channels(env: Any, stack_size: int = 4) -> Any:
+    """Return the environment with its last `stack_size` images as the channels of one, uint8.
+
+    The first images of an episode have zeros before them, as in Stable-Baselines3's VecFrameStack.
+
+    Raises:
+        TypeError: it is none of Gymnasium's, or its observations are no images.
+    """
+    name, theirs = _wrappers_of(env)
+    space = env.observation_space
+    if name == "gym" or len(space.shape or ()) != 3:
+        raise TypeError(f"expected images of an environment of Gymnasium's, not {space} of {name}")
+    low, high = (np.concatenate([each] * stack_size, -1) for each in (space.low, space.high))
+    stacked = theirs.FrameStackObservation(env, stack_size, padding_type="zero")
+    return theirs.TransformObservation(
+        stacked, _as_channels, type(space)(low, high, dtype=space.dtype)
+    )
+
+
+def _as_channels(images: Any) -> Any:
+    return np.concatenate(images, -1)
 
 
 def normalize_observation(env: Any, epsilon: float = 1e-8) -> Any:

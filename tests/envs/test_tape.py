@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gym_loop.envs.wrappers import Tape, Wrapped, wrapped
+from gym_loop.mistake import Mistake
 from gym_loop.runs.run import Run
 from tests.conftest import rows
 
@@ -304,3 +305,12 @@ def test_an_environment_of_the_old_api_is_played_and_replayed(launch, tmp_path):
     assert len({*table["length"]}) > 1
     np.testing.assert_array_equal(table["return"], 1.5 * table["length"])
     assert Run(run).replay(3).difference is None
+
+
+def test_one_that_cannot_be_seeded_is_refused_in_one_line(launch, tmp_path):
+    (tmp_path / "old.py").write_text(
+        OLD.replace("seed(self, seed):\n        self", "sow(self, seed):\n        self")
+    )
+    with pytest.raises(Mistake) as mistake:
+        launch("env=old.py:Old", "wrap=[old_api]", "agent=random")
+    assert "Old has no seed(seed)" in mistake.value.message

@@ -178,6 +178,7 @@ NEXT = "+env.vector_kwargs.autoreset_mode=NextStep"
         (["env.wrappers.x._target_=gymnasium.wrappers.ClipAction"], "ClipAction of gymnasium"),
         ([GYMNASIUM, "env.wrappers.x._target_=gym.wrappers.ClipAction"], "one of gymnasium"),
         (["env=gymnasium:Blackjack-v1", "wrap=[normalize_observation]"], "cannot wrap"),
+        ([GYMNASIUM, "wrap=[stack_channels]"], "TypeError: expected images"),
         (["env=gymnasium_vector:CartPole-v1", "loop=vector", "wrap=[flatten]"], "env.mode=sync"),
         (["env=gymnasium_vector:Acrobot-v1", "loop=vector", "wrap=[flatten]", NEXT], "NextStep"),
     ],
