@@ -1,0 +1,50 @@
+"""DefaultLoop in an environment with three wrappers against the same ones in a bare loop.
+
+The bare loop has the libraries' own wrappers around the environment, and nothing of ours in
+between; like ours it has an agent, and seeds every reset. See `benchmarks.loop`.
+"""
+
+import functools
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.harness import Row, show, skipped
+from benchmarks.loop import Run, bare, compared, measured
+
+WRAPPERS = "frame_stack", "normalize_observation", "normalize_reward"
+LEAST = 0.95  # of the bare loop's speed
+# Environment of Gymnasium's, and what it needs: blocks, and steps in each. In a short run the first
+# checkpoint, which is as slow as a thousand steps, would count for more than it does.
+ENVS = {("Pendulum-v1", "gymnasium"): (30, 2_000), ("HalfCheetah-v5", "mujoco"): (30, 1_000)}
+
+
+def wrapped(id: str) -> Any:
+    """Return the environment in the library's own wrappers."""
+    import gymnasium
+    from gymnasium import wrappers
+
+    env = wrappers.FrameStackObservation(gymnasium.make(id, disable_env_checker=True), 4)
+    return wrappers.NormalizeReward(wrappers.NormalizeObservation(env))
+
+
+def rows() -> Iterator[Row]:
+    """Yield a row for each environment, with everything on."""
+    for (id, package), (blocks, steps) in ENVS.items():
+        what, goal = (
+            f"loop, everything on, three wrappers, {id}",
+            f"at least {LEAST} of its steps/s",
+        )
+        rival = "the same wrappers in a bare loop that seeds each reset"
+        if importlib.util.find_spec(package) is None:
+            yield skipped(what, rival, goal, f"{package} is not installed")
+            continue
+        ours = functools.partial(
+            Run, steps, blocks, f"env=gymnasium:{id}", f"wrap=[{','.join(WRAPPERS)}]"
+        )
+        sides = ours, functools.partial(bare, wrapped, id, steps)
+        yield compared(what, rival, goal, *measured(blocks, *sides), LEAST)
+
+
+if __name__ == "__main__":
+    show(rows())
