@@ -407,7 +407,9 @@ MISTAKES = [
     row("seed=1.5", "seed is 1.5", "an integer"),
     row("seed=null", "seed is None", "an integer"),
     row("seed=1,2", "several values", "-m"),
-    row("-m seed=interval(0,1)", "grid sweeper does not take interval(...)", "hydra/sweeper="),
+    row(
+        "-m seed=interval(0,1)", "grid sweeper does not take interval(...)", "hydra/sweeper=search"
+    ),
     row("-m seed=1,2 +hydra.launcher.n_job=3", "'hydra.launcher.n_job'", "'n_jobs'?"),
     row("-m seed=1,2 +hydra.sweeper.parms={}", "'hydra.sweeper.parms'", "'params'?"),
     *without("optuna", row("-m hydra/sweeper=search", 'pip install "gym-loop[search]"')),

@@ -298,7 +298,7 @@ def product(overrides: Sequence[Override]) -> list[list[str]]:
             kind = str(override.value_type and override.value_type.name).partition("_")[0].lower()
             raise Mistake(
                 f"the grid sweeper does not take {kind}(...) for {key}: choice(...) and range(...) "
-                f"are for it; {kind}(...) is for one that searches, such as hydra/sweeper=optuna"
+                f"are for it; {kind}(...) is for a search: hydra/sweeper=search"
             )
     return [list(words) for words in itertools.product(*values.values())]
 
