@@ -106,6 +106,7 @@ def wrapped(env: Any, wrappers: Wrappers | None) -> Any:
     tape = Tape(OldApi(env) if inside else env)
     env = tape
     for name, wrap in outside.items():
+        _give_stream(env)
         try:
             env = wrap(env)
         except Exception as error:
@@ -115,6 +116,12 @@ def wrapped(env: Any, wrappers: Wrappers | None) -> Any:
             kind = env.__class__.__name__
             raise Mistake(f"env.wrappers.{name} cannot wrap {kind}: {reason:.300}") from error
     return Wrapped(env, tape)
+
+
+def _give_stream(env: Any) -> None:
+    """Seed a space that has no stream: stacking copies it, and it would come from entropy."""
+    if getattr(env.observation_space, "_np_random", env) is None:
+        env.observation_space.seed(0)
 
 
 def bare(section: Mapping[str, Any]) -> dict[str, Any]:
@@ -413,6 +420,7 @@ def frame_stack(env: Any, stack_size: int = 4) -> Any:
     name, theirs = _wrappers_of(env)
     if name == "gym":
         return theirs.FrameStack(env, stack_size)
+    _give_stream(env)
     return theirs.FrameStackObservation(env, stack_size)
 
 

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from gym_loop import launch as launcher
 from gym_loop.envs import make_gym, make_gymnasium
+from gym_loop.envs.wrappers import frame_stack
 from gym_loop.runs.run import Run
 
 WRAPPERS = """
@@ -134,6 +135,14 @@ def test_a_maker_takes_wrappers_as_functions(make):
     library = {"make_gym": gym, "make_gymnasium": gymnasium}[make.__name__]
     env = make("CartPole-v1", wrappers={"flat": library.wrappers.FlattenObservation})
     assert isinstance(env, library.wrappers.FlattenObservation)
+
+
+def test_stacked_frames_are_the_same_in_each_environment_and_so_in_each_checkpoint():
+    made = [make_gymnasium("CartPole-v1", wrappers={"stack": frame_stack}) for _ in range(2)]
+    for layer in (0, 1):
+        states = [env.observation_space.np_random.bit_generator.state for env in made]
+        assert states[0] == states[1], layer
+        made = [env.env.env for env in made]
 
 
 @pytest.mark.slow
