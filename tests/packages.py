@@ -59,7 +59,7 @@ KNOWN = {
     "panda-gym": {"check"},
     "pybullet": {"check", "run"},
     "pettingzoo": {"check", "run"},
-    "crafter": {"gymnasium_vector"},
+    "crafter": {"check", "kill and resume", "verify-resume", "gymnasium_vector"},
 }
 SHORT = "loop.max_episode_len=60", "loop.eval_episodes=1"
 SECONDS = 300  # that a step may take
