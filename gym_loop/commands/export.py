@@ -94,13 +94,7 @@ def export(
             )
     elif checkpoint != "latest":
         raise Mistake(f"--checkpoint chooses an agent, and {target} holds episodes")
-    if target.exists():
-        raise Mistake(f"{target} exists; delete it or choose another name")
-    above = target.absolute().parent
-    if target.suffix != ".npz":  # a dataset's namespace need not be there yet
-        above = next(path for path in (above, *above.parents) if path.exists())
-    if not os.access(above, os.W_OK | os.X_OK) or not above.is_dir():
-        raise Mistake(f"cannot write {target}: {above} is not a directory that can be written")
+    check_writable(target)
     if of_agent:
         write_agent(directory, target, checkpoint)
         return
@@ -137,6 +131,21 @@ def export(
     if left_out:
         print(f"left out, for {target.name} cannot hold it: {', '.join(left_out)}")
     print(f"wrote {target}: {len(numbers)} episodes, {steps} steps; {how} reads it")
+
+
+def check_writable(target: Path) -> None:
+    """Check that `target` is not there yet, and can be written.
+
+    Raises:
+        Mistake: it is there, or it cannot be written.
+    """
+    if target.exists():
+        raise Mistake(f"{target} exists; delete it or choose another name")
+    above = target.absolute().parent
+    if target.suffix != ".npz":  # a dataset's namespace need not be there yet
+        above = next(path for path in (above, *above.parents) if path.exists())
+    if not os.access(above, os.W_OK | os.X_OK) or not above.is_dir():
+        raise Mistake(f"cannot write {target}: {above} is not a directory that can be written")
 
 
 def check_format(run: Path, target: Path) -> None:
