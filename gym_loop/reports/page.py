@@ -73,12 +73,13 @@ def document(template: str, content: dict[str, Any], *folders: Path) -> str:
             (STATIC / "sort.js", HERE / "page.js"),
         )
     )
-    return made.get_template(template).render(
+    html: str = made.get_template(template).render(
         style=Markup(style),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         **content,
     )
+    return html
 
 
 def page(content: dict[str, Any], folder: Path) -> str:
