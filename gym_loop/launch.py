@@ -127,9 +127,9 @@ def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
 
 
 def instantiate(node: DictConfig, partial: bool = False) -> Any:
-    """Build what `node`, or each value in it, describes: the only call of Hydra's `instantiate`."""
+    """Build what `node`, or each value in it, describes."""
     # Hydra reads each text twice.
     content: Any = literal(literal(OmegaConf.to_container(node, resolve=True)))
     for described in [content] if "_target_" in content else filter(None, content.values()):
         described["_target_"] = maker(described)
-    return hydra.utils.instantiate({**content, "_partial_": partial, "_convert_": "all"})
+    return inner.instantiate({**content, "_partial_": partial, "_convert_": "all"})

@@ -21,7 +21,7 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job
 from hydra.types import HydraContext
 from hydra.version import VersionBase
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 __all__ = ["run_job"]
 
@@ -90,6 +90,25 @@ def result(job: JobReturn) -> Any:
     if job.status is JobStatus.FAILED:
         raise failure_of(job)
     return job.return_value
+
+
+def instantiate(content: dict[str, Any]) -> Any:
+    """Build what plain containers describe, as Hydra does; they may hold any objects.
+
+    In a dict, Hydra 1.4 takes none, nor a target that has no name.
+    """
+    config = OmegaConf.create(_with_names(content), flags={"allow_objects": True})
+    return hydra.utils.instantiate(config)
+
+
+def _with_names(content: Any) -> Any:
+    """Return `content` with the names of targets, where they have one, instead of them."""
+    if not isinstance(content, dict):
+        return content
+    target: Any = content.get("_target_")
+    if hasattr(target, "__qualname__"):
+        content = content | {"_target_": f"{target.__module__}.{target.__qualname__}"}
+    return {key: _with_names(value) for key, value in content.items()}
 
 
 def apply_values(overrides: list[Any], cfg: DictConfig) -> None:
