@@ -242,7 +242,10 @@ def test_every_preset_passes(checked, preset):
     if preset.startswith("sb3_"):
         why = 'needs the extra: pip install "gym-loop[sb3]"'
         pytest.importorskip("stable_baselines3", reason=why)
-    code, found = checked(f"+experiment={preset}")
+    game = ["env.id=ALE/Pong-v5"] * preset.endswith("_atari")  # which this preset leaves open
+    if game:
+        pytest.importorskip("ale_py", reason='needs the extra: pip install "gym-loop[atari]"')
+    code, found = checked(f"+experiment={preset}", *game)
     assert code == 0, found
 
 
