@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from gym_loop import launch
 from gym_loop.config import kept, stored
-from gym_loop.envs import evaluation
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import checkpoints, claim, manifest, planting
@@ -55,7 +54,7 @@ def fork(directory: Path, checkpoint: str | int, overrides: Sequence[str]) -> No
 
     def start(*prepare: Callable[[Any], None]) -> None:
         name = stored.compose_with(known["config"], list(overrides))
-        with stored.preparations(lambda cfg: _check_fork(directory, known, cfg), *prepare):
+        with stored.preparations(lambda cfg: _check_fork(directory, cfg), *prepare):
             launch.launch(list(overrides), name)
 
     if checkpoints.find(directory, checkpoint) is None:
@@ -147,12 +146,11 @@ def _without_claim() -> list[Callable[[Any], None]]:
     return [preparation for preparation in launch.prepare if preparation is not claim.claim]
 
 
-def _check_fork(parent: Path, known: dict[str, Any], cfg: Any) -> None:
-    """Check that the fork has a directory of its own, and an environment that its agent fits."""
+def _check_fork(parent: Path, cfg: Any) -> None:
+    """Check that the fork has a directory of its own."""
     directory = Path(cfg.hydra.run.dir)
     if directory.resolve() == parent.resolve() or manifest.read(directory):
         raise Mistake(f"{directory} holds a run already; choose another directory for the fork")
-    evaluation.check_spaces_of_fork(known["config"], cfg)
 
 
 def _check_limit(checkpoint: Path, cfg: Any) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop import launch
 from gym_loop.mistake import Mistake
@@ -62,59 +61,34 @@ def check_eval_spaces(cfg: DictConfig) -> None:
     """
     if cfg.get(KEY) is None:
         return
-    if difference := _difference(_sections(cfg, "env"), _sections(cfg, KEY)):
-        what, own, other = difference
-        raise Mistake(
-            f"eval_env's {what} space is {other}, that of env is {own}: expected the space "
-            "that the agent trains in; change eval_env, or its wrappers"
-        )
-
-
-def check_spaces_of_fork(parent: dict[str, Any], cfg: DictConfig) -> None:
-    """Refuse to fork into an `env` that the agent's spaces do not fit, before the run starts.
-
-    Args:
-        parent: the config of the run that is forked.
-        cfg: that of the fork.
-
-    Raises:
-        Mistake: its observations or actions differ from those of the parent's `env`.
-    """
-    try:
-        before, now = _sections(OmegaConf.create(parent), "env"), _sections(cfg, "env")
-    except OmegaConfBaseException:  # checking the config will tell what is wrong
-        return
-    if before != now and (difference := _difference(before, now)):
-        what, own, other = difference
-        raise Mistake(
-            f"env's {what} space is {other}, the parent's is {own}: expected the space "
-            "that the agent was trained in; change env, or its wrappers"
-        )
-
-
-def _sections(cfg: DictConfig, name: str) -> str:
-    """Return what an environment is made from, as YAML: its section under `env`, and `loop`."""
-    return OmegaConf.to_yaml(
-        OmegaConf.create({"env": cfg[name], "loop": cfg.loop}, parent=cfg), resolve=True
+    sections = OmegaConf.to_yaml(
+        OmegaConf.create({name: cfg[name] for name in ("env", KEY, "loop")}, parent=cfg),
+        resolve=True,
     )
+    if message := _difference(sections):
+        raise Mistake(message)
 
 
 @functools.lru_cache(maxsize=64)  # a sweep asks for each of its jobs
-def _difference(*sections: str) -> tuple[str, Any, Any] | None:
-    """Return which spaces of two environments differ, and these; None if none do."""
+def _difference(sections: str) -> str | None:
+    """Return how the spaces of `env` and `eval_env` differ in a config's YAML; None if nowhere."""
+    cfg: Any = OmegaConf.create(sections)
     made: list[Any] = []
     with contextlib.suppress(Exception), contextlib.ExitStack() as stack:
-        for cfg in map(OmegaConf.create, sections):
-            loop = launch.instantiate(cfg.loop, True).func
-            parameters = {**loop.get_default_parameters(), **cfg.loop, **ALONE}
-            env = loop.make_env(launch.instantiate(cfg.env, True), parameters, "eval")
+        loop = launch.instantiate(cfg.loop, True).func
+        parameters = {**loop.get_default_parameters(), **cfg.loop, **ALONE}
+        for name in ("env", KEY):
+            env = loop.make_env(launch.instantiate(cfg[name], True), parameters, "eval")
             stack.callback(env.close)
             made.append(loop.spaces(env))
     if len(made) < 2:
         return None
     for what, own, other in zip(("observation", "action"), *made, strict=True):
         if _form(own, what == "action") != _form(other, what == "action"):
-            return what, own, other
+            return (
+                f"eval_env's {what} space is {other}, that of env is {own}: expected the space "
+                "that the agent trains in; change eval_env, or its wrappers"
+            )
     return None
 
 

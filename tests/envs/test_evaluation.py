@@ -64,17 +64,6 @@ def test_a_fork_evaluates_elsewhere_and_trains_as_before(launch, cli, tmp_path):
     np.testing.assert_array_equal(*returns)
 
 
-def test_a_fork_into_an_environment_that_the_agent_does_not_fit_is_one_line(launch, cli, tmp_path):
-    launch("env=pendulum", *FEW)
-    stacked = ["env.wrappers.f._target_=gym.wrappers.FrameStack", "env.wrappers.f.num_stack=2"]
-    for words in (["env=cartpole"], stacked):
-        done = cli("fork", "run", *words, "loop.max_episodes=5", "hydra.run.dir=fork")
-        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
-        assert "env's observation space is Box(" in done.stderr
-        assert "the parent's is Box([-1. -1. -8.]" in done.stderr
-        assert not (tmp_path / "fork").exists()
-
-
 @pytest.mark.parametrize(
     ("word", "said"),
     [
