@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gym_loop import launch
+from gym_loop.compat.gymnasium import has_stream
 from gym_loop.config import signature
 from gym_loop.envs.greetings import log_mujoco_warnings
 from gym_loop.errors import user_frames
@@ -120,7 +121,7 @@ def wrapped(env: Any, wrappers: Wrappers | None) -> Any:
 
 def _give_stream(env: Any) -> None:
     """Seed a space that has no stream: stacking copies it, and it would come from entropy."""
-    if getattr(env.observation_space, "_np_random", env) is None:
+    if not has_stream(env.observation_space):
         env.observation_space.seed(0)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hydra.core import utils
 from hydra.core.singleton import Singleton
 
-from gym_loop.compat import hydra, hydra_job, omegaconf, standard_library
+from gym_loop.compat import gymnasium, hydra, hydra_job, omegaconf, standard_library
 from tests.core_size import PACKAGE, ROOT
 
 PRIVATE = re.compile(r"_(?!_)(?!.*_$)\w+")  # `__init__` and `_target_` are promised
@@ -171,6 +171,15 @@ def test_hydra_imports_these_modules_in_a_job(name):
 
 def test_omegaconf_writes_yaml_by_representers_of_types():
     assert str in omegaconf.representers(), omegaconf.representers.__doc__
+
+
+@pytest.mark.parametrize("library", ["gym", "gymnasium"])
+def test_a_space_has_no_stream_until_it_is_seeded(library):
+    space = importlib.import_module(library).spaces.Discrete(2)
+    assert "_np_random" in vars(space)
+    assert not gymnasium.has_stream(space)
+    space.seed(0)
+    assert gymnasium.has_stream(space)
 
 
 def test_logging_lists_its_handlers():
