@@ -40,6 +40,14 @@ class Page:
 
         self.act(typed)
 
+    def press(self, text, within="body"):
+        """Click on a button that may just be drawn anew."""
+        self.act(lambda: self.button(text, within).click())
+
+    def tick(self, selector):
+        """Tick boxes, those that are drawn anew meanwhile, too."""
+        self.act(lambda: [box.click() for box in self.all(selector) if not box.is_selected()])
+
     def act(self, action):
         """Do what needs an element, again if that is hidden or has gone meanwhile."""
         from selenium.common import exceptions
@@ -186,7 +194,7 @@ def test_the_table_is_sorted_filtered_grouped_and_folded(page, runs, serve):
     until(lambda: len(names(page)) == 8)
     assert page.driver.current_url == f"{visitor.origin}/"  # the token is out of sight
 
-    page.button("Return").click()
+    page.press("Return")
     column = [cell.text for cell in page.all("#table td.k-return")]
     figures = [float(text.replace("\u2212", "-")) for text in column]
     assert figures == sorted(figures, reverse=True)
@@ -208,7 +216,7 @@ def test_the_table_is_sorted_filtered_grouped_and_folded(page, runs, serve):
 
     page.choose("#group", "agent")
     until(lambda: page.all(".fold"))
-    page.button("Return").click()
+    page.press("Return")
     cells = page.js(
         "return [...document.querySelectorAll('#table tr.group td:nth-child(5)')]"
         ".map((cell) => cell.textContent.replace('\u2212', '-'))"
@@ -243,9 +251,9 @@ def test_curves_are_switched_zoomed_and_tell_what_they_show(page, runs, serve):
     until(lambda: len(page.all(".curve")) >= 3)
     # One evaluation each is no curve: training is shown.
     assert page.text("#chart h2") == "Training return"
-    page.button("Evaluation", "#chart").click()
+    page.press("Evaluation", "#chart")
     until(lambda: page.text("#chart h2") == "Evaluation return" and page.all(".marker"))
-    page.button("Training", "#chart").click()
+    page.press("Training", "#chart")
     until(lambda: page.all(".curve .mean"))
 
     assert not page.one(".curve .seeds:not(.alone)").is_displayed()
@@ -258,13 +266,13 @@ def test_curves_are_switched_zoomed_and_tell_what_they_show(page, runs, serve):
     page.drag((x - 100, y + 20), (x + 60, y + 20))
     until(lambda: page.button("Show all", "#chart").is_displayed())
     until(lambda: page.all(".frame text")[-2].text != last)
-    page.button("Show all", "#chart").click()
+    page.press("Show all", "#chart")
     until(lambda: page.all(".frame text")[-2].text == last)
 
     for axis in ("Episodes", "Hours", "Steps"):
-        page.button(axis, "#chart").click()
+        page.press(axis, "#chart")
         until(lambda axis=axis: page.text(".frame .axis") == axis.lower())
-    page.button("Log", "#chart").click()
+    page.press("Log", "#chart")
     until(lambda: "logarithmic" in page.text("#chart .note"))
     page.choose("#chart [aria-label=Metric]", "length")
     until(lambda: page.text("#chart h2") == "Training length")
@@ -280,12 +288,12 @@ def test_a_point_is_clicked_and_its_episode_plays(page, played, serve):
     page.driver.get(visitor.address)
     until(lambda: page.all(".curve"))
     assert page.text("#chart h2") == "Evaluation return"
-    page.button("Training", "#chart").click()
+    page.press("Training", "#chart")
     page.choose("#chart [aria-label=Smoothing]", "none")
     until(lambda: page.text("#chart h2") == "Training return" and page.all(".curve .mean"))
     x, y = until(lambda: (at := page.hover(".curve .mean")) and page.all(".curve.on") and at)
     page.drag((x, y), (x, y))
-    until(lambda: page.button("Trust this folder and watch")).click()
+    page.press("Trust this folder and watch")
     until(lambda: "every reward as recorded" in page.text("#watch .facts-line"))
     until(lambda: page.js("return document.querySelector('video').readyState >= 2"))
     until(lambda: page.one(".play").get_attribute("aria-label") == "Play")  # it has come to its end
@@ -300,16 +308,16 @@ def test_a_point_is_clicked_and_its_episode_plays(page, played, serve):
 
     returns = {}
     for word in ("Best", "Worst", "Last"):
-        page.act(lambda word=word: page.button(word, "#watch").click())
+        page.press(word, "#watch")
         until(lambda: "as recorded" in page.text("#watch .facts-line"))
         returns[word] = float(re.search(r"return ([\d.]+)", page.text("#watch .facts-line"))[1])
     assert returns["Worst"] <= returns["Last"] <= returns["Best"]
     page.fill("#watch .number", "3")
-    page.act(lambda: page.button("Watch", "#watch .pick").click())
+    page.press("Watch", "#watch .pick")
     until(lambda: page.text("#watch .facts-line").startswith("Episode 3 "))
     until(lambda: page.one("video").get_attribute("src"))
     page.fill("#watch .number", "99")
-    page.act(lambda: page.button("Watch", "#watch .pick").click())
+    page.press("Watch", "#watch .pick")
     until(lambda: "has no training episode 99" in page.text("#watch .overlay"))
     # The browser itself notes an answer of 400.
     assert [
@@ -321,16 +329,15 @@ def test_two_runs_are_watched_side_by_side_to_where_they_part(page, played, serv
     visitor = serve("runs")
     page.driver.get(visitor.address)
     until(lambda: len(names(page)) == 2)
-    for box in page.all("#table tbody input"):
-        box.click()
-    page.button("Watch side by side").click()
-    page.button("Trust this folder and watch").click()
+    page.tick("#table tbody input")
+    page.press("Watch side by side")
+    page.press("Trust this folder and watch")
     films = "return [...document.querySelectorAll('video')].filter(v => v.readyState > 1).length"
     until(lambda: page.js(films) == 2)
-    page.button("Where they part").click()
+    page.press("Where they part")
     until(lambda: "reset seed" in page.text("#watch .cardhead"))
     until(lambda: page.js(films) == 2)
-    page.button("Compare").click()
+    page.press("Compare")
     until(lambda: page.all(".compared table"))
     assert "one config, seeds aside" in page.text(".compared")
     page.check_quiet(visitor.origin)
@@ -351,7 +358,7 @@ def test_a_runs_page_shows_what_there_is_and_its_commands_are_copied(page, playe
     command = page.one(".go code").text
     assert command == f"gym-loop resume {played[0]}"
     page.js("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
-    page.button("Copy").click()
+    page.press("Copy")
     until(lambda: page.js("return window.copied") == command)
     with open(played[0] / "gym_loop.log", "a") as log:
         log.write("one more line\n")
@@ -364,9 +371,8 @@ def test_hostile_words_are_text_everywhere(page, runs, serve):
     page.driver.get(visitor.address)
     until(lambda: len(names(page)) == 8)
     link = next(a for a in page.all("#table .runname a") if "onerror" in a.text)
-    for box in page.all("#table tbody input"):
-        box.click()
-    page.button("Compare").click()
+    page.tick("#table tbody input")
+    page.press("Compare")
     until(lambda: HOSTILE in page.text(".compared"))
     assert page.all(".compared img, .compared script") == []
     folded = page.all(".compared summary")[-1]
@@ -480,7 +486,7 @@ def test_the_page_is_as_wide_as_its_window(page, runs, serve, width):
     until(lambda: page.all(".curve"))
     assert page.js("return document.documentElement.scrollWidth") <= width
     page.one("#table tbody input").click()
-    page.button("Compare").click()
+    page.press("Compare")
     until(lambda: page.all(".compared table, .compared .notice"))
     assert page.js("return document.documentElement.scrollWidth") <= width
     page.driver.get(page.all("#table .runname a")[0].get_attribute("href"))
