@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gym_loop.launch import parts
 from gym_loop.machine import process_exists
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import compare
@@ -190,6 +191,7 @@ def test_workers_start_when_they_would_have_saved_more_than_they_take(kind, seco
 
 @pytest.mark.slow
 def test_auto_leaves_environments_where_they_are_that_would_come_back_as_new(moved):
+    parts()  # what saves more of an environment than its pickle is a part
     copies = Copies([worker_envs.Rebuilt() for _ in range(3)])
     copies.start([1, 2, 3])
     with pytest.raises(Failure, match="what was put back is played"):
