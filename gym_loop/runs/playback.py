@@ -238,9 +238,20 @@ def played_by(run: Path, kind: str, episode: int) -> tuple[dict[str, Any], DictC
     return found
 
 
-@functools.lru_cache(64)
 def _load(run: Path) -> tuple[dict[str, Any], DictConfig]:
-    """Return run.json and config of a run; read once, which takes longer than a short episode."""
+    """Return run.json and config of a run, which are read again when they have changed."""
+    marks = list[tuple[int, int]]()
+    for name in (manifest.NAME, kept.FILE):
+        with contextlib.suppress(OSError):  # runs of earlier versions have no config.yaml
+            status = (run / name).stat()
+            marks.append((status.st_ino, status.st_mtime_ns))
+    return _load_marked(run.absolute(), tuple(marks))
+
+
+@functools.lru_cache(64)  # reading takes longer than a short episode
+def _load_marked(
+    run: Path, marks: tuple[tuple[int, int], ...]
+) -> tuple[dict[str, Any], DictConfig]:
     known = manifest.load(run)
     return known, OmegaConf.create(known["config"])
 

@@ -104,12 +104,12 @@ class Learnt:
     def __init__(self, run: Path) -> None:
         self.run = run
         self.env: Any = None
-        self.by: Any = None  # the run that has played, this one or a parent
+        self.by: Any = None  # run.json of the run that has played, this one or a parent
 
     def play(self, trace: Trace) -> Iterator[Seen]:
         """Play the next training episode."""
         by, _ = playback.played_by(self.run, "train", trace.episode)
-        if by is not self.by:
+        if by != self.by:
             env = playback.make_env(self.run, "train", trace.episode, bare=False)
             if self.env is not None:  # as a fork begins with what its parent has learnt
                 env.put_into_wrappers(self.env.learnt_by_wrappers())

@@ -1,6 +1,7 @@
 """Which environment an episode is played in again, and work that is shared among processes."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ ENVS = Path(__file__).parents[1] / "sample_envs.py"
 
 
 def put_run(directory, length, parent):
-    directory.mkdir()
+    directory.mkdir(parents=True)
     config = {
         "agent": {"_target_": "gym_loop.agents.RandomAgent"},
         "env": {"_target_": f"{ENVS}:Counter", "length": length},
@@ -51,6 +52,16 @@ def test_a_run_s_config_is_read_once_for_all_episodes_that_are_played(tmp_path, 
     lengths = [make_env(tmp_path / "fork", "train", n).length for n in range(20)]
     assert lengths == [4] * 10 + [5] * 10
     assert sorted(files) == [tmp_path / "first", tmp_path / "fork"]
+
+
+def test_a_run_in_the_place_of_another_is_played_in_its_own_environment(tmp_path, monkeypatch):
+    for folder, length in (("a", 4), ("b", 5)):
+        put_run(tmp_path / folder / "run", length, None)
+        monkeypatch.chdir(tmp_path / folder)
+        assert make_env(Path("run"), "train", 0).length == length
+    shutil.rmtree(tmp_path / "b" / "run")
+    put_run(tmp_path / "b" / "run", 6, None)
+    assert make_env(Path("run"), "train", 0).length == 6
 
 
 def test_results_come_in_order_from_several_processes():
