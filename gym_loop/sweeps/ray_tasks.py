@@ -150,8 +150,8 @@ def submit(
     ids = [f"{number}.{place}" for place in range(len(jobs))]
     packed = {own: job.packed for own, job in zip(ids, jobs, strict=True)}
     options = {**actor_name(record.directory), "num_cpus": 0, "max_concurrency": 4}
-    # On the head node, which has this resource (Ray's documentation, "Resources") and without which
-    # there is no cluster: with the owner of tasks, Ray ends them.
+    # With the owner of tasks, Ray ends them: it is on the head node, without which there is no
+    # cluster. By this resource, which `ray.cluster_resources()` lists, Ray's own libraries ask too.
     options["resources"] = {"node:__internal_head__": 0.001}
     for _ in range(2):  # one that has had nothing to do may be about to end
         actor = ray.remote(Keeper).options(lifetime="detached", get_if_exists=True, **options)
