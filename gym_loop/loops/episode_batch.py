@@ -30,8 +30,8 @@ class EpisodeBatch:
         rewards: for each episode a list of `length` floats, as the agent was given them.
         games: for each episode what the bare environment played, below the wrappers, a
             `gym_loop.envs.wrappers.Game`; empty where there are no wrappers.
-        infos: for each episode what its last step returned as info; None where it is not known, or
-            where `loop.info_keys` asks for nothing.
+        infos: for each episode what its last step returned as info; None where it is not known.
+            That of a library's vector environment is known where `loop.info_keys` asks for it.
         metrics: for each episode what the agent's `metrics` returned.
         steps: the run's count of training steps when they ended.
         seconds: on the run's clock when they ended.

@@ -18,6 +18,7 @@ from gym_loop.mistake import Failure, Mistake
 from gym_loop.streams import NO_SEED, episode_seed
 from gym_loop.vector import workers
 from gym_loop.vector.envs import (
+    Copies,
     array_type,
     in_type,
     make_single,
@@ -242,7 +243,8 @@ class Running:
         self.starting = True
         self.seeded = self.env.seeded != "none"  # whether the next ones begin with their own seeds
         self.watched = bool(loop.observers)
-        self.asks_infos = bool(loop.parameters["info_keys"])  # finding them takes time
+        # In what a library's vector returns, finding them takes time.
+        self.asks_infos = bool(loop.parameters["info_keys"]) or isinstance(self.env, Copies)
         # Most observers do nothing when an episode begins.
         self.announced = any(each.listens("begin_episode") for each in loop.observers.values())
         self.begun: list[Episode | None] = [None] * count  # those that observers were told of

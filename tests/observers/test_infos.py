@@ -1,5 +1,7 @@
 """`loop.info_keys`: columns and curves of what an environment says at an episode's end."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,26 @@ def test_vector_environments_of_the_libraries_have_them_too(env, launch, tmp_pat
         np.testing.assert_array_equal(table["is_success"], table["distance"] <= 1)
         np.testing.assert_array_equal(np.isnan(table["behind"]), table["distance"] <= 3)
     assert not any("behind" in warning for warning in Run(run).warnings)
+
+
+OBSERVER = """
+from gym_loop import Observer
+
+class Told(Observer):
+    def end_episode(self, loop, episode):
+        with open("told.txt", "a") as file:
+            print(episode.info["who"], float(episode.info["distance"]), file=file)
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_an_observer_has_infos_of_copies_whatever_keys_are_asked_for(launch, tmp_path, workers):
+    (tmp_path / "watching.py").write_text(OBSERVER)
+    words = ["loop=vector", "loop.num_envs=2", f"loop.num_workers={workers}"]
+    launch(FEW[0], *FEW[2:], *words, "+observers.told._target_=watching.py:Told")
+    lines = (tmp_path / "told.txt").read_text().splitlines()
+    assert len(lines) == 8 + 5
+    assert all(re.fullmatch(r"me -?\d\.0", line) for line in lines)
 
 
 @pytest.mark.slow
