@@ -5,7 +5,7 @@ wall time times cores, less the time that the same episodes take in one process,
 Then a sweep of 1,000 jobs, which takes a minute: how long to repeat it, and to check it.
 """
 
-import importlib.util
+import importlib
 import os
 import statistics
 import subprocess
@@ -92,7 +92,9 @@ def of_many_jobs() -> Iterator[Row]:
 def against_others() -> Iterator[Row]:
     """Yield a row for each rival. All launchers take turns."""
     known = dict(LAUNCHERS)
-    if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:
+    try:
+        importlib.import_module("hydra_plugins.hydra_joblib_launcher")
+    except ImportError:
         del known["Hydra's joblib"]
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     if cores:
