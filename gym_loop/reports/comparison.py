@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gym_loop.loops import parameters
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.reports import statistics
+from gym_loop.reports.statistics import Scores
 from gym_loop.runs import reading, tables
 from gym_loop.runs.reading import Run, shown, typed
 from gym_loop.terminal import printable, short
@@ -40,11 +41,12 @@ MOST_WORDS = 4  # of a group's name
 ABSENT = "–"
 WRAPPERS = "env.wrappers."
 HUGE = 1e150  # returns beyond cannot be squared or added up
-# What is said of a pair -> what is said of the best group and another.
+# What is said of a pair -> what is said of the best group and others.
 WORDS = {
-    "cannot tell": "not told apart from",
-    "perhaps better": "perhaps better than",
-    "better": "surely better than",
+    "not tested": "not tested against {}, with which it shares episodes",
+    "cannot tell": "not told apart from {}",
+    "perhaps better": "perhaps better than {}",
+    "better": "surely better than {}",
 }
 RECORDING = re.compile(r"episode-(\d+)\.(mp4|webm|gif)")
 
@@ -75,6 +77,7 @@ class Group:
     notes: list[str] = field(default_factory=list)
     scored: list[Member] = field(default_factory=list)  # one for each config and seed
     scores: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # by environment
+    origins: set[str] = field(default_factory=set)  # of the scored runs: who played their first
     last_step: int = 0  # where its grid ends
 
     @property
@@ -86,6 +89,17 @@ class Group:
     def strata(self) -> list[NDArray[np.float64]]:
         """The scores, environment by environment."""
         return [self.scores[env] for env in sorted(self.scores)]
+
+
+@dataclass
+class Pair:
+    """Two groups in comparison, the one that wins more often first."""
+
+    groups: tuple[Group, Group]
+    envs: list[str]
+    scores: tuple[Scores, Scores]  # of each group by environment; larger ones are better
+    left_out: int  # forks whose scores are not among them
+    tested: bool  # else too few are left that are independent, and `scores` are all
 
 
 def compare(
@@ -378,6 +392,7 @@ def _select(group: Group, metric: str) -> None:
     for env in sorted({member.run.env for member in group.scored}):
         own = [m.scores[metric] for m in group.scored if m.run.env == env]
         group.scores[env] = np.array(own)
+    group.origins = {member.run.origin for member in group.scored}
     _note(group)
 
 
@@ -560,10 +575,7 @@ def _pairs(groups: list[Group], sign: int) -> tuple[list[dict[str, Any]], list[s
         if envs := sorted(first.scores.keys() & second.scores.keys()):
             candidates.append((first, second, envs))
     # Whatever is shown below, and by whatever it is chosen, so many could have come out.
-    comparisons = sum(
-        statistics.comparable([x.scores[env] for env in envs], [y.scores[env] for env in envs])
-        for x, y, envs in candidates
-    )
+    comparisons = sum(statistics.comparable(*_independent(*c)) for c in candidates)
     notes = []
     if len(candidates) > MOST_PAIRS:
         best: dict[str, Group] = {}
@@ -576,24 +588,22 @@ def _pairs(groups: list[Group], sign: int) -> tuple[list[dict[str, Any]], list[s
             "shown; p-values are corrected for all."
         )
         candidates = few
-    oriented, scores = [], []  # the one that wins more often first
-    for x, y, envs in candidates:
-        a, b = ([sign * group.scores[env] for env in envs] for group in (x, y))
-        swapped = statistics.improvement(a, b) < 0.5
-        oriented.append((y, x, envs) if swapped else (x, y, envs))
-        scores.append((b, a) if swapped else (a, b))
-    found = statistics.verdicts(scores, comparisons)
+    pairs = [_pair(*candidate, sign) for candidate in candidates]
+    found = statistics.verdicts([pair.scores for pair in pairs if pair.tested], comparisons)
     # Those that are told apart already leave less to correct the others for.
     left = max(comparisons - sum(verdict.word == "better" for verdict in found), 1)
     number = {id(group): place for place, group in enumerate(groups)}
-    pairs = []
-    for (x, y, envs), (a, b), verdict in zip(oriented, scores, found, strict=True):
-        places = [number[id(x)], number[id(y)]]
-        pair = {
-            "envs": envs,
-            "seeds": [min(map(len, a)), min(map(len, b))],
-            "probability": statistics.improvement(a, b),
-            "interval": statistics.improvement_interval(a, b),
+    untested = statistics.Verdict(None, word="not tested")
+    facts, judged = [], iter(found)
+    for pair in pairs:
+        verdict = next(judged) if pair.tested else untested
+        places = [number[id(group)] for group in pair.groups]
+        known = {
+            "envs": pair.envs,
+            "seeds": [min(map(len, own)) for own in pair.scores],
+            "left_out": pair.left_out,
+            "probability": statistics.improvement(*pair.scores),
+            "interval": statistics.improvement_interval(*pair.scores) if pair.tested else None,
             "groups": places,
             "p": verdict.p,
             "p_corrected": verdict.p_corrected,
@@ -601,8 +611,37 @@ def _pairs(groups: list[Group], sign: int) -> tuple[list[dict[str, Any]], list[s
             "verdict": verdict.word,
             "better": places[0] if verdict.word == "better" else None,
         }
-        pairs.append(pair | _judged(pair, x, y, left))
-    return pairs, notes
+        facts.append(known | _judged(known, *pair.groups, left))
+    return facts, notes
+
+
+def _pair(first: Group, second: Group, envs: list[str], sign: int) -> Pair:
+    """Return two groups as a pair that is to be tested, or that cannot be."""
+    whole = [[group.scores[env] for env in envs] for group in (first, second)]
+    scores = _independent(first, second, envs)
+    left_out = sum(map(len, (*whole[0], *whole[1]))) - sum(map(len, (*scores[0], *scores[1])))
+    tested = all(map(len, (*scores[0], *scores[1])))
+    x, y = ([sign * own for own in side] for side in (scores if tested else whole))
+    if statistics.improvement(x, y) < 0.5:
+        first, second, x, y = second, first, y, x
+    return Pair((first, second), envs, (x, y), left_out, tested)
+
+
+def _independent(first: Group, second: Group, envs: list[str]) -> tuple[Scores, Scores]:
+    """Return two groups' scores by environment, without forks that share episodes with the other.
+
+    A fork has its first episodes of the run that it comes from, as have other forks of that run: a
+    test would take them for independent samples.
+    """
+    shared = first.origins & second.origins
+
+    def apart(group: Group, env: str) -> NDArray[np.float64]:
+        if not shared:
+            return group.scores[env]
+        runs = [member.run for member in group.scored if member.run.env == env]
+        return group.scores[env][[not (run.forked_at and run.origin in shared) for run in runs]]
+
+    return [apart(first, env) for env in envs], [apart(second, env) for env in envs]
 
 
 def _verdicts(groups: list[Group], pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -616,14 +655,17 @@ def _verdicts(groups: list[Group], pairs: list[dict[str, Any]]) -> list[dict[str
             rest = [n for n in pair["groups"] if n != best]
             if len(rest) == 1 and rest[0] in others:
                 first = pair["groups"][0] == best
-                found[pair["verdict"] if first else "cannot tell"] += rest
+                word = (
+                    pair["verdict"] if first or pair["verdict"] == "not tested" else "cannot tell"
+                )
+                found[word] += rest
         if others:
             parts = [f"best: {groups[best].label}"]
             for word, numbers in found.items():
                 names = [groups[n].label for n in sorted(numbers)]
                 if len(names) > MOST_NAMED:
                     names[MOST_NAMED:] = [f"and {len(names) - MOST_NAMED} more"]
-                parts += [f"{WORDS[word]} {', '.join(names)}"] if names else []
+                parts += [WORDS[word].format(", ".join(names))] if names else []
             words = "; ".join(parts) + "."
             said = {"sentence": f"{' and '.join(envs)}: {words}", "headline": f"B{words[1:]}"}
             verdicts.append({"envs": list(envs), "best": best, **said, **found})
@@ -631,7 +673,18 @@ def _verdicts(groups: list[Group], pairs: list[dict[str, Any]]) -> list[dict[str
 
 
 def _judged(pair: dict[str, Any], first: Group, second: Group, left: int) -> dict[str, Any]:
-    """Return the verdict as a sentence, its caveat, and how many more seeds would tell.
+    """Return the verdict as a sentence, its caveat, and how many more seeds would tell."""
+    said = _said_of(pair, first, second, left)
+    if pair["left_out"] and pair["verdict"] != "not tested":
+        forks = f"{n} forks that share" if (n := pair["left_out"]) > 1 else "1 fork that shares"
+        caveat = f"without {forks} episodes with the other group"
+        said["sentence"] += f" This is {caveat}."
+        said["caveat"] = "; ".join(filter(None, [said["caveat"], caveat]))
+    return said
+
+
+def _said_of(pair: dict[str, Any], first: Group, second: Group, left: int) -> dict[str, Any]:
+    """Return a verdict as `_judged` does, whatever has been left out.
 
     Args:
         pair: the figures on them.
@@ -642,6 +695,13 @@ def _judged(pair: dict[str, Any], first: Group, second: Group, left: int) -> dic
     x, y, env = first.label, second.label, " and ".join(pair["envs"])
     probability, seeds, environments = pair["probability"], pair["seeds"], len(pair["envs"])
     counts = f"{seeds[0]} each" if seeds[0] == seeds[1] else f"{seeds[0]} and {seeds[1]}"
+    if pair["verdict"] == "not tested":
+        sentence = (
+            f"Not tested: {x} and {y} share episodes on {env}, as forks and what they were forked "
+            f"from do, and are no independent samples (probability of improvement "
+            f"{probability:.2f}; seeds: {counts})."
+        )
+        return {"sentence": sentence, "caveat": "they share episodes", "more_seeds": None}
     if pair["p"] is None:
         fewest = statistics.fewest_seeds((1 - statistics.LEVEL) / left, environments)
         sentence = (

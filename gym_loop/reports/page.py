@@ -36,7 +36,8 @@ COLOURS = 8  # curves beyond are grey
 MATRIX = 12  # groups that a matrix of pairs is legible for
 EMBEDDED = 12_000_000  # bytes of recordings that go into the page; the rest is linked
 MEDIA = {".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif"}
-WORDS = ("better", "perhaps better", "cannot tell")  # of a pair, those that say something first
+# Of a pair, those that say something first.
+WORDS = ("better", "perhaps better", "cannot tell", "not tested")
 
 
 def environment(*folders: Path) -> "jinja2.Environment":

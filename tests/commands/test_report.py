@@ -237,7 +237,7 @@ def test_a_find_among_many_pairs_is_said_to_be_perhaps_chance(sweep, report, tol
         assert pair["caveat"] == caveat
         assert caveat in pair["sentence"]
         assert html.escape(pair["sentence"]) in page
-    assert page.count(f">perhaps better, but {caveat}</td>") == len(found)
+    assert page.count(f">perhaps better: {caveat}</td>") == len(found)
     assert "<td>better" not in page
     said = [line for line in told("--pairs").out.splitlines() if "is perhaps better" in line]
     assert len(said) == len(found)
@@ -315,6 +315,51 @@ def test_forks_of_one_run_are_one_seed_and_no_members_of_those_trained_from_the_
     # Pooled with the run that they were forked from, they are one with it.
     (pooled,) = report("--by", "agent")["groups"]
     assert sorted(pooled["scores"]["CartPole-v1"]) == [1, 2, 3, 4, 4]
+
+
+@pytest.fixture
+def forked(sweep, tmp_path):
+    """Seven runs, and a better fork of each with another learning rate; seven of another agent."""
+    sweep("dqn", [-1, -2, -3, -4, -5, -6, -7])
+    for seed, parent in enumerate(sweep("ars", [1, 2, 3, 4, 5, 6, 7], parameters={"lr": 1})):
+        settings = {"seed": seed, "parameters": {"lr": 2}}
+        score(fork_of(parent, tmp_path / "multirun" / f"fork-{seed}", 20, **settings), 100 + seed)
+
+
+def test_forks_are_not_tested_against_what_they_share_episodes_with(forked, told, report, tmp_path):
+    content = report("--html", "page.html")
+    verdicts = {frozenset(pair["groups"]): pair for pair in content["pairs"]}
+    names = [group["label"] for group in content["groups"]]
+    assert names == ["ars lr=2 parent.episode=20", "ars lr=1", "dqn"]
+    assert (
+        verdicts[frozenset((0, 2))]["verdict"] == verdicts[frozenset((1, 2))]["verdict"] == "better"
+    )
+    pair = verdicts[frozenset((0, 1))]
+    assert (pair["verdict"], pair["caveat"]) == ("not tested", "they share episodes")
+    assert [pair[name] for name in ("p", "p_corrected", "interval", "better", "more_seeds")] == [
+        None
+    ] * 5
+    assert (pair["probability"], pair["seeds"], pair["comparisons"]) == (1.0, [7, 7], 2)
+    assert content["verdicts"][0]["sentence"] == (
+        "CartPole-v1: best: ars lr=2 parent.episode=20; not tested against ars lr=1, with which it "
+        "shares episodes; surely better than dqn."
+    )
+    assert ">not tested: they share episodes</td>" in (tmp_path / "page.html").read_text()
+    assert f"Not tested: {names[0]} and {names[1]} share episodes" in told().out.replace("\n ", "")
+
+
+def test_of_a_group_with_a_few_forks_the_rest_is_tested(sweep, report, tmp_path):
+    parents = sweep("ars", [1, 2, 3, 4, 5, 6], parameters={"lr": 1})
+    sweep("ars", [11, 12, 13, 14, 15], parameters={"lr": 2})
+    fork = fork_of(parents[0], tmp_path / "multirun" / "fork", 20, seed=9, parameters={"lr": 2})
+    score(fork, 0)
+    (pair,) = report("--by", "agent.lr")["pairs"]
+    x, y = [np.array([11.0, 12, 13, 14, 15])], [np.array([1.0, 2, 3, 4, 5, 6])]
+    assert pair["p"] == pytest.approx(statistics.p_value(x, y))
+    assert (pair["seeds"], pair["left_out"], pair["probability"]) == ([5, 6], 1, 1.0)
+    caveat = "without 1 fork that shares episodes with the other group"
+    assert (pair["verdict"], pair["caveat"]) == ("better", caveat)
+    assert caveat in pair["sentence"]
 
 
 def test_forks_of_forks_share_the_first_ones_episodes(sweep, report, tmp_path):
