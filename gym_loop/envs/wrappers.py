@@ -72,20 +72,12 @@ class Wrapping:
             Mistake: it is many environments at once.
         """
         if wrappers and "num_envs" in kwargs:
-            refuse_many(getattr(self.make, "__name__", str(self.make)))
+            made_by = getattr(self.make, "__name__", str(self.make))
+            raise Mistake(
+                f"env.wrappers wrap one environment, and {made_by} makes many at once: use "
+                "env=gymnasium or env=gym, of which loop=vector makes as many as it needs"
+            )
         return wrapped(self.make(*args, **kwargs), wrappers)
-
-
-def refuse_many(made_by: str) -> None:
-    """Refuse wrappers around a vector environment.
-
-    Raises:
-        Mistake: always.
-    """
-    raise Mistake(
-        f"env.wrappers wrap one environment, and {made_by} makes many at once: use "
-        "env=gymnasium or env=gym, of which loop=vector makes as many as it needs"
-    )
 
 
 def wrapped(env: Any, wrappers: Wrappers | None) -> Any:
@@ -439,13 +431,9 @@ def stack_channels(env: Any, stack_size: int = 4) -> Any:
         raise TypeError(f"expected images of an environment of Gymnasium's, not {space} of {name}")
     low, high = (np.concatenate([each] * stack_size, -1) for each in (space.low, space.high))
     stacked = theirs.FrameStackObservation(env, stack_size, padding_type="zero")
-    return theirs.TransformObservation(
-        stacked, _as_channels, type(space)(low, high, dtype=space.dtype)
-    )
-
-
-def _as_channels(images: Any) -> Any:
-    return np.concatenate(images, -1)
+    as_channels = functools.partial(np.concatenate, axis=-1)
+    images = type(space)(low, high, dtype=space.dtype)
+    return theirs.TransformObservation(stacked, as_channels, images)
 
 
 def normalize_observation(env: Any, epsilon: float = 1e-8) -> Any:
@@ -468,11 +456,8 @@ def clip_reward(env: Any, min_reward: float = -1.0, max_reward: float = 1.0) -> 
     name, theirs = _wrappers_of(env)
     if name == "gymnasium":
         return theirs.ClipReward(env, min_reward, max_reward)
-    return theirs.TransformReward(env, functools.partial(_clipped, low=min_reward, high=max_reward))
-
-
-def _clipped(reward: Any, low: float, high: float) -> Any:
-    return np.clip(reward, low, high)
+    clip = functools.partial(np.clip, a_min=min_reward, a_max=max_reward)
+    return theirs.TransformReward(env, clip)
 
 
 def flatten(env: Any) -> Any:

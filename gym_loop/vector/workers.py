@@ -1,7 +1,6 @@
 """Processes that step the copies of an environment, each its share of them: `loop.num_workers`."""
 
 import contextlib
-import importlib
 import logging
 import math
 import mmap
@@ -28,7 +27,17 @@ from gym_loop.envs.greetings import log_mujoco_warnings
 from gym_loop.envs.make import import_library
 from gym_loop.machine import cores
 from gym_loop.mistake import Failure, Mistake
-from gym_loop.vector.envs import Array, Copies, Step, VectorEnv, array_type, parts_of, take
+from gym_loop.vector.envs import (
+    Array,
+    Copies,
+    Step,
+    VectorEnv,
+    array_type,
+    leaves,
+    map_arrays,
+    parts_of,
+    take,
+)
 
 STEPS_MEASURED = 50  # of all environments, with `auto`
 SECONDS_TO_START = 3.0  # that it takes to start workers, with what they import
@@ -81,11 +90,12 @@ class Workers(Copies):
         try:
             for _ in shares:
                 self._start_process(memory)
+            libraries = [n for n in ("gym", "gymnasium", "mujoco") if n in sys.modules]
             for worker, share in enumerate(shares):
                 own = slice(int(share[0]), int(share[-1]) + 1)
                 spaces = self.observation_space, self.action_space
                 order = self.num_envs, *spaces, own, saved[own], copies.infos[own]
-                first = _libraries(), by_value.pickles, pickle.dumps(order)
+                first = libraries, by_value.pickles, pickle.dumps(order)
                 self._tell(worker, pickle.dumps(first))
             warned = [texts for texts in self._hear_all(range(len(self.pipes))) if texts]
             if warned and exactly:
@@ -110,7 +120,8 @@ class Workers(Copies):
         for infos in self._hear_all(range(len(self.pipes))):
             self.known_infos |= infos or {}
         flags = board.flags.copy()
-        return copied(board.states), board.rewards.copy(), flags[0], flags[1]
+        states = map_arrays(lambda array: array.copy(), board.states)
+        return states, board.rewards.copy(), flags[0], flags[1]
 
     def begin(self, rows: Iterable[int], seeds: Sequence[int]) -> Any:
         """Reset the environments `rows`, each with its seed; return a batch of theirs alone."""
@@ -327,12 +338,14 @@ class Board:
 
 def check(env: VectorEnv, count: int) -> None:
     """Raise Mistake where `env` cannot be in that many workers, as far as that is seen from it."""
-    if count and not isinstance(env, Copies):
+    if not count:
+        return
+    if not isinstance(env, Copies):
         raise Mistake(
             f"{NAME}={count} steps copies of single environments, and {type(env).__name__} steps "
             "many by itself: leave it out"
         )
-    if count and isinstance(env, Copies) and (problem := _not_shared(env)):
+    if problem := _not_shared(env):
         raise Mistake(f"{NAME}={count} is not possible, 0 is: {problem}")
 
 
@@ -438,10 +451,7 @@ def _settle(
     """
     launch.parts()
     for library in libraries:
-        if library == "mujoco":
-            importlib.import_module(library)
-        else:
-            import_library(library)
+        import_library(library)
     log_mujoco_warnings()
     by_value.pickles.update(classes)
     for file in classes:
@@ -468,26 +478,16 @@ def fill(batch: Any, rows: Any, new: Any) -> None:
     Raises:
         Failure: they have another shape or type.
     """
-    if isinstance(batch, Mapping):
-        for key, part in batch.items():
-            fill(part, rows, new[key])
-    elif isinstance(batch, tuple):
-        for part, of_part in zip(batch, new, strict=True):
-            fill(part, rows, of_part)
-    else:
-        if new.dtype != batch.dtype or new.shape[1:] != batch.shape[1:]:
+
+    def fill_one(array: Array, given: Array) -> None:
+        if given.dtype != array.dtype or given.shape[1:] != array.shape[1:]:
             raise Failure(
-                f"an observation has the shape {new.shape[1:]} and type {new.dtype}, and its space "
-                f"{batch.shape[1:]} and {batch.dtype}: {NAME}=0 takes it as it is"
+                f"an observation has the shape {given.shape[1:]} and type {given.dtype}, and its "
+                f"space {array.shape[1:]} and {array.dtype}: {NAME}=0 takes it as it is"
             )
-        batch[rows] = new
+        array[rows] = given
 
-
-def copied(batch: Any) -> Any:
-    """Return a copy of a batch."""
-    if isinstance(batch, Mapping):
-        return {key: copied(part) for key, part in batch.items()}
-    return tuple(map(copied, batch)) if isinstance(batch, tuple) else batch.copy()
+    map_arrays(fill_one, batch, new)
 
 
 def global_streams() -> tuple[Any, ...]:
@@ -508,34 +508,18 @@ def _not_shared(copies: Copies) -> str:
     if copies.learnt_by_wrappers():
         return "a wrapper learns, and all environments share what it has learnt"
     for name in ("action_space", "observation_space"):
-        if not _fits(getattr(copies, name)):
+        types = map(array_type, leaves(getattr(copies, name)))
+        if any(dtype is None or dtype.hasobject for dtype in types):
             return f"the {name} has elements that are no arrays of numbers of a fixed shape"
     return ""
 
 
-def _fits(space: Any) -> bool:
-    """Return whether a space's elements are numbers, or arrays of a fixed shape."""
-    parts = parts_of(space)
-    if parts is not None:
-        return all(map(_fits, parts.values() if isinstance(parts, Mapping) else parts))
-    dtype = array_type(space)
-    return dtype is not None and not dtype.hasobject
-
-
 def _size(env: Any) -> int:
     """Return how many bytes a board of `env` takes at most."""
-
-    def of(space: Any) -> int:
-        parts = parts_of(space)
-        if parts is not None:
-            each: Iterable[Any] = parts.values() if isinstance(parts, Mapping) else parts
-            return sum(map(of, each))
-        dtype, numbers = array_type(space), math.prod(space.shape)
-        assert dtype is not None
-        return ALIGNED + int(env.num_envs * dtype.itemsize * numbers)
-
-    rewards_and_flags = int(env.num_envs) * (8 + 2) + 2 * ALIGNED
-    return rewards_and_flags + of(env.observation_space) + of(env.action_space)
+    size = env.num_envs * (8 + 2) + 2 * ALIGNED  # rewards and flags
+    for space in (*leaves(env.observation_space), *leaves(env.action_space)):
+        size += ALIGNED + env.num_envs * np.dtype(space.dtype).itemsize * math.prod(space.shape)
+    return int(size)
 
 
 def _shared_memory(size: int) -> int:
@@ -547,10 +531,6 @@ def _shared_memory(size: int) -> int:
             memory = os.dup(file.fileno())
     os.truncate(memory, size)
     return memory
-
-
-def _libraries() -> list[Any]:
-    return [name for name in ("gym", "gymnasium", "mujoco") if name in sys.modules]
 
 
 def _pickled(info: Any) -> bytes:
