@@ -219,7 +219,6 @@ def play_again(job: Job) -> list[Recording]:
                     f"nothing written: episode {trace.episode} {again.difference} "
                     f"(`gym-loop replay {job.run} --episode {trace.episode}` shows more)"
                 )
-            actions = [trace.action(step, env.action_space) for step in range(length)]
             ends = np.zeros((2, length), np.bool_)
             ends[:, -1] = trace.terminated, trace.truncated
             recordings.append(
@@ -227,7 +226,7 @@ def play_again(job: Job) -> list[Recording]:
                     trace.episode,
                     trace.seed,
                     stacked(observations, env.observation_space),
-                    stacked(actions, env.action_space),
+                    stacked(trace.actions, env.action_space),
                     trace.rewards,
                     *ends,
                 )

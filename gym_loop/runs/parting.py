@@ -77,7 +77,7 @@ def of_traces(one: "Trace", two: "Trace") -> dict[str, Any] | None:
     """Return the first step in which two episodes differ, as `of_episode` does; None: nowhere."""
     if one.seed != two.seed:
         return _step(0, "reset seed", one.seed, two.seed)
-    actions = [[*map(_text, _actions(trace))] for trace in (one, two)]
+    actions = [[*map(_text, trace.actions)] for trace in (one, two)]
     steps = zip(*actions, one.rewards.tolist(), two.rewards.tolist(), strict=False)
     for step, (a, b, x, y) in enumerate(steps, 1):
         if a != b:
@@ -127,22 +127,11 @@ def _trace(run: Path, kind: str, number: int) -> Any:
     raise Mistake("no trace")
 
 
-def _actions(trace: Any) -> list[Any]:
-    """Return the actions of each step; those of an earlier version as tuples of their parts."""
-    if isinstance(trace.actions, list):
-        return trace.actions
-    return [*zip(*trace.actions.values(), strict=True)]
-
-
 def _text(action: Any) -> str:
     """Return an action as text, its type included, all of its digits."""
     if hasattr(action, "tolist"):
-        return f"{action.tolist()!r}{_type(action)}"
+        return f"{action.tolist()!r} ({action.dtype})"
     return repr(action)
-
-
-def _type(action: Any) -> str:
-    return f" ({action.dtype})" if hasattr(action, "dtype") else ""
 
 
 def _step(step: int, what: str, one: Any, two: Any) -> dict[str, Any]:

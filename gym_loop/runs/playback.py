@@ -110,14 +110,13 @@ class Playback:
                 f"their seed is not {NO_SEED}"
             )
         env, trace, last = self.env, self.trace, len(self.trace.rewards) - 1
-        space, rewards, so_far = env.action_space, list[float](), 0.0
+        rewards, so_far = list[float](), 0.0
         with _naming("reset"):
             observation, _ = env.reset(seed=trace.seed)
         yield 0, observation, 0.0
         for step, recorded in enumerate(trace.rewards.tolist()):
             with _naming(f"step {step + 1}"):
-                action = trace.action(step, space)
-                observation, reward, terminated, truncated, _ = env.step(action)
+                observation, reward, terminated, truncated, _ = env.step(trace.actions[step])
             rewards.append(as_float(reward))
             if not same(rewards[-1], recorded):
                 self._differs(step, f"the reward is {rewards[-1]!r}, recorded is {recorded!r}")
@@ -185,15 +184,16 @@ def in_parallel(work: Callable[[Any], Any], jobs: Iterable[Any], workers: int) -
     # A worker's end is then known also where it has forked others, and no library is shared.
     context = multiprocessing.get_context("forkserver")
     others = {*multiprocessing.active_children()}
-    pool = ProcessPoolExecutor(workers, context, _leave_signals)
+    # Ctrl-C is left to this process, which stops its workers.
+    pool = ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
     waiting: deque[Future[Any]] = deque()
     try:
         for job in jobs:
-            waiting.append(pool.submit(_outcome, work, job))
+            waiting.append(pool.submit(work, job))
             if len(waiting) > 2 * workers:
-                yield _result(waiting.popleft().result())
+                yield waiting.popleft().result()
         while waiting:
-            yield _result(waiting.popleft().result())
+            yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise Failure(
             "a process that played episodes died; --jobs 1 plays them in this one"
@@ -203,27 +203,6 @@ def in_parallel(work: Callable[[Any], Any], jobs: Iterable[Any], workers: int) -
             for process in {*multiprocessing.active_children()} - others:
                 process.kill()
         pool.shutdown(cancel_futures=True)
-
-
-def _outcome(work: Callable[[Any], Any], job: Any) -> Any:
-    """Do a job in a worker: what is raised there has to go through a pipe."""
-    try:
-        return work(job)
-    except Mistake as mistake:
-        return Mistake, mistake.message
-    except Failure as failure:
-        return Failure, str(failure)
-
-
-def _result(outcome: Any) -> Any:
-    if isinstance(outcome, tuple) and outcome and outcome[0] in (Mistake, Failure):
-        raise outcome[0](outcome[1])
-    return outcome
-
-
-def _leave_signals() -> None:
-    """Leave Ctrl-C to the parent, which stops its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def played_by(run: Path, kind: str, episode: int) -> tuple[dict[str, Any], DictConfig]:

@@ -66,12 +66,12 @@ class Run:
     @cached_property
     def episodes(self) -> npt.NDArray[np.void]:
         """Training episodes: a structured array with the columns of `episodes.csv`."""
-        return self._table("episodes.csv")
+        return tables.array(self._reader.table(tables.EPISODES))
 
     @cached_property
     def evaluations(self) -> npt.NDArray[np.void]:
         """Evaluation episodes: a structured array with the columns of `evaluations.csv`."""
-        return self._table("evaluations.csv")
+        return tables.array(self._reader.table(tables.EVALUATIONS))
 
     def metrics(self, tag: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """Return the steps and the values of a curve, as TensorBoard shows it.
@@ -157,11 +157,11 @@ class Run:
                 observations.append(observation)
                 if frames:
                     pictures.append(env.render())
-            steps = range(len(observations) - 1)
+            steps = len(observations) - 1
             return Replay(
                 observations,
-                [trace.action(step, env.action_space) for step in steps],
-                trace.rewards[: len(steps)],
+                trace.actions[:steps],
+                trace.rewards[:steps],
                 pictures if frames else None,
                 again.difference,
             )
@@ -185,9 +185,6 @@ class Run:
         for folder in folders:
             found |= compare.read_events(self.path / folder)
         return found
-
-    def _table(self, file: str) -> npt.NDArray[np.void]:
-        return tables.array(self._reader.table(file))
 
 
 class Policy:
@@ -270,10 +267,6 @@ class Runs(Sequence[Run]):
     def __getitem__(self, index: int | slice) -> "Run | list[Run]":
         """Return the run of that place, or several."""
         return self._runs[index]
-
-    def __iter__(self) -> Iterator[Run]:
-        """Go through the runs."""
-        return iter(self._runs)
 
     def frame(self) -> "pd.DataFrame":
         """Return a row for each run: its state, result and counts, and each key that varies.

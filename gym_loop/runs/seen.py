@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gym_loop.envs.wrappers import Proxy, Wrapped, learning_layers
+from gym_loop.envs.wrappers import Wrapped, learning_layers
 from gym_loop.loops.copies import copied
 from gym_loop.loops.returns import as_float
 from gym_loop.mistake import Failure, Mistake
+from gym_loop.proxy import Proxy
 from gym_loop.runs import manifest, playback, tables, traces
 from gym_loop.runs.traces import Trace, Traces
 
@@ -137,7 +138,7 @@ def _play(env: Any, trace: Trace) -> Iterator[Seen]:
             f"the wrappers have actions of {space}, the environment of {bare.action_space}, and "
             "only what the environment was given is recorded: expected --observations environment"
         )
-    fed = tape.env = Fed(bare, [trace.action(n, space) for n in range(len(trace.rewards))])
+    fed = tape.env = Fed(bare, trace.actions)
     seen = Seen(trace, [copied(env.reset(seed=trace.seed)[0])])
     while (action := fed.next_action) is not None:
         observation, reward, terminated, truncated, _ = env.step(action)

@@ -33,7 +33,7 @@ import json
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,29 +63,10 @@ class Trace:
 
     episode: int
     seed: int
-    actions: list[Any] | dict[str, list[Any]]  # by the names of their parts in earlier versions
+    actions: list[Any]  # one for each step, as it was given
     rewards: Array
     terminated: bool
     truncated: bool
-
-    def action(self, step: int, space: Any) -> Any:
-        """Return the action of a step as it was given.
-
-        The environment's `action_space` tells how the parts belong together in a file of an
-        earlier version.
-        """
-        return self._part("action", step, space)
-
-    def _part(self, name: str, step: int, space: Any) -> Any:
-        if isinstance(self.actions, list):
-            return self.actions[step]
-        parts = getattr(space, "spaces", None)
-        if isinstance(parts, Mapping):
-            return {key: self._part(f"{name}.{key}", step, part) for key, part in parts.items()}
-        if parts is not None:
-            numbered = enumerate(parts)
-            return tuple(self._part(f"{name}.{i}", step, part) for i, part in numbered)
-        return self.actions[name][step]
 
 
 def gather(
@@ -212,8 +193,8 @@ def episodes(arrays: dict[str, Array], wanted: Iterable[int]) -> list[Trace]:
             continue
         part = slice(int(ends[row] - arrays["length"][row]), int(ends[row]))
         if of_earlier_version(arrays):
-            names = filter(_is_column, arrays)
-            actions: Any = {name: _actions(arrays, part, name) for name in names}
+            parts = {name: _actions(arrays, part, name) for name in filter(_is_column, arrays)}
+            actions = _put_together(parts, "action")
         else:
             actions = _actions(arrays, part)
         traces.append(
@@ -333,7 +314,7 @@ def _column(actions: list[Any]) -> dict[str, Array] | None:
         array = np.array(actions)
         if array.ndim == 1 or array.dtype.kind not in "biuf":
             return None
-        return {"action": array, TYPES + "action": _array_of([a.dtype.str for a in actions])}
+        return {"action": array, TYPES + "action": np.array([a.dtype.str for a in actions], "S4")}
     plain = all(issubclass(kind, int) for kind in kinds - {bool}) and bool not in kinds
     if not (plain or kinds == {float}):
         if not all(issubclass(kind, np.number | np.bool_) for kind in kinds):
@@ -354,12 +335,8 @@ def _column(actions: list[Any]) -> dict[str, Array] | None:
     if len(kinds) == 1:
         types = np.full(len(array), np.dtype(kinds.pop()).str.encode(), "S4")
     else:
-        types = _array_of([action.dtype.str for action in actions])
+        types = np.array([action.dtype.str for action in actions], "S4")
     return {"action": array, TYPES + "action": types}
-
-
-def _array_of(types: list[str]) -> Array:
-    return np.array(types, "S4")
 
 
 def _kind(arrays: dict[str, Array]) -> tuple[Any, ...] | None:
@@ -459,6 +436,20 @@ def _actions(
     ]
 
 
+def _put_together(parts: dict[str, list[Any]], name: str) -> list[Any]:
+    """Return the actions whose parts a file of an earlier version has, each in an array of its own.
+
+    Parts that are numbered, `action.0`, are those of a tuple; others, `action.left`, of a dict.
+    """
+    if name in parts:
+        return parts[name]
+    below = [each.removeprefix(f"{name}.") for each in parts if each.startswith(f"{name}.")]
+    keys = dict.fromkeys(each.partition(".")[0] for each in below)
+    steps = zip(*(_put_together(parts, f"{name}.{key}") for key in keys), strict=True)
+    is_tuple = all(map(str.isdecimal, keys))
+    return [step if is_tuple else dict(zip(keys, step, strict=True)) for step in steps]
+
+
 def _narrow(arrays: dict[str, Array]) -> dict[str, Array]:
     """Return arrays in the smallest types that lose nothing, and types only where they say more."""
     narrow = {name: array for name, array in arrays.items() if not name.startswith(TYPES)}
@@ -466,7 +457,10 @@ def _narrow(arrays: dict[str, Array]) -> dict[str, Array]:
         if name in arrays:
             narrow[name] = _smallest(arrays[name])
     if arrays["reward"].dtype == np.float64:
-        narrow["reward"] = _single(arrays["reward"])
+        with np.errstate(over="ignore"):
+            single = arrays["reward"].astype(np.float32)
+        if (single == arrays["reward"]).all():
+            narrow["reward"] = single
     for name, array in arrays.items():
         if not _is_column(name):
             continue
@@ -480,13 +474,6 @@ def _narrow(arrays: dict[str, Array]) -> dict[str, Array]:
             if not np.array_equal(types.view(np.uint32), usual.view(np.uint32)):  # faster so
                 narrow[TYPES + name] = types
     return narrow
-
-
-def _single(array: Array) -> Array:
-    """Return real numbers in single precision, where that loses nothing."""
-    with np.errstate(over="ignore"):
-        single = array.astype(np.float32)
-    return single if (single == array).all() else array
 
 
 def _smallest(array: Array) -> Array:

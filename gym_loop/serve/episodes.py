@@ -113,12 +113,12 @@ def facts(trace: traces.Trace) -> dict[str, Any]:
     }
 
 
-def _numeric(actions: list[Any] | dict[str, list[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
+def _numeric(actions: list[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the parts of actions that are numbers in every step: name, (steps, numbers).
 
     Dicts, and tuples of parts that differ in shape, are taken apart.
     """
-    pending = list((actions if isinstance(actions, dict) else {"action": actions}).items())
+    pending = [("action", actions)]
     while pending:
         name, values = pending.pop(0)
         first = values[0] if len(values) else None

@@ -58,7 +58,7 @@ def test_every_episode_of_training_and_evaluation_is_kept_as_the_tables_have_it(
                 row["terminated"] == "1",
                 row["truncated"] == "1",
             )
-            assert {trace.action(n, None) for n in range(len(trace.rewards))} <= {0, 1}
+            assert {*trace.actions} <= {0, 1}
 
 
 def test_a_step_of_cartpole_takes_less_than_ten_bytes(launch):
@@ -116,11 +116,7 @@ def test_actions_with_parts_and_of_several_types_are_kept_as_the_environment_got
     got = []
     env = kind()
     play(tmp_path, env, Mixed, max_episodes=7)
-    kept = [
-        trace.action(step, env.action_space)
-        for trace in read_all(tmp_path)
-        for step in range(len(trace.rewards))
-    ]
+    kept = kept_actions(tmp_path)
     assert len(kept) == len(got) == 70
     for back, action in zip(kept, got, strict=True):
         if kind is Wide:
@@ -142,11 +138,7 @@ class Acts(RandomAgent):
 
 
 def kept_actions(directory):
-    return [
-        trace.action(step, None)
-        for trace in read_all(directory)
-        for step in range(len(trace.rewards))
-    ]
+    return [action for trace in read_all(directory) for action in trace.actions]
 
 
 class Takes(Counter):

@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,10 +26,6 @@ def gather(episodes, first=0):
 def write(path, arrays):
     path.write_bytes(traces.pack(arrays))
     return path
-
-
-def actions_of(trace, space=None):
-    return [trace.action(step, space) for step in range(len(trace.rewards))]
 
 
 def identical(one, two):
@@ -78,7 +73,7 @@ def test_each_action_comes_back_in_the_type_it_was_given_in(tmp_path_factory, ep
     read = traces.episodes(traces.load(path), range(len(episodes)))
     for number, (trace, given_) in enumerate(zip(read, episodes, strict=True)):
         assert (trace.episode, trace.seed) == (number, 7 * number)
-        for back, action in zip(actions_of(trace), given_, strict=True):
+        for back, action in zip(trace.actions, given_, strict=True):
             assert identical(back, action)
 
 
@@ -148,7 +143,7 @@ def test_samples_of_every_space_come_back(library):
         space.seed(1)
         actions = [space.sample() for _ in range(30)]
         (trace,) = traces.episodes(gather([actions]), [0])
-        assert all(map(identical, actions_of(trace), actions)), space
+        assert all(map(identical, trace.actions, actions)), space
 
 
 @pytest.mark.parametrize("module", ["torch", "jax.numpy"])
@@ -161,7 +156,7 @@ def test_tensors_come_back_as_tensors(module):
         actions = [library.asarray(2), library.asarray([1.5, 2.5])]
     for played in ([actions[0]] * 2, actions):
         (trace,) = traces.episodes(gather([played]), [0])
-        for back, action in zip(actions_of(trace), played, strict=True):
+        for back, action in zip(trace.actions, played, strict=True):
             assert isinstance(back, type(action))
             assert back.dtype == action.dtype
             assert back.tolist() == action.tolist()
@@ -171,7 +166,7 @@ def test_a_member_of_an_enum_comes_back_as_its_number():
     kind = enum.IntEnum("Move", ["LEFT", "RIGHT"])
     for actions in ([kind.LEFT, kind.RIGHT], [(kind.LEFT,), kind.RIGHT]):
         (trace,) = traces.episodes(gather([actions]), [0])
-        assert actions_of(trace) == actions
+        assert trace.actions == actions
 
 
 def test_files_of_earlier_versions_are_read(tmp_path):
@@ -180,12 +175,11 @@ def test_files_of_earlier_versions_are_read(tmp_path):
     arrays |= {"action.0": np.array([-1, 0, 1]), "action.1.left": np.ones((3, 2), np.float32)}
     path = tmp_path / "train-000000.npz"
     np.savez(path, **arrays)
-    space = spaces.Tuple((spaces.Discrete(3), spaces.Dict(left=spaces.Box(-1, 1, (2,)))))
     loaded = traces.load(path)
     assert traces.of_earlier_version(loaded)
     first, second = traces.episodes(loaded, [0, 1])
-    assert len(actions_of(first, space)) == 2
-    ((number, hands),) = actions_of(second, space)
+    assert len(first.actions) == 2
+    ((number, hands),) = second.actions
     assert type(number) is int
     assert number == 1
     assert identical(hands, {"left": np.ones(2, np.float32)})
