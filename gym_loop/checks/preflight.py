@@ -26,7 +26,7 @@ from gym_loop.checks.growth import Growth, size
 from gym_loop.checks.running import OLD_STEP
 from gym_loop.observers import Observer
 from gym_loop.observers.checkpoints import Checkpoints
-from gym_loop.observers.wrapper import Wrapper
+from gym_loop.proxy import Wrapper
 from gym_loop.runs import compare
 from gym_loop.streams import episode_seed
 from gym_loop.terminal import duration, short

@@ -21,8 +21,8 @@ import click
 from gym_loop.commands import run_click, run_process
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
-from gym_loop.observers.wrapper import Wrapper
-from gym_loop.runs import tables
+from gym_loop.proxy import Wrapper
+from gym_loop.runs import parting, tables
 
 if TYPE_CHECKING:
     from gym_loop.loops import BaseLoop, Episode
@@ -125,7 +125,7 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
         print(f"equal: {', '.join(what for what, *_ in compare.parts(untouched))}; {points}")
         return True
     print(f"different; {points}")
-    first = compare.first_episode(untouched, stopped)
+    first = parting.of_table(untouched, stopped, tables.EPISODES)["from"]
     if first is not None and first < resumed[0]:
         print(
             f"they differ from episode {first} on, before the first stop: the run does not repeat "

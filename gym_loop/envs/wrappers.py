@@ -21,6 +21,7 @@ from gym_loop.envs.greetings import log_mujoco_warnings
 from gym_loop.errors import user_frames
 from gym_loop.loops.copies import IMMUTABLE, copied
 from gym_loop.mistake import Mistake
+from gym_loop.proxy import Proxy
 from gym_loop.streams import NO_SEED, derive
 
 Wrappers = Mapping[str, Callable[[Any], Any]]  # name -> what takes the environment alone
@@ -128,28 +129,6 @@ def bare(section: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_old_api(wrap: Any) -> bool:
     return getattr(wrap, "func", wrap) is OldApi
-
-
-class Proxy:
-    """Stands in an environment's place: what it does not define itself is the environment's.
-
-    `isinstance` sees the environment's class, which the libraries' wrappers ask for.
-    """
-
-    def __init__(self, env: Any) -> None:
-        self.env = env
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:
-        return self.env.__class__
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "env":
-            raise AttributeError(name)
-        return getattr(self.env, name)
-
-    def __reduce__(self) -> Any:
-        return type(self), (self.env,)
 
 
 @dataclass(slots=True)

@@ -74,15 +74,6 @@ def table_differences(first: Path, second: Path) -> Iterator[str]:
         yield f"{first.name}: {len(one)} and {len(two)} rows"
 
 
-def first_episode(first: Path, second: Path) -> int | None:
-    """Return the number of the first episode of training that differs in two runs' tables."""
-    names = [name for name in tables.COLUMNS[tables.EPISODES] if name != tables.CLOCK]
-    found = [tables.columns(run, tables.EPISODES, names).values() for run in (first, second)]
-    one, two = (zip(*columns, strict=True) for columns in found)
-    pairs = enumerate(zip(one, two, strict=False))
-    return next((number for number, (a, b) in pairs if repr(a) != repr(b)), None)  # NaN is itself
-
-
 def last_checkpoint_differences(first: Path, second: Path) -> Iterator[str]:
     """Compare two whole checkpoints: the agent, the streams, the environment."""
     yield from checkpoint_differences(first / "agent", second / "agent")

@@ -15,7 +15,7 @@ from gym_loop import streams
 from gym_loop.agents.base_agent import BaseAgent
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
-from gym_loop.observers.wrapper import Wrapper
+from gym_loop.proxy import Wrapper
 
 if TYPE_CHECKING:
     from gym_loop.loops import BaseLoop, Episode

@@ -1,7 +1,6 @@
 """EnvPool: environments in C++, stepped by threads (Weng et al. 2022, arXiv:2206.10558)."""
 
 import contextlib
-import functools
 import importlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ import numpy as np
 
 from gym_loop.envs.make import EnvError, MissingDependencyError, import_all
 from gym_loop.mistake import nearest
-from gym_loop.vector.envs import Step, VectorEnv, info_of_row, make_single, put
+from gym_loop.vector.envs import Single, Step, VectorEnv, info_of_row, put
 
 INT_MAX = 2**31 - 1  # EnvPool counts steps in an int32
 INSTALL = 'pip install "gym-loop[envpool]" (Linux, Python 3.11 or newer)'
@@ -132,7 +131,7 @@ def make_envpool(
     """
     import_all(imports)
     if num_envs is None:
-        return make_single(functools.partial(make_envpool, id, kwargs), render_mode=render_mode)
+        return Single(make_envpool(id, kwargs, num_envs=1, render_mode=render_mode))
     own, options = check_envpool(id, kwargs), dict(kwargs or {})
     limit = None
     if "max_episode_steps" in own:

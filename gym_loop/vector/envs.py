@@ -26,9 +26,10 @@ from gym_loop.envs.make import (
     make_gym,
     make_gymnasium,
 )
-from gym_loop.envs.wrappers import Proxy, Wrappers, learning_layers, share_learnt
+from gym_loop.envs.wrappers import Wrappers, learning_layers, share_learnt
 from gym_loop.loops.returns import as_float
 from gym_loop.mistake import Failure, Mistake
+from gym_loop.proxy import Proxy
 
 Array = npt.NDArray[Any]
 # What a step gives: the observations after it, and of shape (num_envs,) each, rewards, terminated,
@@ -502,8 +503,8 @@ def make_vector(factory: Callable[..., Any], num_envs: int, max_episode_len: int
 
 def make_single(factory: Callable[..., Any], **arguments: Any) -> Any:
     """Return one environment made by `factory`, whether or not it makes vector environments."""
-    wrapped = getattr(factory, "keywords", {}).get("wrappers")
-    if wrapped or "num_envs" not in (signature.parameters(factory) or {}):
+    takes = (signature.parameters(factory) or {}).get("num_envs")
+    if takes is None or takes.default is None:  # it makes a single one by itself
         return factory(**arguments)
     env = factory(num_envs=1, **arguments)
     return Single(env if isinstance(env, VectorEnv) else from_library(env))
@@ -544,8 +545,8 @@ def make_gymnasium_vector(
     if num_envs is None and wrappers:
         return make_gymnasium(id, kwargs, render_mode, None, wrappers)
     if num_envs is None:
-        many = functools.partial(make_gymnasium_vector, id, kwargs, mode, vector_kwargs)
-        return make_single(many, render_mode=render_mode)
+        given = id, kwargs, mode, vector_kwargs
+        return Single(make_gymnasium_vector(*given, num_envs=1, render_mode=render_mode))
     spec, gymnasium = env_spec("gymnasium", id), import_library("gymnasium")
     modes = ("vector_entry_point", "async", "sync")
     if mode is None:
@@ -626,8 +627,8 @@ def make_gym_vector(
     if num_envs is None and wrappers:
         return make_gym(id, kwargs, render_mode, None, wrappers)
     if num_envs is None:
-        many = functools.partial(make_gym_vector, id, kwargs, asynchronous)
-        return make_single(many, render_mode=render_mode)
+        one = make_gym_vector(id, kwargs, asynchronous, num_envs=1, render_mode=render_mode)
+        return Single(one)
     spec, gym = env_spec("gym", id), import_library("gym")
     arguments = _limited(kwargs, spec, None if wrappers else max_episode_steps)
     one = functools.partial(make_gym, id, arguments, render_mode, imports, wrappers)

@@ -233,7 +233,7 @@ class Running:
         self.loop, self.env, self.agent = loop, loop.env, loop.agent
         self.end_of_round = end_of_round
         count = loop.env.num_envs
-        self.numbers = self.count = np.arange(count)
+        self.numbers = np.arange(count)
         self.seeds = np.full(count, NO_SEED)
         self.since = np.zeros(count, np.int64)
         self.slot = 0
@@ -264,7 +264,7 @@ class Running:
         """Begin the next episodes, in the environments `rows`; return the seeds they can have."""
         first, self.next = self.next, self.next + rows.size
         self.numbers = self.numbers.copy()
-        self.numbers[rows] = self.count[: rows.size] + first
+        self.numbers[rows] = np.arange(first, self.next)
         self.since[rows] = self.slot
         if self.bare and not self.starting:
             return []

@@ -194,7 +194,7 @@ class Workers(Copies):
         owners, answers = self.owner[rows], [None] * len(rows)
         places = {int(worker): (owners == worker).nonzero()[0] for worker in np.unique(owners)}
         for worker, mine in places.items():
-            own = (rows[mine] - self.first[worker]).tolist()
+            own = rows[mine] - self.first[worker]
             arguments = own, *([column[place] for place in mine] for column in columns)
             self._tell(worker, pickle.dumps((method, arguments)))
         for mine, own in zip(places.values(), self._hear_all(places), strict=True):
@@ -254,12 +254,12 @@ class Share:
 
     def __init__(self, copies: Copies, rows: slice, board: "Board") -> None:
         self.copies, self.rows, self.board = copies, rows, board
+        self.games, self.go_on = copies.games, copies.go_on
         self.streams = global_streams()
 
-    def begin(self, rows: list[int], seeds: Sequence[int]) -> None:
+    def begin(self, rows: Array, seeds: Sequence[int]) -> None:
         """Reset the environments `rows`."""
-        places = np.array(rows) + self.rows.start
-        fill(self.board.states, places, self.copies.begin(rows, seeds))
+        fill(self.board.states, rows + self.rows.start, self.copies.begin(rows, seeds))
         if len(rows) == self.copies.num_envs:  # a round: each time would take longer than a reset
             self._check_streams()
 
@@ -270,26 +270,17 @@ class Share:
         states, rewards, terminated, truncated = self.copies.step(own)
         fill(board.states, rows, states)
         board.rewards[rows], board.flags[:, rows] = rewards, (terminated, truncated)
-        ended = (terminated | truncated).nonzero()[0].tolist()
-        if not ended:
+        ended = (terminated | truncated).nonzero()[0]
+        if not ended.size:
             return None
-        infos = zip(ended, self.infos_of(ended), strict=True)
-        return {row + self.rows.start: info for row, info in infos}
+        return dict(zip((ended + rows.start).tolist(), self.infos_of(ended), strict=True))
 
-    def infos_of(self, rows: list[int]) -> list[bytes]:
+    def infos_of(self, rows: Array) -> list[bytes]:
         """Return the infos of the last step, pickled; None instead of one that does not pickle."""
         infos = self.copies.infos or [None] * self.copies.num_envs  # before the first step
         return [_pickled(infos[row]) for row in rows]
 
-    def games(self, rows: list[int]) -> list[Any]:
-        """Return what the bare environments have played."""
-        return self.copies.games(np.array(rows))
-
-    def go_on(self, rows: list[int]) -> list[Any]:
-        """Return the observations from which games go on."""
-        return self.copies.go_on(np.array(rows))
-
-    def call(self, rows: list[int], functions: list[Callable[[Any], Any]]) -> list[Any]:
+    def call(self, rows: Array, functions: list[Callable[[Any], Any]]) -> list[Any]:
         """Return what each function returns for its environment."""
         self._check_streams()
         return [each(self.copies.envs[row]) for row, each in zip(rows, functions, strict=True)]

@@ -12,7 +12,7 @@ if not torch.cuda.is_available():
     pytest.skip("needs a GPU that torch can use", allow_module_level=True)
 
 import gym_loop  # noqa: E402
-from gym_loop.runs import compare  # noqa: E402
+from gym_loop.runs import parting  # noqa: E402
 
 
 def gym_loop_command(*words, **environment):
@@ -50,7 +50,9 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(agent, tmp_path):
     ]
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
     assert next(iter(weights[0].values())).is_cuda
-    assert compare.first_episode(tmp_path / "whole", tmp_path / "stopped") is None
+    assert (
+        parting.of_table(tmp_path / "whole", tmp_path / "stopped", "episodes.csv")["from"] is None
+    )
 
 
 @pytest.mark.slow

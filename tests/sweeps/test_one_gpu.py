@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gym_loop.runs import compare
+from gym_loop.runs import parting
 from tests.sweeps.conftest import processes, states, wait_until
 
 torch = pytest.importorskip("torch", reason='needs the extra: pip install "gym-loop[sb3]"')
@@ -37,4 +37,4 @@ def test_eight_killed_jobs_on_one_gpu_go_on_exactly(cli, start, tmp_path):
     done = cli(*words, "seed=0", "hydra.run.dir=alone")
     assert done.returncode == 0, done.stderr
     of_seed_0 = next(path for path, run in runs.items() if run["config"]["seed"] == 0)
-    assert compare.first_episode(of_seed_0, tmp_path / "alone") is None
+    assert parting.of_table(of_seed_0, tmp_path / "alone", "episodes.csv")["from"] is None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gym_loop.observers.wrapper import Wrapper
+from gym_loop.proxy import Wrapper
 
 Frame = npt.NDArray[np.uint8]  # (height, width, 3), RGB
 
