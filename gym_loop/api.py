@@ -52,7 +52,11 @@ def run(
         Mistake: something is wrong with what was asked for; nothing has been started.
         Exception: what the code of the agent or the environment raised; the run has `failed`.
     """
-    return _run([*words, *_options(wrap, agent=agent, env=env, loop=loop)], directory)
+    given = _overrides([*words, *_options(wrap, agent=agent, env=env, loop=loop)])
+    given += _run_directory(directory)
+    with _as_command(*given), _noting_directories() as places:
+        launch.launch(given)
+    return Run(places[-1])
 
 
 def sweep(
@@ -166,13 +170,6 @@ def evaluate(
     with _as_command("evaluate", str(path), "--checkpoint", str(checkpoint), *words):
         relaunch.evaluate(path, _overrides(words), checkpoint)
     return np.array(relaunch.Returns.newest, np.float64)
-
-
-def _run(words: Sequence[str], directory: str | Path | None) -> Run:
-    given = [*_overrides(words), *_run_directory(directory)]
-    with _as_command(*given), _noting_directories() as places:
-        launch.launch(given)
-    return Run(places[-1])
 
 
 def _overrides(words: Sequence[str]) -> list[str]:

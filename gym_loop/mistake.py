@@ -29,7 +29,6 @@ class Failure(Exception):
 
 def nearest(word: str, known: Iterable[str], otherwise: str = "") -> str:
     """Return "; did you mean 'x'?" for the known word closest to `word`, else `otherwise`."""
-    known = list(known)
     fold = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), fold, 1, 0.5)
     return f"; did you mean {fold[near[0]]!r}?" if near else otherwise

@@ -28,12 +28,8 @@ def check_number(
     """
     value = parameters[name]
     number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if (
-        number
-        and math.isfinite(value)
-        and least <= value <= most
-        and not (above and value == least)
-    ):
+    inside = number and math.isfinite(value) and least <= value <= most
+    if inside and not (above and value == least):
         return
     what = "a whole number" if whole else "a number"
     if math.isfinite(most):

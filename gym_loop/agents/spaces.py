@@ -9,19 +9,19 @@ from typing import Any
 
 from gym_loop.mistake import Mistake
 
-ANY = ("Box", "Discrete", "MultiBinary", "MultiDiscrete")
-MORE = (*ANY, "Dict")
+BASIC = ("Box", "Discrete", "MultiBinary", "MultiDiscrete")
+BASIC_OR_DICT = (*BASIC, "Dict")
 
 # Agent options: the kinds of observations and of actions that each can take.
 FITS: dict[str, tuple[Collection[str], Collection[str]]] = {
     "q_learning": (("Discrete", "Tuple of Discrete"), ("Discrete",)),
     "ars": (("Box",), ("Box", "Discrete")),
-    "sb3/ppo": (MORE, ANY),
-    "sb3/a2c": (MORE, ANY),
-    "sb3/dqn": (MORE, ("Discrete",)),
-    "sb3/sac": (MORE, ("Box",)),
-    "sb3/td3": (MORE, ("Box",)),
-    "sb3/ddpg": (MORE, ("Box",)),
+    "sb3/ppo": (BASIC_OR_DICT, BASIC),
+    "sb3/a2c": (BASIC_OR_DICT, BASIC),
+    "sb3/dqn": (BASIC_OR_DICT, ("Discrete",)),
+    "sb3/sac": (BASIC_OR_DICT, ("Box",)),
+    "sb3/td3": (BASIC_OR_DICT, ("Box",)),
+    "sb3/ddpg": (BASIC_OR_DICT, ("Box",)),
 }
 
 

@@ -40,7 +40,7 @@ GROUPS = ("agent", "env", "loop")
 PLAIN = (type(None), bool, int, float, str, bytes)
 ABSENT = "(absent)"
 
-Path_ = tuple[Any, ...]  # the keys that lead to a value
+Keys = tuple[Any, ...]  # the keys that lead to a value
 _environment_read: list[str] = []  # names of variables, in the order in which they were read
 
 
@@ -112,10 +112,10 @@ def prepare_to_keep(cfg: DictConfig) -> None:
                 at(cfg, path[:-1])[path[-1]] = literal(_plain(at(cfg, path)))
 
 
-def sections(config: dict[str, Any]) -> Iterator[tuple[Path_, dict[str, Any]]]:
+def sections(config: dict[str, Any]) -> Iterator[tuple[Keys, dict[str, Any]]]:
     """Yield (path, section) for each section of a config whose class is to be built."""
     observers = config.get("observers")
-    pairs: list[tuple[Path_, Any]] = [((name,), config.get(name)) for name in GROUPS]
+    pairs: list[tuple[Keys, Any]] = [((name,), config.get(name)) for name in GROUPS]
     if isinstance(observers, dict):
         pairs += [(("observers", name), section) for name, section in observers.items()]
     pairs.append((("eval_env",), config.get("eval_env")))
@@ -293,14 +293,14 @@ def is_as_recorded(known: dict[str, Any], key: str, value: Any) -> bool:
     return then is not None and then == _digest_of(value, recorded["key"])
 
 
-def _brought(whole: dict[str, Any]) -> Iterator[tuple[Path_, str]]:
+def _brought(whole: dict[str, Any]) -> Iterator[tuple[Keys, str]]:
     """Yield the path and the text of each value that calls a resolver, `observers` excepted."""
     for path, text in leaves({k: v for k, v in whole.items() if k != "observers"}):
         if isinstance(text, str) and re.search(r"\$\{[^}]*:", text):
             yield path, text
 
 
-def _digest(cfg: DictConfig, path: Path_, key: str) -> str | None:
+def _digest(cfg: DictConfig, path: Keys, key: str) -> str | None:
     try:
         value = _plain(at(cfg, path))
     except OmegaConfBaseException:
@@ -354,7 +354,7 @@ def one_name(target: str) -> str:
 # Places in a config
 
 
-def leaves(node: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
+def leaves(node: Any, path: Keys = ()) -> Iterator[tuple[Keys, Any]]:
     """Yield the path and the value of each leaf of plain containers; empty ones have none."""
     if isinstance(node, dict | list):
         for key, value in node.items() if isinstance(node, dict) else enumerate(node):
@@ -363,17 +363,17 @@ def leaves(node: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
         yield path, node
 
 
-def dotted(path: Path_) -> str:
+def dotted(path: Keys) -> str:
     """Return a path as one types it."""
     return ".".join(map(str, path))
 
 
-def at(cfg: Any, path: Path_) -> Any:
+def at(cfg: Any, path: Keys) -> Any:
     """Return what lies at `path` in plain containers or in a config, there resolved."""
     return functools.reduce(lambda node, key: node[key], path, cfg)
 
 
-def _raw(node: Any, path: Path_) -> Any:
+def _raw(node: Any, path: Keys) -> Any:
     """Return what lies in plain containers at `path`; ABSENT when nothing does."""
     try:
         return at(node, path)

@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import re
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,8 +68,3 @@ def masked_words(words: Sequence[str]) -> list[str]:
         secret = equals and names_a_secret(key.lstrip("+~"), value) and "${" not in value
         hidden.append(f"{key}={HIDDEN}" if secret else PASSWORD_IN_URL.sub(HIDDEN, word))
     return hidden
-
-
-def masked_command(program: str, words: Sequence[str]) -> str:
-    """Return a command line as one would type it, its secrets hidden."""
-    return f"{program} {shlex.join(masked_words(words))}"

@@ -12,7 +12,6 @@ from gym_loop.config import kept, yaml_files
 from gym_loop.literal import literal
 from gym_loop.mistake import Mistake, nearest
 
-GROUPS = ("agent", "env", "loop")
 NAME = "run"  # of the config in memory
 loaded: list[Path] = []  # the run config file, if any: where values come from
 
@@ -47,7 +46,7 @@ def check_groups(content: Any, where: str) -> None:
     if not isinstance(content, dict):
         kind = "nothing" if content is None else f"a {type(content).__name__}"
         raise Mistake(f"{where} holds {kind}; expected a mapping with agent, env and loop")
-    for group in GROUPS:
+    for group in kept.GROUPS:
         section = content.get(group)
         if section is None:
             near = nearest(group, map(str, content))

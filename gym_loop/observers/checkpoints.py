@@ -254,7 +254,8 @@ class Checkpoints(Observer):
         if best_name and (directory / best_name).exists():
             self._point(directory / "best", best_name)
         own = [name for name in names(directory) if read_state(directory / name)]
-        keep = {writing.path.name, best_name, *own[: self._keep(writing.loop)]}
+        newest = own[: writing.loop.parameters.get("keep_checkpoints", 2)]
+        keep = {writing.path.name, best_name, *newest}
         old = [directory / name for name in set(own) - keep]
         if writing.child:  # large ones, whose removal takes half a second
             self.removing = threading.Thread(target=lambda: [*map(files.remove, old)])
@@ -281,10 +282,6 @@ class Checkpoints(Observer):
         """Go on from `state_dict`."""
         self.best, self.best_name = state.get("best"), state.get("best_name")
         self.best_written = self.best, self.best_name
-
-    @staticmethod
-    def _keep(loop: "BaseLoop") -> int:
-        return int(loop.parameters.get("keep_checkpoints", 2))
 
     def _state(self, writing: "Writing") -> dict[str, Any]:
         """Write all but the agent; return the counters, whose tables are on the disk by then."""

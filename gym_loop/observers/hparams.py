@@ -62,8 +62,7 @@ class HParams(Observer):
 
     def _events(self, now: float, error: BaseException | None) -> list[bytes]:
         from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.types_pb2 import DT_FLOAT
-        from tensorboard.plugins.hparams import plugin_data_pb2
+        from tensorboard.plugins.hparams import metadata, plugin_data_pb2
         from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 
         start, end = plugin_data_pb2.HParamsPluginData(), plugin_data_pb2.HParamsPluginData()
@@ -81,12 +80,10 @@ class HParams(Observer):
         end.session_end_info.status = STATUS_FAILURE if error else STATUS_SUCCESS
         version = Event(wall_time=now, file_version="brain.Event:2")
         event = Event(wall_time=now)
-        for tag, data in (("session_start_info", start), ("session_end_info", end)):
-            value = event.summary.value.add(tag=f"_hparams_/{tag}")
-            value.metadata.plugin_data.plugin_name = "hparams"
-            value.metadata.plugin_data.content = data.SerializeToString()
-            value.tensor.dtype = DT_FLOAT
-            value.tensor.tensor_shape.dim.add(size=0)
+        tags = metadata.SESSION_START_INFO_TAG, metadata.SESSION_END_INFO_TAG
+        for tag, data in zip(tags, (start, end), strict=True):
+            described = metadata.create_summary_metadata(data)
+            event.summary.value.add(tag=tag, metadata=described, tensor=metadata.NULL_TENSOR)
         metric = Event(wall_time=now, step=self.loop.steps)
         if self.loop.result is not None:
             metric.summary.value.add(tag=METRIC, simple_value=self.loop.result)

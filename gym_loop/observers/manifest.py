@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import logging
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -83,7 +84,8 @@ class Manifest(Observer):
         for name in (manifest.NAME, kept.FILE):
             files.remove_leftovers(directory, name)
         self.git = ask_git()
-        command = secrets.masked_command(_program(), sys.argv[1:])
+        program = "gym-loop" if sys.argv[0].endswith("gym-loop") else "python -m gym_loop"
+        command = f"{program} {shlex.join(secrets.masked_words(sys.argv[1:]))}"
         overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
         launched_in = kept.base(known) if "cwd" in known else Path.cwd()
         self.content = {
@@ -237,10 +239,19 @@ def ask_git() -> Callable[[], dict[str, Any] | None]:
     """
     if known := os.environ.get(GIT):
         return lambda: json.loads(known)  # type: ignore[no-any-return]
-    process = _git("status", "--porcelain=v2", "--branch", "-z")
+    try:
+        process = subprocess.Popen(
+            ["git", "status", "--porcelain=v2", "--branch", "-z"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            errors="surrogateescape",
+        )
+    except OSError:  # there is no git
+        return lambda: None
 
     def answer() -> dict[str, Any] | None:
-        lines = process.communicate()[0].split("\0") if process else []
+        lines = process.communicate()[0].split("\0")
         head = [line.removeprefix("# branch.oid ") for line in lines if line.startswith("#")]
         if not head or head[0] == "(initial)":
             return None
@@ -255,26 +266,8 @@ def _commit(status: dict[str, Any] | None) -> dict[str, Any] | None:
     return status and {"commit": status["commit"], "dirty": bool(status["changes"])}
 
 
-def _program() -> str:
-    """Return the words that start this program."""
-    return "gym-loop" if sys.argv[0].endswith("gym-loop") else "python -m gym_loop"
-
-
 def _now() -> str:
     return datetime.now().astimezone().isoformat()
-
-
-def _git(*arguments: str) -> "subprocess.Popen[str] | None":
-    try:
-        return subprocess.Popen(
-            ["git", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            errors="surrogateescape",
-        )
-    except OSError:
-        return None
 
 
 def versions() -> dict[str, str]:

@@ -13,27 +13,18 @@ def repeated(run: Path, number: int) -> contextlib.AbstractContextManager[tuple[
     return repeat.repeated(run, number)
 
 
-def save(env: Any) -> Any:
-    """Call `environments.save`."""
-    from gym_loop.observers import environments
-
-    return environments.save(env)
-
-
-def restore(saved: Any) -> Any:
-    """Call `environments.restore`, and make what it returns as fast as it was."""
-    from gym_loop.observers import environments, restoring
-
-    env = environments.restore(saved, "training")
-    restoring.quicken_all(env)
-    return env
-
-
 if find_spec("gym_loop.runs"):
+    from gym_loop.observers import environments, restoring
     from gym_loop.runs import checkpoints
 
     checkpoints.repeated = repeated
     if find_spec("gym_loop.vector"):
         from gym_loop import vector
 
-        vector.save, vector.restore = save, restore
+        def restore(saved: Any) -> Any:
+            """Return an environment that `environments.save` took, as fast as it was."""
+            env = environments.restore(saved, "training")
+            restoring.quicken_all(env)
+            return env
+
+        vector.save, vector.restore = environments.save, restore

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gym_loop.loops.returns import total
 from gym_loop.observers import Observer
 from gym_loop.runs import manifest
+from gym_loop.runs.reading import WINDOW
 from gym_loop.terminal import SPOKEN, is_watched, live, short
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from gym_loop.loops.episode_batch import EpisodeBatch
 
 BAR_SECONDS, LOG_SECONDS = 0.1, 30.0
-WINDOW = 100  # episodes whose returns are averaged
 WINDOW_TOLD = re.compile(r" \(last \d+\)")  # what a narrow terminal does without
 
 log = logging.getLogger("gym_loop")

@@ -23,13 +23,8 @@ if TYPE_CHECKING:
 
 COMPARED = ("episode", "length", "return")  # columns of episodes.csv that have to be as recorded
 # What a training that is played again is given, whatever the run has: none of it changes a result.
-QUIET = {
-    "max_time": None,
-    "record": False,
-    "render": False,
-    "eval_record": False,
-    "eval_render": False,
-}
+SHOWING = ("record", "render", "eval_record", "eval_render")
+QUIET = {"max_time": None, **dict.fromkeys(SHOWING, False)}
 
 
 class Until(Observer):

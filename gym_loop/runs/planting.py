@@ -10,16 +10,8 @@ from gym_loop.runs import checkpoints, claim, manifest
 
 # What belongs to the parent of a fork alone; the rest is history that they share.
 OWN = (
-    ".hydra",
-    ".lock",
-    "*.log",
-    "run.json",
-    "config.yaml",
-    "checkpoints",
-    "code",
-    "*_records",
-    ".tmp-*",
-    "multirun*",
+    *(".hydra", ".lock", "*.log", "run.json", "config.yaml"),
+    *("checkpoints", "code", "*_records", ".tmp-*", "multirun*"),
 )
 
 

@@ -219,14 +219,16 @@ class Run:
     @property
     def env(self) -> str:
         """The environment's id, else its class."""
-        node = self.config.get("env")
-        known = node.get("id") if isinstance(node, dict) else None
+        known = self._section("env").get("id")
         return printable(known) if isinstance(known, str) else self._class("env")
 
     def _class(self, group: str) -> str:
-        node = self.config.get(group)
-        target = node.get("_target_") if isinstance(node, dict) else None
-        return printable(target).rpartition(":")[2].rpartition(".")[2] if target else ""
+        target = self._section(group).get("_target_") or ""
+        return printable(target).rpartition(":")[2].rpartition(".")[2]
+
+    def _section(self, group: str) -> dict[str, Any]:
+        section = self.config.get(group)
+        return section if isinstance(section, dict) else {}
 
     @property
     def seed(self) -> Any:
@@ -278,25 +280,22 @@ class Run:
             trained = {row["episode"] + 1: row["seconds"] for row in rows}
         else:
             trained = {}
-        evaluated = self._evaluated(rows[-1]["seconds"])
+        # When each evaluation ended, by the count of training episodes before it.
+        table = self.table(EVALUATIONS, ("at_episode", "seconds"))
+        ends = zip(table["at_episode"], table["seconds"], strict=True)
+        evaluated = {count: end for count, end in ends if end <= rows[-1]["seconds"]}
         if evaluated and not trained:
-            ends = self.table(EPISODES, ("seconds",))["seconds"]
-            trained = {float(count): end for count, end in enumerate(ends, 1)}
+            all_ends = self.table(EPISODES, ("seconds",))["seconds"]
+            trained = {float(count): end for count, end in enumerate(all_ends, 1)}
         for count, end in evaluated.items():
             seconds -= max(end - trained.get(count, end), 0.0)
         return steps / seconds if seconds > 0 else None
 
-    def _evaluated(self, until: float) -> dict[float, float]:
-        """Return when each evaluation ended, by the count of training episodes before it."""
-        table = self.table(EVALUATIONS, ("at_episode", "seconds"))
-        ends = zip(table["at_episode"], table["seconds"], strict=True)
-        return {count: end for count, end in ends if end <= until}
-
     @property
     def seconds_left(self) -> float | None:
         """How long a running run will take, by the pace of its last episodes."""
-        rows, loop = self.last_rows, self.config.get("loop")
-        if self.state != "running" or len(rows) < 2 or not isinstance(loop, dict):
+        rows, loop = self.last_rows, self._section("loop")
+        if self.state != "running" or len(rows) < 2:
             return None
         elapsed, left = rows[-1]["seconds"] - rows[0]["seconds"], []
         for key, limit in (("episode", "max_episodes"), ("steps", "max_steps")):
@@ -315,8 +314,7 @@ class Run:
     @property
     def info_keys(self) -> list[str]:
         """The columns that `loop.info_keys` has added to the tables."""
-        loop = self.config.get("loop")
-        keys = loop.get("info_keys") if isinstance(loop, dict) else None
+        keys = self._section("loop").get("info_keys")
         return [printable(key) for key in keys] if isinstance(keys, list) else []
 
     def info_means(self, key: str) -> tuple[float | None, float | None]:
@@ -359,9 +357,7 @@ class Run:
             ):
                 break
             size *= 8
-        loop = self.config.get("loop")
-        asked = finite(loop.get("eval_episodes")) if isinstance(loop, dict) else None
-        count = int(asked) if asked and asked > 0 else 0
+        count = int(amount(self._section("loop").get("eval_episodes")))
         for place in reversed(places):
             own = [row for row in rows if row["at_episode"] == place]
             # One in training and the final one may stand at one place.

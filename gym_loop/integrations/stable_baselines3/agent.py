@@ -19,7 +19,7 @@ from stable_baselines3.common.logger import HumanOutputFormat, Logger
 from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 
 from gym_loop.agents import BaseAgent
-from gym_loop.agents.spaces import ANY, FITS, MORE, require, to_gymnasium
+from gym_loop.agents.spaces import BASIC, BASIC_OR_DICT, FITS, require, to_gymnasium
 from gym_loop.compat import stable_baselines3 as compat
 from gym_loop.integrations import sb3_normalize
 from gym_loop.integrations.stable_baselines3 import parameters as of_config
@@ -87,8 +87,10 @@ class StableBaselines3Agent(BaseAgent):
         super().__init__(*own, **parameters)
         self._first_observation, self._first_action = first(observation_space), first(action_space)
         option = self.option()
-        actions = None if option in FITS else ANY  # the library refuses what else does not fit
-        require(option, observation_space, action_space, observations=MORE, actions=actions)
+        actions = None if option in FITS else BASIC  # the library refuses what else does not fit
+        require(
+            option, observation_space, action_space, observations=BASIC_OR_DICT, actions=actions
+        )
         if self.action_space is not action_space:
             self.action_space.seed(int(self.rng.integers(2**31)))
         if self.parameters["torch_threads"]:
@@ -301,12 +303,8 @@ class StableBaselines3Agent(BaseAgent):
 
     def _scheduled(self) -> str | None:
         """Return the name of a parameter whose value changes in the course of training."""
-        names = [
-            n
-            for n in of_config.SCHEDULES
-            if callable(of_config.schedule(n, self.parameters.get(n)))
-        ]
-        return names[0] if names else None
+        given = ((name, self.parameters.get(name)) for name in of_config.SCHEDULES)
+        return next((n for n, value in given if callable(of_config.schedule(n, value))), None)
 
     def _batch(self, observation: Any) -> Any:
         """Return the observation with a leading axis, as the library's vector environments give it.
