@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 BATCH, SECONDS = 500, 5.0  # metrics are sent so many at once, or so often
 PARAMETERS, LONGEST = 100, 500  # that MLflow takes at once; characters of one
+PARTIAL = "partial"  # tag of an MLflow run that is being written; a kill may leave it so
 
 
 class Mlflow(Sink):
@@ -59,7 +60,10 @@ class Mlflow(Sink):
         experiment = known.experiment_id if known else client.create_experiment(self.experiment)
         leaves = reading.flat(self.config).items()
         parameters = {key: reading.shown(value)[:LONGEST] for key, value in leaves}
-        mine = client.search_runs([experiment], f"tags.start = '{start}'") if start else []
+        mine, partial = (
+            client.search_runs([experiment], f"tags.{tag} = '{start}'") if start else []
+            for tag in ("start", PARTIAL)
+        )
         known_points = [
             point
             for run in mine[:1]
@@ -73,14 +77,17 @@ class Mlflow(Sink):
             client.update_run(current, status="RUNNING")
         else:
             tags = {"mlflow.runName": directory.name, "directory": str(directory.absolute())}
+            tags |= {PARTIAL: start} if start else {}
             current = str(client.create_run(experiment, tags=tags).info.run_id)
             sent = [Param(key, value) for key, value in parameters.items()]
             for at in range(0, len(sent), PARAMETERS):
                 client.log_batch(current, params=sent[at : at + PARAMETERS])
             for at in range(0, len(known_points), BATCH):
                 client.log_batch(current, metrics=known_points[at : at + BATCH])
-            client.set_tag(current, "start", start)  # it is whole
-        for run in mine:
+            if start:
+                client.set_tag(current, "start", start)  # it is whole
+                client.delete_tag(current, PARTIAL)
+        for run in (*mine, *partial):
             if run.info.run_id != current:
                 client.delete_run(run.info.run_id)
         return current
