@@ -221,7 +221,7 @@ def _read(member: Member, last_step: int) -> None:
         "return": run.last_return,
         "mean": reading.mean(returns.tolist()),
         "best": float(finite.max()) if len(finite) else None,
-        "auc": reading.mean(run.table(tables.EVALUATIONS, ("return",))["return"]),
+        "auc": reading.mean(run.whole_evaluations(("return",))["return"]),
         "steps_per_second": run.steps_per_second,
     }
     member.scores = {name: score for name, score in scores.items() if score is not None}
@@ -232,7 +232,7 @@ def _read(member: Member, last_step: int) -> None:
 
 def _evaluations(run: Run) -> tuple[NDArray[np.float64], ...]:
     """Return the steps at which a run was evaluated, and the mean return of each evaluation."""
-    table = run.table(tables.EVALUATIONS, ("at_episode", "steps", "return"))
+    table = run.whole_evaluations(("steps", "return"))
     at, steps, returns = (np.array(table[name]) for name in ("at_episode", "steps", "return"))
     if not len(at) or not (abs(returns) < HUGE).all():
         return (np.empty(0), np.empty(0))

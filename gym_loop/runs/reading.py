@@ -357,7 +357,7 @@ class Run:
             ):
                 break
             size *= 8
-        count = int(amount(self._section("loop").get("eval_episodes")))
+        count = self.eval_episodes
         for place in reversed(places):
             own = [row for row in rows if row["at_episode"] == place]
             # One in training and the final one may stand at one place.
@@ -367,6 +367,18 @@ class Run:
             if not count or place != places[-1] or self.manifest.get("state") == "finished":
                 return own
         return []
+
+    @property
+    def eval_episodes(self) -> int:
+        """How many episodes an evaluation has; 0 when that is not known."""
+        return int(amount(self._section("loop").get("eval_episodes")))
+
+    def whole_evaluations(self, names: Sequence[str]) -> dict[str, list[float]]:
+        """Return columns of the evaluations' table, without an evaluation that was cut short."""
+        table = self.table(EVALUATIONS, ["at_episode", *names])
+        count = 0 if self.state == "finished" else self.eval_episodes
+        whole = len(table["at_episode"]) - rows_of_a_cut(table["at_episode"], count)
+        return {name: values[:whole] for name, values in table.items()}
 
     @property
     def error(self) -> str | None:
@@ -430,6 +442,17 @@ class Run:
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
+
+
+def rows_of_a_cut(places: Sequence[float], count: int) -> int:
+    """Return how many rows at the end are of an evaluation that has not come to its end.
+
+    Args:
+        places: the column `at_episode`.
+        count: episodes of an evaluation; 0 when that is not known.
+    """
+    own = next((n for n, place in enumerate(reversed(places)) if place != places[-1]), len(places))
+    return own % count if count else 0
 
 
 def flat(config: Any) -> dict[str, Any]:

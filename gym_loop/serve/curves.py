@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gym_loop.reports import statistics
-from gym_loop.runs import compare
+from gym_loop.runs import compare, reading
 from gym_loop.runs.tables import EPISODES, EVALUATIONS, open_file
 from gym_loop.serve import files
 from gym_loop.serve.files import RefusedFileError, Stamp
@@ -205,7 +205,8 @@ def line(tables: Tables, entry: Entry, view: View) -> Line:
         return _event_line(tables, entry, view)
     y, episode = table.column(view.metric), table.column("episode")
     if view.kind == "eval":
-        return _evaluations(table, y, view.axis)
+        count = 0 if entry.row.get("state") == "finished" else entry.row.get("eval_episodes") or 0
+        return _evaluations(table, y, view.axis, count)
     x = _axis(table, view.axis)
     if not len(y) == len(x) == len(episode):
         return Line(*(np.empty(0),) * 4)
@@ -216,15 +217,24 @@ def _axis(table: Table, axis: str) -> Array:
     return table.column(AXES[axis]) / (3600 if axis == "hours" else 1)
 
 
-def _evaluations(table: Table, y: Array, axis: str) -> Line:
-    """Return one point an evaluation: the mean over its episodes."""
-    at, episode, steps = (table.column(name) for name in ("at_episode", "episode", "steps"))
-    if not len(y) or len(at) != len(y):
+def _evaluations(table: Table, y: Array, axis: str, count: int) -> Line:
+    """Return one point an evaluation of `count` episodes, 0 if unknown: the mean over them.
+
+    One that goes on, or that the process's end has cut, has no point.
+    """
+    at, episode, steps, seconds = (
+        table.column(name) for name in ("at_episode", "episode", "steps", "seconds")
+    )
+    if len(at) != len(y):
+        return Line(*(np.empty(0),) * 4)
+    whole = len(at) - reading.rows_of_a_cut(at.tolist(), count)
+    at, episode, steps, seconds, y = (c[:whole] for c in (at, episode, steps, seconds, y))
+    if not len(y):
         return Line(*(np.empty(0),) * 4)
     starts = np.flatnonzero(np.r_[True, (np.diff(at) != 0) | (np.diff(steps) != 0)])
     counts = np.diff(np.r_[starts, len(y)])
     ends = starts + counts - 1
-    x = {"steps": steps, "episodes": at, "hours": table.column("seconds") / 3600}[axis][ends]
+    x = {"steps": steps, "episodes": at, "hours": seconds / 3600}[axis][ends]
     return Line(x, np.add.reduceat(y, starts) / counts, episode[starts], episode[ends])
 
 

@@ -238,6 +238,7 @@ class Library:
                 "seed": None if run.seed is None else printable(run.seed)[:LONGEST],
                 "episodes": run.episodes,
                 "of": finite(loop.get("max_episodes")) if isinstance(loop, dict) else None,
+                "eval_episodes": run.eval_episodes,
                 "steps": run.steps,
                 "return": finite(run.last_return),
                 "evaluation": finite(run.evaluation),

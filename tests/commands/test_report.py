@@ -418,6 +418,9 @@ def test_an_evaluation_that_was_cut_counts_for_nothing(sweep, report):
     edit(directory, state="running", result=None)  # killed
     (group,) = report("--unfinished")["groups"]
     assert group["scores"] == {"CartPole-v1": [4]}  # of 3, 4, 5; not of 6 and 7
+    assert group["curve"]["mean"] == [1, 4]
+    (group,) = report("--unfinished", "--metric", "auc")["groups"]
+    assert group["scores"] == {"CartPole-v1": [2.5]}
 
 
 @pytest.mark.parametrize("how", ["a file", "a folder", "a path", "an absolute path"])

@@ -139,9 +139,7 @@ def test_after_a_kill_and_an_extension_mlflow_has_each_step_once_and_todays_para
 
 
 @pytest.mark.slow
-def test_a_copy_in_mlflow_that_a_kill_cut_short_is_deleted_by_the_next_launch(
-    cli, start, tmp_path
-):
+def test_a_copy_in_mlflow_that_a_kill_cut_short_is_deleted_by_the_next_launch(cli, start, tmp_path):
     mlflow = pytest.importorskip("mlflow", reason='needs the extra: pip install "gym-loop[mlflow]"')
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     words = ("+sink=mlflow", f"observers.mlflow.tracking_uri={store}")

@@ -98,6 +98,17 @@ def test_evaluations_are_one_point_each_and_belong_together_by_their_index(entri
     assert group["low"][0] <= 2 <= group["high"][0]
 
 
+@pytest.mark.parametrize(("state", "points"), [("dead", [2, 6]), ("finished", [2, 6, 9])])
+def test_an_evaluation_that_goes_on_or_was_cut_has_no_point(entries, tmp_path, state, points):
+    run = write_run(tmp_path / "0", evaluations=2, state=state.replace("dead", "running"))
+    returns = [1, 3, 5, 7, 9]
+    rows = [f"{k},{k // 2},{k // 2},1,{value}.0,1,0,0,1.5\n" for k, value in enumerate(returns)]
+    (run / "evaluations.csv").write_text(EVALUATION + "".join(rows))
+    (entry,) = entries()
+    assert entry.row["state"] == state
+    assert draw([entry], "eval")["seeds"][0]["y"] == points
+
+
 def test_a_table_that_grows_is_read_on_and_one_that_was_cut_is_read_anew(entries, tmp_path):
     path = write_run(tmp_path / "a", episodes=20) / "episodes.csv"
     (entry,) = entries()

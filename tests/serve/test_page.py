@@ -225,7 +225,9 @@ def test_the_table_is_sorted_filtered_grouped_and_folded(page, runs, serve):
     assert means == sorted(means, reverse=means[0] > means[-1])
     folds = page.all(".fold")
     assert names(page) == []
-    edges = "return [...document.querySelectorAll(arguments[0])].map(e => e.getBoundingClientRect().x)"
+    edges = (
+        "return [...document.querySelectorAll(arguments[0])].map(e => e.getBoundingClientRect().x)"
+    )
     heads = page.js(edges, "#table thead tr > *")
     assert page.js(edges, "#table tr.group:first-child > *") == heads
     dqn = next(fold for fold in folds if "agent=dqn" in fold.text)
