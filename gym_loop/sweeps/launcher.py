@@ -172,8 +172,8 @@ class SweepLauncher(Launcher):
             Mistake: something is wrong with it.
         """
         config = composer.compose(job.overrides, job.number)
-        job.directory = self.directory / place(config, job.name)
         with hydra_config(config):
+            job.directory = self.directory / place(config, job.name)
             for preparation in launch.prepare:
                 preparation(config)
             self.look(job, config)

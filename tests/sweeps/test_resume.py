@@ -70,7 +70,7 @@ def test_what_refers_to_the_job_means_the_same_when_a_sweep_is_resumed_and_grown
     sweep, cli, tmp_path
 ):
     words = ("env=cartpole", "loop.max_episodes=1", "agent=random", "hydra.sweep.dir=s")
-    words += ("loop.eval_episodes=${seed}", "hydra.sweep.subdir=${hydra.job.num}-of-${seed}")
+    words += ("loop.eval_episodes=${seed}", "hydra.sweep.subdir=${hydra:job.num}-of-${seed}")
     assert cli("-m", *words, "seed=1,2").returncode == 0
     for more in ((), ("seed=3,2",), ()):
         done = cli("resume", "s", *more)
