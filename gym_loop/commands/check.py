@@ -36,10 +36,10 @@ def check(run_config: Path | None, overrides: tuple[str, ...]) -> None:
         else:
             words.append(word)
     check_writable(target, lambda: f"hydra.run.dir is {target} (command line)")
-    name = "config"
-    if run_config:
-        name = stored.compose_with(stored.load_file(run_config), words)
-    with tempfile.TemporaryDirectory(prefix="gym-loop-check-") as folder:
+    name, folders = "config", tempfile.TemporaryDirectory(prefix="gym-loop-check-")
+    with launch.surroundings(), folders as folder:
+        if run_config:
+            name = stored.compose_with(stored.load_file(run_config), words)
         own = [f"hydra.run.dir={stored.quoted(Path(folder, 'run'))}", "hydra.output_subdir=null"]
         findings = launch.launch([*words, *own], name, preflight.task(target))
     print(preflight.listing(findings))

@@ -14,6 +14,7 @@ from gym_loop.mistake import Mistake
 HEADER = """# A run config of gym_loop. Launch it: gym-loop train -c {name} [overrides]
 # Directories are relative to the run's own; null means no limit.
 """
+GROUPS = ("agent", "env", "loop")
 
 
 @click.command(
@@ -37,27 +38,36 @@ def create_default(agent: str, loop: str, env: str, run_config: Path, force: boo
     CLASS is package.module:Class or path/to/file.py:Class; an option's name, such as q_learning or
     cartpole, will do, too.
     """
-    from gym_loop import envs, files
-    from gym_loop.config import options
+    from gym_loop import files, launch
 
     if run_config.exists() and not force:
         raise Mistake(f"{run_config} exists; choose another name, or --force to overwrite it")
-    text = HEADER.format(name=run_config)
-    for group, option in {"agent": agent, "env": env, "loop": loop}.items():
-        content = config_of(group, option)
-        if "make_gym" in content["_target_"]:
-            gymnasium = "gymnasium" in content["_target_"]
-            envs.check_id("gymnasium" if gymnasium else "gym", content["id"])
-        comments = parameter_comments(options.load_class(content["_target_"], group))
-        text += f"{group}:\n"
-        for name, value in content.items():
-            text += textwrap.indent(entry(group, name, value, comments.get(name)), "  ")
-    text += "seed: 0  # fixes everything\n"
+    with launch.surroundings():  # classes are imported
+        sections = [section_of(*pair) for pair in zip(GROUPS, (agent, env, loop), strict=True)]
+    text = HEADER.format(name=run_config) + "".join(sections) + "seed: 0  # fixes everything\n"
     try:
         files.write(run_config, text)
     except OSError as error:
         raise Mistake(f"cannot write {run_config}: {error.strerror}") from None
     print(f"wrote {run_config}; launch it with: gym-loop train -c {run_config}")
+
+
+def section_of(group: str, option: str) -> str:
+    """Return the part of a run config that an option stands for, with comments.
+
+    Raises:
+        Mistake: there is no such option, or one of its defaults is none of YAML's values.
+    """
+    from gym_loop import envs
+    from gym_loop.config import options
+
+    content = config_of(group, option)
+    if "make_gym" in content["_target_"]:
+        gymnasium = "gymnasium" in content["_target_"]
+        envs.check_id("gymnasium" if gymnasium else "gym", content["id"])
+    comments = parameter_comments(options.load_class(content["_target_"], group))
+    entries = (entry(group, name, value, comments.get(name)) for name, value in content.items())
+    return f"{group}:\n{textwrap.indent(''.join(entries), '  ')}"
 
 
 def config_of(group: str, option: str) -> dict[str, Any]:

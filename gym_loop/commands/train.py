@@ -17,9 +17,10 @@ def train(run_config: Path, multirun: bool, cfg: str | None, overrides: tuple[st
     from gym_loop import launch
     from gym_loop.config import stored
 
-    name = stored.compose_with(stored.load_file(run_config), list(overrides))
-    flags = [*(["-m"] if multirun else []), *(["--cfg", cfg] if cfg else [])]
-    launch.launch([*flags, *overrides], name)
+    with launch.surroundings():  # composing imports the classes that the file names
+        name = stored.compose_with(stored.load_file(run_config), list(overrides))
+        flags = [*(["-m"] if multirun else []), *(["--cfg", cfg] if cfg else [])]
+        launch.launch([*flags, *overrides], name)
 
 
 def main(arguments: list[str]) -> None:

@@ -200,6 +200,16 @@ def test_a_package_that_imports_gym_and_pygame_while_a_run_is_launched_prints_no
     assert fresh_python(code) == ""
 
 
+@pytest.mark.slow
+def test_nor_does_one_that_a_run_config_names(fresh_python, tmp_path):
+    (tmp_path / "mine.py").write_text("import gym\n\nclass Mine(gym.Env): ...\n")
+    words = f"['--env', '{tmp_path}/mine.py:Mine', '--run-config', '{tmp_path}/run.yaml']"
+    config = f"['-c', '{tmp_path}/run.yaml', '--cfg', 'job']"
+    for command, given in (("create_default", words), ("train", config)):
+        said = fresh_python(f"from gym_loop.commands import {command}\n{command}.main({given})")
+        assert "unmaintained" not in said
+
+
 def test_making_an_environment_hides_no_warning_of_the_user_s(fresh_python):
     code = (
         "import warnings, gym_loop.envs\n"
