@@ -22,7 +22,7 @@ from gym_loop.checks.kinds import is_whole, problem
 from gym_loop.checks.origin import origin
 from gym_loop.config import kept, signature
 from gym_loop.config.options import constructor_parameters, default_parameters, load_class
-from gym_loop.config.yaml_files import first_line
+from gym_loop.config.yaml_files import check_keys, first_line
 from gym_loop.errors import user_frames, with_place
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.terminal import short
@@ -51,7 +51,7 @@ ENVPOOL = "gym_loop.vector.envpool.make_envpool"
 
 # What has passed is not checked again: most jobs of a sweep have most sections in common.
 _writable: set[Path] = set()  # directories
-_noted: set[Path | str] = set()  # files of the user's that are not read, keys without effect
+_noted: set[Path | str] = set()  # files of the user's, keys without effect
 _sound: set[tuple[str, str, bool]] = set()  # sections: name, content, whether frames are wanted
 
 
@@ -63,7 +63,7 @@ def check(cfg: DictConfig) -> None:
         Exception: what the user's own module raised when it was imported.
     """
     check_sections(cfg)
-    note_shadowed(cfg)
+    check_files(cfg)
     content = resolve(cfg)
     check_seed(cfg, content.get("seed"))
     for group in GROUPS:
@@ -108,15 +108,22 @@ def check_sections(cfg: DictConfig) -> None:
             raise Mistake(f"no key {str(name)!r}{origin(cfg, str(name))}{near}")
 
 
-def note_shadowed(cfg: DictConfig) -> None:
-    """Print a note for each file of the user's that is not read, as one of ours has its name."""
+def check_files(cfg: DictConfig) -> None:
+    """Check the keys in the user's files, and print a note for each that is not read.
+
+    A file that has the name of one of ours is not read.
+    """
     sources = (Path(s.path) for s in cfg.hydra.runtime.config_sources if s.schema == "file")
     theirs = [path for path in sources if path != launch.CONF]
     names = {f"{group}/{option}" for group, option in cfg.hydra.runtime.choices.items()}
     for name in sorted({*names, str(cfg.hydra.job.config_name)}):
         for file in (folder / f"{name}.yaml" for folder in theirs):
-            if (launch.CONF / f"{name}.yaml").is_file() and file.is_file() and file not in _noted:
-                _noted.add(file)
+            if file in _noted or not file.is_file():
+                continue
+            _noted.add(file)
+            if not (launch.CONF / f"{name}.yaml").is_file():
+                check_keys(file)
+            else:
                 print(
                     f"gym-loop: note: {short(file)} is not read, as gym_loop has a file of that "
                     "name: give it another",

@@ -100,4 +100,4 @@ def _fits(space: Any, action: Any) -> bool:
 
 
 def _is_a_loop(file: str) -> bool:
-    return Path(file).is_relative_to(PACKAGE / "loops")
+    return any(Path(file).is_relative_to(PACKAGE / part) for part in ("loops", "vector"))

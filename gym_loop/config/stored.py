@@ -29,6 +29,7 @@ def load_file(path: Path) -> dict[str, Any]:
             raise Mistake(yaml_files.problem(error, path)) from None
         near = nearest(str(path), (str(file) for file in path.parent.glob("*.y*ml")))
         raise Mistake(f"cannot read {path}: {error.strerror}{near}") from None
+    yaml_files.check_keys(path)
     check_groups(content, str(path))
     loop = content["loop"]
     if loop.get("max_steps") or loop.get("max_time"):  # of limits, those that are listed hold

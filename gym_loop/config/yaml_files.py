@@ -2,12 +2,17 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+from yaml.constructor import SafeConstructor
 
+from gym_loop.mistake import Mistake
 from gym_loop.terminal import short
+
+MERGE = "tag:yaml.org,2002:merge"  # the tag of `<<`
 
 
 def problem(error: BaseException, file: Path) -> str:
@@ -27,6 +32,30 @@ def problem(error: BaseException, file: Path) -> str:
     key = str(getattr(error, "full_key", None) or "")
     number = line(file, re.split(r"[.\[]", key.replace("]", ""))) if key else None
     return f"{name}{f':{number}' if number else ''}: {first_line(error)}"
+
+
+def check_keys(file: Path) -> None:
+    """Refuse keys that differ as texts and are one key in Python: `1` and `true`; also `1` twice.
+
+    OmegaConf's reader refuses texts alone, and keeps the last value of others.
+
+    Raises:
+        Mistake: there are some; the line names the second.
+    """
+    nodes = [yaml.compose(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif isinstance(node, yaml.MappingNode):
+            seen = set[Any]()
+            for key, value in node.value:
+                nodes.append(value)
+                made = SafeConstructor().construct_object(key, deep=True)
+                if key.tag != MERGE and made in seen:
+                    place = f"{short(file)}:{key.start_mark.line + 1}:{key.start_mark.column + 1}"
+                    raise Mistake(f"{place}: not YAML: found duplicate key {key.value}")
+                seen.add(made)
 
 
 def line(file: Path, keys: list[str]) -> int | None:

@@ -27,6 +27,7 @@ from gym_loop.envs.make import (
     make_gymnasium,
 )
 from gym_loop.envs.wrappers import Wrappers, learning_layers, share_learnt
+from gym_loop.loops.resets import first_observation
 from gym_loop.loops.returns import as_float
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.proxy import Proxy
@@ -143,7 +144,10 @@ class Copies(VectorEnv):
 
     def begin(self, rows: Iterable[int], seeds: Sequence[int]) -> Any:
         """Reset the environments `rows`, each with its seed; return a batch of theirs alone."""
-        first = [self.envs[row].reset(seed=s)[0] for row, s in zip(rows, seeds, strict=True)]
+        first = [
+            first_observation(self.envs[row].reset(seed=seed))
+            for row, seed in zip(rows, seeds, strict=True)
+        ]
         return stack(first, self.observation_space)
 
     def step(self, actions: Any) -> Step:
@@ -153,11 +157,15 @@ class Copies(VectorEnv):
         obs, rewards, terminated, truncated, self.infos = zip(
             *[env.step(action) for env, action in zip(self.envs, each, strict=True)], strict=True
         )
-        flags = np.array((terminated, truncated), np.bool_)
         try:
+            flags = np.array((terminated, truncated), np.bool_)
             rewarded = np.array(rewards, np.float64)
         except OverflowError:  # an integer beyond a float
             rewarded = np.array([*map(as_float, rewards)])
+        except (TypeError, ValueError) as error:
+            raise Failure(unlike_one(rewards, terminated, truncated)) from error
+        if flags.ndim != 2 or rewarded.ndim != 1:
+            raise Failure(unlike_one(rewards, terminated, truncated))
         return stack(obs, self.observation_space), rewarded, flags[0], flags[1]
 
     def restart(self, states: Any, rows: Array, seeds: Sequence[int]) -> Any:
@@ -196,6 +204,28 @@ class Copies(VectorEnv):
         """Close every environment."""
         for env in self.envs:
             env.close()
+
+
+def unlike_one(rewards: Iterable[Any], *flags: Iterable[Any]) -> str:
+    """Return the line for a reward that is no number, or a flag that is neither true nor false.
+
+    Args:
+        rewards: one for each environment.
+        flags: `terminated` and `truncated`, likewise.
+    """
+    expected = {
+        "the reward": "a number",
+        "terminated": "true or false",
+        "truncated": "true or false",
+    }
+    for (name, kind), values in zip(expected.items(), (rewards, *flags), strict=True):
+        for value in values:
+            if np.ndim(value) or not isinstance(np.asarray(value).item(), int | float):
+                return (
+                    f"step() of the environment returned {value!r:.60} as {name}; expected {kind} "
+                    "(an environment of many at once needs num_envs among its arguments)"
+                )
+    return f"step() of the environment returned rewards {rewards!r:.60}; expected numbers"
 
 
 class LibraryVectorEnv(VectorEnv):

@@ -292,6 +292,30 @@ def test_observations_that_are_none_of_their_space_are_named():
         train(Lies, 2, agent=RandomAgent)
 
 
+@pytest.mark.parametrize(
+    ("returned", "line"),
+    [
+        ((1.0, np.array([False]), False), r"array\(\[False\]\) as terminated; expected true or"),
+        ((1.0, False, [False, True]), r"\[False, True\] as truncated; expected true or false"),
+        ((np.array([1.0, 2.0]), False, False), r"array\(\[1., 2.\]\) as the reward; expected a nu"),
+        ((np.array([1.0]), False, False), r"array\(\[1.\]\) as the reward; expected a number"),
+        ((1 + 2j, False, False), r"\(1\+2j\) as the reward; expected a number"),
+    ],
+)
+def test_a_reward_or_a_flag_that_is_none_is_named(returned, line):
+    class Odd(gymnasium.Env):
+        observation_space = action_space = spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            return 0, {}
+
+        def step(self, action):
+            return (0, *returned, {})
+
+    with pytest.raises(Failure, match=line):
+        train(Odd, 2, agent=RandomAgent)
+
+
 def test_a_limit_given_to_envpool_leaves_terminated_as_it_is():
     pytest.importorskip("envpool", reason=NO_ENVPOOL)
     free = train(functools.partial(make_envpool, "CartPole-v1"), agent=Ones, max_episodes=40)
