@@ -98,11 +98,13 @@ class Episodes(Observer):
         return {name: table.size for name, table in self.tables.items()}
 
     def lacks(self, loop: "BaseLoop", state: dict[str, Any]) -> str:
-        """Name a table that is shorter than `state` says."""
+        """Name a table that is shorter than `state` says, or has no row's end there."""
         for name, file in TABLES.items():
             there, size = tables.size(loop.directory, file), state.get(name, 0)
             if there < size:
                 return f"{file} has {there} of {size} bytes"
+            if not tables.is_row_end(loop.directory, file, size):
+                return f"{file} has been edited: byte {size}, the last one then, ends no row now"
         return ""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -189,6 +189,15 @@ def size(directory: Path, file: str) -> int:
         return 0
 
 
+def is_row_end(directory: Path, file: str, size: int) -> bool:
+    """Return whether a row of a table, which has so many bytes or more, ends after `size` bytes."""
+    if size == 0:
+        return True
+    with open_file(directory, file) as opened:
+        opened.seek(size - 1)
+        return opened.read(1) == b"\n"
+
+
 def _names(header: bytes) -> list[str]:
     return header.decode("ascii", "replace").strip().split(",")
 

@@ -213,3 +213,13 @@ def test_other_versions_are_said_first_and_a_run_that_cannot_be_read_stays_as_it
     assert (known["state"], known["episodes"]) == ("finished", 8)
     assert known["config"]["loop"]["max_episodes"] == 8
     assert "loop.max_episodes=8" in known["overrides"]
+
+
+def test_a_table_that_was_rewritten_is_not_cut_within_a_row(launch):
+    whole = launch(*WORDS, "loop.max_episodes=8", directory="whole")
+    run = launch(*WORDS, "loop.max_episodes=4")
+    table = run / "episodes.csv"
+    table.write_bytes(table.read_bytes().replace(b"\n", b"\r\n"))
+    dispatch("resume", "run", "loop.max_episodes=8")
+    assert any("episodes.csv has been edited" in line for line in said(run))
+    assert rows(run) == rows(whole)
