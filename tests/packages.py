@@ -33,10 +33,15 @@ PACKAGES = {
     "flappy-bird-gymnasium": "env=gymnasium:FlappyBird-v0 env.imports=[flappy_bird_gymnasium] "
     "env.kwargs.use_lidar=false",
     "crafter": "env=crafter_env.py:Crafter wrap=[old_api]",
+    "nle": "env=gymnasium:NetHackScore-v0 env.imports=[nle] wrap=[nethack.py:Seeded]",
+    "gymnax": "env=gymnax_env.py:Gymnax env.id=CartPole-v1",
+    "brax": "env=brax_env.py:Brax env.id=inverted_pendulum",
     "pettingzoo": "env=pettingzoo.classic.tictactoe_v3:env",
 }
-# Files that the words name.
+PAGE = Path(__file__).parents[1] / "docs" / "environments.md"
+# Files that the words name: those that the documentation shows, and one for a package's old class.
 FILES = {
+    **dict(re.findall(r'```python title="(\w+\.py)"\n(.*?)```', PAGE.read_text(), re.DOTALL)),
     "crafter_env.py": """
 import crafter
 
@@ -50,14 +55,15 @@ class Crafter(crafter.Env):
 
     def close(self):
         pass
-"""
+""",
 }
-POLICIES = {"ale-py": "CnnPolicy", "crafter": "CnnPolicy"}
+POLICIES = {"ale-py": "CnnPolicy", "crafter": "CnnPolicy", "nle": "MultiInputPolicy"}
 # Steps that fail for a reason of the package's own.
 KNOWN = {
     "dm-control": {"record", "replay with video", "export to Minari"},
     "panda-gym": {"check"},
     "pybullet": {"check", "run"},
+    "nle": {"check", "record", "replay with video"},
     "pettingzoo": {"check", "run"},
     "crafter": {"check", "kill and resume", "verify-resume", "gymnasium_vector"},
 }

@@ -8,6 +8,7 @@ import copy
 import functools
 import importlib
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,8 @@ from gym_loop.streams import NO_SEED, derive
 
 Wrappers = Mapping[str, Callable[[Any], Any]]  # name -> what takes the environment alone
 KEY = "wrappers"
+
+log = logging.getLogger(__name__)
 
 
 def maker(described: dict[str, Any]) -> Any:
@@ -251,7 +254,10 @@ class Wrapped(Proxy):
         """
         game = self.tape.game
         game.truncated = not game.terminated
-        return self.env.reset(**arguments)
+        result = self.env.reset(**arguments)
+        if arguments.get("seed") is not None and self.tape.game.seed == NO_SEED:
+            _warn_of_lost_seed()
+        return result
 
     def learnt_by_wrappers(self) -> list[dict[str, Any]]:
         """Return what the wrappers have learnt, by their classes' names; a list of one."""
@@ -286,6 +292,15 @@ class Wrapped(Proxy):
             return None
         finally:
             self.tape.holds = False
+
+
+@functools.cache  # once is enough
+def _warn_of_lost_seed() -> None:
+    log.warning(
+        "a wrapper resets the environment without the seed that its own reset was given: such an "
+        "episode cannot be played again, nor the run be repeated; pass the seed on: "
+        "self.env.reset(seed=seed, options=options)"
+    )
 
 
 # What wrappers learn is the run's: it is in its checkpoints, and evaluation has a frozen copy.

@@ -105,9 +105,9 @@ class Playback:
         """
         if self.trace.seed == NO_SEED:
             raise Mistake(
-                f"episode {self.trace.episode} was begun by the vector environment itself, without "
-                "a seed of its own, and cannot be played alone; episodes.csv has those that can: "
-                f"their seed is not {NO_SEED}"
+                f"episode {self.trace.episode} was begun without a seed of its own, by a vector "
+                "environment itself or by a wrapper that loses it, and cannot be played alone; "
+                f"episodes.csv has those that can: their seed is not {NO_SEED}"
             )
         env, trace, last = self.env, self.trace, len(self.trace.rewards) - 1
         rewards, so_far = list[float](), 0.0

@@ -63,8 +63,8 @@ def load(entry: Entry, kind: str, number: int) -> traces.Trace:
         raise Failure(f"traces/{path.name} is damaged: {error}") from error
     if trace.seed == NO_SEED:
         raise Mistake(
-            f"episode {number} was begun by the vector environment itself, without a seed of its "
-            "own, and cannot be played alone"
+            f"episode {number} was begun without a seed of its own, by a vector environment itself "
+            "or by a wrapper that loses it, and cannot be played alone"
         )
     return trace
 

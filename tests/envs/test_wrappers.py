@@ -26,6 +26,10 @@ class Broken(gymnasium.Wrapper):
     def __init__(self, env):
         raise RuntimeError("not today")
 
+class Forgetful(gymnasium.Wrapper):
+    def reset(self, *, seed=None, options=None):
+        return self.env.reset(options=options)
+
 class Corridor(gym.Env):
     observation_space = gym.spaces.Box(-1, 1, (2, 2))
     action_space = gym.spaces.Discrete(2)
@@ -99,6 +103,16 @@ def test_an_own_wrapper_is_named_by_its_class(launch, mine):
     kept = OmegaConf.load(run / "config.yaml").env.wrappers.Scaled
     assert kept == {"_target_": "mine.py:Scaled", "factor": 5.0, "_partial_": True}
     assert env_of(run)[0].factor == 5.0
+
+
+def test_a_wrapper_that_loses_the_seed_is_warned_of_once_and_replay_says_why_it_cannot(
+    launch, cli, mine
+):
+    words = "env=gymnasium:CartPole-v1", f"wrap=[{mine}/mine.py:Forgetful]"
+    run = launch(*words, "loop.max_episodes=3")
+    (warning,) = Run(run).warnings
+    assert warning.startswith("a wrapper resets the environment without the seed")
+    assert "by a wrapper that loses it" in cli("replay", run).stderr
 
 
 def test_a_class_of_the_users_own_is_wrapped_as_any_environment(launch, mine):
