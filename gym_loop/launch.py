@@ -72,7 +72,7 @@ def launch(argv: list[str], config_name: str = "config", task: Any = None) -> An
     Returns what the task returned, which is `run` unless another one is given.
     """
     # What these take is known to no config: `++` adds or overrides.
-    argv = [f"++{word}" if word.startswith(inner.OPEN) else word for word in argv]
+    argv = [f"++{word}" if word.startswith(inner.OPEN_KEYS) else word for word in argv]
     args, task = parse(argv), task or run
     if args.cfg or args.info or args.shell_completion or args.hydra_help:
         return inner.show(argv, args, str(CONF), config_name, task, **VERSION_BASE)

@@ -30,7 +30,7 @@ USED_BY_A_JOB = ("hydra._internal.instantiate._instantiate2", "hydra._internal.l
 NAMESPACE = "hydra_plugins.gym_loop"  # Hydra takes launchers and sweepers of that package alone
 # Keys that an override may add without `+`, which Hydra asks for where a config has none: what is
 # below them is known to an environment's or a wrapper's constructor alone.
-OPEN = ("env.kwargs.", "env.wrappers", "eval_env")
+OPEN_KEYS = ("env.kwargs.", "env.wrappers", "eval_env")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -48,7 +48,9 @@ if TYPE_CHECKING:
 
 MAX_SHARE_OF_TIME = 0.02  # of a launch, for checkpoints; above it, one that is due waits
 MIN_SECONDS_BETWEEN = 1.0  # two checkpoints: the disk may be shared with other runs
-LARGE = 32_000_000  # bytes of a checkpoint; a fork costs more than to write a smaller one
+LARGE_CHECKPOINT = (
+    32_000_000  # bytes of a checkpoint; a fork costs more than to write a smaller one
+)
 MAX_SHARE_BESIDE = 0.1  # of the time, for a child that writes: it takes a core, and the disk
 PATIENCE = 60.0, 20.0  # a child may take so many seconds, and times those of a write in the loop
 
@@ -189,7 +191,7 @@ class Checkpoints(Observer):
 
     def _fork(self, writing: "Writing") -> bool:
         """Have a child write the agent where that pays, and return whether one does."""
-        if not self.may_fork or self.size < LARGE or not beside.is_possible():
+        if not self.may_fork or self.size < LARGE_CHECKPOINT or not beside.is_possible():
             return False
         state = self._state(writing)  # tables are synced by this process
         work = functools.partial(write_agent, writing, lambda _: state)

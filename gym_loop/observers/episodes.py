@@ -34,7 +34,7 @@ class Episodes(Observer):
         self.tables: dict[str, tables.Writer] = {}
         self.wrapped = False
         self.info_keys: list[str] = []
-        self.unseen = infos.Unseen([])
+        self.unseen = infos.MissingKeys([])
 
     def open(self, cfg: "DictConfig", directory: Path) -> None:
         """Refuse keys of info that cannot be names of columns.
@@ -53,7 +53,7 @@ class Episodes(Observer):
         """Cut the tables back to what has been restored, and go on from there."""
         self.wrapped = hasattr(loop.env, "bare_game") or getattr(loop.env, "wrapped", False)
         self.info_keys = infos.keys(loop)
-        self.unseen = infos.Unseen(self.info_keys)
+        self.unseen = infos.MissingKeys(self.info_keys)
         for name, file in TABLES.items():
             more = (*(["agent_return"] if self.wrapped else []), *self.info_keys)
             self.tables[name] = tables.Writer(loop.directory, file, self.sizes[name], more)

@@ -47,7 +47,7 @@ def _number(value: Any) -> float:
     return math.nan
 
 
-class Unseen:
+class MissingKeys:
     """Warns once, at the end of a run, of each key that no episode's info had."""
 
     def __init__(self, names: list[str]) -> None:

@@ -17,7 +17,7 @@ from gym_loop.runs import manifest, tables
 from gym_loop.terminal import short
 
 # Parameters of the loop with which a run can be continued, whatever they were before.
-FREE = {name for name, parameter in parameters.ALL.items() if parameter.resume}
+RESUMABLE = {name for name, parameter in parameters.ALL.items() if parameter.resume}
 # What only a run leaves behind. A directory that holds one of these, but no run.json, is not ours.
 RESULTS = (tables.EPISODES, tables.EVALUATIONS, "checkpoints", "traces")
 new_folders: list[Path] = []  # the run's directory and those above it that this launch makes
@@ -91,7 +91,7 @@ def go_on(directory: Path, known: dict[str, Any], cfg: DictConfig) -> None:
         Mistake: `cfg` would change what has already happened, or the run is going on elsewhere.
         SystemExit: with code 0, when nothing is left to do.
     """
-    name, keys = short(directory), check_past(directory, known, cfg, FREE)
+    name, keys = short(directory), check_past(directory, known, cfg, RESUMABLE)
     for key, count in (("max_episodes", known["episodes"]), ("max_steps", known["steps"])):
         limit = cfg.loop.get(key)
         if limit is not None and limit < count and f"loop.{key}" in keys:

@@ -9,7 +9,7 @@ from gym_loop.config import kept
 from gym_loop.runs import checkpoints, claim, manifest
 
 # What belongs to the parent of a fork alone; the rest is history that they share.
-OWN = (
+LEFT_OUT = (
     *(".hydra", ".lock", "*.log", "run.json", "config.yaml"),
     *("checkpoints", "code", "*_records", ".tmp-*", "multirun*"),
 )
@@ -34,7 +34,7 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
         changes.append(key)
     groups = {key.partition(".")[0] for key in changes}
     if "env" not in groups:
-        history, ignored = checkpoint.parents[1], shutil.ignore_patterns(*OWN)
+        history, ignored = checkpoint.parents[1], shutil.ignore_patterns(*LEFT_OUT)
         shutil.copytree(history, directory, dirs_exist_ok=True, ignore=ignored)
     checkpoints.plant(
         checkpoint,

@@ -30,10 +30,10 @@ MARKS = {manifest.NAME, EPISODES, EVALUATIONS, "checkpoints"}
 STUDY = "study.log"  # of a search, in its directory
 SUBMITTED = "submitted.jsonl"  # in the directory of a sweep that an engine was given
 WINDOW = 100  # episodes whose returns are averaged, as in the progress bar
-TAIL = 96 * WINDOW  # bytes that hold that many rows
-COLUMN = 25 * WINDOW  # ... and one further column of them
-SILENCE = 600.0  # seconds without a sign of life after which a run elsewhere counts as dead
-SLOW = 10  # ... or this many of its usual episodes, if that is longer
+BYTES_OF_ROWS = 96 * WINDOW  # bytes that hold that many rows
+BYTES_OF_COLUMN = 25 * WINDOW  # ... and one further column of them
+LONGEST_SILENCE = 600.0  # seconds without a sign of life after which a run elsewhere counts as dead
+SILENT_EPISODES = 10  # ... or this many of its usual episodes, if that is longer
 LARGEST_TAIL = 1 << 24  # bytes of the end of a table that are read
 LONGEST_NUMBER = 8  # characters of a fraction that names and columns show whole
 WARNINGS = 50  # of a run's own that are listed
@@ -181,8 +181,9 @@ class Run:
     def _patience(self) -> float:
         rows = self.last_rows
         if len(rows) < 2:
-            return SILENCE
-        return max(SILENCE, SLOW * (rows[-1]["seconds"] - rows[0]["seconds"]) / (len(rows) - 1))
+            return LONGEST_SILENCE
+        of_episode = (rows[-1]["seconds"] - rows[0]["seconds"]) / (len(rows) - 1)
+        return max(LONGEST_SILENCE, SILENT_EPISODES * of_episode)
 
     @cached_property
     def last_sign(self) -> float:
@@ -340,14 +341,14 @@ class Run:
     def last_rows(self) -> list[Row]:
         """The last rows of episodes.csv, at most 100."""
         names = ("episode", "steps", "return", "seconds")
-        size = TAIL + COLUMN * (1 + len(self.info_keys))  # with agent_return
+        size = BYTES_OF_ROWS + BYTES_OF_COLUMN * (1 + len(self.info_keys))  # with agent_return
         return self._tail(EPISODES, names, size, WINDOW)
 
     @cached_property
     def last_evaluation(self) -> list[Row]:
         """The rows of evaluations.csv that belong to the last evaluation that is whole."""
         names = ("episode", "at_episode", "length", "return")
-        size, places = TAIL, list[float]()
+        size, places = BYTES_OF_ROWS, list[float]()
         while True:
             rows = self._tail(EVALUATIONS, names, size)
             places = list(dict.fromkeys(row["at_episode"] for row in rows))

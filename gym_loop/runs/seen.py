@@ -38,7 +38,7 @@ class Seen:
     terminated: bool = False
 
 
-class Fed(Proxy):
+class RecordedActions(Proxy):
     """A bare environment that plays recorded actions, whatever it is given."""
 
     def __init__(self, env: Any, actions: list[Any]) -> None:
@@ -78,7 +78,7 @@ def by_agent(run: Path, kind: str, numbers: list[int]) -> Iterator[Seen]:
             f"{learning} learns from all environments of loop=vector in turns, which are not "
             "recorded: expected --observations environment"
         )
-    known = Learnt(run)
+    known = TrainingEnv(run)
     if kind == "train":
         for trace in _traces(run, kind, list(range(max(numbers) + 1))):
             for seen in known.play(trace):
@@ -99,7 +99,7 @@ def by_agent(run: Path, kind: str, numbers: list[int]) -> Iterator[Seen]:
             yield from _play(env, trace)
 
 
-class Learnt:
+class TrainingEnv:
     """The environment of training, whose wrappers learn from one episode after the other."""
 
     def __init__(self, run: Path) -> None:
@@ -132,13 +132,13 @@ def _play(env: Any, trace: Trace) -> Iterator[Seen]:
         Failure: it is not as it was recorded.
     """
     tape, space = env.tape, env.action_space
-    bare = tape.env.env if type(tape.env) is Fed else tape.env
+    bare = tape.env.env if type(tape.env) is RecordedActions else tape.env
     if space != bare.action_space:
         raise Mistake(
             f"the wrappers have actions of {space}, the environment of {bare.action_space}, and "
             "only what the environment was given is recorded: expected --observations environment"
         )
-    fed = tape.env = Fed(bare, trace.actions)
+    fed = tape.env = RecordedActions(bare, trace.actions)
     seen = Seen(trace, [copied(env.reset(seed=trace.seed)[0])])
     while (action := fed.next_action) is not None:
         observation, reward, terminated, truncated, _ = env.step(action)

@@ -84,7 +84,7 @@ class Workers(Copies):
         self.owner = np.repeat(np.arange(len(shares)), [len(share) for share in shares])
         self.first = [int(share[0]) for share in shares]
         memory = _shared_memory(_size(self))
-        self.board = Board(self, memory)
+        self.shared = SharedArrays(self, memory)
         self.processes: list[subprocess.Popen[bytes]] = []
         self.pipes: list[Connection] = []
         try:
@@ -109,9 +109,9 @@ class Workers(Copies):
 
     def step(self, actions: Any) -> Step:
         """Have the workers step their environments."""
-        board, message = self.board, b""
-        if actions.shape == board.actions.shape and actions.dtype == board.actions.dtype:
-            board.actions[:] = actions
+        shared, message = self.shared, b""
+        if actions.shape == shared.actions.shape and actions.dtype == shared.actions.dtype:
+            shared.actions[:] = actions
         else:  # of another form than the space's: as they are
             message = pickle.dumps(("step", (actions,)))
         for worker in range(len(self.pipes)):
@@ -119,15 +119,15 @@ class Workers(Copies):
         self.known_infos = {}
         for infos in self._hear_all(range(len(self.pipes))):
             self.known_infos |= infos or {}
-        flags = board.flags.copy()
-        states = map_arrays(lambda array: array.copy(), board.states)
-        return states, board.rewards.copy(), flags[0], flags[1]
+        flags = shared.flags.copy()
+        states = map_arrays(lambda array: array.copy(), shared.states)
+        return states, shared.rewards.copy(), flags[0], flags[1]
 
     def begin(self, rows: Iterable[int], seeds: Sequence[int]) -> Any:
         """Reset the environments `rows`, each with its seed; return a batch of theirs alone."""
         places = np.array([*rows])
         self._call(places, "begin", seeds)
-        return take(self.board.states, places)
+        return take(self.shared.states, places)
 
     def info_of(self, row: int) -> Any:
         """Return what the last step of one environment returned as info."""
@@ -243,33 +243,33 @@ class Workers(Copies):
         )
 
 
-class Share:
+class WorkerEnvs:
     """A worker's environments, in its process.
 
     Args:
         copies: these environments.
         rows: theirs among all.
-        board: of all.
+        shared: the arrays of all.
     """
 
-    def __init__(self, copies: Copies, rows: slice, board: "Board") -> None:
-        self.copies, self.rows, self.board = copies, rows, board
+    def __init__(self, copies: Copies, rows: slice, shared: "SharedArrays") -> None:
+        self.copies, self.rows, self.shared = copies, rows, shared
         self.games, self.go_on = copies.games, copies.go_on
         self.streams = global_streams()
 
     def begin(self, rows: Array, seeds: Sequence[int]) -> None:
         """Reset the environments `rows`."""
-        fill(self.board.states, rows + self.rows.start, self.copies.begin(rows, seeds))
+        fill(self.shared.states, rows + self.rows.start, self.copies.begin(rows, seeds))
         if len(rows) == self.copies.num_envs:  # a round: each time would take longer than a reset
             self._check_streams()
 
     def step(self, actions: Any = None) -> dict[int, bytes] | None:
         """Step all environments; return the infos of episodes that have ended, if there are any."""
-        board, rows = self.board, self.rows
-        own = board.actions[rows].copy() if actions is None else actions[rows]
+        shared, rows = self.shared, self.rows
+        own = shared.actions[rows].copy() if actions is None else actions[rows]
         states, rewards, terminated, truncated = self.copies.step(own)
-        fill(board.states, rows, states)
-        board.rewards[rows], board.flags[:, rows] = rewards, (terminated, truncated)
+        fill(shared.states, rows, states)
+        shared.rewards[rows], shared.flags[:, rows] = rewards, (terminated, truncated)
         ended = (terminated | truncated).nonzero()[0]
         if not ended.size:
             return None
@@ -294,7 +294,7 @@ class Share:
             )
 
 
-class Board:
+class SharedArrays:
     """The arrays that all processes see, of all environments.
 
     Attributes:
@@ -411,30 +411,30 @@ def main(pipe: int, memory: int) -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    share: Share | None = None
+    envs: WorkerEnvs | None = None
     answer: Any
     with Connection(pipe) as messages, contextlib.suppress(EOFError, ConnectionError):
         while True:
             message = messages.recv_bytes()
             try:
-                if share is None:
-                    share, answer = _settle(memory, *pickle.loads(message))
+                if envs is None:
+                    envs, answer = _set_up(memory, *pickle.loads(message))
                 elif message:
                     method, arguments = pickle.loads(message)
-                    answer = getattr(share, method)(*arguments)
+                    answer = getattr(envs, method)(*arguments)
                 else:
-                    answer = share.step()
+                    answer = envs.step()
                 reply = b"" if answer is None else pickle.dumps((True, answer))
             except Exception as error:
                 reply = pickle.dumps((False, errors.message(error)))
             messages.send_bytes(reply)
-    if share:
-        share.copies.close()
+    if envs:
+        envs.copies.close()
 
 
-def _settle(
+def _set_up(
     memory: int, libraries: list[Any], classes: dict[str, bytes], order: bytes
-) -> tuple[Share, list[str]]:
+) -> tuple[WorkerEnvs, list[str]]:
     """Make a worker's environments; return them, and warnings of what they may have lost.
 
     Raises:
@@ -460,7 +460,7 @@ def _settle(
     copies.infos, every.num_envs = infos, num_envs
     for env in (copies, every):
         env.observation_space, env.action_space = observation_space, action_space
-    return Share(copies, rows, Board(every, memory)), texts
+    return WorkerEnvs(copies, rows, SharedArrays(every, memory)), texts
 
 
 def fill(batch: Any, rows: Any, new: Any) -> None:
@@ -506,7 +506,7 @@ def _not_shared(copies: Copies) -> str:
 
 
 def _size(env: Any) -> int:
-    """Return how many bytes a board of `env` takes at most."""
+    """Return how many bytes the shared arrays of `env` take at most."""
     size = env.num_envs * (8 + 2) + 2 * ALIGNED  # rewards and flags
     for space in (*leaves(env.observation_space), *leaves(env.action_space)):
         size += ALIGNED + env.num_envs * np.dtype(space.dtype).itemsize * math.prod(space.shape)
