@@ -7,17 +7,15 @@ import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from gym_loop import launch
 from gym_loop.config import kept, stored
+from gym_loop.loops import BaseLoop, Episode
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import checkpoints, claim, manifest, planting
 from gym_loop.sweeps import resume as sweeps
-
-if TYPE_CHECKING:
-    from gym_loop.loops import BaseLoop, Episode
 
 
 @launch.surroundings()
@@ -104,7 +102,7 @@ class Returns(Observer):
 
     newest: ClassVar[list[float]] = []
 
-    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
+    def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
         """Keep the returns."""
         Returns.newest[:] = [episode.ret for episode in episodes]
 

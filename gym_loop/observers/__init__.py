@@ -1,13 +1,12 @@
 """Observers are told of a run's episodes and evaluations. Each has a file of its own here."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
+from omegaconf import DictConfig
 
-    from gym_loop.loops import BaseLoop, Episode
-    from gym_loop.loops.episode_batch import EpisodeBatch
+from gym_loop.loops import BaseLoop, Episode
+from gym_loop.loops.episode_batch import EpisodeBatch
 
 
 class Observer:
@@ -56,32 +55,32 @@ class Observer:
             return self.listens("end_episode")
         return getattr(type(self), event) is not getattr(Observer, event)
 
-    def open(self, cfg: "DictConfig", directory: Path) -> None:
+    def open(self, cfg: DictConfig, directory: Path) -> None:
         """Prepare for the run of `cfg`, as composed, in its own `directory`, which exists.
 
         Raise `gym_loop.Mistake` for a request that cannot be met: one line, exit code 2.
         """
 
-    def restore(self, loop: "BaseLoop") -> None:
+    def restore(self, loop: BaseLoop) -> None:
         """Put the loop, its agent and its environments where an earlier launch left them."""
 
-    def begin(self, loop: "BaseLoop") -> None:
+    def begin(self, loop: BaseLoop) -> None:
         """Start to watch: `loop.parameters`, `loop.directory` and the counters are final."""
 
-    def begin_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+    def begin_episode(self, loop: BaseLoop, episode: Episode) -> None:
         """Look at an episode before its `reset`.
 
         May set `episode.env` to a wrapper, to see every step of this episode. In the training of
         `loop=vector` the environment is shared by many episodes, and a wrapper is ignored.
         """
 
-    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+    def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
         """Look at an episode that has ended, in training or (not `episode.training`) evaluation.
 
         Keep numbers, not the episode: its lists are memory that the next episode can use.
         """
 
-    def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
+    def end_episodes(self, loop: BaseLoop, episodes: EpisodeBatch) -> None:
         """Look at all training episodes that ended in one step of `loop=vector`, in columns.
 
         An observer that overrides this overrides `end_episode` as well: it is called by all other
@@ -90,16 +89,16 @@ class Observer:
         for episode in episodes:
             self.end_episode(loop, episode)
 
-    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
+    def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
         """Look at all episodes of an evaluation that has ended."""
 
-    def end_cycle(self, loop: "BaseLoop") -> None:
+    def end_cycle(self, loop: BaseLoop) -> None:
         """Act between two training episodes (rounds of `loop=vector`), when no episode runs.
 
         Checkpoints are written here. May set `loop.stop`.
         """
 
-    def end_training(self, loop: "BaseLoop") -> None:
+    def end_training(self, loop: BaseLoop) -> None:
         """Act after the last training episode, before the final evaluation."""
 
     def close(self, error: BaseException | None) -> None:
@@ -115,7 +114,7 @@ class Observer:
         """
         return {}
 
-    def lacks(self, loop: "BaseLoop", state: dict[str, Any]) -> str:
+    def lacks(self, loop: BaseLoop, state: dict[str, Any]) -> str:
         """Return what of this observer's files `state` refers to and is missing; "" if nothing is.
 
         Called before `load_state_dict`; a checkpoint that lacks something is passed over for the

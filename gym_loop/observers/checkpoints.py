@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gym_loop import files, streams
 from gym_loop.agents.base_agent import FILE, BaseAgent
+from gym_loop.loops import BaseLoop, Episode
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer, beside, environments
 from gym_loop.observers.manifest import versions
@@ -40,11 +41,6 @@ from gym_loop.runs.checkpoints import (
     sound,
     write_state,
 )
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from gym_loop.loops import BaseLoop, Episode
 
 MAX_SHARE_OF_TIME = 0.02  # of a launch, for checkpoints; above it, one that is due waits
 MIN_SECONDS_BETWEEN = 1.0  # two checkpoints: the disk may be shared with other runs
@@ -86,12 +82,12 @@ class Checkpoints(Observer):
         self.removing: threading.Thread | None = None  # old checkpoints
         self.agent_config: Any = None
 
-    def open(self, cfg: "DictConfig", directory: Path) -> None:
+    def open(self, cfg: DictConfig, directory: Path) -> None:
         """Keep the agent's part of the config."""
         content: Any = OmegaConf.to_container(cfg.agent, resolve=True)
         self.agent_config = {k: v for k, v in content.items() if not k.startswith("_")}
 
-    def restore(self, loop: "BaseLoop") -> None:
+    def restore(self, loop: BaseLoop) -> None:
         """Restore the newest sound checkpoint of the run's directory, if there is one."""
         directory = loop.directory / "checkpoints"
         self.tell(loop.agent)
@@ -111,7 +107,7 @@ class Checkpoints(Observer):
         if unused or names(directory):
             log.warning("no checkpoint in %s can be used: the run starts anew", directory)
 
-    def begin(self, loop: "BaseLoop") -> None:
+    def begin(self, loop: BaseLoop) -> None:
         """Read from the parameters when checkpoints are due; say what the agent says of them."""
         for line in getattr(loop.agent, "about_checkpoints", list)():
             log.warning("%s", line)
@@ -120,18 +116,18 @@ class Checkpoints(Observer):
         self.per_time = math.inf if per_time is None else per_time
         self._schedule(loop)
 
-    def tell(self, agent: "BaseAgent") -> None:
+    def tell(self, agent: BaseAgent) -> None:
         """Give the agent its config: `load` compares it with the checkpoint's to find changes."""
         if self.agent_config and hasattr(agent, "_configured"):
             agent._configured = self.agent_config
 
-    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
+    def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
         """Have a checkpoint written if this evaluation is the best so far."""
         mean = sum(episode.ret for episode in episodes) / max(len(episodes), 1)
         if math.isfinite(mean) and episodes and not (self.best is not None and mean <= self.best):
             self.best, self.best_name, self.best_episode = mean, _name(loop), loop.episodes
 
-    def end_cycle(self, loop: "BaseLoop") -> None:
+    def end_cycle(self, loop: BaseLoop) -> None:
         """Write a checkpoint where one is due, or begin to."""
         now = time.monotonic()
         if self.pending and not self._settle(wait=False):
@@ -143,7 +139,7 @@ class Checkpoints(Observer):
         ):
             self.write(loop, in_the_loop=False)
 
-    def end_training(self, loop: "BaseLoop") -> None:
+    def end_training(self, loop: BaseLoop) -> None:
         """Write the last checkpoint, from which the run can be extended."""
         if self.pending and self.pending.path.name not in (_name(loop), self.best_name):
             self._give_up()  # the last one takes its place
@@ -158,7 +154,7 @@ class Checkpoints(Observer):
         if self.removing:
             self.removing.join()
 
-    def write(self, loop: "BaseLoop", in_the_loop: bool = True) -> None:
+    def write(self, loop: BaseLoop, in_the_loop: bool = True) -> None:
         """Write a checkpoint of `loop` and delete those that are not to be kept.
 
         Args:
@@ -272,7 +268,7 @@ class Checkpoints(Observer):
         lost = (now - began) / MAX_SHARE_OF_TIME
         self.earliest = max(self.earliest + lost, now + min(pause, self.per_time))
 
-    def _schedule(self, loop: "BaseLoop") -> None:
+    def _schedule(self, loop: BaseLoop) -> None:
         self.next_episode = loop.episodes + self.per_episodes
         self.next_time = time.monotonic() + self.per_time
 
@@ -301,7 +297,7 @@ class Checkpoints(Observer):
             (writing.unfinished / WRAPPERS).write_bytes(pickle.dumps(state, protocol=5))
         return {"versions": versions(), **state_dict(loop)}
 
-    def _saved(self, loop: "BaseLoop", name: str) -> environments.Saved | None:
+    def _saved(self, loop: BaseLoop, name: str) -> environments.Saved | None:
         env = getattr(loop, name)
         if env is None or name in self.unpicklable or (name == "eval_env" and env is loop.env):
             return None
@@ -358,7 +354,7 @@ def _told(directory: Path) -> Iterator[None]:
         raise Failure(files.disk_full(error, directory)) from error
 
 
-def save_agent(agent: "BaseAgent", directory: Path) -> None:
+def save_agent(agent: BaseAgent, directory: Path) -> None:
     """Let the agent save itself.
 
     Raises:
@@ -381,7 +377,7 @@ def save_agent(agent: "BaseAgent", directory: Path) -> None:
         raise Failure(f"{name}.save() wrote no {FILE}, which load() reads: write a load() as well")
 
 
-def _is_passed_over(loop: "BaseLoop", path: Path) -> bool:
+def _is_passed_over(loop: BaseLoop, path: Path) -> bool:
     """Return whether the loop cannot go on from the checkpoint; a fork can from its first one."""
     if not hasattr(loop, "passes_over"):
         return False
@@ -389,7 +385,7 @@ def _is_passed_over(loop: "BaseLoop", path: Path) -> bool:
     return parent.get("episode") != episode(path) and bool(loop.passes_over(load_state(path)))
 
 
-def _lacks(loop: "BaseLoop", path: Path) -> str:
+def _lacks(loop: BaseLoop, path: Path) -> str:
     """Return what of the observers' files the checkpoint at `path` refers to and is gone, or ""."""
     states = (read_state(path) or {}).get("observers", {})
     each = (o.lacks(loop, states.get(name, {})) for name, o in loop.observers.items())
@@ -406,7 +402,7 @@ def _set_aside(path: Path) -> None:
     log.warning("%s is now called %s", path, aside.name)
 
 
-def state_dict(loop: "BaseLoop") -> dict[str, Any]:
+def state_dict(loop: BaseLoop) -> dict[str, Any]:
     """Return a loop's counters and each observer's own state, as JSON can hold it."""
     counters = {name: getattr(loop, name) for name in COUNTERS}
     counters["whole"] = getattr(loop, "whole", True)
@@ -414,5 +410,5 @@ def state_dict(loop: "BaseLoop") -> dict[str, Any]:
     return counters | {"seconds": loop.seconds, "observers": watched}
 
 
-def _name(loop: "BaseLoop") -> str:
+def _name(loop: BaseLoop) -> str:
     return f"episode-{loop.episodes:06d}"

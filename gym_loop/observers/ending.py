@@ -1,14 +1,12 @@
 """Ends training early, where `loop.stop_at` says so; keeps that it has ended."""
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gym_loop.loops import BaseLoop, Episode
 from gym_loop.loops.parameters import EVALUATION_METRICS
 from gym_loop.loops.returns import total
 from gym_loop.observers import Observer
-
-if TYPE_CHECKING:
-    from gym_loop.loops import BaseLoop, Episode
 
 LIMITS = ("max_episodes", "max_steps", "stop_at")  # with others a run that has ended goes on
 
@@ -33,7 +31,7 @@ class Ending(Observer):
         """Remember what has ended an earlier launch, under which limits."""
         self.state = state
 
-    def begin(self, loop: "BaseLoop") -> None:
+    def begin(self, loop: BaseLoop) -> None:
         """End training again if it had ended under the same limits."""
         self.loop, ended = loop, self.state.get("ended")
         if ended and self.state["limits"] == self._limits():
@@ -41,7 +39,7 @@ class Ending(Observer):
         elif not ended:
             self.count = self.state.get("count", 0)
 
-    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
+    def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
         """Look at an evaluation during training."""
         rule = loop.parameters.get("stop_at")
         if not (rule and self.trains and episodes):
@@ -54,7 +52,7 @@ class Ending(Observer):
             log.info("%s was at least %s: training has ended", metric, rule["at_least"])
             loop.finish("stop_at")
 
-    def end_training(self, loop: "BaseLoop") -> None:
+    def end_training(self, loop: BaseLoop) -> None:
         """Leave the final evaluation alone."""
         self.trains = False
 

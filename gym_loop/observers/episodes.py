@@ -2,19 +2,17 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from omegaconf import DictConfig
 
 from gym_loop import files
+from gym_loop.loops import BaseLoop, Episode
+from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.loops.returns import total
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer, infos
 from gym_loop.runs import tables
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from gym_loop.loops import BaseLoop, Episode
-    from gym_loop.loops.episode_batch import EpisodeBatch
 
 TABLES = {"training": tables.EPISODES, "evaluation": tables.EVALUATIONS}
 
@@ -36,7 +34,7 @@ class Episodes(Observer):
         self.info_keys: list[str] = []
         self.unseen = infos.MissingKeys([])
 
-    def open(self, cfg: "DictConfig", directory: Path) -> None:
+    def open(self, cfg: DictConfig, directory: Path) -> None:
         """Refuse keys of info that cannot be names of columns.
 
         Raises:
@@ -49,7 +47,7 @@ class Episodes(Observer):
                     "letters, digits, '_', '-', '.' and '/', and none of the table's columns"
                 )
 
-    def begin(self, loop: "BaseLoop") -> None:
+    def begin(self, loop: BaseLoop) -> None:
         """Cut the tables back to what has been restored, and go on from there."""
         self.wrapped = hasattr(loop.env, "bare_game") or getattr(loop.env, "wrapped", False)
         self.info_keys = infos.keys(loop)
@@ -58,7 +56,7 @@ class Episodes(Observer):
             more = (*(["agent_return"] if self.wrapped else []), *self.info_keys)
             self.tables[name] = tables.Writer(loop.directory, file, self.sizes[name], more)
 
-    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+    def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
         """Append the episode's row."""
         outcome = episode.ret, episode.terminated, episode.truncated, episode.seed, episode.seconds
         row: tuple[float, ...] = (episode.steps, len(episode.rewards), *outcome)
@@ -72,7 +70,7 @@ class Episodes(Observer):
         else:
             self.tables["evaluation"].add([(episode.index, loop.episodes, *row)])
 
-    def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
+    def end_episodes(self, loop: BaseLoop, episodes: EpisodeBatch) -> None:
         """Append the rows of training episodes in one write."""
         columns: list[list[Any]] = [
             episodes.numbers.tolist(),
@@ -97,7 +95,7 @@ class Episodes(Observer):
             table.sync()
         return {name: table.size for name, table in self.tables.items()}
 
-    def lacks(self, loop: "BaseLoop", state: dict[str, Any]) -> str:
+    def lacks(self, loop: BaseLoop, state: dict[str, Any]) -> str:
         """Name a table that is shorter than `state` says, or has no row's end there."""
         for name, file in TABLES.items():
             there, size = tables.size(loop.directory, file), state.get(name, 0)

@@ -5,19 +5,17 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from omegaconf import DictConfig
 
 from gym_loop import files
 from gym_loop.config import kept
+from gym_loop.loops import BaseLoop
 from gym_loop.loops.returns import as_float
 from gym_loop.observers import Observer
 from gym_loop.observers.tensorboard import PREFIX, framed
 from gym_loop.runs import reading
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from gym_loop.loops import BaseLoop
 
 SUFFIX = ".gym_loop.hparams"  # of the files that this observer writes and replaces
 METRIC = "evaluation"
@@ -37,11 +35,11 @@ class HParams(Observer):
         self.began = time.time()
         self.loop: Any = None
 
-    def open(self, cfg: "DictConfig", directory: Path) -> None:
+    def open(self, cfg: DictConfig, directory: Path) -> None:
         """Remember the config."""
         self.config = kept.view(cfg)
 
-    def begin(self, loop: "BaseLoop") -> None:
+    def begin(self, loop: BaseLoop) -> None:
         """Remember the loop."""
         self.loop = loop
 

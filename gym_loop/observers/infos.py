@@ -3,19 +3,18 @@
 import logging
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from gym_loop.loops import BaseLoop, Episode
+from gym_loop.loops import BaseLoop, Episode
 
 MOST_NAMED = 10  # keys that there are
 
 log = logging.getLogger(__name__)
 
 
-def keys(loop: "BaseLoop") -> list[str]:
+def keys(loop: BaseLoop) -> list[str]:
     """Return the keys that are asked for."""
     return [*map(str, loop.parameters.get("info_keys") or ())]
 
@@ -32,7 +31,7 @@ def known(names: list[str], info: Any) -> dict[str, float]:
     return {name: value for name, value in pairs if not math.isnan(value)}
 
 
-def means(names: list[str], episodes: "list[Episode]") -> dict[str, float]:
+def means(names: list[str], episodes: list[Episode]) -> dict[str, float]:
     """Return by name the mean over those episodes that have the number."""
     found = [known(names, episode.info) for episode in episodes]
     each = {name: [one[name] for one in found if name in one] for name in names}

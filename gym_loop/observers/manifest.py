@@ -15,22 +15,18 @@ import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gym_loop import errors, files, machine
 from gym_loop.config import by_value, kept, secrets
+from gym_loop.loops import BaseLoop
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import claim, manifest
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from gym_loop.loops import BaseLoop
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +58,7 @@ class Manifest(Observer):
         self.has_begun = False  # until then run.json tells of the launch before
         self.keep_config: Callable[[], None] = lambda: None
 
-    def open(self, cfg: "DictConfig", directory: Path) -> None:
+    def open(self, cfg: DictConfig, directory: Path) -> None:
         """Lock the directory, and write the state `running` unless an earlier launch did so.
 
         What that one left is replaced once its checkpoint has been read: see `begin`.
@@ -135,7 +131,7 @@ class Manifest(Observer):
             with contextlib.suppress(OSError):  # a full disk is one of the things to warn of
                 self._write()
 
-    def begin(self, loop: "BaseLoop") -> None:
+    def begin(self, loop: BaseLoop) -> None:
         """Write the state, with git's answer and the versions of what has been imported."""
         self.loop, before = loop, self.content.copy()
         self.git_status = self.git()
@@ -189,7 +185,7 @@ class Manifest(Observer):
         known = (self.content.get("peak_memory", 0), state.get("peak_memory", 0))
         self.content["peak_memory"] = max(known)
 
-    def _keep_config(self, cfg: "DictConfig", launched_in: Path) -> None:
+    def _keep_config(self, cfg: DictConfig, launched_in: Path) -> None:
         kept.write(self.directory, cfg, launched_in)
         named = kept.sections(kept.content(cfg, resolve=True))
         by_value.keep((section["_target_"] for _, section in named), self.directory)

@@ -2,14 +2,12 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gym_loop.loops import BaseLoop, Episode
 from gym_loop.mistake import Mistake
 from gym_loop.observers.sink import Sink
 from gym_loop.runs import reading
-
-if TYPE_CHECKING:
-    from gym_loop.loops import BaseLoop, Episode
 
 BATCH, SECONDS = 500, 5.0  # metrics are sent so many at once, or so often
 PARAMETERS, LONGEST = 100, 500  # that MLflow takes at once; characters of one
@@ -92,7 +90,7 @@ class Mlflow(Sink):
                 client.delete_run(run.info.run_id)
         return current
 
-    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
+    def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
         """Keep the mean return of an evaluation."""
         super().end_evaluation(loop, episodes)
         if episodes:

@@ -6,17 +6,15 @@ import re
 import sys
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gym_loop.loops import BaseLoop, Episode
+from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.loops.returns import total
 from gym_loop.observers import Observer
 from gym_loop.runs import manifest
 from gym_loop.runs.reading import WINDOW
 from gym_loop.terminal import SPOKEN, is_watched, live, short
-
-if TYPE_CHECKING:
-    from gym_loop.loops import BaseLoop, Episode
-    from gym_loop.loops.episode_batch import EpisodeBatch
 
 BAR_SECONDS, LOG_SECONDS = 0.1, 30.0
 WINDOW_TOLD = re.compile(r" \(last \d+\)")  # what a narrow terminal does without
@@ -39,7 +37,7 @@ class Progress(Observer):
         self.bar: Any = None  # of rich's, shown by `live`
         self.due = 0.0
 
-    def begin(self, loop: "BaseLoop") -> None:
+    def begin(self, loop: BaseLoop) -> None:
         """Start the bar, if stderr is a terminal."""
         self.loop, self.directory = loop, loop.directory
         self.steps, self.seconds = loop.steps, loop.seconds
@@ -51,12 +49,12 @@ class Progress(Observer):
             _redirect_log()  # rich has put something in the place of sys.stderr
         self.due = loop.seconds + (BAR_SECONDS if self.bar else LOG_SECONDS)
 
-    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+    def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
         """Show where the run is, when it is time to."""
         if episode.training:
             self._count([episode.ret], [episode.number], episode.seconds)
 
-    def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
+    def end_episodes(self, loop: BaseLoop, episodes: EpisodeBatch) -> None:
         """Show where the run is, when it is time to."""
         self._count(episodes.returns.tolist(), episodes.numbers.tolist(), episodes.seconds)
 
@@ -71,7 +69,7 @@ class Progress(Observer):
         if seconds >= self.due:
             self.show(seconds)
 
-    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
+    def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
         """Keep the returns for the summary, and add up the time that evaluations take."""
         self.evaluation = [episode.ret for episode in episodes]
         now = loop.seconds
@@ -110,7 +108,7 @@ class Progress(Observer):
         trained = seconds - self.seconds - self.evaluated
         return float((self.loop.steps - self.steps) / max(trained, 1e-9))
 
-    def end_training(self, loop: "BaseLoop") -> None:
+    def end_training(self, loop: BaseLoop) -> None:
         """Remove the bar; the final evaluation has none."""
         self.rate_of_training = self.rate(loop.seconds)
         self._stop()
@@ -176,7 +174,7 @@ def _redirect_log() -> None:
 class Summary(Observer):
     """Prints the returns of `gym-loop evaluate`."""
 
-    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
+    def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
         """Print mean, standard deviation, minimum and maximum return."""
         returns = [episode.ret for episode in episodes]
         if not returns:
@@ -191,7 +189,7 @@ class Summary(Observer):
         )
 
 
-def counted(loop: "BaseLoop") -> tuple[int, int | None, str]:
+def counted(loop: BaseLoop) -> tuple[int, int | None, str]:
     """Return how much is done, of how much, and of what: episodes, or steps if these end it."""
     episodes, steps = loop.parameters.get("max_episodes"), loop.parameters.get("max_steps")
     if episodes is None and steps is not None:
@@ -211,7 +209,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _bar(loop: "BaseLoop") -> Any:
+def _bar(loop: BaseLoop) -> Any:
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
     from rich.table import Column

@@ -5,11 +5,11 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gym_loop.loops import BaseLoop, Episode
 from gym_loop.observers import Observer
 from gym_loop.streams import get_state, set_state
 
 if TYPE_CHECKING:
-    from gym_loop.loops import BaseLoop, Episode
     from gym_loop.observers.video import Camera, Frame, VideoError, VideoWriter
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Recorder(Observer):
         """Return whether there is anything to do: at episodes only if some are to be recorded."""
         return super().listens(event) and (event == "begin" or self.asked)
 
-    def begin(self, loop: "BaseLoop") -> None:
+    def begin(self, loop: BaseLoop) -> None:
         """Remove a killed run's unfinished videos; find the encoder before anything is played."""
         for prefix in ("", "eval_"):
             folder = _folder(loop, prefix)
@@ -58,7 +58,7 @@ class Recorder(Observer):
         if self.able and loop.parameters.get("eval_record") and loop.parameters["eval_episodes"]:
             self._draw_one(loop)
 
-    def _draw_one(self, loop: "BaseLoop") -> None:
+    def _draw_one(self, loop: BaseLoop) -> None:
         """Draw a frame in another environment: the first evaluation may be hours away."""
         from gym_loop.observers.video import VideoError, render
 
@@ -74,7 +74,7 @@ class Recorder(Observer):
                 env.close()
             set_state(streams)
 
-    def begin_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+    def begin_episode(self, loop: BaseLoop, episode: Episode) -> None:
         """Start to record the episode, if it is to be recorded."""
         prefix = "" if episode.training else "eval_"
         every = loop.parameters.get("record_every", 1) if episode.training else 1
@@ -94,7 +94,7 @@ class Recorder(Observer):
             return
         self.camera = Camera.watch(episode, self._receive)
 
-    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+    def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
         """End the video; its encoder finishes during the next episodes."""
         self._unwatch()
         if self.writer:
@@ -145,6 +145,6 @@ class Recorder(Observer):
         self.warned = True
 
 
-def _folder(loop: "BaseLoop", prefix: str) -> Path:
+def _folder(loop: BaseLoop, prefix: str) -> Path:
     default = "./eval_records" if prefix else "./episode_records"
     return Path(loop.directory, loop.parameters.get(f"{prefix}record_dir", default))

@@ -6,20 +6,18 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from gym_loop import launch, streams
 from gym_loop.compat.standard_library import own_logging
 from gym_loop.config import kept, stored
+from gym_loop.loops import BaseLoop
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import checkpoints, manifest, planting, tables
 from gym_loop.terminal import duration, short
-
-if TYPE_CHECKING:
-    from gym_loop.loops import BaseLoop
 
 COMPARED = ("episode", "length", "return")  # columns of episodes.csv that have to be as recorded
 # What a training that is played again is given, whatever the run has: none of it changes a result.
@@ -33,7 +31,7 @@ class Until(Observer):
     def __init__(self, episodes: int) -> None:
         self.episodes = episodes
 
-    def end_cycle(self, loop: "BaseLoop") -> None:
+    def end_cycle(self, loop: BaseLoop) -> None:
         """Stop between two episodes, or rounds."""
         if loop.episodes >= self.episodes:
             loop.stop = loop.stop or "repeated"

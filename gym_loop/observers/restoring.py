@@ -9,18 +9,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gym_loop import streams
+from gym_loop.agents import BaseAgent
+from gym_loop.loops import BaseLoop
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer, environments
 from gym_loop.observers.manifest import versions
 from gym_loop.runs import manifest
 from gym_loop.runs.checkpoints import NAME, learnt, load_state, read_state
-
-if TYPE_CHECKING:
-    from gym_loop.agents import BaseAgent
-    from gym_loop.loops import BaseLoop
 
 RECORDING = re.compile(rf"{NAME.pattern}\.mp4")
 ENVIRONMENTS = {"env": "training", "eval_env": "evaluation"}  # by the loop's attributes
@@ -40,7 +38,7 @@ class Trained(Observer):
     def __init__(self, checkpoint: str | None = None) -> None:
         self.checkpoint = checkpoint
 
-    def restore(self, loop: "BaseLoop") -> None:
+    def restore(self, loop: BaseLoop) -> None:
         """Load the agent and the counts of episodes and steps."""
         if self.checkpoint is None:
             return
@@ -59,7 +57,7 @@ class Trained(Observer):
         quicken(loop)
 
 
-def restore(loop: "BaseLoop", path: Path) -> None:
+def restore(loop: BaseLoop, path: Path) -> None:
     """Put `loop` where the checkpoint at `path` was written. Unpickles: only for trusted runs.
 
     A fork with another seed keeps its own random streams, one with another environment its own
@@ -91,7 +89,7 @@ def restore(loop: "BaseLoop", path: Path) -> None:
     quicken(loop)
 
 
-def quicken(loop: "BaseLoop") -> None:
+def quicken(loop: BaseLoop) -> None:
     """Make attributes of agent and environment as fast as before they were pickled or unpickled.
 
     Names in code are interned, and CPython finds an attribute faster if the key in `__dict__` is
@@ -124,7 +122,7 @@ def quicken_all(env: Any, *others: Any) -> None:
             names.popitem()
 
 
-def drawn(agent: "BaseAgent") -> dict[str, Any]:
+def drawn(agent: BaseAgent) -> dict[str, Any]:
     """Return what the agent draws from: its spaces, and the states of its generators.
 
     Checkpoints keep them apart, since an agent's own `save` may leave them out.
@@ -136,7 +134,7 @@ def drawn(agent: "BaseAgent") -> dict[str, Any]:
     return found
 
 
-def _restore_environments(loop: "BaseLoop", rest: dict[str, Any], same_eval_env: bool) -> None:
+def _restore_environments(loop: BaseLoop, rest: dict[str, Any], same_eval_env: bool) -> None:
     """Put back the environments of the checkpoint, where they come back.
 
     Where one does not, training's is made anew here, and evaluation's when it is first needed.
@@ -156,20 +154,20 @@ def _restore_environments(loop: "BaseLoop", rest: dict[str, Any], same_eval_env:
         setattr(loop, name, env)
 
 
-def _restore_wrappers(loop: "BaseLoop", path: Path) -> None:
+def _restore_wrappers(loop: BaseLoop, path: Path) -> None:
     """Put back what wrappers had learnt, also into the wrappers of a new environment."""
     if state := learnt(path):
         getattr(loop.env, "put_into_wrappers", list)(state)
 
 
-def is_rendered(loop: "BaseLoop", name: str) -> bool:
+def is_rendered(loop: BaseLoop, name: str) -> bool:
     """Return whether the environment `name` of a loop gives frames."""
     prefix = "eval_" if name == "eval_env" else ""
     return any(loop.parameters.get(f"{prefix}{word}") for word in ("record", "render"))
 
 
 @contextlib.contextmanager
-def _reading(path: Path, loop: "BaseLoop") -> Iterator[None]:
+def _reading(path: Path, loop: BaseLoop) -> Iterator[None]:
     """Warn if the checkpoint at `path`, which the block reads, is of other packages' versions.
 
     Raises:
@@ -191,7 +189,7 @@ def _reading(path: Path, loop: "BaseLoop") -> Iterator[None]:
         raise Failure(f"{what}, and cannot be read ({reason}): resume it with those") from error
 
 
-def load_state_dict(loop: "BaseLoop", state: dict[str, Any]) -> None:
+def load_state_dict(loop: BaseLoop, state: dict[str, Any]) -> None:
     """Put back a loop's counters and each observer's state, as `state_dict` returned them."""
     for name in COUNTERS:
         setattr(loop, name, state[name])

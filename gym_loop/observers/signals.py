@@ -9,14 +9,12 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from omegaconf import DictConfig
+
+from gym_loop.loops import BaseLoop
 from gym_loop.observers import Observer
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from gym_loop.loops import BaseLoop
 
 HANDLED = (signal.SIGINT, signal.SIGTERM)
 _open: "list[Signals]" = []  # whose handlers are installed in this process
@@ -38,14 +36,14 @@ class Signals(Observer):
         self.limit = math.inf  # seconds
         self.began = time.monotonic()
 
-    def open(self, cfg: "DictConfig", directory: Path) -> None:
+    def open(self, cfg: DictConfig, directory: Path) -> None:
         """Install the handlers, if this is the main thread: Python allows it there alone."""
         if threading.current_thread() is threading.main_thread():
             _reset_in_children()
             _open.append(self)
             self.previous = {number: signal.signal(number, self.handle) for number in HANDLED}
 
-    def begin(self, loop: "BaseLoop") -> None:
+    def begin(self, loop: BaseLoop) -> None:
         """Stop the loop if a signal came while it was built."""
         limit = loop.parameters.get("max_time")
         self.loop, self.limit = loop, math.inf if limit is None else limit
@@ -62,12 +60,12 @@ class Signals(Observer):
         self.received = number
         self._pass_on()
 
-    def end_cycle(self, loop: "BaseLoop") -> None:
+    def end_cycle(self, loop: BaseLoop) -> None:
         """Stop when `max_time` seconds of this launch are over."""
         if time.monotonic() - self.began >= self.limit and not loop.stop:
             loop.stop = "max_time"
 
-    def end_training(self, loop: "BaseLoop") -> None:
+    def end_training(self, loop: BaseLoop) -> None:
         """Stop nothing from now on."""
         self.trained = not loop.stop
 

@@ -4,15 +4,13 @@ import importlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gym_loop.config import kept
+from gym_loop.loops import BaseLoop, Episode
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer, infos
 from gym_loop.runs import manifest
-
-if TYPE_CHECKING:
-    from gym_loop.loops import BaseLoop, Episode
 
 
 class Sink(Observer):
@@ -48,7 +46,7 @@ class Sink(Observer):
         """Keep the config that is sent."""
         self.config = {k: node for k, node in kept.view(cfg).items() if k != "observers"}
 
-    def begin(self, loop: "BaseLoop") -> None:
+    def begin(self, loop: BaseLoop) -> None:
         """Start the run at the service, or go on with it."""
         self.loop = loop
         # Of run.json: a fork has another one than the run that it was forked from.
@@ -67,7 +65,7 @@ class Sink(Observer):
         """Send values at a count of training steps."""
         raise NotImplementedError
 
-    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+    def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
         """Send the return, length and metrics of a training episode."""
         if episode.training:
             metrics = {f"agent/{name}": value for name, value in episode.metrics.items()}
@@ -76,7 +74,7 @@ class Sink(Observer):
             values = {"train/return": episode.ret, "train/length": episode.length, **metrics}
             self.attempt(self.send, values, episode.steps)
 
-    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
+    def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
         """Send the mean return of an evaluation."""
         if episodes:
             mean = sum(episode.ret for episode in episodes) / len(episodes)

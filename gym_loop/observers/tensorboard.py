@@ -8,17 +8,15 @@ import socket
 import struct
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google_crc32c import value as crc32c
 
 from gym_loop import files
+from gym_loop.loops import BaseLoop, Episode
+from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.observers import Observer, infos
 from gym_loop.runs import manifest
-
-if TYPE_CHECKING:
-    from gym_loop.loops import BaseLoop, Episode
-    from gym_loop.loops.episode_batch import EpisodeBatch
 
 PREFIX = "events.out.tfevents."
 pack = struct.Struct("<I").pack
@@ -53,7 +51,7 @@ class TensorBoard(Observer):
         self.state: dict[str, Any] = {}
         self.info_keys: list[str] = []
 
-    def begin(self, loop: "BaseLoop") -> None:
+    def begin(self, loop: BaseLoop) -> None:
         """Cut the event files back to the restored checkpoint."""
         self.info_keys = infos.keys(loop)
         mark = mark_of(loop.directory)
@@ -68,7 +66,7 @@ class TensorBoard(Observer):
             cut_back(folder, file.sizes, loop)
         self.timed, self.trained_until = (loop.steps, loop.seconds), loop.seconds
 
-    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+    def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
         """Remember a training episode, and write when it is time to."""
         if episode.training:
             named = infos.known(self.info_keys, episode.info) if self.info_keys else {}
@@ -76,7 +74,7 @@ class TensorBoard(Observer):
             self._remember(episode.steps, episode.ret, length, episode.metrics, named)
             self._write_when_due(episode.steps, episode.seconds)
 
-    def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
+    def end_episodes(self, loop: BaseLoop, episodes: EpisodeBatch) -> None:
         """Remember training episodes, and write when it is time to."""
         returns, lengths = episodes.returns.tolist(), episodes.lengths.tolist()
         each = zip(returns, lengths, episodes.metrics, episodes.infos, strict=True)
@@ -119,7 +117,7 @@ class TensorBoard(Observer):
             self.files["logdir"].add(self.tags, self.ended)
             self.ended.clear()
 
-    def end_evaluation(self, loop: "BaseLoop", episodes: "list[Episode]") -> None:
+    def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
         """Write the mean return and length of an evaluation; its time is none of training's."""
         if episodes:
             count = len(episodes)
@@ -162,7 +160,7 @@ def mark_of(run: Path) -> str:
     return f"{crc32c(str(start).encode()):08x}{crc32c(os.fsencode(os.path.abspath(run))):08x}"
 
 
-def cut_back(folder: Path, sizes: dict[str, int], loop: "BaseLoop") -> None:
+def cut_back(folder: Path, sizes: dict[str, int], loop: BaseLoop) -> None:
     """Cut a run's event files in `folder` back to `sizes`, and delete those that it began later.
 
     Files of other programs and runs stay. Outside of the run's directory, those stay, too, that the

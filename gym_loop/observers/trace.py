@@ -5,16 +5,14 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gym_loop import files
+from gym_loop.loops import BaseLoop, Episode
+from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
 from gym_loop.runs import traces
-
-if TYPE_CHECKING:
-    from gym_loop.loops import BaseLoop, Episode
-    from gym_loop.loops.episode_batch import EpisodeBatch
 
 STEPS_PER_FILE = 150_000  # hundreds or thousands of episodes, a few megabytes in memory
 # A step whose action is an array takes the room of STEPS_PER_ARRAY steps in a file, and of another
@@ -42,7 +40,7 @@ class Trace(Observer):
         self.evaluation: _File | None = None
         self.wrapped = False
 
-    def begin(self, loop: "BaseLoop") -> None:
+    def begin(self, loop: BaseLoop) -> None:
         """Cut the traces back to the restored checkpoint, and go on from there."""
         self.wrapped = hasattr(loop.env, "bare_game")
         directory = loop.directory / traces.FOLDER
@@ -62,7 +60,7 @@ class Trace(Observer):
         at_end = event in ("end_episode", "end_episodes")
         return super().listens(event) and (not at_end or self.training is not None)
 
-    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+    def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
         """Append the episode's actions and rewards to those of its file; write now and then.
 
         The episode's lists are copied and not kept: the next episode reuses their memory, and the
@@ -76,7 +74,7 @@ class Trace(Observer):
             row = episode.index, game.seed, len(game.rewards), *ended
             self._add(file, (row, game.actions, game.rewards), episode.seconds)
 
-    def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
+    def end_episodes(self, loop: BaseLoop, episodes: EpisodeBatch) -> None:
         """Append training episodes of `loop=vector`."""
         numbers, seeds = episodes.numbers.tolist(), episodes.seeds.tolist()
         terminated, truncated = episodes.terminated.tolist(), episodes.truncated.tolist()

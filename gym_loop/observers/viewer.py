@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omegaconf import DictConfig
+
+from gym_loop.loops import BaseLoop, Episode
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-    from gym_loop.loops import BaseLoop, Episode
     from gym_loop.observers.video import Camera, Frame, VideoError
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Viewer(Observer):
         """Return whether there is anything to do: at episodes only if some are to be shown."""
         return super().listens(event) and (event == "begin" or self.asked)
 
-    def open(self, cfg: "DictConfig", directory: Path) -> None:
+    def open(self, cfg: DictConfig, directory: Path) -> None:
         """Look for a display before the environment is made.
 
         Without a display, making an environment may set SDL's driver to one that draws into memory;
@@ -49,7 +49,7 @@ class Viewer(Observer):
         if _wanted(cfg.loop):
             check_display()
 
-    def begin(self, loop: "BaseLoop") -> None:
+    def begin(self, loop: BaseLoop) -> None:
         """Look for a display before anything is played, also where `open` was not called.
 
         Raises:
@@ -59,7 +59,7 @@ class Viewer(Observer):
         if self.asked and not _draws_itself(loop.env):
             check_display()
 
-    def begin_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+    def begin_episode(self, loop: BaseLoop, episode: Episode) -> None:
         """Start to show the episode, if it is to be shown."""
         wanted = loop.parameters.get("render" if episode.training else "eval_render")
         if not wanted or self.closed or _draws_itself(episode.env):
@@ -71,7 +71,7 @@ class Viewer(Observer):
         self.window.fps = frames_per_second(episode.env)
         self.camera = Camera.watch(episode, self._receive)
 
-    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+    def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
         """Stop watching the environment; the window stays open for the next episode."""
         if self.camera:
             self.camera.unwatch(self._receive)

@@ -3,17 +3,15 @@
 import logging
 import math
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gym_loop.agents import BaseAgent
+from gym_loop.loops import BaseLoop, Episode
+from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
-
-if TYPE_CHECKING:
-    from gym_loop.loops import BaseLoop, Episode
-    from gym_loop.loops.episode_batch import EpisodeBatch
 
 ACTIONS_CHECKED = 64  # of one episode, at most
 NUMBERS = (int, float, np.generic)
@@ -46,18 +44,18 @@ class Watchdog(Observer):
         self.due = -math.inf  # second of the run at which actions are looked at again
         self.closed = threading.Event()
 
-    def begin(self, loop: "BaseLoop") -> None:
+    def begin(self, loop: BaseLoop) -> None:
         """Start the thread that warns when no episode ends."""
         self.stops = loop.parameters.get("on_nan") == "stop"
         threading.Thread(target=self.wait, args=(loop,), daemon=True).start()
 
-    def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+    def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
         """Check the episode's return, metrics and actions."""
         self.look_at_numbers(episode.ret, episode.metrics, episode.number, episode.training)
         if episode.training and episode.actions:
             self.look_at_actions(episode.actions, episode.env, episode.seconds)
 
-    def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
+    def end_episodes(self, loop: BaseLoop, episodes: EpisodeBatch) -> None:
         """Check the returns, metrics and actions of training episodes."""
         numbers, returns = episodes.numbers.tolist(), episodes.returns.tolist()
         for i, actions in enumerate(episodes.action_lists()):
@@ -86,7 +84,7 @@ class Watchdog(Observer):
             self.look_for_outside(actions, space)
             self.due = seconds + SECONDS_BETWEEN_CHECKS
 
-    def end_training(self, loop: "BaseLoop") -> None:
+    def end_training(self, loop: BaseLoop) -> None:
         """Warn if the agent has metrics and none of its training has appeared."""
         kind = type(loop.agent)
         tells = getattr(kind, "metrics", BaseAgent.metrics) is not BaseAgent.metrics
@@ -157,7 +155,7 @@ class Watchdog(Observer):
                 self.warn("outside", "the action %s is outside its space, %s", action, space)
                 return
 
-    def wait(self, loop: "BaseLoop") -> None:
+    def wait(self, loop: BaseLoop) -> None:
         """Warn when no episode ends for long; return after that, or when the run ends."""
         before = -1
         while not self.closed.wait(self.patience):
