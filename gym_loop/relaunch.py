@@ -103,7 +103,6 @@ class Returns(Observer):
     newest: ClassVar[list[float]] = []
 
     def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
-        """Keep the returns."""
         Returns.newest[:] = [episode.ret for episode in episodes]
 
 

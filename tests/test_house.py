@@ -1,11 +1,14 @@
 """The structure of the package: who may import whom, what can go, what an import may change."""
 
 import ast
+import importlib
+import inspect
 import json
 import os
 import shutil
 import subprocess
 import sys
+from types import FunctionType
 
 import pytest
 
@@ -232,6 +235,27 @@ for name in ours:
     before = after
 print(json.dumps(found))
 """
+
+
+@pytest.mark.slow
+def test_every_public_method_is_documented_by_itself_or_where_it_is_declared():
+    found = []
+    for file in FILES:
+        name = ".".join(["gym_loop", *file.relative_to(PACKAGE).with_suffix("").parts])
+        try:
+            module = importlib.import_module(name.removesuffix(".__init__"))
+        except (ImportError, SystemExit):  # an extra that is not installed
+            continue
+        for kind in vars(module).values():
+            own = inspect.isclass(kind) and kind.__module__ == module.__name__
+            if own and not kind.__name__.startswith("_"):
+                found += [
+                    f"{module.__name__}.{kind.__name__}.{method}"
+                    for method, value in vars(kind).items()
+                    if isinstance(value, FunctionType | staticmethod | classmethod | property)
+                    if not (method.startswith("_") or inspect.getdoc(getattr(kind, method)))
+                ]
+    assert not found
 
 
 @pytest.mark.slow

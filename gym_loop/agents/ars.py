@@ -98,7 +98,6 @@ class ARS(BaseAgent):
 
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
-        """Raise ValueError for a value out of range."""
         check_number(parameters, "directions", 1, whole=True)
         if parameters["top_directions"] is not None:
             check_number(parameters, "top_directions", 1, parameters["directions"], whole=True)

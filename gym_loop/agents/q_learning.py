@@ -85,7 +85,6 @@ class QLearning(BaseAgent):
 
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
-        """Raise ValueError for a value out of range."""
         for name in ("discount", "epsilon", "epsilon_final", "learning_rate_final"):
             check_number(parameters, name, 0, 1)
         check_number(parameters, "learning_rate", 0, 1, above=True)

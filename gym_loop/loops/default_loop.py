@@ -22,7 +22,6 @@ class DefaultLoop(BaseLoop):
 
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
-        """Raise ValueError for a count or a time that makes no sense."""
         check(DEFAULT, parameters)  # a subclass checks its own
 
     def train(self) -> None:

@@ -273,11 +273,9 @@ class Checkpoints(Observer):
         self.next_time = time.monotonic() + self.per_time
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best evaluation so far."""
         return {"best": self.best, "best_name": self.best_name}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
         self.best, self.best_name = state.get("best"), state.get("best_name")
         self.best_written = self.best, self.best_name
 

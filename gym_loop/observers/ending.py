@@ -40,7 +40,6 @@ class Ending(Observer):
             self.count = self.state.get("count", 0)
 
     def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
-        """Look at an evaluation during training."""
         rule = loop.parameters.get("stop_at")
         if not (rule and self.trains and episodes):
             return

@@ -57,7 +57,6 @@ class Episodes(Observer):
             self.tables[name] = tables.Writer(loop.directory, file, self.sizes[name], more)
 
     def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
-        """Append the episode's row."""
         outcome = episode.ret, episode.terminated, episode.truncated, episode.seed, episode.seconds
         row: tuple[float, ...] = (episode.steps, len(episode.rewards), *outcome)
         if self.wrapped:

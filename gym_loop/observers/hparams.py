@@ -36,11 +36,9 @@ class HParams(Observer):
         self.loop: Any = None
 
     def open(self, cfg: DictConfig, directory: Path) -> None:
-        """Remember the config."""
         self.config = kept.view(cfg)
 
     def begin(self, loop: BaseLoop) -> None:
-        """Remember the loop."""
         self.loop = loop
 
     def close(self, error: BaseException | None) -> None:

@@ -39,7 +39,6 @@ class Mlflow(Sink):
         self.sent = time.monotonic()
 
     def connect(self, directory: Path, start: str | None) -> None:
-        """Start the run in MLflow, or go on with it."""
         from mlflow import MlflowClient
 
         try:

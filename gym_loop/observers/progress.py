@@ -50,12 +50,10 @@ class Progress(Observer):
         self.due = loop.seconds + (BAR_SECONDS if self.bar else LOG_SECONDS)
 
     def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
-        """Show where the run is, when it is time to."""
         if episode.training:
             self._count([episode.ret], [episode.number], episode.seconds)
 
     def end_episodes(self, loop: BaseLoop, episodes: EpisodeBatch) -> None:
-        """Show where the run is, when it is time to."""
         self._count(episodes.returns.tolist(), episodes.numbers.tolist(), episodes.seconds)
 
     def _count(self, returns: list[float], numbers: list[int], seconds: float) -> None:
@@ -114,7 +112,6 @@ class Progress(Observer):
         self._stop()
 
     def close(self, error: BaseException | None) -> None:
-        """Print the summary."""
         self._stop()
         loop = self.loop
         if loop is None or not (error is None or isinstance(error, SystemExit | KeyboardInterrupt)):
@@ -146,11 +143,9 @@ class Progress(Observer):
             print(f"run: {short(self.directory)}")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the last returns and the best one."""
         return {"returns": list(self.returns), "best": self.best, "not_finite": self.not_finite}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
         self.returns.extend(state.get("returns", ()))
         self.best, self.not_finite = state.get("best"), state.get("not_finite", 0)
         if self.best and not math.isfinite(self.best[0]):  # of an older version

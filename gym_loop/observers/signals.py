@@ -70,7 +70,6 @@ class Signals(Observer):
         self.trained = not loop.stop
 
     def close(self, error: BaseException | None) -> None:
-        """Restore the handlers that were there before."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)
         if self in _open:

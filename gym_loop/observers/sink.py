@@ -47,7 +47,6 @@ class Sink(Observer):
         self.config = {k: node for k, node in kept.view(cfg).items() if k != "observers"}
 
     def begin(self, loop: BaseLoop) -> None:
-        """Start the run at the service, or go on with it."""
         self.loop = loop
         # Of run.json: a fork has another one than the run that it was forked from.
         self.connect(loop.directory, (manifest.read(loop.directory) or {}).get("start"))
@@ -66,7 +65,6 @@ class Sink(Observer):
         raise NotImplementedError
 
     def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
-        """Send the return, length and metrics of a training episode."""
         if episode.training:
             metrics = {f"agent/{name}": value for name, value in episode.metrics.items()}
             more = infos.known(infos.keys(loop), episode.info)
@@ -75,7 +73,6 @@ class Sink(Observer):
             self.attempt(self.send, values, episode.steps)
 
     def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
-        """Send the mean return of an evaluation."""
         if episodes:
             mean = sum(episode.ret for episode in episodes) / len(episodes)
             more = infos.means(infos.keys(loop), episodes)

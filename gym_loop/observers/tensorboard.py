@@ -67,7 +67,6 @@ class TensorBoard(Observer):
         self.timed, self.trained_until = (loop.steps, loop.seconds), loop.seconds
 
     def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
-        """Remember a training episode, and write when it is time to."""
         if episode.training:
             named = infos.known(self.info_keys, episode.info) if self.info_keys else {}
             length = len(episode.rewards)
@@ -75,7 +74,6 @@ class TensorBoard(Observer):
             self._write_when_due(episode.steps, episode.seconds)
 
     def end_episodes(self, loop: BaseLoop, episodes: EpisodeBatch) -> None:
-        """Remember training episodes, and write when it is time to."""
         returns, lengths = episodes.returns.tolist(), episodes.lengths.tolist()
         each = zip(returns, lengths, episodes.metrics, episodes.infos, strict=True)
         for ret, length, metrics, info in each:

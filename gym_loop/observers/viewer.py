@@ -78,7 +78,6 @@ class Viewer(Observer):
             self.camera = None
 
     def close(self, error: BaseException | None) -> None:
-        """Close the window."""
         self.window.close()
 
     def _receive(self, frame: "Frame | VideoError") -> None:

@@ -28,7 +28,6 @@ class Wandb(Sink):
         self.run: Any = None
 
     def connect(self, directory: Path, start: str | None) -> None:
-        """Start the run in W&B, or go on with it."""
         import wandb
 
         name = directory.name
@@ -46,7 +45,6 @@ class Wandb(Sink):
         self.run.define_metric("*", step_metric="steps")
 
     def send(self, values: dict[str, float], steps: int) -> None:
-        """Log values at a count of training steps."""
         self.run.log({"steps": steps, **values})
 
     def close(self, error: BaseException | None) -> None:

@@ -50,13 +50,11 @@ class Watchdog(Observer):
         threading.Thread(target=self.wait, args=(loop,), daemon=True).start()
 
     def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
-        """Check the episode's return, metrics and actions."""
         self.look_at_numbers(episode.ret, episode.metrics, episode.number, episode.training)
         if episode.training and episode.actions:
             self.look_at_actions(episode.actions, episode.env, episode.seconds)
 
     def end_episodes(self, loop: BaseLoop, episodes: EpisodeBatch) -> None:
-        """Check the returns, metrics and actions of training episodes."""
         numbers, returns = episodes.numbers.tolist(), episodes.returns.tolist()
         for i, actions in enumerate(episodes.action_lists()):
             self.look_at_numbers(returns[i], episodes.metrics[i], numbers[i], True)
@@ -93,7 +91,6 @@ class Watchdog(Observer):
             self.warn("not learning", text, kind.__name__, loop.steps)
 
     def close(self, error: BaseException | None) -> None:
-        """End the thread."""
         self.closed.set()
 
     def state_dict(self) -> dict[str, Any]:
@@ -102,7 +99,6 @@ class Watchdog(Observer):
         return {"said": said, "streak": streak, "action": self.action, "learned": self.learned}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`."""
         self.said = set(state.get("said", ()))
         self.streak, self.action = state.get("streak", 0), state.get("action")
         self.learned = state.get("learned", False)

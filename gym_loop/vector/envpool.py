@@ -93,11 +93,9 @@ class EnvPool(VectorEnv):
         return info_of_row(self.infos, int(place))
 
     def render(self) -> Any:
-        """Return a frame of each environment."""
         return self.pool.render()
 
     def close(self) -> None:
-        """Close the pool."""
         if self.pool is not None:
             self.pool.close()
             self.pool = None

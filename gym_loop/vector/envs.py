@@ -139,7 +139,6 @@ class Copies(VectorEnv):
             share_learnt(self.envs)
 
     def start(self, seeds: Sequence[int]) -> Any:
-        """Reset every environment with its seed."""
         return self.begin(range(self.num_envs), seeds)
 
     def begin(self, rows: Iterable[int], seeds: Sequence[int]) -> Any:
@@ -169,19 +168,15 @@ class Copies(VectorEnv):
         return stack(obs, self.observation_space), rewarded, flags[0], flags[1]
 
     def restart(self, states: Any, rows: Array, seeds: Sequence[int]) -> Any:
-        """Reset the environments `rows`, each with its seed."""
         return put(states, rows, self.begin(rows, seeds))
 
     def info_of(self, row: int) -> Any:
-        """Return what the last step of one environment returned as info."""
         return self.infos[row]
 
     def games(self, rows: Array) -> list[Any]:
-        """Return what the bare environments `rows` have played, a `Game` each."""
         return [self.envs[row].bare_game for row in rows]
 
     def play_on(self, step: Step) -> Step:
-        """Have the wrappers go on where a game does; return the step as if none had ended it."""
         states, rewards, terminated, truncated = step
         terminated, truncated = terminated.copy(), truncated.copy()
         ended = (terminated | truncated).nonzero()[0]
@@ -201,7 +196,6 @@ class Copies(VectorEnv):
         return list(map(function, self.envs))
 
     def close(self) -> None:
-        """Close every environment."""
         for env in self.envs:
             env.close()
 
@@ -246,7 +240,6 @@ class LibraryVectorEnv(VectorEnv):
         return as_arrays(self.env.reset(seed=seed)[0], self.observation_space)
 
     def step(self, actions: Any) -> Step:
-        """Step every environment."""
         states, rewards, terminated, truncated, self.infos = self.env.step(actions)
         return as_arrays(states, self.observation_space), rewards, terminated, truncated
 
@@ -260,13 +253,11 @@ class LibraryVectorEnv(VectorEnv):
         return last
 
     def games(self, rows: Array) -> list[Any]:
-        """Return what the bare environments `rows` have played, a `Game` each."""
         ended = [self._last_info(row).get(GAME) for row in rows.tolist()]
         running = self.env.call("bare_game") if None in ended else ()
         return [game or running[row] for game, row in zip(ended, rows, strict=True)]
 
     def play_on(self, step: Step) -> Step:
-        """Have the wrappers go on where a game does; return the step as if none had ended it."""
         states, rewards, terminated, truncated = step
         ended = (terminated | truncated).nonzero()[0].tolist()
         rows = np.array([row for row in ended if self._last_info(row)[GAME] is None], np.int64)
@@ -277,11 +268,9 @@ class LibraryVectorEnv(VectorEnv):
         return states, rewards, terminated, truncated
 
     def render(self) -> Any:
-        """Return a frame of each environment."""
         return self.env.render()
 
     def close(self) -> None:
-        """Close every environment."""
         self.env.close()
 
 
@@ -336,7 +325,6 @@ class ResetWhenTold(LibraryVectorEnv):
         self.seeded = "all" if copies else "none"
 
     def restart(self, states: Any, rows: Array, seeds: Sequence[int]) -> Any:
-        """Reset the environments `rows`."""
         mask = np.zeros(self.num_envs, np.bool_)
         mask[rows] = True
         each: list[int | None] | None = None

@@ -62,7 +62,6 @@ class VectorLoop(DefaultLoop):
 
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
-        """Raise ValueError for a count or a time that makes no sense."""
         check(VECTOR, parameters)
         count = parameters["num_workers"]
         if count != "auto" and type(count) is not int:

@@ -108,7 +108,6 @@ class Workers(Copies):
         copies.close()
 
     def step(self, actions: Any) -> Step:
-        """Have the workers step their environments."""
         shared, message = self.shared, b""
         if actions.shape == shared.actions.shape and actions.dtype == shared.actions.dtype:
             shared.actions[:] = actions
@@ -124,23 +123,19 @@ class Workers(Copies):
         return states, shared.rewards.copy(), flags[0], flags[1]
 
     def begin(self, rows: Iterable[int], seeds: Sequence[int]) -> Any:
-        """Reset the environments `rows`, each with its seed; return a batch of theirs alone."""
         places = np.array([*rows])
         self._call(places, "begin", seeds)
         return take(self.shared.states, places)
 
     def info_of(self, row: int) -> Any:
-        """Return what the last step of one environment returned as info."""
         if row not in self.known_infos:
             self.known_infos[row] = self._call(np.array([row]), "infos_of")[0]
         return pickle.loads(self.known_infos[row])
 
     def games(self, rows: Array) -> list[Any]:
-        """Return what the bare environments `rows` have played, a `Game` each."""
         return self._call(rows, "games")
 
     def go_on(self, rows: Array) -> list[Any]:
-        """Return for each of `rows` the observation from which its game goes on, or None."""
         return self._call(rows, "go_on")
 
     def each_copy(self, function: Callable[[Any], Any]) -> list[Any]:

@@ -143,7 +143,6 @@ class StableBaselines3Agent(BaseAgent):
 
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
-        """Raise ValueError for a value that the library or this agent does not take."""
         of_config.check(parameters)
 
     def begin_episode(self, episode_num: int) -> None:

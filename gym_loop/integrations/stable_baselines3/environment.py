@@ -39,6 +39,7 @@ class Spaces(VecEnv):  # type: ignore[misc]
         """Do nothing."""
 
     def _absent(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse what only an environment could do."""
         raise Mistake("this algorithm asks for the environment itself, which no agent sees")
 
     def step_wait(self) -> Any:
