@@ -223,7 +223,14 @@ class EventFile:
             for scalar, value in zip(self.scalars, values, strict=True):
                 scalar.simple_value = value
             records.append(framed(event.SerializeToString()))
-        self._append(b"".join(records))
+        assert self.file is not None
+        self.file.append(b"".join(records))
+        error = self.file.error
+        if error and not self.warned:
+            self.broken = error.errno not in files.DISK_FULL
+            goes_on = "without events" if self.broken else "and events are kept until it has room"
+            log.warning("%s; training goes on, %s", files.disk_full(error, self.folder), goes_on)
+        self.warned = error is not None
 
     def state_dict(self) -> dict[str, int]:
         """Bring the events to the disk; return the size in bytes of each file.
@@ -256,16 +263,6 @@ class EventFile:
             first.append(Event(wall_time=now, step=self.steps + 1))
             first[1].session_log.status = SessionLog.START
         return [framed(event.SerializeToString()) for event in first]
-
-    def _append(self, records: bytes) -> None:
-        assert self.file is not None
-        self.file.append(records)
-        error = self.file.error
-        if error and not self.warned:
-            self.broken = error.errno not in files.DISK_FULL
-            goes_on = "without events" if self.broken else "and events are kept until it has room"
-            log.warning("%s; training goes on, %s", files.disk_full(error, self.folder), goes_on)
-        self.warned = error is not None
 
 
 def framed(data: bytes) -> bytes:

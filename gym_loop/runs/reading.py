@@ -125,20 +125,17 @@ class Run:
                 raise OSError(errno.EFBIG, f"larger than {manifest.LARGEST:,} bytes")
             content = json.loads(text.decode()) if text.strip() else None
         except FileNotFoundError:
-            self.warnings.append(f"no {manifest.NAME}")
-            return {}
+            problem = f"no {manifest.NAME}"
         except OSError as error:
-            self.warnings.append(f"cannot read {manifest.NAME}: {error.strerror}")
-            return {}
+            problem = f"cannot read {manifest.NAME}: {error.strerror}"
         except (ValueError, RecursionError):
-            self.warnings.append(f"{manifest.NAME} is damaged")
-            return {}
-        if content is None:
-            self.warnings.append(f"{manifest.NAME} is empty")
-        elif not isinstance(content, dict) or not isinstance(content.get("state"), str):
-            self.warnings.append(f"{manifest.NAME} is not a run's")
-            content = None
-        return content or {}
+            problem = f"{manifest.NAME} is damaged"
+        else:
+            if isinstance(content, dict) and isinstance(content.get("state"), str):
+                return content
+            problem = f"{manifest.NAME} is " + ("empty" if content is None else "not a run's")
+        self.warnings.append(problem)
+        return {}
 
     @cached_property
     def state(self) -> str:
