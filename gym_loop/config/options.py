@@ -79,8 +79,15 @@ class Options(ConfigSource):
         return self._result(content, {"package": group})
 
     def _result(self, content: dict[str, Any], header: dict[str, Any]) -> ConfigResult:
-        config = OmegaConf.create(content)
+        config = OmegaConf.create(_without_tuples(content))
         return ConfigResult(provider="gym_loop", path=self.path, config=config, header=header)
+
+
+def _without_tuples(value: Any) -> Any:
+    """Return `value` with lists instead of tuples, which YAML lacks and OmegaConf 2.4 keeps."""
+    if isinstance(value, dict):
+        return {key: _without_tuples(each) for key, each in value.items()}
+    return [*map(_without_tuples, value)] if isinstance(value, list | tuple) else value
 
 
 def option_config(group: str, option: str) -> dict[str, Any]:

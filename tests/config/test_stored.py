@@ -148,7 +148,7 @@ def test_evaluate_takes_a_run_config_too(command):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("agent: [1, 2", "mine.yaml:1:"),
+        ("agent: [1, 2", "mine.yaml:"),  # where it ends, YAML's parsers say differently
         ("- agent", "expected a mapping"),
         ("agent: {_target_: a.B}\nevn: {}\nloop: {}", "did you mean 'evn'?"),
         ("agent: {class: 'a:B', parameters: {}}", "older version"),
