@@ -33,7 +33,7 @@ PACKAGES = {
     "flappy-bird-gymnasium": "env=gymnasium:FlappyBird-v0 env.imports=[flappy_bird_gymnasium] "
     "env.kwargs.use_lidar=false",
     "crafter": "env=crafter_env.py:Crafter wrap=[old_api]",
-    "nle": "env=gymnasium:NetHackScore-v0 env.imports=[nle] wrap=[nethack.py:Seeded]",
+    "nle": "env=nethack.py:score",
     "gymnax": "env=gymnax_env.py:Gymnax env.id=CartPole-v1",
     "brax": "env=brax_env.py:Brax env.id=inverted_pendulum",
     "pettingzoo": "env=pettingzoo.classic.tictactoe_v3:env",
