@@ -3,9 +3,9 @@
 import contextlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,22 +13,12 @@ from gym_loop.commands import run_click
 from gym_loop.machine import cores
 from gym_loop.mistake import Failure, Mistake, nearest
 
+if TYPE_CHECKING:
+    from gym_loop.runs.playback import Job
+
 WORDS = ("best", "worst", "last")
 CHUNK = 5_000  # steps that a worker checks at a time
 LISTED = 20  # episodes; of more, only those that differ are listed
-
-
-@dataclass
-class Job:
-    """Episodes in one file, to be played again."""
-
-    run: Path
-    kind: str
-    file: Path
-    episodes: list[int]
-    returns: dict[int, float] = field(default_factory=dict)
-    video: Path | None = None
-    caption: bool = False
 
 
 @dataclass
@@ -95,7 +85,7 @@ def replay(
     for file, chunk in traces.chunks(numbers, 1 if target or human else CHUNK):
         known = {number: returns[number] for number in chunk if number in returns}
         path = target and (target if len(numbers) == 1 else numbered(target, chunk[0]))
-        work.append(Job(directory, kind, file, chunk, known, path, caption))
+        work.append(playback.Job(directory, kind, file, chunk, known, path, caption))
     if human:
         done: Iterator[list[Played]] = show_in_window(work)
     else:
@@ -104,7 +94,7 @@ def replay(
 
 
 def report(
-    work: list[Job], done: Iterator[list[Played]], target: Path | None, listed: bool
+    work: "list[Job]", done: Iterator[list[Played]], target: Path | None, listed: bool
 ) -> None:
     """Print the result of each episode as it is played.
 
@@ -146,7 +136,7 @@ def report(
         )
 
 
-def play(job: Job) -> list[Played]:
+def play(job: "Job") -> list[Played]:
     """Play the episodes of a job, and film them where it says so."""
     from gym_loop.observers import video
     from gym_loop.runs import playback, traces
@@ -170,7 +160,7 @@ def play(job: Job) -> list[Played]:
     return results
 
 
-def show_in_window(work: list[Job]) -> Iterator[list[Played]]:
+def show_in_window(work: "list[Job]") -> Iterator[list[Played]]:
     """Play the episodes of each job in a window, until it is closed."""
     from gym_loop.observers import video, viewer
     from gym_loop.runs import playback, traces

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,19 @@ def check_sources(known: dict[str, Any], config: dict[str, Any]) -> None:
         sys.path.append(known["cwd"])
     kept.refuse_changed(known, None)
     stored.check_files(config, set())
+
+
+@dataclass
+class Job:
+    """Episodes in one file that a process is to play again, and to film if there is a `video`."""
+
+    run: Path
+    kind: str
+    file: Path
+    episodes: list[int]
+    returns: dict[int, float] = field(default_factory=dict)  # as the table of episodes has them
+    video: Path | None = None
+    caption: bool = False
 
 
 class Playback:

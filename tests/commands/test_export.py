@@ -8,6 +8,7 @@ import pytest
 from gym_loop.commands import export
 from gym_loop.envs import make_gym, make_gymnasium
 from gym_loop.mistake import Failure, Mistake
+from gym_loop.runs.dataset import Column
 from tests.conftest import rows
 
 ENVS = Path(__file__).parents[1] / "sample_envs.py"
@@ -171,7 +172,7 @@ def test_a_dataset_of_nothing_is_refused_by_the_space_s_name(launch, tmp_path, o
 
 def test_values_of_several_types_are_all_held(tmp_path):
     path = tmp_path / "column"
-    column = export.Column(path, (2,))
+    column = Column(path, (2,))
     pieces = [np.ones((1, 2), int), np.full((3, 2), 0.5), np.ones((2, 2), np.float32)]
     for piece in pieces:
         column.append(piece)
