@@ -12,8 +12,8 @@ from gym_loop.reports import page
 from gym_loop.reports.page import Axes, brief, ticks
 from gym_loop.runs import reading
 from gym_loop.search import report
-from gym_loop.search.best import FILE, reached
-from gym_loop.search.report import Found
+from gym_loop.search.best import FILE
+from gym_loop.search.report import Found, reached
 from gym_loop.search.trials import STEPS, state_of
 from gym_loop.terminal import printable, short
 

@@ -5,28 +5,67 @@ Reads the study's journal and run.json files; nothing is decided, repaired or un
 
 import math
 import textwrap
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import optuna
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import reading
-from gym_loop.search import best as bests
-from gym_loop.search.best import Best, Confirmation, reached
-from gym_loop.search.study import DEFINITION, GOAL, NAME, RUNGS, SEEDS
-from gym_loop.search.trials import STEPS, state_of
+from gym_loop.search.jobs import progress
+from gym_loop.search.study import DEFINITION, GOAL, NAME, OVERRIDES, RUNGS, SEEDS
+from gym_loop.search.sweeper import name_of
+from gym_loop.search.trials import STEPS, counted, state_of
 from gym_loop.sweeps.table import columns
 from gym_loop.terminal import printable
 
+CONFIRMED = "confirm"  # the folder of the jobs with fresh seeds, in the search's
 BINS = 4  # of a parameter's range
 LEAST = 4  # complete trials, for importances
 UNCONFIRMED = "Not confirmed: the best of many is lucky, too. hydra.sweeper.confirm=10 tells."
+
+
+@dataclass
+class Confirmation:
+    """What was played with fresh seeds, to its end.
+
+    Attributes:
+        seeds: that the agent's defaults, which are played last, have finished.
+        defaults: the directories of their jobs.
+        results: of the jobs of each trial that has finished all of these seeds, by their
+            directories, by the trial's number; the best trial in the search first.
+    """
+
+    seeds: list[int]
+    defaults: list[Path]
+    results: dict[int, dict[Path, float]]
+
+
+@dataclass
+class Best:
+    """The best trial of a search.
+
+    Attributes:
+        trial: Optuna's.
+        value: that it is the best by.
+        said: what the value is.
+        results: of its jobs that the value was computed from, by their directories.
+    """
+
+    trial: FrozenTrial
+    value: float
+    said: str
+    results: dict[Path, float]
+
+    def __str__(self) -> str:
+        """Return `trial 17: mean evaluation of the seeds 0, 1, 2: 487.2`."""
+        return f"trial {self.trial.number}: {self.said}: {self.value:.6g}"
 
 
 class Found:
@@ -61,16 +100,63 @@ class Found:
         return sorted(found, key=lambda trial: str(trial.datetime_complete))
 
     def ranked(self) -> list[FrozenTrial]:
-        """Return the trials, the best by the seeds of the search first."""
-        return bests.ranked(self.trials, self.maximize)
+        """Return the trials, the best first: complete ones, then those that have come farthest.
+
+        Of trials with the same overrides, which share their jobs, only the first is returned.
+        """
+        found: list[tuple[float, float, int, FrozenTrial]] = []
+        for trial in self.trials:
+            value = reached(trial)
+            if value is not None and trial.state is not TrialState.FAIL:
+                complete = trial.state is TrialState.COMPLETE
+                place = -math.inf if complete else -float(trial.last_step or 0)
+                found.append((place, -value if self.maximize else value, trial.number, trial))
+        different: dict[tuple[str, ...], FrozenTrial] = {}
+        for *_, trial in sorted(found, key=lambda each: each[:3]):
+            different.setdefault(tuple(trial.user_attrs[OVERRIDES]), trial)
+        return list(different.values())
 
     def confirmation(self) -> Confirmation | None:
-        """Return what was played with fresh seeds."""
-        return bests.confirmation(self.directory, self.ranked(), self.objective)
+        """Return what was played with fresh seeds; None where nothing was."""
+        folder = self.directory / CONFIRMED
+        results: dict[Path, float] = {}
+        seeds = set[int]()
+        for run in map(reading.Run, sorted(folder.glob("*/"))):
+            known = progress(run.directory, self.objective)
+            if known.state == "finished" and known.values and isinstance(run.seed, int):
+                results[run.directory] = known.values[-1]
+                seeds.add(run.seed)
+        fresh = [seed for seed in sorted(seeds) if folder / name_of((), seed) in results]
+        confirmed: dict[int, dict[Path, float]] = {}
+        for trial in self.ranked():
+            jobs = [folder / name_of(trial.user_attrs[OVERRIDES], seed) for seed in fresh]
+            if results.keys() >= {*jobs}:
+                confirmed[trial.number] = {job: results[job] for job in jobs}
+        if not fresh or not confirmed:
+            return None
+        return Confirmation(fresh, [folder / name_of((), seed) for seed in fresh], confirmed)
 
     def best(self) -> Best | None:
-        """Return the best trial: of the confirmed ones if there are any."""
-        return bests.best(self.directory, self.trials, self.maximize, self.objective, self.seeds)
+        """Return the best trial: of the confirmed ones if there are any, else of the complete ones.
+
+        Confirmed ones are ranked as `gym-loop report` ranks groups.
+        """
+        order = self.ranked()
+        if confirmed := self.confirmation():
+            values = {n: interquartile_mean(own.values()) for n, own in confirmed.results.items()}
+            number = (max if self.maximize else min)(values, key=values.__getitem__)
+            seeds = f"{confirmed.seeds[0]} to {confirmed.seeds[-1]}"
+            said = f"interquartile mean of {self.objective} over the fresh seeds {seeds}"
+            trial = next(trial for trial in order if trial.number == number)
+            return Best(trial, values[number], said, confirmed.results[number])
+        if not order or order[0].value is None:
+            return None
+        words = order[0].user_attrs[OVERRIDES]
+        jobs = [self.directory / name_of(words, int(seed)) for seed in self.seeds.split(",")]
+        ends = {job: progress(job, self.objective).values[-1:] for job in jobs}
+        results = {job: values[0] for job, values in ends.items() if values}
+        said = f"mean {self.objective} of the seeds {self.seeds}"
+        return Best(order[0], order[0].value, said, results)
 
     def unconfirmed(self) -> str:
         """Return a line on the best trial in the search where others alone were confirmed."""
@@ -84,21 +170,14 @@ class Found:
 
     def counted(self) -> str:
         """Return `12 trials: 1 complete, 11 paused`."""
-        states = [state_of(trial) for trial in self.trials]
-        order = ("complete", "paused", "running", "failed")
-        counts = ", ".join(f"{states.count(name)} {name}" for name in order if name in states)
-        return f"{len(states)} trials: {counts}"
-
-    def is_better(self, value: float, than: float | None) -> bool:
-        """Return whether one value is better than another, or the first one."""
-        return than is None or (value > than if self.maximize else value < than)
+        return f"{len(self.trials)} trials: {counted(Counter(map(state_of, self.trials)))}"
 
     def history(self) -> list[tuple[int, int, float]]:
         """Return (trials complete, trial's number, value) for each that was the best so far."""
         found: list[tuple[int, int, float]] = []
         for count, trial in enumerate(self.complete(), 1):
             value = trial.value or 0.0
-            if self.is_better(value, found[-1][2] if found else None):
+            if not found or (value > found[-1][2] if self.maximize else value < found[-1][2]):
                 found.append((count, trial.number, value))
         return found
 
@@ -127,6 +206,22 @@ class Found:
                 for label, own in binned(distribution, both)
             ]
         return tables
+
+
+def reached(trial: FrozenTrial) -> float | None:
+    """Return a trial's value, or the last one that it reached before it was paused."""
+    if trial.value is not None:
+        return trial.value
+    step = trial.last_step
+    value = None if step is None else trial.intermediate_values[step]
+    return None if value is None or math.isnan(value) else value
+
+
+def interquartile_mean(values: Iterable[float]) -> float:
+    """Return the mean of the middle half; `reports.statistics` has it, too, but needs SciPy."""
+    ordered = sorted(values)
+    cut = len(ordered) // 4
+    return fmean(ordered[cut : len(ordered) - cut])
 
 
 def binned(distribution: Any, points: Sequence[tuple[Any, float]]) -> list[tuple[str, list[float]]]:

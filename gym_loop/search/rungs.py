@@ -70,7 +70,7 @@ class Halving(Rungs):
     def choose(self, entries: Sequence[Entry], last: bool) -> tuple[int, int] | None:
         """See the base class."""
         for entry in entries:  # of another pruner, before a resume
-            if entry.paused and not self._is_rung(entry.goal):
+            if entry.paused and self._next(entry.goal - 1) != entry.goal:
                 return entry.number, self._next(entry.goal)
         rungs = sorted({entry.goal for entry in entries if entry.paused}, reverse=True)
         for rung in rungs:
@@ -79,7 +79,7 @@ class Halving(Rungs):
                 key=lambda e: self._rank(e, rung),
             )
             count = len(there) // self.reduction
-            if last and not any(self._is_beyond(entry, rung) for entry in there):
+            if last and all(entry.paused and entry.goal <= rung for entry in there):
                 count = max(count, 1)
             for entry in there[:count]:
                 if entry.paused and entry.goal == rung:
@@ -90,17 +90,8 @@ class Halving(Rungs):
         value = -entry.values[rung] if self.maximize else entry.values[rung]
         return (math.inf if math.isnan(value) else value), entry.number
 
-    @staticmethod
-    def _is_beyond(entry: Entry, rung: int) -> bool:
-        return not (entry.paused and entry.goal <= rung)
-
-    def _is_rung(self, evaluation: int) -> bool:
-        rung = self.first
-        while rung < evaluation:
-            rung *= self.reduction
-        return rung == evaluation
-
     def _next(self, evaluation: int) -> int:
+        """Return the first rung after an evaluation."""
         rung = self.first
         while rung <= evaluation:
             rung *= self.reduction

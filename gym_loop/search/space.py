@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import optuna
@@ -24,30 +24,6 @@ from gym_loop.runs.reading import typed
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 Value = bool | int | float | str | None
-
-
-class Space(Protocol):
-    """A search space."""
-
-    def describe(self) -> dict[str, str]:
-        """Return what varies, as texts by key: two searches of one space have the same."""
-        ...
-
-    def probes(self) -> list[list[str]]:
-        """Return overrides of configs that have each end and each choice at least once."""
-        ...
-
-    def suggest(self, trial: Any) -> list[str]:
-        """Return the overrides of a trial, of Optuna's `Trial`; those it has stay as they are."""
-        ...
-
-    def check_enqueued(self, point: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the parameters of a point that is to be tried first.
-
-        Raises:
-            Mistake: it does not lie in the space.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -71,16 +47,12 @@ class Dimension:
 
     def suggest(self, trial: Any) -> Value:
         """Return the value that the trial has, or gets."""
-        d = self.distribution
-        value: Value
+        d: Any = self.distribution
         if isinstance(d, optuna.distributions.CategoricalDistribution):
-            value = trial.suggest_categorical(self.name, d.choices)
-        elif isinstance(d, optuna.distributions.IntDistribution):
-            value = trial.suggest_int(self.name, d.low, d.high, step=d.step, log=d.log)
-        else:
-            assert isinstance(d, optuna.distributions.FloatDistribution)
-            value = trial.suggest_float(self.name, d.low, d.high, step=d.step, log=d.log)
-        return value
+            return trial.suggest_categorical(self.name, d.choices)
+        is_int = isinstance(d, optuna.distributions.IntDistribution)
+        suggest = trial.suggest_int if is_int else trial.suggest_float
+        return suggest(self.name, d.low, d.high, step=d.step, log=d.log)
 
     def probes(self) -> Sequence[Value]:
         """Return all choices, or the ends of an interval; of one of fractions, one within, too."""
@@ -118,11 +90,11 @@ class Grid(dict[str, Dimension]):
     """Parameters in Hydra's grammar, by key."""
 
     def describe(self) -> dict[str, str]:
-        """See `Space`."""
+        """Return what varies, as texts by key: two searches of one space have the same."""
         return {name: dimension.text for name, dimension in self.items()}
 
     def probes(self) -> list[list[str]]:
-        """See `Space`."""
+        """Return overrides of configs that have each end and each choice at least once."""
         values = {dimension.key: dimension.probes() for dimension in self.values()}
         most = max(map(len, values.values()))
         return [
@@ -131,11 +103,15 @@ class Grid(dict[str, Dimension]):
         ]
 
     def suggest(self, trial: Any) -> list[str]:
-        """See `Space`."""
+        """Return the overrides of a trial, of Optuna's `Trial`; those it has stay as they are."""
         return [word(each.key, each.suggest(trial)) for each in self.values()]
 
     def check_enqueued(self, point: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Space`."""
+        """Return the parameters of a point that is to be tried first.
+
+        Raises:
+            Mistake: it does not lie in the space.
+        """
         for name in point:
             if name not in self:
                 near = nearest(name, self, f"; it varies {', '.join(self)}")
@@ -181,7 +157,7 @@ class Function:
         self.function: Callable[[Any], Mapping[str, Any] | None] = found
 
     def describe(self) -> dict[str, str]:
-        """See `Space`."""
+        """Return the function's name by its key."""
         return {"hydra.sweeper.space": self.name}
 
     def probes(self) -> list[list[str]]:
@@ -193,7 +169,7 @@ class Function:
         return found
 
     def suggest(self, trial: Any) -> list[str]:
-        """See `Space`.
+        """Return the overrides of a trial; see `Grid.suggest`.
 
         Raises:
             Mistake: the function returns something else, or raises.
@@ -221,6 +197,9 @@ class Function:
     def check_enqueued(self, point: Mapping[str, Any]) -> dict[str, Any]:
         """Return `point`: the function takes of it what it suggests."""
         return dict(point)
+
+
+Space = Grid | Function
 
 
 def word(key: str, value: Any) -> str:

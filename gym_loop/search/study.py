@@ -191,12 +191,8 @@ class Study:
             for point in points:
                 self.optuna.enqueue_trial(point, skip_if_exists=True)
 
-    def set_goal(self, number: int, goal: int) -> None:
-        """Have a trial's jobs played further."""
-        self.note(number, GOAL, goal)
-
     def note(self, number: int, name: str, value: Any) -> None:
-        """Set an attribute of a trial."""
+        """Set an attribute of a trial, such as its goal: how far its jobs are to be played."""
         self.storage.set_trial_user_attr(self._id(number), name, value)
 
     def report(self, number: int, step: int, value: float) -> None:

@@ -45,9 +45,7 @@ class Standing:
 
     def __str__(self) -> str:
         """Return `12 complete, 30 paused, 2 running; best 487.2 (trial 17)`."""
-        order = ("complete", "paused", "running", "failed")
-        parts = [f"{self.counts[name]} {name}" for name in order if self.counts[name]]
-        text = ", ".join(parts) or "none yet"
+        text = counted(self.counts) or "none yet"
         if self.best is not None:
             text += f"; best {self.best:.6g} (trial {self.winner})"
         if self.saved:
@@ -286,7 +284,8 @@ class Trials(Iterator[Job | None]):
         if chosen is None and idle:
             chosen = self.rungs.choose(entries, last=True)
         if chosen is not None:
-            self.study.set_goal(*chosen)
+            number, goal = chosen
+            self.study.note(number, GOAL, goal)
         return chosen is not None
 
     def _job(self, due: Due) -> Job | None:
@@ -334,6 +333,12 @@ def entry_of(trial: FrozenTrial) -> Entry:
     """Return a trial as `Rungs` take it."""
     goal = trial.user_attrs[GOAL]
     return Entry(trial.number, goal, trial.intermediate_values, is_paused(trial))
+
+
+def counted(states: Counter[str]) -> str:
+    """Return `12 complete, 30 paused, 2 running` for the count of trials in each state."""
+    order = ("complete", "paused", "running", "failed")
+    return ", ".join(f"{states[name]} {name}" for name in order if states[name])
 
 
 def state_of(trial: FrozenTrial) -> str:

@@ -129,6 +129,13 @@ def poll(follower: Follower, table: Table) -> None:
     table.show(follower.running)
 
 
+def wait_for(follower: Follower, table: Table, stop: Stop) -> int:
+    """Wait until all that is followed has ended, or until a signal; return the exit code."""
+    while follower.jobs and not stop.number:
+        poll(follower, table)
+    return leave(follower, stop) if stop.number else 0
+
+
 def leave(follower: Follower, stop: Stop) -> int:
     """Say what goes on when a signal has ended the wait; return the exit code."""
     for job in follower.jobs.values():
@@ -137,13 +144,6 @@ def leave(follower: Follower, stop: Stop) -> int:
         left = number_of(len(follower.jobs))
         note(f"left: nothing is cancelled, {left} not ended. {how_to_look(follower.directory)}")
     return 128 + stop.number
-
-
-def wait_for(follower: Follower, table: Table, stop: Stop) -> int:
-    """Wait until all that is followed has ended, or until a signal; return the exit code."""
-    while follower.jobs and not stop.number:
-        poll(follower, table)
-    return leave(follower, stop) if stop.number else 0
 
 
 def how_to_look(directory: Path) -> str:
@@ -174,10 +174,7 @@ def submitted_jobs(place: Path) -> tuple[dict[str, Job], dict[str, Handed]]:
             f"no job of {place} was submitted to an engine: hydra/launcher=slurm and ray do so"
         )
     jobs = {}
-    known = {
-        **{name: [] for name in handed},
-        **sweep.jobs,
-    }  # those of a search are not in sweep.json
+    known = {**{name: [] for name in handed}, **sweep.jobs}  # a search's are not in sweep.json
     for number, (name, words) in enumerate(known.items()):
         job = Job(name, words, number, place / (handed[name].directory if name in handed else name))
         run = manifest.read(job.directory) or {}
@@ -187,11 +184,6 @@ def submitted_jobs(place: Path) -> tuple[dict[str, Job], dict[str, Handed]]:
         jobs[name] = job
     submitted.find(place, jobs)
     return jobs, handed
-
-
-def is_alive(job: Job) -> bool:
-    """Return whether an engine has the job, waiting or running."""
-    return job.where not in (None, submitted.LOST)
 
 
 def wait(place: Path) -> int:
@@ -233,7 +225,8 @@ def cancel(place: Path, chosen: Sequence[str]) -> int:
         if name not in jobs:
             near = nearest(name, jobs, f"; it has {', '.join(list(jobs)[:5])}")
             raise Mistake(f"{place} has no job {name!r}{near}")
-    there = {name: jobs[name] for name in names or jobs if is_alive(jobs[name])}
+    nowhere = (None, submitted.LOST)
+    there = {name: jobs[name] for name in names or jobs if jobs[name].where not in nowhere}
     for engine in {handed[name].engine for name in there}:
         own = [handed[name] for name in there if handed[name].engine == engine]
         submitted.module(engine).cancel(place, own)
@@ -311,9 +304,8 @@ class SlurmLauncher(EngineLauncher):
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Submit arrays; see the base class."""
-        slurm.Submitter(
-            Record(self.directory), self.cluster, self.max_num_timeout, self.parameters
-        ).submit(jobs, self.common())
+        record, options = Record(self.directory), (self.cluster, self.max_num_timeout)
+        slurm.submit(record, jobs, self.common(), *options, self.parameters)
 
 
 class Requeued:

@@ -80,12 +80,11 @@ class Follower:
 
     def _outcome(self, job: Job, now: float) -> Outcome | None:
         handed = self.handed[job.name]
-        engine = submitted.module(handed.engine)
         known: Outcome | None = submitted.result(self.directory, handed)
         if known or job.name not in self.missing:
             return known
         if job.where:
-            known = engine.outcome(self.directory, handed, job.where)
+            known = submitted.module(handed.engine).outcome(job.where)
         if known:
             return known
         if now - self.missing[job.name] < LATE:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import version
-from hydra.core.utils import JobReturn, JobRuntime, JobStatus, setup_globals
+from hydra.core.utils import JobRuntime, JobStatus, setup_globals
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
@@ -135,7 +135,9 @@ def attempt(config: DictConfig, task: Any, context: Any, directory: Path) -> Out
         log.error(mistake.message)
         return Outcome("failed", reason=mistake.message)
     except SystemExit as stop:
-        return stopped(stop.code)
+        if isinstance(stop.code, int) and stop.code > 128:
+            return Outcome("stopped", reason=f"by {signal_name(stop.code - 128)}")
+        return Outcome("failed", reason=f"left with exit code {stop.code}")
     except BaseException as error:
         return Outcome("failed", reason=reason_of(error))
     if job.status is JobStatus.FAILED:
@@ -147,22 +149,10 @@ def attempt(config: DictConfig, task: Any, context: Any, directory: Path) -> Out
         pickle.dumps(job.return_value)
     except Exception as error:
         return Outcome("failed", reason=f"what it returned does not pickle: {reason_of(error)}")
-    return finished(job, directory)
-
-
-def finished(job: JobReturn, directory: Path) -> Outcome:
-    """Return how a job ended that has returned."""
     known = manifest.read(directory)
     if known and known["state"] == "stopped":
         return Outcome("stopped", reason=f"after {known['episodes']} episodes, as it was told to")
     return Outcome("finished", job.return_value)
-
-
-def stopped(code: Any) -> Outcome:
-    """Return how a job ended that raised SystemExit."""
-    if isinstance(code, int) and code > 128:
-        return Outcome("stopped", reason=f"by {signal_name(code - 128)}")
-    return Outcome("failed", reason=f"left with exit code {code}")
 
 
 def signal_name(number: int) -> str:

@@ -142,11 +142,8 @@ def submit(
         Mistake: there is no cluster, or it refuses.
     """
     ray = connect(init)
-    top = record.directory.absolute()
-    names = {job.name: os.path.relpath(job.directory.absolute(), top) for job in jobs}
-    number = record.begin(NAME, str(init.get("address")), names)
+    number = record.begin(NAME, str(init.get("address")), jobs)
     folder = record.folder(number)
-    folder.mkdir()
     ids = [f"{number}.{place}" for place in range(len(jobs))]
     packed = {own: job.packed for own, job in zip(ids, jobs, strict=True)}
     options = {**actor_name(record.directory), "num_cpus": 0, "max_concurrency": 4}
@@ -199,7 +196,7 @@ def where(directory: Path, handed: Collection[Handed]) -> dict[Handed, Where]:
     }
 
 
-def outcome(directory: Path, job: Handed, at: Where) -> Outcome | None:
+def outcome(at: Where) -> Outcome | None:
     """Return what came of a job that has ended without a result: the actor tells of no such."""
     return None
 

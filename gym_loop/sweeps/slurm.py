@@ -69,73 +69,67 @@ def check(cluster: str) -> None:
         )
 
 
-class Submitter:
-    """Submits jobs as arrays, the fewest that the site allows.
+def submit(
+    record: Record,
+    jobs: Sequence[Job],
+    common: bytes,
+    cluster: str,
+    max_num_timeout: int,
+    parameters: Mapping[str, Any],
+) -> None:
+    """Submit jobs as arrays, as few as the site allows; for the holder of the record's lock.
 
     Args:
         record: where submissions are written down.
+        jobs: to be submitted.
+        common: what they share; see `SweepLauncher.common`.
         cluster: `slurm`, or submitit's `local`.
         max_num_timeout: how often a job that reaches its time limit is requeued.
         parameters: of submitit's `AutoExecutor.update_parameters`.
+
+    Raises:
+        Mistake: Slurm refuses them; the line says how many it has taken.
     """
+    import submitit
 
-    def __init__(
-        self, record: Record, cluster: str, max_num_timeout: int, parameters: Mapping[str, Any]
-    ) -> None:
-        self.record, self.cluster = record, cluster
-        self.max_num_timeout, self.parameters = max_num_timeout, parameters
+    from gym_loop.sweeps.engines import Requeued
 
-    def submit(self, jobs: Sequence[Job], common: bytes) -> None:
-        """Submit `jobs`; for the holder of the record's lock.
-
-        Raises:
-            Mistake: Slurm refuses them; the line says how many it has taken.
-        """
-        size = max_array_size() if self.cluster == "slurm" else 1
-        parts = [jobs[start : start + size] for start in range(0, len(jobs), size)]
-        for number, part in enumerate(parts):
-            try:
-                self._submit(part, common, len(parts))
-            except (RuntimeError, ValueError, NameError, OSError) as error:
-                taken = f" (after {number * size} of {len(jobs)} jobs)" if number else ""
-                raise Mistake(f"{self.cluster}{taken}: {reason_of(error)}") from None
-
-    def _submit(self, jobs: Sequence[Job], common: bytes, arrays: int) -> None:
-        import submitit
-
-        from gym_loop.sweeps.engines import Requeued
-
-        logging.getLogger("submitit").setLevel(logging.WARNING)
-        top = self.record.directory.absolute()
-        names = {job.name: os.path.relpath(job.directory.absolute(), top) for job in jobs}
-        packed = [job.packed or self._packed(job.name) for job in jobs]
-        number = self.record.begin(NAME, self.cluster, names)
-        folder = self.record.folder(number)
-        folder.mkdir()
-        (folder / "common").write_bytes(common)  # once, and not in every job
-        executor = submitit.AutoExecutor(
-            folder, cluster=self.cluster, slurm_max_num_timeout=self.max_num_timeout
-        )
-        known = {name: value for name, value in self.parameters.items() if value is not None}
-        if at_once := known.get("slurm_array_parallelism"):
-            known["slurm_array_parallelism"] = max(at_once // arrays, 1)
-        executor.update_parameters(**known)
+    logging.getLogger("submitit").setLevel(logging.WARNING)
+    size = max_array_size() if cluster == "slurm" else 1
+    starts = range(0, len(jobs), size)
+    known = {name: value for name, value in parameters.items() if value is not None}
+    if at_once := known.get("slurm_array_parallelism"):
+        known["slurm_array_parallelism"] = max(at_once // len(starts), 1)
+    for start in starts:
+        part = jobs[start : start + size]
         # A Ctrl-C at the terminal reaches what is started here, too.
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
+            packed = [job.packed or packed_before(record, job.name) for job in part]
+            number = record.begin(NAME, cluster, part)
+            folder = record.folder(number)
+            (folder / "common").write_bytes(common)  # once, and not in every job
+            executor = submitit.AutoExecutor(
+                folder, cluster=cluster, slurm_max_num_timeout=max_num_timeout
+            )
+            executor.update_parameters(**known)
             submitted = executor.map_array(Requeued(folder / "common"), packed)
+            record.end(number, [each.job_id for each in submitted])
+        except (RuntimeError, ValueError, NameError, OSError) as error:
+            taken = f" (after {start} of {len(jobs)} jobs)" if start else ""
+            raise Mistake(f"{cluster}{taken}: {reason_of(error)}") from None
         finally:
             signal.signal(signal.SIGINT, handler)
-        self.record.end(number, [each.job_id for each in submitted])
-        for job in jobs:
+        for job in part:
             job.packed = b""  # it is in the folder
 
-    def _packed(self, name: str) -> bytes:
-        """Return the config of a job that was submitted before, and is lost."""
-        handed = self.record.read()[name]
-        path = self.record.folder(handed.submission) / f"{handed.id}_submitted.pkl"
-        packed: bytes = pickle.loads(path.read_bytes()).args[0]
-        return packed
+
+def packed_before(record: Record, name: str) -> bytes:
+    """Return the config of a job that was submitted before, and is lost."""
+    handed = record.read()[name]
+    path = record.folder(handed.submission) / f"{handed.id}_submitted.pkl"
+    packed: bytes = pickle.loads(path.read_bytes()).args[0]
+    return packed
 
 
 def max_array_size() -> int:
@@ -236,7 +230,7 @@ def ask_ps(ids: Collection[str]) -> dict[str, Where]:
     return {name: Where(RUNNING, socket.gethostname()) for name in names}
 
 
-def outcome(directory: Path, job: Handed, at: Where) -> Outcome | None:
+def outcome(at: Where) -> Outcome | None:
     """Return what came of a job that has ended without a result; None: its result may be late."""
     if at.said in LOSSES:
         return Outcome("lost", reason=f"{at.said} on {at.node}" if at.node else at.said)

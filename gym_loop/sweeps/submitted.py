@@ -6,6 +6,7 @@ that answer was never written, as the launching process was killed, the engine f
 
 import importlib
 import json
+import os
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,21 +78,22 @@ class Record:
         Raises:
             Mistake: the file holds something else.
         """
+        found: dict[str, Handed] = {}
         try:
-            return self._read()
+            for number, line in enumerate(self._lines()):
+                engine, cluster, folder = (
+                    str(line["engine"]),
+                    str(line["cluster"]),
+                    self.folder(number),
+                )
+                ids = line.get("ids")
+                if ids is None:
+                    jobs = len(line["jobs"])
+                    ids = module(engine).find_ids(folder, jobs) if folder.is_dir() else []
+                for (name, place), own in zip(line["jobs"].items(), ids, strict=False):
+                    found[name] = Handed(engine, cluster, number, own, place)
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise Mistake(f"cannot read {self.path}: {type(error).__name__}: {error}") from None
-
-    def _read(self) -> dict[str, Handed]:
-        found: dict[str, Handed] = {}
-        for number, line in enumerate(self._lines()):
-            engine, cluster = str(line["engine"]), str(line["cluster"])
-            ids = line.get("ids")
-            if ids is None:
-                folder = self.folder(number)
-                ids = module(engine).find_ids(folder, len(line["jobs"])) if folder.is_dir() else []
-            for (name, place), own in zip(line["jobs"].items(), ids, strict=False):
-                found[name] = Handed(engine, cluster, number, own, place)
         return found
 
     def _lines(self) -> list[dict[str, Any]]:
@@ -115,12 +117,12 @@ class Record:
         """Return the folder of a submission."""
         return self.directory.absolute() / FOLDER / str(submission)
 
-    def begin(self, engine: str, cluster: str, jobs: Mapping[str, str]) -> int:
-        """Write down that `jobs`, names with directories, will be submitted; return the number."""
-        number = len(self._lines())
-        self._append(
-            {"submission": number, "engine": engine, "cluster": cluster, "jobs": dict(jobs)}
-        )
+    def begin(self, engine: str, cluster: str, jobs: Sequence[Job]) -> int:
+        """Write down that `jobs` will be submitted, make their folder, and return the number."""
+        number, top = len(self._lines()), self.directory.absolute()
+        places = {job.name: os.path.relpath(job.directory.absolute(), top) for job in jobs}
+        self._append({"submission": number, "engine": engine, "cluster": cluster, "jobs": places})
+        self.folder(number).mkdir()
         return number
 
     def end(self, submission: int, ids: Sequence[str]) -> None:
@@ -140,7 +142,7 @@ class Record:
 
 
 def module(engine: str) -> Any:
-    """Return the module of an engine, which has `where`, `outcome`, `cancel` and `find_ids`."""
+    """Return the module of an engine: `where`, `outcome`, `last_word`, `cancel`, `find_ids`."""
     return importlib.import_module(ENGINES[engine])
 
 
@@ -183,8 +185,7 @@ def find(directory: Path, jobs: Mapping[str, Job]) -> None:
 def ending(directory: Path, job: Handed, at: Where | None) -> Outcome:
     """Return what came of a job that has ended, or is not known, and has left no result."""
     engine = module(job.engine)
-    known = engine.outcome(directory, job, at) if at else None
-    end: Outcome = known or engine.last_word(directory, job, at)
+    end: Outcome = (at and engine.outcome(at)) or engine.last_word(directory, job, at)
     return end
 
 

@@ -29,7 +29,7 @@ def test_what_is_told_is_there_for_the_next_launch_and_for_optuna(tmp_path):
     study = study_in(tmp_path)
     number = study.ask(1)
     study.report(number, 1, 0.5)
-    study.set_goal(number, 3)
+    study.note(number, GOAL, 3)
     study.tell(number, 0.75)
 
     [trial] = study_in(tmp_path).trials()
@@ -115,7 +115,7 @@ def test_samplers_learn_from_what_paused_trials_have_reached(tmp_path):
     assert {trial.state for trial in asked} == {TrialState.RUNNING}
     distances = [abs(trial.params["a.x"] - 0.3) for trial in asked]
     assert sum(distances[20:]) < sum(distances[:8]) / 8 * 20 / 2
-    study.set_goal(0, 3)  # it goes on
+    study.note(0, GOAL, 3)  # it goes on
     study.report(0, 3, 1.0)
     study.tell(0, 1.0)
     assert study.trials()[0].state is TrialState.COMPLETE
