@@ -7,7 +7,7 @@ import re
 import sys
 import tempfile
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -344,12 +344,11 @@ def check_range(cfg: DictConfig, name: str, target: Any, parameters: dict[str, A
         target.check_parameters(parameters)
     except ValueError as error:
         said = re.match(r"(\w+)\b", str(error))
-        key = said[1] if said and said[1] in parameters else ""
-        where = origin(cfg, f"{name}.{key}") if key else ""
-        if key:
+        if said and said[1] in parameters:
             head, semicolon, tail = str(error).partition(";")
+            where = origin(cfg, f"{name}.{said[1]}")
             raise Mistake(f"{name}.{head}{where}{semicolon}{tail}") from None
-        raise Mistake(f"{name}: {error}{where}") from None
+        raise Mistake(f"{name}: {error}") from None
 
 
 def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any], name: str) -> None:
@@ -357,7 +356,7 @@ def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any], nam
     path = f"{target.__module__}.{target.__qualname__}"
     library: Any = LIBRARIES.get(path)
     if library is None and path != ENVPOOL:
-        if wants_frames(cfg) and "render_mode" not in parameters_of(target, "render_mode"):
+        if wants_frames(cfg) and not may_take(target, "render_mode"):
             raise Mistake(
                 f"{short_name(target)} cannot render: it takes no render_mode; leave out "
                 f"{' and '.join(f'loop.{name}' for name in FRAMES if cfg.loop.get(name))}"
@@ -426,10 +425,10 @@ def takes_all(target: Any) -> bool:
     return not hasattr(target, "get_default_parameters") and signature.takes_any_keyword(target)
 
 
-def parameters_of(target: Any, otherwise: str) -> Iterable[str]:
-    """Return the names of what `target` takes; where it takes or hides any, `otherwise` as well."""
+def may_take(target: Any, name: str) -> bool:
+    """Return whether `target` takes the keyword `name`; true where it takes any, or hides which."""
     known = None if takes_all(target) else signature.parameters(target)
-    return [otherwise] if known is None else known
+    return known is None or name in known
 
 
 def short_name(target: Any) -> str:

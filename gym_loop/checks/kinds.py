@@ -29,7 +29,7 @@ def problem(group: str, key: str, value: Any, default: Any) -> str | None:
         by_name = entry and (entry.null or entry.default is None)
         nullable = group != "loop" or default is None or by_name
         return None if nullable else WORDS.get(kind)
-    if type(value) is float and math.isnan(value) and not _is_nan(default):
+    if type(value) is float and math.isnan(value) and repr(default) != "nan":
         return f"{WORDS.get(kind, 'a number')}, not NaN"
     if kind not in WORDS or (isinstance(default, str) and default == "???"):
         return None
@@ -37,11 +37,7 @@ def problem(group: str, key: str, value: Any, default: Any) -> str | None:
         return None if type(value) in (int, float) else WORDS[kind]
     if kind is int and group != "loop" and type(value) is float:
         return f"an integer, like its default {default} ({default}.0 would allow fractions)"
-    if kind is tuple:
-        kind = list
-    if kind is str and type(value) in (int, float, bool):
-        return "a string"
-    return None if type(value) is kind else WORDS[kind]
+    return None if type(value) is (list if kind is tuple else kind) else WORDS[kind]
 
 
 def is_whole(group: str, key: str, value: Any, default: Any) -> bool:
@@ -58,7 +54,3 @@ def _entry(group: str, key: str) -> parameters.Parameter | None:
 def _kind(group: str, key: str, default: Any) -> type:
     entry = _entry(group, key)
     return (entry and entry.kind) or type(default)
-
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)

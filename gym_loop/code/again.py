@@ -81,7 +81,8 @@ class Again:
         Raises:
             Mistake: there is no such Python, or a package cannot be installed.
         """
-        wanted, here = self._wanted(), self._installed_here()
+        own = self.description["packages"], self.description.get("sources") or {}
+        wanted, here = self._installable(*own), self._installable(*environment.installed())
         version = self.description["python"]
         if wanted == here and version == sys.version.split()[0]:
             return f"the {len(wanted)} packages that are installed here, and Python {version}"
@@ -130,15 +131,8 @@ class Again:
             "this in a clone that has it"
         )
 
-    def _wanted(self) -> dict[str, str]:
-        """Return the version of each package that is to be installed; not of the code put back."""
-        packages, sources = self.description["packages"], self.description.get("sources") or {}
-        return self._installable(packages, sources)
-
-    def _installed_here(self) -> dict[str, str]:
-        return self._installable(*environment.installed())
-
     def _installable(self, packages: dict[str, str], sources: dict[str, str]) -> dict[str, str]:
+        """Return the versions of packages without those of the code that is put back."""
         code = {name for name, source in sources.items() if source.startswith("editable ")}
         if (self.run / reading.FOLDER / reading.PACKAGE).is_file():
             code.add("gym-loop")

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,6 +44,12 @@ def run_click(command: click.Command, arguments: list[str]) -> None:
         raise Mistake(f"{message}; `gym-loop {command.name} --help` shows how") from None
     except click.Abort:
         raise KeyboardInterrupt from None
+
+
+def exit_on_signals() -> None:
+    """Have SIGTERM and SIGHUP raise SystemExit, so that what was begun is ended."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 def run_process(command: Sequence[str], limit: float | None = None, **options: Any) -> int:

@@ -53,7 +53,7 @@ def between_runs(first: Run, second: Run) -> dict[str, Any]:
     git = [run.manifest.get("git") for run in runs]
     return {
         "directories": [str(run.directory) for run in runs],
-        "config": _changed(*(reading.flat(run.config) if run.config else {} for run in runs)),
+        "config": _changed(*(reading.flat(run.config) for run in runs)),
         "commit": _changed(*({"commit": _commit(entry)} for entry in git)).get("commit"),
         "versions": _changed(*(v if isinstance(v, dict) else {} for v in versions)),
         **_kept(first.directory, second.directory),
@@ -97,12 +97,11 @@ def _commit(git: Any) -> str:
 def as_lines(found: dict[str, Any], names: list[str]) -> list[str]:
     """Return the differences for a terminal."""
     text = [f"- {names[0]}", f"+ {names[1]}", ""]
-    sections = [("config", found["config"]), ("packages", found["versions"])]
-    if "machine" in found:
-        sections.append(("machine", found["machine"]))
-    for title, section in sections:
-        text.append(f"{title}: {'the same' if not section else ''}".rstrip())
-        for key, (one, two) in section.items():
+    for title, name in {"config": "config", "packages": "versions", "machine": "machine"}.items():
+        if name not in found:
+            continue
+        text.append(f"{title}:" if found[name] else f"{title}: the same")
+        for key, (one, two) in found[name].items():
             text += [f"  - {key}={one}", f"  + {key}={two}"]
     commit = found["commit"]
     text.append(f"code: {f'{commit[0]} and {commit[1]}' if commit else 'the same commit'}")

@@ -160,7 +160,7 @@ def filtered(runs: list[Run], filters: list[str]) -> list[Run]:
         key, _, value = word.partition("=")
         values = [_values(run, key) for run in runs]
         if not any(values):
-            keys = {"agent", "env", "seed", "state"}.union(*(_leaves(run) for run in runs))
+            keys = {"agent", "env", "seed", "state"}.union(*(reading.flat(r.config) for r in runs))
             raise Mistake(f"{word}: no run has {key!r}{nearest(key, keys)}")
         left = [run for run, own in zip(runs, values, strict=True) if value in own]
         if not left:
@@ -180,12 +180,8 @@ def _values(run: Run, key: str) -> list[str]:
         target = str(node.get("_target_", "")) if isinstance(node, dict) else ""
         names = (getattr(run, key), run.overrides.get(key), target, target.rpartition(":")[2])
         return [name for name in (*names, target.rpartition(".")[2]) if name]
-    leaves = _leaves(run)
+    leaves = reading.flat(run.config)
     return [reading.shown(leaves[key])] if key in leaves else []
-
-
-def _leaves(run: Run) -> dict[str, Any]:
-    return reading.flat(run.config) if run.config else {}
 
 
 def as_json_object(run: Run) -> dict[str, Any]:
@@ -220,7 +216,9 @@ def table_lines(runs: list[Run], columns: int | None) -> list[str]:
     cut, so that they can be copied.
     """
     settings = [_settings(run) for run in runs]
-    keys = sorted({key: None for own in settings for key in own}, key=_is_about_length)
+    # The loop's keys come last: they say less of a run than the agent's.
+    keys = list(dict.fromkeys(key for own in settings for key in own))
+    keys.sort(key=lambda key: key.startswith("loop."))
     known = [own for own in settings if own]  # a damaged run says nothing of what varies
     shared = {key for key in keys if len({own.get(key) for own in known}) == 1}
     varying = _titles([key for key in keys if key not in shared])
@@ -266,16 +264,11 @@ def _settings(run: Run) -> dict[str, str]:
     }
 
 
-def _is_about_length(key: str) -> bool:
-    """Return whether a key is the loop's: it says less of a run than the agent's."""
-    return key.startswith("loop.")
-
-
 def _titles(keys: list[str]) -> dict[str, str]:
     """Return the head of each key's column: its last word where no other has the same."""
-    words = Counter(key.rpartition(".")[2] for key in keys)
     last = {key: key.rpartition(".")[2] for key in keys}
-    return {key: last[key] if words[last[key]] == 1 else key for key in keys}
+    counts = Counter(last.values())
+    return {key: word if counts[word] == 1 else key for key, word in last.items()}
 
 
 def _row(run: Run, settings: dict[str, str], varying: dict[str, str]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """Run a run again, with its code and packages, and compare."""
 
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from typing import Any
 
 import click
 
-from gym_loop.commands import run_click, run_process
+from gym_loop.commands import exit_on_signals, run_click, run_process
 from gym_loop.mistake import Failure, Mistake
 
 SINKS = ("gym_loop.observers.wandb", "gym_loop.observers.mlflow")  # which tell others of a run
@@ -43,8 +42,7 @@ def reproduce(run: Path, episodes: int | None) -> None:
     when all rows are equal, with 1 and the first step that differs when not, with 2 when it cannot
     be run again. Runs code: only for runs that you trust.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))  # what was begun is ended
+    exit_on_signals()
     from gym_loop.code import reading
     from gym_loop.config import kept
     from gym_loop.runs import manifest
@@ -91,7 +89,9 @@ def run_again(
     again = Again(run, description, folder)
     try:
         again.put_code_back()
-        print(f"code: {', '.join(_told(root) for root in description['roots'])}")
+        roots = [(str(root["name"]), root["commit"]) for root in description["roots"]]
+        told = [f"{name} at {commit[:12]}" if commit else name for name, commit in roots]
+        print(f"code: {', '.join(told)}")
         print(f"environment: {again.put_packages_back()}", flush=True)
         launched_in = again.path(str((manifest.read(run) or {}).get("cwd")))
         launched_in.mkdir(parents=True, exist_ok=True)
@@ -218,10 +218,6 @@ def explanations(run: Path, copy: Path, description: dict[str, Any]) -> Iterator
         "  nothing that is known: it does not repeat itself (a clock, a stream without a seed, the "
         "order of a set, a file that has changed?)"
     ]
-
-
-def _told(root: dict[str, Any]) -> str:
-    return f"{root['name']} at {root['commit'][:12]}" if root["commit"] else str(root["name"])
 
 
 def main(arguments: list[str]) -> None:

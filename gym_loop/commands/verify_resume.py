@@ -13,12 +13,11 @@ import tempfile
 import time
 from itertools import cycle
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gym_loop.commands import run_click, run_process
+from gym_loop.commands import exit_on_signals, run_click, run_process
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
 from gym_loop.proxy import Wrapper
@@ -67,8 +66,7 @@ def verify_resume(kills: int, seed: int, keep: bool, overrides: tuple[str, ...])
     """
     if any(word.startswith("-") for word in overrides):
         raise Mistake("verify-resume takes overrides only, no sweep")
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _exit)  # so that what was begun is ended
+    exit_on_signals()
     with contextlib.ExitStack() as stack:
         folder = tempfile.mkdtemp(prefix="gym-loop-verify-")
         if keep:
@@ -104,10 +102,8 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
     more = took + start * kills + known["seconds"] * kills / total
     print(f"untouched: {total} episodes in {took:.1f} s; stopped {kills} times: about {more:.0f} s")
     observer = f"{{_target_: {Stop.__module__}.Stop, folder: {stored.quoted(folder)}}}"
-    launch = [
-        *(*overrides, f"+observers.stop={observer}"),
-        f"hydra.run.dir={stored.quoted(stopped)}",
-    ]
+    more = [f"+observers.stop={observer}", f"hydra.run.dir={stored.quoted(stopped)}"]
+    launch = [*overrides, *more]
     resumed = run_with_stops(folder, launch, stopped, moments, 60 + 10 * took)
     if not any(0 < episode < total for episode in resumed):
         raise Failure(
@@ -306,10 +302,6 @@ def run(words: list[str], limit: float | None) -> int:
         return run_process(command, limit, stdout=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
         raise Failure(f"different: the stopped run did not end within {limit:.0f} s") from None
-
-
-def _exit(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
 
 
 def _import_classes(config: dict[str, Any]) -> None:

@@ -11,7 +11,8 @@ from gym_loop.machine import cores
 from gym_loop.terminal import printable, short
 
 RANKS = ("best", "worst")
-LINE = re.compile(r"^episode (\d+): \d+ steps, return (\S+), (.*?) -> ", re.MULTILINE)
+# What `gym-loop replay` prints of an episode that it has filmed: number, return, how it compares.
+LINE = re.compile(r"^(?:evaluation )?episode (\d+): \d+ steps, return (\S+), (.*?) -> ", re.M)
 
 
 def make(content: dict[str, Any], folder: Path) -> None:
@@ -66,9 +67,8 @@ def best_run(content: dict[str, Any], place: int) -> dict[str, Any] | None:
 def _play(wanted: tuple[dict[str, Any], str], file: Path) -> tuple[str, float | None, str]:
     """Return the episode's number, its return, and how it compares; or None, and why not."""
     run, rank = wanted
-    command = [sys.executable, "-m", "gym_loop", "replay", run["directory"], "--episode", rank]
     done = subprocess.run(
-        [*command, "--video", str(file), "--caption", "--jobs", "1"],
+        command(run["directory"], rank, file),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -77,5 +77,18 @@ def _play(wanted: tuple[dict[str, Any], str], file: Path) -> tuple[str, float | 
     )
     if file.is_file() and (found := LINE.search(done.stdout)):
         return found[1], float(found[2]), printable(found[3])
-    said = [line for line in done.stderr.splitlines() if line.strip()]
-    return "", None, printable(said[-1].removeprefix("gym-loop: ") if said else "it was not played")
+    return "", None, why(done.stderr) or "it was not played"
+
+
+def command(run: str, episode: str, video: Path) -> list[str]:
+    """Return the command that films an episode, in one process."""
+    words = [sys.executable, "-m", "gym_loop", "replay", run, "--episode", episode]
+    return [*words, "--video", str(video), "--caption", "--jobs", "1"]
+
+
+def why(complaints: str) -> str:
+    """Return the line in which a command said what is wrong; of a traceback, what was raised."""
+    lines = [line for line in complaints.splitlines() if line.strip()] or [""]
+    line = next((line for line in lines if line.startswith("gym-loop: ")), lines[-1])
+    line = line.removeprefix("gym-loop: ").replace("Traceback (most recent call last):", lines[-1])
+    return printable(line)[:500]

@@ -39,11 +39,8 @@ if TYPE_CHECKING:
 PAUSE = "+observers.pause._target_=gym_loop.search.pausing.Pause"
 WAIT_SECONDS = 0.5  # for other launches into the same search
 TRIED = 12  # random trials on which samplers are tried; the first ten, most draw at random
-DIRECTIONS, PRUNERS, SAMPLERS = (
-    ("maximize", "minimize"),
-    ("asha", "median", "none"),
-    ("tpe", "random"),
-)
+DIRECTIONS = ("maximize", "minimize")
+PRUNERS, SAMPLERS = ("asha", "median", "none"), ("tpe", "random")
 
 
 class SearchSweeper(Sweeper):
@@ -71,11 +68,8 @@ class SearchSweeper(Sweeper):
             ) from None
         from gym_loop.search.jobs import OBJECTIVES
 
-        for name, value, least in (
-            ("n_trials", n_trials, 1),
-            ("seed", seed, 0),
-            ("confirm", confirm, 0),
-        ):
+        counts = ("n_trials", n_trials, 1), ("seed", seed, 0), ("confirm", confirm, 0)
+        for name, value, least in counts:
             if type(value) is not int or value < least:
                 raise Mistake(f"hydra.sweeper.{name}={value}; expected an integer from {least}")
         one_of("objective", objective, OBJECTIVES)
@@ -84,22 +78,18 @@ class SearchSweeper(Sweeper):
         self.objective, self.direction = objective, direction
         self.seeds = seeds_of(plain(seeds))
         self.pruner, self.sampler = plain(pruner), plain(sampler)
-        for name, value, known in (
-            ("pruner", self.pruner, PRUNERS),
-            ("sampler", self.sampler, SAMPLERS),
-        ):
+        chosen = ("pruner", self.pruner, PRUNERS), ("sampler", self.sampler, SAMPLERS)
+        for name, value, known in chosen:
             if not isinstance(value, dict) or "_target_" not in value:
-                one_of(
-                    name, value, known, f", or one of Optuna's: {{_target_: optuna.{name}s.NAME}}"
-                )
+                more = f", or one of Optuna's: {{_target_: optuna.{name}s.NAME}}"
+                one_of(name, value, known, more)
         self.by_seed = isinstance(self.pruner, dict) and is_by_seed(pruner_of(self.pruner))
         if self.by_seed:
             check_by_seed(self.pruner, len(self.seeds))
         self.params = [f"{key}={value}" for key, value in (plain(params) or {}).items()]
         self.space, self.enqueue = space, plain(enqueue) or []
-        if not isinstance(self.enqueue, list) or not all(
-            isinstance(point, dict) for point in self.enqueue
-        ):
+        is_list = isinstance(self.enqueue, list)
+        if not is_list or not all(isinstance(point, dict) for point in self.enqueue):
             raise Mistake(
                 f"hydra.sweeper.enqueue={self.enqueue}; expected a list of points: "
                 "[{agent.learning_rate: 3e-4}]"
@@ -136,11 +126,10 @@ class SearchSweeper(Sweeper):
         from gym_loop.search.study import FILE
 
         setup_globals()
-        subdir = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
-        assert isinstance(subdir, dict)
-        if subdir["subdir"] != SUBDIR:
+        sweep: Any = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
+        if sweep["subdir"] != SUBDIR:
             raise Mistake(
-                f"hydra.sweep.subdir={subdir['subdir']}: a search names its jobs' directories by "
+                f"hydra.sweep.subdir={sweep['subdir']}: a search names its jobs' directories by "
                 "their parameters; leave it out"
             )
         launcher, place = self.launcher, self.launcher.directory
@@ -273,8 +262,7 @@ class SearchSweeper(Sweeper):
             raise Mistake(f"{place}{mistake.message}") from None
         self.composer = Composer(self.loader, self.config)
         cfg = self.composer.compose(jobs[0], 0)
-        loop = OmegaConf.to_container(cfg.loop, resolve=True)
-        assert isinstance(loop, dict)
+        loop: Any = OmegaConf.to_container(cfg.loop, resolve=True)
         if self.objective in ("evaluation", "auc") and not loop.get("eval_episodes"):
             raise Mistake(
                 f"hydra.sweeper.objective={self.objective} needs evaluations: loop.eval_episodes "

@@ -157,22 +157,22 @@ def _read_table(path: Path, stamp: Stamp, known: Table | None) -> Table:
     with open_file(path.parent, path.name) as file:
         if known and known.stamp[0] == stamp[0] and known.end <= stamp[1]:
             file.seek(known.end - len(known.seam))
-            if file.read(len(known.seam)) == known.seam:
-                data = file.read(stamp[1] - known.end)
-                whole = data[: data.rfind(b"\n") + 1]
-                values = np.concatenate((known.values, parse(whole, len(known.header)).T), axis=1)
-                seam = (known.seam + whole)[-SEAM:]
-                return Table(stamp, known.header, known.end + len(whole), seam, values)
+            known = known if file.read(len(known.seam)) == known.seam else None
+        else:
+            known = None
+        if known is None:
             file.seek(0)
-        header = file.readline(1000)
-        names, end, seam = header.decode("ascii", "replace").strip().split(","), len(header), header
-        parts, rest = [np.empty((0, len(names)))], b""
+            header = file.readline(1000)
+            names = header.decode("ascii", "replace").strip().split(",")
+            known = Table(stamp, names, len(header), header[-SEAM:], np.empty((len(names), 0)))
+        parts, end, seam, rest = [known.values], known.end, known.seam, b""
         while end + len(rest) < stamp[1] and (block := file.read(BLOCK)):
             data = rest + block
             whole, rest = data[: (cut := data.rfind(b"\n") + 1)], data[cut:]
-            parts.append(parse(whole, len(names)))
+            parts.append(parse(whole, len(known.header)).T)
             end, seam = end + len(whole), (seam + whole[-SEAM:])[-SEAM:]
-    return Table(stamp, names, end, seam[-SEAM:], np.ascontiguousarray(np.concatenate(parts).T))
+    values = np.ascontiguousarray(np.concatenate(parts, axis=1))
+    return Table(stamp, known.header, end, seam, values)
 
 
 def parse(data: bytes, width: int) -> Array:

@@ -11,7 +11,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,6 +20,7 @@ from typing import Any
 
 import gym_loop
 from gym_loop import files
+from gym_loop.reports import films
 from gym_loop.runs.traces import Trace
 from gym_loop.serve.library import Entry
 from gym_loop.terminal import printable
@@ -29,7 +29,6 @@ MOST_BYTES = 1_000_000_000  # of films
 AT_ONCE = 2  # processes that play
 LIMIT = 900.0  # seconds, after which a process that plays is ended
 KEY = re.compile(r"[0-9a-f]{32}")
-RESULT = re.compile(r"^(evaluation )?episode \d+: \d+ steps, return \S+, (?P<what>.*?)( -> .*)?$")
 
 
 def cache_directory() -> Path:
@@ -142,9 +141,8 @@ class Cinema:
         # Python looks for modules where it is started: in a directory with nothing in it.
         with tempfile.TemporaryDirectory(prefix=".playing-", dir=self.directory) as empty:
             video = Path(empty, "film.mp4")
-            command = [sys.executable, "-m", "gym_loop", "replay", str(entry.directory)]
-            command += ["--episode", str(episode), "--video", str(video), "--caption"]
-            command += ["--jobs", "1", *(["--eval"] if kind == "eval" else [])]
+            command = films.command(str(entry.directory), str(episode), video)
+            command += ["--eval"] if kind == "eval" else []
             package = str(Path(gym_loop.__file__).parents[1])
             paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
             environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
@@ -168,10 +166,11 @@ class Cinema:
                 _end(film.process)
                 film.process.communicate()
                 return f"the episode was not played within {LIMIT / 60:.0f} minutes"
-            matches = [match for line in out.splitlines() if (match := RESULT.match(line))]
-            if not matches or not video.is_file():
-                return why(err) or f"its process ended with exit code {film.process.returncode}"
-            what = matches[-1]["what"]
+            found = films.LINE.search(out)
+            if not found or not video.is_file():
+                code = film.process.returncode
+                return films.why(err) or f"its process ended with exit code {code}"
+            what = found[3]
             note = {"difference": "" if what == "as recorded" else printable(what)[:500]}
             files.write_json(self.directory / f"{key}.json", note)
             os.replace(video, self.directory / f"{key}.mp4")
@@ -196,14 +195,6 @@ class Cinema:
                 if total > MOST_BYTES:
                     path.unlink(missing_ok=True)
                     path.with_suffix(".json").unlink(missing_ok=True)
-
-
-def why(complaints: str) -> str:
-    """Return the line in which a command said what is wrong; of a traceback, what was raised."""
-    lines = [line for line in complaints.splitlines() if line.strip()] or [""]
-    line = next((line for line in lines if line.startswith("gym-loop: ")), lines[-1])
-    line = line.removeprefix("gym-loop: ").replace("Traceback (most recent call last):", lines[-1])
-    return printable(line)[:500]
 
 
 def _end(process: "subprocess.Popen[str] | None") -> None:

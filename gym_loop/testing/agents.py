@@ -2,7 +2,6 @@
 
 import copy
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,45 +77,57 @@ def _check_agent(
         check_parameters(cls)
         for name, arguments in METHODS.items():
             check_method(cls, name, arguments, BaseAgent)
-        make = _maker(cls, observation_space, action_space, parameters)
-        make.num_envs = num_envs  # type: ignore[attr-defined]
-        _check_construction(cls, make, parameters)
-        _check_rng(cls, make)
-        actions = _check_learning(cls, make)
-        _check_evaluation(cls, make, actions)
-        _check_saving(cls, make, actions)
+        make = _Maker(cls, num_envs, parameters)
+        make.choose_spaces(observation_space, action_space)
+        _check_construction(make)
+        _check_rng(make)
+        actions = _check_learning(make)
+        _check_evaluation(make, actions)
+        _check_saving(make, actions)
 
 
-def _maker(
-    cls: type, observation_space: Any, action_space: Any, parameters: dict[str, Any]
-) -> Callable[..., Any]:
-    """Return what constructs the agent of a seed as the launcher does; it knows its `spaces`."""
+class _Maker:
+    """Constructs the agent of a seed as the launcher does.
 
-    def make(seed: int, pair: tuple[Any, Any] | None = None, **more: Any) -> Any:
+    Attributes:
+        spaces: of observations and of actions.
+        episodes: that an agent is checked over.
+    """
+
+    spaces: tuple[Any, Any]
+
+    def __init__(self, cls: Any, num_envs: int, parameters: dict[str, Any]) -> None:
+        self.cls, self.num_envs, self.parameters = cls, num_envs, parameters
+        self.name, self.episodes = cls.__name__, EPISODES * max(num_envs, 1)
+
+    def __call__(self, seed: int, **more: Any) -> Any:
         streams.seed_all(seed)
-        pair = copy.deepcopy(pair or make.spaces)  # type: ignore[attr-defined]
-        for space in pair:
+        observations, actions = spaces = copy.deepcopy(self.spaces)
+        for space in spaces:
             space.seed(seed)
-        return cls(observation_space=pair[0], action_space=pair[1], **parameters, **more)
+        given = {**self.parameters, **more}
+        return self.cls(observation_space=observations, action_space=actions, **given)
 
-    refusals = []
-    for pair in _candidates(observation_space, action_space):
-        try:
-            make(0, pair)
-        except Mistake as mistake:
-            refusals.append(mistake.message)
-        except Exception as error:
-            raise AssertionError(
-                f"{cls.__name__}(observation_space=..., action_space=...) raised "
-                f"{type(error).__name__}: {error} (for {pair[0]} and {pair[1]})"
-            ) from error
-        else:
-            make.spaces = pair  # type: ignore[attr-defined]
-            return make
-    raise AssertionError(
-        f"{cls.__name__} refused every pair of spaces; give check_agent those that it is made "
-        f"for: {refusals[0]}"
-    )
+    def choose_spaces(self, observation_space: Any, action_space: Any) -> None:
+        """Take the first pair of spaces that the class does not refuse."""
+        refusals = []
+        for pair in _candidates(observation_space, action_space):
+            self.spaces = pair
+            try:
+                self(0)
+            except Mistake as mistake:
+                refusals.append(mistake.message)
+            except Exception as error:
+                raise AssertionError(
+                    f"{self.name}(observation_space=..., action_space=...) raised "
+                    f"{type(error).__name__}: {error} (for {pair[0]} and {pair[1]})"
+                ) from error
+            else:
+                return
+        raise AssertionError(
+            f"{self.name} refused every pair of spaces; give check_agent those that it is made "
+            f"for: {refusals[0]}"
+        )
 
 
 def _candidates(observation_space: Any, action_space: Any) -> list[tuple[Any, Any]]:
@@ -130,47 +141,42 @@ def _candidates(observation_space: Any, action_space: Any) -> list[tuple[Any, An
     return [(ob, action) for ob in observations for action in actions]
 
 
-def _check_construction(cls: type, make: Any, parameters: dict[str, Any]) -> None:
-    check_refusal(cls, lambda: make(0, **{UNKNOWN: 0}))
+def _check_construction(make: _Maker) -> None:
+    check_refusal(make.cls, lambda: make(0, **{UNKNOWN: 0}))
     agent = make(0)
     for name in ("observation_space", "action_space", "parameters", "rng"):
         assert hasattr(agent, name), (
-            f"{cls.__name__} has no attribute {name!r}; its __init__ must pass the spaces and "
+            f"{make.name} has no attribute {name!r}; its __init__ must pass the spaces and "
             "**parameters on to super().__init__"
         )
-    wanted = {**cls.get_default_parameters(), **parameters}  # type: ignore[attr-defined]
+    wanted = {**make.cls.get_default_parameters(), **make.parameters}
     assert agent.parameters == wanted, (
-        f"{cls.__name__}.parameters is {agent.parameters}; expected the defaults updated with what "
+        f"{make.name}.parameters is {agent.parameters}; expected the defaults updated with what "
         f"was given: {wanted}"
     )
     assert agent.training is True, (
-        f"{cls.__name__}.training is {agent.training!r} in a new agent; only the loop sets it"
+        f"{make.name}.training is {agent.training!r} in a new agent; only the loop sets it"
     )
 
 
-def _check_rng(cls: type, make: Any) -> None:
+def _check_rng(make: _Maker) -> None:
     agents = make(0), make(0), make(1)
     for agent in agents:
         assert isinstance(agent.rng, np.random.Generator), (
-            f"{cls.__name__}.rng is a {type(agent.rng).__name__}, not a numpy.random.Generator"
+            f"{make.name}.rng is a {type(agent.rng).__name__}, not a numpy.random.Generator"
         )
     first, again, other = (agent.rng.bit_generator.state for agent in agents)
-    assert agents[0].rng is not agents[1].rng, f"two agents of {cls.__name__} share one rng"
-    assert first == again, f"{cls.__name__}.rng differs between two agents of one seed"
-    assert first != other, f"{cls.__name__}.rng does not depend on the run's seed"
-
-
-def _episodes(make: Any) -> int:
-    """Return how many episodes an agent is checked over."""
-    return EPISODES * max(int(make.num_envs), 1)
+    assert agents[0].rng is not agents[1].rng, f"two agents of {make.name} share one rng"
+    assert first == again, f"{make.name}.rng differs between two agents of one seed"
+    assert first != other, f"{make.name}.rng does not depend on the run's seed"
 
 
 def _driven(
-    make: Any, seed: int = 0, stop_after: int | None = None, **parameters: Any
+    make: _Maker, seed: int = 0, stop_after: int | None = None, **parameters: Any
 ) -> tuple[DefaultLoop, Watch]:
     """Return a loop around the agent of `seed`, and who watches it."""
     watch = Watch(stop_after)
-    parameters = {"max_episodes": _episodes(make), "eval_episodes": 2, **parameters}
+    parameters = {"max_episodes": make.episodes, "eval_episodes": 2, **parameters}
     loop: DefaultLoop
     if make.num_envs:
         from gym_loop.vector.loop import VectorLoop
@@ -187,60 +193,60 @@ def _driven(
     return loop, watch
 
 
-def _check_learning(cls: type, make: Any) -> list[Any]:
+def _check_learning(make: _Maker) -> list[Any]:
     """Check training; return the actions of its episodes."""
     loop, watch = _driven(make)
-    called(f"{cls.__name__} in training", loop.train)
+    called(f"{make.name} in training", loop.train)
     for episode in watch.played:
         metrics = episode.metrics
-        assert isinstance(metrics, dict), f"{cls.__name__}.metrics returned {metrics!r}, not a dict"
+        assert isinstance(metrics, dict), f"{make.name}.metrics returned {metrics!r}, not a dict"
         for name, value in metrics.items():
             number = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "biuf"
             number = number and isinstance(name, str)
             assert number, (
-                f"{cls.__name__}.metrics has {name!r}: {value!r}; expected names and numbers"
+                f"{make.name}.metrics has {name!r}: {value!r}; expected names and numbers"
             )
     if loop.agent.needs_env:
         assert "env" not in vars(loop.agent), (
-            f"{cls.__name__} keeps its environment as an attribute, which is saved with it; "
+            f"{make.name} keeps its environment as an attribute, which is saved with it; "
             "self.env is looked up where it is needed"
         )
-        assert loop.agent.env is loop.env, f"{cls.__name__}.env is not the loop's environment"
+        assert loop.agent.env is loop.env, f"{make.name}.env is not the loop's environment"
     twin, again = _driven(make)
-    called(f"{cls.__name__} in training", twin.train)
+    called(f"{make.name} in training", twin.train)
     for one, other in zip(watch.played, again.played, strict=True):
         assert equal(one.actions, other.actions), (
-            f"two agents of {cls.__name__} with one seed acted differently in episode "
+            f"two agents of {make.name} with one seed acted differently in episode "
             f"{one.number}: draw from self.rng alone, and keep no state on the class"
         )
     return watch.actions
 
 
-def _check_evaluation(cls: type, make: Any, actions: list[Any]) -> None:
+def _check_evaluation(make: _Maker, actions: list[Any]) -> None:
     loop, watch = _driven(make, episodes_per_eval=2)
-    called(f"{cls.__name__} in training and evaluation", loop.train)
+    called(f"{make.name} in training and evaluation", loop.train)
     for number, (with_it, without) in enumerate(zip(watch.actions, actions, strict=True)):
         assert equal(with_it, without), (
-            f"evaluating changed what {cls.__name__} did in training, from episode {number} on: "
+            f"evaluating changed what {make.name} did in training, from episode {number} on: "
             "while self.training is False, change nothing in place"
         )
-    assert loop.agent.training is True, f"{cls.__name__} left training False after an evaluation"
+    assert loop.agent.training is True, f"{make.name} left training False after an evaluation"
 
 
-def _check_saving(cls: type, make: Any, actions: list[Any]) -> None:
+def _check_saving(make: _Maker, actions: list[Any]) -> None:
     """Check that an agent goes on from a checkpoint as if nothing had happened."""
-    half = _episodes(make) // 2
+    half = make.episodes // 2
     with tempfile.TemporaryDirectory() as directory:
         for seed, stop_after in ((0, half), (1, None)):  # the second begins as another agent
             loop, watch = _driven(make, seed, stop_after)
             loop.directory, keeper = Path(directory), Checkpoints()
             loop.observers["checkpoints"] = keeper
-            called(f"{cls.__name__}.load(directory)", loop.notify, "restore", loop)
+            called(f"{make.name}.load(directory)", loop.notify, "restore", loop)
             loop.notify("begin", loop)
             half = loop.episodes  # a round plays its episodes to their ends
-            called(f"{cls.__name__}, saved and loaded,", loop.train)
+            called(f"{make.name}, saved and loaded,", loop.train)
     for number, (after, before) in enumerate(zip(watch.actions, actions[half:], strict=True), half):
         assert equal(after, before), (
-            f"{cls.__name__} went on differently after save and load, in episode {number}: save "
+            f"{make.name} went on differently after save and load, in episode {number}: save "
             "everything that its future depends on"
         )
