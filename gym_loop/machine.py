@@ -5,6 +5,12 @@ import resource
 import sys
 from pathlib import Path
 
+# What tells libraries of linear algebra how many threads to start.
+THREADS = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
+    *("BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
+)
+
 
 def cores() -> int:
     """Return how many cores this process may use."""

@@ -51,7 +51,8 @@ ENVPOOL = "gym_loop.vector.envpool.make_envpool"
 
 # What has passed is not checked again: most jobs of a sweep have most sections in common.
 _writable: set[Path] = set()  # directories
-_noted: set[Path | str] = set()  # files of the user's, keys without effect
+_read: set[Path] = set()  # files of the user's
+_noted: set[str] = set()  # what was printed
 _sound: set[tuple[str, str, bool]] = set()  # sections: name, content, whether frames are wanted
 
 
@@ -118,31 +119,31 @@ def check_files(cfg: DictConfig) -> None:
     names = {f"{group}/{option}" for group, option in cfg.hydra.runtime.choices.items()}
     for name in sorted({*names, str(cfg.hydra.job.config_name)}):
         for file in (folder / f"{name}.yaml" for folder in theirs):
-            if file in _noted or not file.is_file():
+            if file in _read or not file.is_file():
                 continue
-            _noted.add(file)
-            if not (launch.CONF / f"{name}.yaml").is_file():
-                check_keys(file)
+            _read.add(file)
+            if (launch.CONF / f"{name}.yaml").is_file():
+                why = "is not read, as gym_loop has a file of that name: give it another"
+                note(f"{short(file)} {why}")
             else:
-                print(
-                    f"gym-loop: note: {short(file)} is not read, as gym_loop has a file of that "
-                    "name: give it another",
-                    file=sys.stderr,
-                )
+                check_keys(file)
 
 
 def note_idle_stop_at(cfg: DictConfig, content: dict[str, Any]) -> None:
     """Print a note where `loop.stop_at` is given, and no observer is there that heeds it."""
     targets = (section["_target_"] for section in content["observers"].values() if section)
-    if not content["loop"].get("stop_at") or ENDING in targets:
-        return
-    if "loop.stop_at" not in _noted:
-        _noted.add("loop.stop_at")
-        print(
-            f"gym-loop: note: loop.stop_at ends nothing{origin(cfg, 'loop.stop_at')}: the observer "
-            f"`ending` is not there; add +observers.ending._target_={ENDING}",
-            file=sys.stderr,
+    if content["loop"].get("stop_at") and ENDING not in targets:
+        note(
+            f"loop.stop_at ends nothing{origin(cfg, 'loop.stop_at')}: the observer `ending` is not "
+            f"there; add +observers.ending._target_={ENDING}"
         )
+
+
+def note(text: str) -> None:
+    """Print a note, once in this process."""
+    if text not in _noted:
+        _noted.add(text)
+        print(f"gym-loop: note: {text}", file=sys.stderr)
 
 
 @functools.cache

@@ -34,6 +34,11 @@ from gym_loop.terminal import duration, short
 if TYPE_CHECKING:
     from gym_loop.loops import BaseLoop, Episode
 
+# The methods of `Trial`, in their order.
+CHECKS = (
+    *("environment", "determinism", "agent", "training"),
+    *("checkpoint", "replay", "time", "disk"),
+)
 TRY = 3.0  # seconds that the run is tried for
 LOOK = 1.0  # seconds that each of the other checks may take
 STEPS = 200  # that two environments are compared over
@@ -73,29 +78,17 @@ def preflight(cfg: DictConfig, target: Path) -> list[Finding]:
     """Run every check of the config, and return a finding for each."""
     remarks = _Warnings()
     logger = logging.getLogger("gym_loop")
-    before = logger.propagate, logger.level
+    propagate, level = logger.propagate, logger.level
     logger.propagate = False
     logger.setLevel(logging.WARNING)
     logger.addHandler(remarks)
     try:
         trial = Trial(cfg, Path(HydraConfig.get().runtime.output_dir), target, remarks)
-        looks = [
-            ("environment", trial.environment),
-            ("determinism", trial.determinism),
-            ("agent", trial.agent),
-            ("training", trial.training),
-            ("checkpoint", trial.checkpoint),
-            ("replay", trial.replay),
-            ("time", trial.time),
-            ("disk", trial.disk),
-        ]
-        return [
-            Finding("config", True, "every key, type and range"),
-            *(look(*pair) for pair in looks),
-        ]
+        known = Finding("config", True, "every key, type and range")
+        return [known, *(look(name, getattr(trial, name)) for name in CHECKS)]
     finally:
         logger.removeHandler(remarks)
-        logger.propagate, level = before[0], before[1]
+        logger.propagate = propagate
         logger.setLevel(level)
 
 
@@ -351,6 +344,7 @@ class Watch(Observer):
     def __init__(self, growth: Growth) -> None:
         self.growth = growth
         self.first: Any = None
+        self.playing: Any = None
         self.episodes, self.steps, self.seconds, self.saving = 0, 0, 0.0, 0.0
 
     def start(self, loop: "BaseLoop") -> None:
@@ -383,9 +377,8 @@ class Watch(Observer):
         """Stop the clock."""
         self.seconds = time.monotonic() - self.began - self.saving
         self.episodes, self.steps = self.loop.episodes, self.loop.steps
-        playing = getattr(self, "playing", None)
-        if playing is not None and not (playing.terminated or playing.truncated):
-            self.episodes, self.steps = self.episodes + 1, self.steps + len(playing.rewards)
+        if self.playing and not (self.playing.terminated or self.playing.truncated):
+            self.episodes, self.steps = self.episodes + 1, self.steps + len(self.playing.rewards)
 
 
 class _StopsInTime(Wrapper):

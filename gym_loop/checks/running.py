@@ -62,9 +62,7 @@ def bad_number(playing: dict[str, Any]) -> str | None:
 def bad_action(error: BaseException, playing: dict[str, Any]) -> str | None:
     """Return the line for an action that the environment could not take.
 
-    Args:
-        error: what the environment, or NumPy, raised.
-        playing: the local variables of the function that was playing the episode.
+    `playing` has the local variables of the function that was playing the episode.
     """
     episode: Any = playing.get("episode")
     agent = playing.get("agent")

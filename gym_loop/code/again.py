@@ -171,15 +171,11 @@ class Again:
 
 
 def link(names: set[str], site: Path) -> set[str]:
-    """Link packages that are installed here into another environment.
+    """Link packages that are installed here into another environment's folder `site-packages`.
 
     A folder that belongs to one package is one link: links to all files would be tens of thousands.
 
     Returns the names of those whose files are known: some installers do not write them down.
-
-    Args:
-        names: of the packages.
-        site: the folder `site-packages` of the environment.
     """
     owners: dict[str, set[str]] = {}  # of each folder here
     files: dict[str, tuple[str, list[str]]] = {}

@@ -10,20 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from gym_loop.machine import cores
+from gym_loop.machine import THREADS, cores
 from gym_loop.streams import imported_torch
 
 CPUINFO, NVIDIA = Path("/proc/cpuinfo"), Path("/proc/driver/nvidia")
-# What tells numerical libraries how many threads to use, and Python how to hash.
+# What tells numerical libraries how to compute, and Python how to hash.
 VARIABLES = (
-    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
-    *(
-        "BLIS_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-        "OPENBLAS_CORETYPE",
-        "MKL_CBWR",
-        "PYTHONHASHSEED",
-    ),
+    *(*THREADS, "OPENBLAS_CORETYPE", "MKL_CBWR", "PYTHONHASHSEED"),
     *("CUBLAS_WORKSPACE_CONFIG", "XLA_FLAGS", "NPY_DISABLE_CPU_FEATURES"),
 )
 

@@ -199,9 +199,7 @@ def shared_folder(directory: Path) -> Path | None:
 def fingerprint(own: set[str], status: dict[str, Any] | None) -> str:
     """Return a text that changes when what has to be kept does; it takes a millisecond.
 
-    Args:
-        own: the files that have been imported and read.
-        status: what git says of the folder of the launch.
+    That is of the files `own`, which have been imported or read, and of git's `status` here.
     """
     # What git does not track counts only where it has been imported.
     changes = [line for line in (status or {}).get("changes", ()) if not line.startswith("?")]

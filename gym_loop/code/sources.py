@@ -122,7 +122,7 @@ class _Repository:
         untracked = self._paths("ls-files", "-z", "--others", "--exclude-standard")
         whole = [file for file in rest if file in untracked]
         changed = self._paths(*DIFF, "--name-only", "-z")
-        parts = self._parts(self._git(*DIFF)) if changed else []
+        parts = re.split(rb"^(?=diff --git )", self._git(*DIFF), flags=re.M)[1:] if changed else []
         clean = []
         for file, part in zip(changed, parts, strict=True):
             path = Path(file)
@@ -142,10 +142,6 @@ class _Repository:
         elif diff:
             found.files[f"{name}/{CHANGES}"] = diff
         return whole
-
-    def _parts(self, diff: bytes) -> list[bytes]:
-        """Return the diff of each file."""
-        return [b"diff --git " + part for part in re.split(rb"^diff --git ", diff, flags=re.M)[1:]]
 
     def _paths(self, *words: str) -> list[str]:
         return [os.path.join(self.root, name) for name in self._names(*words)]

@@ -59,12 +59,9 @@ class Store:
         return content
 
     def place(self, name: str, target: Path, content: bytes | None = None) -> None:
-        """Put the file of a digest at `target`, at once.
+        """Put the file of the digest `name` at `target`, where there is no other file, at once.
 
-        Args:
-            name: the digest.
-            target: its place, where there is no other file.
-            content: of the file; None: it is in the store.
+        Where the store does not have it, its content is given.
 
         Raises:
             OSError: it cannot be written, or is not in the store.

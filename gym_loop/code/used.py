@@ -32,12 +32,7 @@ def imported(before: Collection[str] = ()) -> set[str]:
 
 
 def composed_from(cfg: Any, hydra: Any) -> set[str]:
-    """Return the files of the user's that a config was composed from, or that it names.
-
-    Args:
-        cfg: the config.
-        hydra: Hydra's part of it.
-    """
+    """Return the files of the user's that a config was composed from, or that it names."""
     runtime = hydra.runtime
     choices = [*runtime.choices.items(), ("", hydra.job.config_name)]
     names = [f"{str(group).partition('@')[0]}/{option}.yaml" for group, option in choices]

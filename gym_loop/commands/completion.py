@@ -87,7 +87,8 @@ def complete(line: str) -> list[str]:
 
 def candidates(before: list[str], word: str) -> Iterator[str]:
     """Yield what may follow the words `before`, among others what begins with `word`."""
-    commands = {command.replace("_", "-"): command for command in _stems()}
+    files = Path(__file__).parent.glob("[a-z]*.py")
+    commands = {file.stem.replace("_", "-"): file.stem for file in files}
     takes = TAKES_OVERRIDES
     if not before:
         yield from commands
@@ -162,10 +163,6 @@ def runs() -> Iterator[str]:
     except Mistake:
         return
     yield from islice((short(path) for path in reversed(found)), RUNS)
-
-
-def _stems() -> list[str]:
-    return [file.stem for file in Path(__file__).parent.glob("[a-z]*.py")]
 
 
 def _command(stem: str, words: list[str]) -> click.Command:

@@ -96,13 +96,7 @@ def replay(
 def report(
     work: "list[Job]", done: Iterator[list[Played]], target: Path | None, listed: bool
 ) -> None:
-    """Print the result of each episode as it is played.
-
-    Args:
-        work: the jobs.
-        done: the results of each.
-        target: where videos are written.
-        listed: whether each episode has a line, or only those that differ.
+    """Print the result of each episode as it is played; of those that differ if not `listed`.
 
     Raises:
         Failure: some differ from their recording.

@@ -126,10 +126,7 @@ def plant(run: Path, launched_in: Path, folder: Path) -> Path:
 def overrides(config: dict[str, Any], folder: Path, count: int | None) -> list[str]:
     """Return what is told to the run beside its config: no window, no sinks, and where to end.
 
-    Args:
-        config: the run's.
-        folder: a place for a file.
-        count: after how many episodes it ends; None: where its config says.
+    It ends after `count` episodes, by a class that is written into `folder`; None: by its config.
     """
     from gym_loop.config.stored import quoted
 

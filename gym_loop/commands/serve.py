@@ -45,7 +45,7 @@ def serve(directories: tuple[str, ...], port: int, host: str, no_browser: bool) 
         taken = listening.getsockname()[1]
         if port and taken != port:
             print(f"port {port} is in use: taking {taken} instead", file=sys.stderr)
-        if not is_local(host):
+        if host not in ("localhost", "::1") and not host.startswith("127."):
             print(
                 f"listening on {host}: whoever reaches this machine and has the token can read "
                 "these runs and play their episodes, and the connection is not encrypted",
@@ -114,11 +114,6 @@ def bind(host: str, port: int) -> socket.socket:
             raise Mistake(f"cannot listen on {host}: {error.strerror}") from None
         return listening
     raise Mistake(f"no port from {port} to {number} can be had; choose another --port")
-
-
-def is_local(host: str) -> bool:
-    """Return whether only this machine can reach what listens on `host`."""
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 @contextlib.contextmanager

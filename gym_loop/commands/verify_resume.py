@@ -290,12 +290,8 @@ class _Until(Wrapper):
 def run(words: list[str], limit: float | None) -> int:
     """Run `gym-loop WORDS` in a new process, without its output; return the exit code.
 
-    Args:
-        words: of the command line.
-        limit: seconds that it may take; None: any time.
-
     Raises:
-        Failure: it took longer.
+        Failure: it took longer than `limit`, in seconds.
     """
     command = [sys.executable, "-m", "gym_loop", *words]
     try:

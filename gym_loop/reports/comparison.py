@@ -442,7 +442,13 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
     }
     for likes in alike.values():
         keys = {} if by else dict.fromkeys(key for g in likes for key in g.members[0].leaves)
-        differ = [key for key in keys if _differs(key, [_value(g.members[0], key) for g in likes])]
+        differ = []
+        for key in keys:
+            values = {_value(group.members[0], key) for group in likes}
+            if key.startswith(WRAPPERS):  # who has a wrapper is said by `wrap`
+                values -= {ABSENT}
+            if len(values) > 1:
+                differ.append(key)
         for group in likes:
             own = {key: _value(group.members[0], key) for key in differ}
             group.settings |= own
@@ -462,14 +468,6 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
         alike_in_name[group.name] += 1
         if (count := alike_in_name[group.name]) > 1:
             group.name, group.label = (f"{n} ({count})" for n in (group.name, group.label))
-
-
-def _differs(key: str, values: list[str]) -> bool:
-    """Return whether a key's values differ; a wrapper's among those that have it, as `wrap` says.
-
-    A key whose values differ is part of the groups' names.
-    """
-    return len({*values} - ({ABSENT} if key.startswith(WRAPPERS) else set())) > 1
 
 
 def _plain(key: str, others: Iterable[str]) -> str:
@@ -686,11 +684,7 @@ def _judged(pair: dict[str, Any], first: Group, second: Group, left: int) -> dic
 def _said_of(pair: dict[str, Any], first: Group, second: Group, left: int) -> dict[str, Any]:
     """Return a verdict as `_judged` does, whatever has been left out.
 
-    Args:
-        pair: the figures on them.
-        first: the one that wins more often.
-        second: the other.
-        left: comparisons that more seeds would be corrected for.
+    `first` wins more often; more seeds would be corrected for `left` comparisons.
     """
     x, y, env = first.label, second.label, " and ".join(pair["envs"])
     probability, seeds, environments = pair["probability"], pair["seeds"], len(pair["envs"])

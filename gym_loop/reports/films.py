@@ -16,17 +16,13 @@ LINE = re.compile(r"^(?:evaluation )?episode (\d+): \d+ steps, return (\S+), (.*
 
 
 def make(content: dict[str, Any], folder: Path) -> None:
-    """Film the episodes into `folder`, and set them as the groups' recordings.
+    """Film the episodes into `folder`, which is made, and set them as the groups' recordings.
 
     They are played by `gym-loop replay`, in processes of their own: the environment's code runs. Of
-    an episode that cannot be played, `warnings` tell why.
-
-    Args:
-        content: what `comparison.compare` returned.
-        folder: is made.
+    an episode that cannot be played, the `warnings` in a comparison's `content` tell why.
 
     Raises:
-        OSError: it cannot be.
+        OSError: the folder cannot be made.
     """
     folder.mkdir(exist_ok=True)
     runs = {place: best_run(content, place) for place in range(len(content["groups"]))}

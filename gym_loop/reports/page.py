@@ -84,12 +84,7 @@ def document(template: str, content: dict[str, Any], *folders: Path) -> str:
 
 
 def page(content: dict[str, Any], folder: Path) -> str:
-    """Return the page.
-
-    Args:
-        content: what `comparison.compare` returned.
-        folder: where the page will lie; links are relative to it.
-    """
+    """Return the page on what `comparison.compare` returned; its links are relative to `folder`."""
     groups = content["groups"]
     agents = dict.fromkeys(group["agent"] for group in groups)
     environments = dict.fromkeys(env for group in groups for env in group["envs"])

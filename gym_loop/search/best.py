@@ -30,12 +30,6 @@ def confirm(
 
     The defaults are no trial: they need not lie in the space.
 
-    Args:
-        launcher: runs the jobs.
-        make: returns a job for a number, overrides and a seed.
-        finalists: the best trials.
-        seeds: fresh ones.
-
     Raises:
         SystemExit: a job has not finished.
     """

@@ -127,14 +127,7 @@ def _scale(distribution: Any) -> tuple[Any, list[Tick]]:
 def _drawing(
     title: str, points: Sequence[tuple[float, float, bool]], right: float, xs: list[Tick]
 ) -> dict[str, Any]:
-    """Return a drawing of points (x, y, filled); filled ones lie on top.
-
-    Args:
-        title: what stands above.
-        points: to be drawn.
-        right: the x at the right end; 0 is at the left.
-        xs: ticks of the horizontal axis.
-    """
+    """Return a drawing of points (x from 0 to `right`, y, filled); filled ones lie on top."""
     values = [y for _, y, _ in points]
     axes = Axes.around([(min(values), max(values))], right, xs)
     spots = [

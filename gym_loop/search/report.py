@@ -69,10 +69,7 @@ class Best:
 
 
 class Found:
-    """A search, as its journal tells.
-
-    Args:
-        directory: the sweep's.
+    """The search in `directory`, as its journal tells.
 
     Raises:
         Mistake: the journal cannot be read.

@@ -90,12 +90,9 @@ class Due:
 
 
 class Claims:
-    """Which launch is running which job: locks on a byte each, which end with the launch.
+    """Which launch is running which job: locks on a byte of a file each, which end with the launch.
 
     A job locks its own directory, but only once its process has come so far.
-
-    Args:
-        path: of the file.
     """
 
     def __init__(self, path: Path) -> None:

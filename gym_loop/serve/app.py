@@ -34,7 +34,8 @@ MOST_ASKED = 2_000_000  # bytes of a request
 KINDS = ("train", "eval")
 MOST_GROUPS, MOST_WINDOW = 200, 100_000
 
-Work = Callable[["Site", Request, dict[str, Any]], Any]
+# Answers what a page asks for: what is in the path, in the query and in the body of a request.
+Work = Callable[["Site", dict[str, Any]], Any]
 
 
 class Site:
@@ -87,7 +88,8 @@ def create(site: Site) -> Starlette:
                     raise ValueError
             except (ValueError, RecursionError):
                 return JSONResponse({"error": "expected JSON"}, 400)
-            status, content = await run_in_threadpool(_answer, work, site, request, asked)
+            asked |= {**request.query_params, **request.path_params}
+            status, content = await run_in_threadpool(_answer, work, site, asked)
             return JSONResponse(content, status)
 
         return endpoint
@@ -128,10 +130,10 @@ def create(site: Site) -> Starlette:
     )
 
 
-def _answer(work: Work, site: Site, request: Request, asked: dict[str, Any]) -> tuple[int, Any]:
+def _answer(work: Work, site: Site, asked: dict[str, Any]) -> tuple[int, Any]:
     """Return status and content; whatever is wrong with a run is one line of text."""
     try:
-        return 200, work(site, request, asked)
+        return 200, work(site, asked)
     except Mistake as mistake:
         return 400, {"error": printable(mistake.message)}
     except (Failure, RefusedFileError, OSError) as error:
@@ -140,26 +142,26 @@ def _answer(work: Work, site: Site, request: Request, asked: dict[str, Any]) -> 
         return 500, {"error": f"cannot be read: {type(error).__name__}: {printable(error)}"}
 
 
-def _runs(site: Site, request: Request, _: dict[str, Any]) -> Any:
-    era, since = (_whole(request.query_params.get(name), -1) for name in ("era", "since"))
+def _runs(site: Site, asked: dict[str, Any]) -> Any:
+    era, since = (_whole(asked.get(name), -1) for name in ("era", "since"))
     content = site.library.changes(era, since)
     return content | {"roots": [printable(root) for root in site.library.roots]}
 
 
-def _run(site: Site, request: Request, _: dict[str, Any]) -> Any:
+def _run(site: Site, asked: dict[str, Any]) -> Any:
     site.library.refresh()
-    return details.details(site.run(request.path_params["run"]))
+    return details.details(site.run(asked["run"]))
 
 
-def _log(site: Site, request: Request, _: dict[str, Any]) -> Any:
+def _log(site: Site, asked: dict[str, Any]) -> Any:
     site.library.refresh()
-    entry = site.run(request.path_params["run"])
+    entry = site.run(asked["run"])
     refused = details.files_refused(entry)
     log = "" if refused else files.tail(entry.directory / "gym_loop.log")
     return {"log": log, "row": entry.row}
 
 
-def _curves(site: Site, _: Request, asked: dict[str, Any]) -> Any:
+def _curves(site: Site, asked: dict[str, Any]) -> Any:
     groups = asked.get("groups")
     if not isinstance(groups, list) or len(groups) > MOST_GROUPS:
         raise Mistake(f"expected at most {MOST_GROUPS} groups of runs")
@@ -178,7 +180,7 @@ def _curves(site: Site, _: Request, asked: dict[str, Any]) -> Any:
     return {"groups": curves.draw(site.tables, readable, view)}
 
 
-def _tags(site: Site, _: Request, asked: dict[str, Any]) -> Any:
+def _tags(site: Site, asked: dict[str, Any]) -> Any:
     found: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for name in list(asked.get("runs") or ())[:10]:
         for kind, tags in curves.tags(site.tables, site.readable(name)).items():
@@ -186,36 +188,34 @@ def _tags(site: Site, _: Request, asked: dict[str, Any]) -> Any:
     return found
 
 
-def _episode(site: Site, request: Request, _: dict[str, Any]) -> Any:
-    asked = request.path_params
+def _episode(site: Site, asked: dict[str, Any]) -> Any:
     entry, kind = site.readable(asked["run"]), _kind(asked["kind"])
     number = episodes.find(site.tables, entry, kind, asked["which"])
     return episodes.facts(episodes.load(entry, kind, number)) | {"kind": kind, "row": entry.row}
 
 
-def _part(site: Site, request: Request, _: dict[str, Any]) -> Any:
-    asked = request.path_params
+def _part(site: Site, asked: dict[str, Any]) -> Any:
     one, two = site.readable(asked["one"]), site.readable(asked["two"])
     return episodes.parting(one, two, _kind(asked["kind"]))
 
 
-def _watch(site: Site, _: Request, asked: dict[str, Any]) -> Any:
+def _watch(site: Site, asked: dict[str, Any]) -> Any:
     entry, kind = site.readable(asked.get("run")), _kind(asked.get("kind"))
     trace = episodes.load(entry, kind, _whole(asked.get("episode"), -1))
     return site.cinema.ask(entry, kind, trace)
 
 
-def _film(site: Site, request: Request, _: dict[str, Any]) -> Any:
-    return site.cinema.state(request.path_params["key"])
+def _film(site: Site, asked: dict[str, Any]) -> Any:
+    return site.cinema.state(asked["key"])
 
 
-def _trust(site: Site, _: Request, asked: dict[str, Any]) -> Any:
+def _trust(site: Site, asked: dict[str, Any]) -> Any:
     entry = site.run(asked.get("run"))
     site.cinema.trusted.add(entry.root)
     return {"trusted": printable(entry.root)}
 
 
-def _compare(site: Site, _: Request, asked: dict[str, Any]) -> Any:
+def _compare(site: Site, asked: dict[str, Any]) -> Any:
     try:
         import scipy  # noqa: F401
     except ImportError:

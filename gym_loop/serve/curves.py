@@ -110,8 +110,10 @@ class Tables:
             if known is None or known.stamp != stamp:
                 known = _read_table(Path(path), stamp, known)
                 self._known[path] = known
-                while len(self._known) > 1 and self._size() > KEPT_BYTES:
+                sizes = [table.values.nbytes for table in self._known.values()]
+                while len(self._known) > 1 and sum(sizes) > KEPT_BYTES:
                     self._known.popitem(last=False)
+                    del sizes[0]
             self._known.move_to_end(path)
             return known
 

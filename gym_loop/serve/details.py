@@ -37,7 +37,7 @@ def details(entry: Entry) -> dict[str, Any]:
     end = known.get("end")
     size, count = files.size_on_disk(entry.directory)
     return content | {
-        "error": plain_lines(known.get("error")),
+        "error": "\n".join(map(printable, str(known.get("error") or "").splitlines()[:50]))[:5000],
         "warnings": [text[:LONGEST] for text in run.warnings],
         "config": [
             {
@@ -69,11 +69,6 @@ def details(entry: Entry) -> dict[str, Any]:
 def files_refused(entry: Entry) -> bool:
     """Return whether a file that the table needs is refused; then nothing is read."""
     return "agent" not in entry.row
-
-
-def plain_lines(text: Any) -> str:
-    """Return a text of several lines that can be printed."""
-    return "\n".join(map(printable, str(text or "").splitlines()[:50]))[:5000]
 
 
 def commands(entry: Entry) -> list[dict[str, str]]:

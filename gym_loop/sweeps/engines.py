@@ -212,9 +212,7 @@ def wait(place: Path) -> int:
 def cancel(place: Path, chosen: Sequence[str]) -> int:
     """Stop submitted jobs of the sweep in `place`, and wait for their ends; return the exit code.
 
-    Args:
-        place: the sweep's directory.
-        chosen: names or directories of jobs; all when there are none.
+    They are those of the names or directories `chosen`, or all of them.
 
     Raises:
         Mistake: see `submitted_jobs`; or there is no such job.
@@ -240,14 +238,10 @@ def cancel(place: Path, chosen: Sequence[str]) -> int:
 
 
 class RayLauncher(EngineLauncher):
-    """Runs jobs on a Ray cluster, or on one that it starts on this machine.
+    """Runs jobs on a Ray cluster, or on one that it starts on this machine; see the base class.
 
-    Args:
-        init: arguments of `ray.init`.
-        remote: options of `ray.remote`: what a job needs, how often a killed one is tried again.
-        wait: False: submit and leave.
-        n_jobs: how many jobs it has at a time; None: all.
-        dry_run: print the jobs with their states, and start nothing.
+    `init` are arguments of `ray.init`; `remote` are options of `ray.remote`: what a job needs, and
+    how often a killed one is tried again.
     """
 
     def __init__(
@@ -278,13 +272,7 @@ class RayLauncher(EngineLauncher):
 class SlurmLauncher(EngineLauncher):
     """Runs jobs on Slurm through submitit, in arrays; a job is requeued when it is preempted.
 
-    Args:
-        cluster: `slurm`, or submitit's `local`.
-        max_num_timeout: how often a job that reaches its time limit is requeued.
-        parameters: of submitit's `AutoExecutor.update_parameters`; `slurm_` leads Slurm's own.
-        wait: False: submit and leave.
-        n_jobs: how many jobs it has at a time; None: all.
-        dry_run: print the jobs with their states, and start nothing.
+    See the base class, and `slurm.submit`. In `parameters`, `slurm_` leads Slurm's own.
     """
 
     def __init__(

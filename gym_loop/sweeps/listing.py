@@ -27,9 +27,7 @@ class SubmittedRun(Run):
 def locate(place: Path, runs: Iterable[Run]) -> list[Run]:
     """Set state and node of those `runs` that an engine has, or has lost; return rows for the rest.
 
-    Args:
-        place: a sweep's directory.
-        runs: in it and elsewhere.
+    These are the jobs of the sweep in `place` that have left no run yet.
 
     Raises:
         Mistake: its record cannot be read, or an engine does not answer.

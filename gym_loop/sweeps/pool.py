@@ -20,7 +20,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gym_loop import errors, terminal
 from gym_loop.compat.hydra import USED_BY_A_JOB
-from gym_loop.machine import cores
+from gym_loop.machine import THREADS, cores
 from gym_loop.mistake import Mistake
 from gym_loop.observers.manifest import GIT, ask_git
 from gym_loop.runs import manifest
@@ -35,11 +35,6 @@ from gym_loop.sweeps.submitted import LOST
 from gym_loop.sweeps.table import REFRESH_SECONDS, Table
 
 LONGEST_VARIABLE = 100_000  # characters that an environment variable may surely have
-# Libraries of linear algebra start a thread for every core, in every job, unless told otherwise.
-THREADS = (
-    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
-    *("BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
-)
 # What every job imports.
 BASE = (
     *("gym_loop.sweeps.processes", "gym_loop.loops", "gym_loop.agents", "gym_loop.envs"),
@@ -223,6 +218,7 @@ def stop_on_signals() -> Iterator[Stop]:
 def warm_up(modules: Iterable[str]) -> None:
     """Start the process that jobs are forked from, which imports `modules` once for them all."""
     theirs = {
+        # Libraries of linear algebra start a thread for every core, in every job, if not told.
         **{name: "1" for name in THREADS if name not in os.environ},
         warm.MODULES: ",".join(modules),
         GIT: json.dumps(ask_git()()),

@@ -24,9 +24,7 @@ def is_sweep(directory: Path) -> bool:
 def resume(directory: Path, overrides: list[str]) -> None:
     """Run what is missing of the sweep in `directory`, from where it was launched.
 
-    Args:
-        directory: the sweep's.
-        overrides: take the place of recorded ones with the same key: `seed=range(16)`.
+    The overrides take the place of recorded ones with the same key: `seed=range(16)`.
 
     Raises:
         Mistake: there is no sweep, or the overrides change what is fixed.

@@ -81,7 +81,7 @@ def submit(
 
     Args:
         record: where submissions are written down.
-        jobs: to be submitted.
+        jobs: those of one sweep.
         common: what they share; see `SweepLauncher.common`.
         cluster: `slurm`, or submitit's `local`.
         max_num_timeout: how often a job that reaches its time limit is requeued.
