@@ -387,6 +387,6 @@ def ticks(low: float, high: float) -> list[float]:
 def brief(value: float) -> str:
     """Return a number as an axis shows it: 20k, 1.5M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size * (10 if unit == "k" else 1):
+        if size * (10 if unit == "k" else 1) <= abs(value) < 1e13:
             return f"{value / size:g}{unit}"
     return f"{value:g}".replace("-", "−")

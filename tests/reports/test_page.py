@@ -191,6 +191,23 @@ def test_names_are_broken_at_commas_and_equals_signs_alone(tmp_path, monkeypatch
     assert max(heights) < 30  # one line
 
 
+@pytest.mark.slow
+def test_on_a_phone_no_name_leaves_its_cell(tmp_path, monkeypatch, browser):
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        write_run(tmp_path / "runs" / f"agent.steps_between_updates={number}", seed=number)
+    main(["runs", "--html", "page.html"])
+    phone = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    browser.get((tmp_path / "page.html").as_uri())
+    too_long = browser.execute_script(
+        "return [...document.querySelectorAll('th[scope=row] .word')].filter(e =>"
+        " e.getBoundingClientRect().right > e.closest('th').getBoundingClientRect().right)"
+        ".map(e => e.textContent)"
+    )
+    assert too_long == []
+
+
 def test_a_page_without_jinja_names_the_command_that_installs_it_and_the_text_needs_none(
     tmp_path, cli
 ):
