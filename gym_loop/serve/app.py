@@ -222,9 +222,15 @@ def _compare(site: Site, asked: dict[str, Any]) -> Any:
         raise Mistake('comparing needs SciPy: pip install "gym-loop[serve]"') from None
     from gym_loop.reports import comparison
 
-    entries = [site.readable(name) for name in asked.get("runs") or ()]
+    chosen = [site.run(name) for name in asked.get("runs") or ()]
+    entries = [entry for entry in chosen if not details.files_refused(entry)]
     if not entries:
-        raise Mistake("choose the runs to compare")
+        raise Mistake("choose runs to compare that can be read")
+    refused = [
+        f"{entry.row['name']} is left out: {'; '.join(entry.row['warnings'])}"
+        for entry in chosen
+        if entry not in entries
+    ]
     runs = [reading.Run(entry.directory) for entry in entries]
     for run in runs:  # recordings are not shown, and their folders may be anywhere
         if isinstance(loop := run.config.get("loop"), dict):
@@ -233,7 +239,8 @@ def _compare(site: Site, asked: dict[str, Any]) -> Any:
     view: dict[str, Any] = {"problem": "", "configs": site.library.differences(entries)}
     try:
         content = comparison.compare(runs, (), asked.get("metric") or None, unfinished)
-        view |= {name: content[name] for name in ("metric_is", "notes", "warnings")}
+        view |= {name: content[name] for name in ("metric_is", "notes")}
+        view["warnings"] = [*refused, *content["warnings"]]
         view["sections"] = report.sections(content)
     except Mistake as mistake:  # the configs can be compared all the same
         view["problem"] = printable(mistake.message)

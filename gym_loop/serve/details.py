@@ -38,7 +38,8 @@ def details(entry: Entry) -> dict[str, Any]:
     size, count = files.size_on_disk(entry.directory)
     return content | {
         "error": "\n".join(map(printable, str(known.get("error") or "").splitlines()[:50]))[:5000],
-        "warnings": [text[:LONGEST] for text in run.warnings],
+        # With what was found where its tables were read.
+        "warnings": entry.row["warnings"],
         "config": [
             {
                 "key": printable(key)[:LONGEST],

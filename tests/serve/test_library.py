@@ -188,3 +188,13 @@ def test_commands_are_quoted_and_left_out_where_a_terminal_would_obey_the_path(l
     }
     assert """'"'"'s $(here)'""" in commands["it's $(here)"][0]["command"]
     assert [c for name, c in commands.items() if name.startswith("esc")] == [[]]
+
+
+def test_a_runs_page_warns_of_damaged_rows(look, tmp_path):
+    run = write_run(tmp_path / "a", warnings=["the first"])
+    with open(run / "episodes.csv", "a") as file:
+        file.write("not,a,row\n")
+    look()
+    (entry,) = look.library.entries.values()
+    warnings = details.details(entry)["warnings"]
+    assert warnings == ["the first", "episodes.csv: 1 damaged row left out"]

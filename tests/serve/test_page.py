@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.run_directories import write_run
+from tests.run_directories import HEADER, write_run
 
 pytestmark = pytest.mark.slow
 
@@ -228,8 +228,8 @@ def test_the_table_is_sorted_filtered_grouped_and_folded(page, runs, serve):
     edges = (
         "return [...document.querySelectorAll(arguments[0])].map(e => e.getBoundingClientRect().x)"
     )
-    heads = page.js(edges, "#table thead tr > *")
-    assert page.js(edges, "#table tr.group:first-child > *") == heads
+    heads = page.js(edges, "#table thead tr > :not(.act)")
+    assert page.js(edges, "#table tr.group:first-child > :not(.act)") == heads
     dqn = next(fold for fold in folds if "agent=dqn" in fold.text)
     dqn.click()
     until(lambda: sorted(names(page)) == ["dqn-0", "dqn-1", "dqn-2", "failed"])
@@ -342,6 +342,8 @@ def test_two_runs_are_watched_side_by_side_to_where_they_part(page, played, serv
     page.press("Where they part")
     until(lambda: "reset seed" in page.text("#watch .cardhead"))
     until(lambda: page.js(films) == 2)
+    assert page.one(".play").get_attribute("aria-label") == "Play"  # it waits there
+    assert page.text("#watch output").startswith("step 0 /")
     page.press("Compare")
     until(lambda: page.all(".compared table"))
     assert "one config, seeds aside" in page.text(".compared")
@@ -392,6 +394,17 @@ def test_hostile_words_are_text_everywhere(page, runs, serve):
     assert "owned" not in page.driver.title.replace(HOSTILE, "").replace(
         HOSTILE.replace("/", "|"), ""
     )
+    page.check_quiet(visitor.origin)
+
+
+def test_numbers_as_far_apart_as_they_can_be_and_a_state_of_any_name(page, serve, tmp_path):
+    run = write_run(tmp_path / "runs" / "odd", "dqn", state="constructor", evaluations=0)
+    lines = [f"{k},{k + 1},1,{value},1,0,0,1" for k, value in enumerate(("1e308", "-1e308", "1"))]
+    (run / "episodes.csv").write_text("\n".join([HEADER.strip(), *lines, ""]))
+    visitor = serve("runs")
+    page.driver.get(visitor.address)
+    until(lambda: page.all(".curve .seed"))
+    assert page.text(".chip").replace(" ", "") == "·1constructor"
     page.check_quiet(visitor.origin)
 
 

@@ -167,7 +167,20 @@ def test_runs_that_have_not_finished_are_compared_by_what_they_have_so_far(serve
     assert "Scored by" in report["html"]
     assert "one config, seeds aside" in report["html"]
     status, answer = visitor.post("/api/compare", runs=[])
-    assert (status, answer) == (400, {"error": "choose the runs to compare"})
+    assert (status, answer) == (400, {"error": "choose runs to compare that can be read"})
+
+
+def test_a_run_that_is_refused_is_left_out_of_a_comparison_by_its_name(serve, tmp_path):
+    for name in ("one", "two"):
+        write_run(tmp_path / "runs" / name)
+    (tmp_path / "runs" / "two" / "gym_loop.log").symlink_to("/etc/hostname")
+    visitor = serve("runs")
+    keys = [row["id"] for row in visitor.runs().values()]
+    status, answer = visitor.post("/api/compare", runs=keys)
+    assert status == 200
+    assert "two is left out: gym_loop.log is a link" in answer["html"]
+    (refused,) = (row["id"] for name, row in visitor.runs().items() if name == "two")
+    assert visitor.post("/api/compare", runs=[refused])[0] == 400
 
 
 def test_configs_are_compared_where_there_is_nothing_to_score(serve, tmp_path):

@@ -8,6 +8,8 @@ import { el, number, svg } from "./ui.js";
 const HEIGHT = 340;
 const EDGE = { left: 62, right: 14, top: 12, bottom: 40 };
 const REACH = 40; // pixels within which a point is meant
+const LARGEST = 1e300; // beyond, differences overflow: such a value is not drawn
+const drawable = (v) => v !== null && Math.abs(v) <= LARGEST;
 const SHAPES = [
   (x, y) => `M${x - 4} ${y}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0`,
   (x, y) => `M${x - 3.5} ${y - 3.5}h7v7h-7z`,
@@ -96,13 +98,13 @@ export class Chart {
     const ys = [];
     const add = (x, y, kept) => {
       for (let i = 0; i < x.length; i += 1) {
-        if (y[i] === null || x[i] === null || (low !== null && (x[i] < low || x[i] > high))) continue;
+        if (!drawable(y[i]) || !drawable(x[i]) || (low !== null && (x[i] < low || x[i] > high))) continue;
         if (kept) xs.push(x[i]);
         ys.push(y[i]);
       }
     };
     for (const group of this.groups) {
-      for (const seed of group.seeds) xs.push(...ends(seed.x));
+      for (const seed of group.seeds) xs.push(...ends(seed.x.filter(drawable)));
       if (group.mean.length > 1) {
         add(group.x, group.mean, true);
         add(group.x, group.low, false);
@@ -154,7 +156,7 @@ export class Chart {
     const points = (x, y) => {
       const list = [];
       for (let i = 0; i < x.length; i += 1) {
-        const bad = y[i] === null || x[i] === null || (this.view.logY && y[i] <= 0) || (this.view.logX && x[i] <= 0);
+        const bad = !drawable(y[i]) || !drawable(x[i]) || (this.view.logY && y[i] <= 0) || (this.view.logX && x[i] <= 0);
         list.push(bad ? null : [this.px(x[i]), this.py(y[i])]);
       }
       return list;
@@ -410,6 +412,7 @@ export function ticks([low, high], count, log) {
 /** A tick's number: 12k, 1.5M, −0.25. */
 export function brief(value) {
   const size = Math.abs(value);
+  if (size >= 1e13) return value.toExponential(1).replace("-", "\u2212");
   for (const [unit, many] of [["G", 1e9], ["M", 1e6], ["k", 1e4]]) {
     if (size >= many) {
       const base = unit === "k" ? 1e3 : many;

@@ -42,9 +42,10 @@ function problem(text) {
 
 function showLog(text) {
   const box = $("log");
-  if (box.textContent === text) return;
+  const shown = text || "The log is empty.";
+  if (box.textContent === shown) return;
   const atEnd = box.scrollTop + box.clientHeight >= box.scrollHeight - 20;
-  box.textContent = text || "The log is empty.";
+  box.textContent = shown;
   if (atEnd || !drawn) box.scrollTop = box.scrollHeight;
 }
 

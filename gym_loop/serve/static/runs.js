@@ -113,7 +113,7 @@ function drawHeadline(all) {
   const title = [first.agentVaries ? null : first.agent, first.envVaries ? null : first.env].filter(Boolean).join(" on ");
   $("headline").replaceChildren(title || plural(all.length, "run"), title ? el("span", { class: "soft" }, ` ${plural(all.length, "run")}`) : "");
   document.title = `${title || "Runs"} · gym-loop`;
-  const counts = {};
+  const counts = Object.create(null); // a state may be called `constructor`
   for (const run of all) counts[run.state] = (counts[run.state] ?? 0) + 1;
   const filter = $("filter").value.trim();
   const chips = JSON.stringify([counts, filter]);

@@ -173,7 +173,7 @@ export class RunTable {
   }
 
   groupRow({ key, group }) {
-    const counts = {};
+    const counts = Object.create(null);
     for (const run of group.runs) counts[run.state] = (counts[run.state] ?? 0) + 1;
     const total = group.total ?? group.runs.length;
     const open = this.isOpen(group);

@@ -87,7 +87,7 @@ export class Watch {
     try {
       const { episode, step, what } = await ask(`/api/part/${one.run}/${two.run}/${one.kind}`);
       this.parted.textContent = step === null ? `${what[0].toUpperCase()}${what.slice(1)}, up to episode ${episode}.` : `Episode ${episode}, step ${step}: ${what}.`;
-      await Promise.all(this.screens.map((screen) => screen.load({ ...screen.asked, kind: one.kind, which: String(episode) })));
+      await Promise.all(this.screens.map((screen) => screen.load({ ...screen.asked, kind: one.kind, which: String(episode) }, step !== null)));
       this.seek(Math.max((step ?? 1) - 1, 0));
     } catch (error) {
       this.parted.textContent = error.message;
@@ -203,9 +203,11 @@ class Screen {
     if (which !== "") this.load({ ...this.asked, which: String(which), siblings: null });
   }
 
-  async load(asked) {
+  /** @param still whether the film waits at the step that is shown, once it is there. */
+  async load(asked, still = false) {
     const turn = (this.turn = (this.turn ?? 0) + 1);
     this.asked = asked;
+    this.still = still;
     this.clear();
     this.name.textContent = asked.name;
     this.name.href = `/run/${asked.run}`;
@@ -281,7 +283,7 @@ class Screen {
     button.addEventListener("click", async () => {
       try {
         await ask("/api/trust", { run: this.asked.run });
-        for (const screen of this.owner.screens) if (screen.episode) await screen.film(screen.turn);
+        await Promise.all(this.owner.screens.filter((screen) => screen.episode).map((screen) => screen.film(screen.turn)));
       } catch (error) {
         if (turn === this.turn) this.say(error.message, "bad");
       }
@@ -297,7 +299,7 @@ class Screen {
     this.ready = true;
     this.rate = (this.episode.length + 1) / this.video.duration;
     this.seek(this.owner.step);
-    if (this.owner.screens.every((screen) => screen.ready || !screen.episode) && !matchMedia("(prefers-reduced-motion: reduce)").matches) this.owner.play();
+    if (!this.still && this.owner.screens.every((screen) => screen.ready || !screen.episode) && !matchMedia("(prefers-reduced-motion: reduce)").matches) this.owner.play();
   }
 
   /** The step that the film shows. */
@@ -369,8 +371,8 @@ function stairs(y, every, length) {
   const sound = y.filter((v) => v !== null);
   if (!sound.length) return "";
   const low = sound.reduce((a, b) => Math.min(a, b));
-  const span = sound.reduce((a, b) => Math.max(a, b)) - low;
-  const at = (v) => (span ? 4 + (1 - (v - low) / span) * (STRIP.height - 8) : STRIP.height / 2);
+  const half = sound.reduce((a, b) => Math.max(a, b)) / 2 - low / 2; // the whole span may overflow
+  const at = (v) => (half ? 4 + (1 - (v / 2 - low / 2) / half) * (STRIP.height - 8) : STRIP.height / 2);
   let text = "";
   y.forEach((v, place) => {
     if (v === null) return;
