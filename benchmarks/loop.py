@@ -13,20 +13,79 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.harness import Cost, Pairs, Row, apart, every_turn, show, skipped, spread
+from benchmarks.samples import Images, Mlp
 from gym_loop import launch as launcher
 from gym_loop.agents import RandomAgent
 from gym_loop.envs import make_gym, make_gymnasium
 
 Side = Callable[[], int]
 
-MAKERS = {"gym": make_gym, "gymnasium": make_gymnasium}
-# Environment: blocks, steps in each, our least share of the bare loop's speed, SB3's steps in each
-# block, times its speed. A run takes some seconds: its start and its end are seen, as they are.
-ENVS = {"CartPole-v1": (32, 10_000, 0.85, 1_500, 4), "Pendulum-v1": (10, 2_000, 0.97, 500, 4)}
+
+@dataclass(frozen=True)
+class Setting:
+    """An agent in an environment.
+
+    Attributes:
+        package: that it needs.
+        words: our overrides.
+        make: returns the environment, for the bare loop.
+        agent: class of the bare loop's.
+        steps: in a block, of a sixth of a second. A run takes some five seconds: its start, its
+            end and its checkpoints are seen, as they are.
+        share: our least share of the bare loop's speed.
+        sb3: id for Stable-Baselines3, its steps in a block, how many times its speed is wanted.
+    """
+
+    package: str
+    words: tuple[str, ...]
+    make: Callable[[], Any]
+    agent: type
+    steps: int
+    share: float
+    sb3: tuple[str, int, int] | None = None
+
+
+CARTPOLE, PENDULUM, CHEETAH = "CartPole-v1", "Pendulum-v1", "HalfCheetah-v5"
+MLP, IMAGES = "benchmarks.samples:Mlp", "benchmarks.samples:Images"
+SETTINGS = {
+    f"{library} {id}": Setting(
+        library,
+        (f"env={library}:{id}",),
+        functools.partial(make, id),
+        RandomAgent,
+        steps,
+        share,
+        (id, few, 4),
+    )
+    for id, steps, share, few in ((CARTPOLE, 12_000, 0.85, 1_500), (PENDULUM, 2_600, 0.97, 500))
+    for library, make in (("gym", make_gym), ("gymnasium", make_gymnasium))
+} | {
+    f"gymnasium {CHEETAH}": Setting(
+        "mujoco",
+        (f"env=gymnasium:{CHEETAH}",),
+        functools.partial(make_gymnasium, CHEETAH),
+        RandomAgent,
+        2_000,
+        0.97,
+    ),
+    f"an MLP in NumPy, gymnasium {CARTPOLE}": Setting(
+        "gymnasium",
+        (f"agent={MLP}", f"env=gymnasium:{CARTPOLE}"),
+        functools.partial(make_gymnasium, CARTPOLE),
+        Mlp,
+        5_000,
+        0.95,
+    ),
+    "images of 84 x 84 x 4": Setting("gym", (f"env={IMAGES}",), Images, RandomAgent, 10_000, 0.95),
+}
+BLOCKS = 32
 TURNS = 3
 
 
@@ -100,11 +159,12 @@ def with_and_without(
         yield ours, rival
 
 
-def bare(make: Callable[[str], Any], id: str, steps: int) -> Side:
-    """Return what plays episodes until `steps`, without us."""
-    env = make(id)
+def bare(make: Callable[[], Any], kind: type, steps: int) -> Side:
+    """Return what plays episodes of an agent of class `kind` until `steps`, without us."""
+    env = make()
     spaces = {"observation_space": env.observation_space, "action_space": env.action_space}
-    agent = RandomAgent(**spaces)
+    np.random.seed(0)
+    agent = kind(**spaces)
 
     def work() -> int:
         act, memorize, update, step = agent.act, agent.memorize, agent.update, env.step
@@ -146,21 +206,25 @@ def silent() -> Iterator[None]:
 
 
 def rows() -> Iterator[Row]:
-    """Yield the rows for each environment and library."""
+    """Yield the rows of each setting."""
     sb3 = importlib.util.find_spec("stable_baselines3")
-    for id, (blocks, steps, share, few, times) in ENVS.items():
-        for library, make in MAKERS.items():
-            what, goal = f"loop, everything on, {library} {id}", f"at least {share} of its steps/s"
-            if importlib.util.find_spec(library) is None:
-                yield skipped(what, "bare loop", goal, f"{library} is not installed")
-                continue
-            ours = functools.partial(Run, steps, blocks, f"env={library}:{id}")
-            sides = [ours, functools.partial(bare, make, id, steps)]
-            if sb3:
-                sides.append(functools.partial(collecting, id, few))
-            loop, limit, *collected = measured(blocks, *sides)
-            rival = "the same agent in a bare loop that seeds each reset"
-            yield compared(what, rival, goal, loop, limit, share)
+    for name, each in SETTINGS.items():
+        what, goal = f"loop, everything on, {name}", f"at least {each.share} of its steps/s"
+        rival = "the same agent in a bare loop that seeds each reset"
+        if importlib.util.find_spec(each.package) is None:
+            yield skipped(what, rival, goal, f"{each.package} is not installed")
+            continue
+        sides: list[Callable[[], Side]] = [
+            functools.partial(Run, each.steps, BLOCKS, *each.words),
+            functools.partial(bare, each.make, each.agent, each.steps),
+        ]
+        if sb3 and each.sb3:
+            id, few, _ = each.sb3
+            sides.append(functools.partial(collecting, id, few))
+        loop, limit, *collected = measured(BLOCKS, *sides)
+        yield compared(what, rival, goal, loop, limit, each.share)
+        if each.sb3:
+            times = each.sb3[2]
             rival, goal = "SB3 collecting random actions", f"at least {times} times its steps/s"
             if collected:
                 yield compared(what, rival, goal, loop, collected[0], times)

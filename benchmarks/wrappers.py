@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.harness import Row, show, skipped
 from benchmarks.loop import Run, bare, compared, measured
+from gym_loop.agents import RandomAgent
 
 WRAPPERS = "frame_stack", "normalize_observation", "normalize_reward"
 LEAST = 0.95  # of the bare loop's speed
@@ -42,7 +43,7 @@ def rows() -> Iterator[Row]:
         ours = functools.partial(
             Run, steps, blocks, f"env=gymnasium:{id}", f"wrap=[{','.join(WRAPPERS)}]"
         )
-        sides = ours, functools.partial(bare, wrapped, id, steps)
+        sides = ours, functools.partial(bare, functools.partial(wrapped, id), RandomAgent, steps)
         yield compared(what, rival, goal, *measured(blocks, *sides), LEAST)
 
 

@@ -186,6 +186,11 @@ class Tape(Proxy):
             setattr(self.env, name, value)
 
     @property
+    def observation_space(self) -> Any:
+        """The environment's, which some wrappers ask for in each step: `__getattr__` is slow."""
+        return self.env.observation_space
+
+    @property
     def np_random(self) -> Any:
         """The generator that wrappers draw from."""
         game = self.game

@@ -51,19 +51,23 @@ class Progress(Observer):
 
     def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
         if episode.training:
-            self._count([episode.ret], [episode.number], episode.seconds)
+            self._count(episode.ret, episode.number)
+            self._show_when_due(episode.seconds)
 
     def end_episodes(self, loop: BaseLoop, episodes: EpisodeBatch) -> None:
-        self._count(episodes.returns.tolist(), episodes.numbers.tolist(), episodes.seconds)
+        for ret, number in zip(episodes.returns.tolist(), episodes.numbers.tolist(), strict=True):
+            self._count(ret, number)
+        self._show_when_due(episodes.seconds)
 
-    def _count(self, returns: list[float], numbers: list[int], seconds: float) -> None:
-        self.returns.extend(returns)
+    def _count(self, ret: float, number: int) -> None:
+        self.returns.append(ret)
+        if not math.isfinite(ret):
+            self.not_finite += 1
+        elif self.best is None or ret > self.best[0]:
+            self.best = ret, number
+
+    def _show_when_due(self, seconds: float) -> None:
         self.trained_until = seconds
-        for ret, number in zip(returns, numbers, strict=True):
-            if not math.isfinite(ret):
-                self.not_finite += 1
-            elif self.best is None or ret > self.best[0]:
-                self.best = ret, number
         if seconds >= self.due:
             self.show(seconds)
 

@@ -75,11 +75,10 @@ class Watchdog(Observer):
 
     def look_at_actions(self, actions: list[Any], env: Any, seconds: float) -> None:
         """Check the actions of a training episode, at least one."""
-        space = getattr(env, "action_space", None)
         if self.streak < self.enough:
-            self.count_same(actions, space)
+            self.count_same(actions, env)
         if seconds >= self.due:
-            self.look_for_outside(actions, space)
+            self.look_for_outside(actions, getattr(env, "action_space", None))
             self.due = seconds + SECONDS_BETWEEN_CHECKS
 
     def end_training(self, loop: BaseLoop) -> None:
@@ -122,7 +121,7 @@ class Watchdog(Observer):
             "not finite", "%s of %s is %s (loop.on_nan=stop would end the run)", what, where, value
         )
 
-    def count_same(self, actions: list[Any], space: Any) -> None:
+    def count_same(self, actions: list[Any], env: Any) -> None:
         """Count the episodes in a row in which every step's action was the same."""
         first, last = actions[0], actions[-1]
         if isinstance(first, NUMBERS):  # a few comparisons tell most episodes apart
@@ -133,7 +132,7 @@ class Watchdog(Observer):
             first = first.tolist()
         else:  # a tuple, a dict, a text
             same = all(repr(action) == repr(first) for action in reversed(actions))
-        if not same or getattr(space, "n", None) == 1:
+        if not same or getattr(getattr(env, "action_space", None), "n", None) == 1:
             self.streak = 0
             return
         self.streak = self.streak + 1 if self.streak and repr(first) == self.action else 1
