@@ -26,7 +26,7 @@ from gym_loop.config import by_value, kept, secrets
 from gym_loop.loops import BaseLoop
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
-from gym_loop.runs import claim, manifest
+from gym_loop.runs import claim, manifest, planting
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +67,9 @@ class Manifest(Observer):
             InUse: another process is running it.
             Finished: another process has finished it in the meantime.
         """
-        self.new = not (directory / manifest.NAME).exists()
         self.directory, lock = directory, manifest.Lock(directory)
         known = manifest.read(directory) or {}
+        self.new = "start" not in known
         if known.get("state") == "finished" and not claim.config_changes(
             manifest.load(directory), cfg
         ):
@@ -197,7 +197,12 @@ class Manifest(Observer):
         written += [f"{hydra.output_subdir}/{name}.yaml" for name in HYDRAS]
         for name in written:
             (self.directory / name).unlink(missing_ok=True)
-        for folder in (self.directory / str(hydra.output_subdir), *claim.new_folders):
+        own = [path for path in planting.planted if path.is_relative_to(self.directory.absolute())]
+        for path in own:
+            if path.is_symlink() or not path.is_dir():
+                path.unlink(missing_ok=True)
+        folders = sorted(path for path in own if path.is_dir())[::-1]
+        for folder in (self.directory / str(hydra.output_subdir), *folders, *claim.new_folders):
             with contextlib.suppress(OSError):  # it holds something else, or is not there
                 folder.rmdir()
 

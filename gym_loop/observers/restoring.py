@@ -1,24 +1,27 @@
 """Puts a run where one of its checkpoints was written."""
 
 import contextlib
+import copy
 import logging
 import pickle
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from gym_loop import streams
 from gym_loop.agents import BaseAgent
+from gym_loop.agents.spaces import describe
 from gym_loop.loops import BaseLoop
-from gym_loop.mistake import Failure
+from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer, environments
 from gym_loop.observers.manifest import versions
 from gym_loop.runs import manifest
 from gym_loop.runs.checkpoints import NAME, learnt, load_state, read_state
+from gym_loop.runs.compare import value_differences
 
 RECORDING = re.compile(rf"{NAME.pattern}\.mp4")
 ENVIRONMENTS = {"env": "training", "eval_env": "evaluation"}  # by the loop's attributes
@@ -65,6 +68,7 @@ def restore(loop: BaseLoop, path: Path) -> None:
 
     Raises:
         Failure: no sound checkpoint lies there.
+        Mistake: the agent cannot be in the fork's environment; see `check_spaces`.
     """
     state = load_state(path)
     if state is None:
@@ -75,12 +79,17 @@ def restore(loop: BaseLoop, path: Path) -> None:
         rest = pickle.loads((path / "loop.pkl").read_bytes())
     if state.get("same_env", True):
         _restore_environments(loop, rest, state.get("same_eval_env", True))
+    else:
+        spaces = {name: each for name, each in fresh[1].items() if streams.is_space(each)}
+        check_spaces(loop, rest["drawn"], spaces)
     _restore_wrappers(loop, path)
     load_state_dict(loop, state)
     global_streams, own = (
         (rest["streams"], rest["drawn"]) if state.get("same_seed", True) else fresh
     )
     streams.set_state(global_streams)
+    if not state.get("same_env", True):
+        own = own | spaces
     for name, stream in own.items():
         if isinstance(stream, dict):
             getattr(loop.agent, name).bit_generator.state = stream
@@ -132,6 +141,67 @@ def drawn(agent: BaseAgent) -> dict[str, Any]:
         if hasattr(value, "bit_generator"):
             found[name] = value.bit_generator.state
     return found
+
+
+def check_spaces(loop: BaseLoop, then: dict[str, Any], now: dict[str, Any]) -> None:
+    """Check that the agent can go on in an environment whose spaces may be others.
+
+    It can if nothing but these differs between an agent built with one environment's spaces and one
+    built with the other's.
+
+    Args:
+        loop: with the restored agent.
+        then: the agent's spaces in the environment that it comes from, by its attributes' names.
+        now: those in the loop's.
+
+    Raises:
+        Mistake: something does; the line names the attribute.
+    """
+    names = ("observation_space", "action_space")
+    if not all(name in spaces for name in names for spaces in (then, now)):
+        return
+    if all(form(then[name]) == form(now[name]) for name in names):
+        return
+    agent = loop.agent
+    try:
+        old, new = (built(agent, [spaces[name] for name in names], loop) for spaces in (then, now))
+    except Exception:  # its class takes something else: whether it can act will show
+        return
+    for attribute in (*old, *(name for name in new if name not in old)):
+        if any(value_differences(old.get(attribute), new.get(attribute), attribute)):
+            there, here = (
+                "{} observations, {} actions".format(*(describe(spaces[name]) for name in names))
+                for spaces in (then, now)
+            )
+            raise Mistake(
+                f"{type(agent).__name__} has built `{attribute}` from {there}; this environment "
+                f"has {here}, and it cannot go on there: expected one with the same spaces"
+            )
+
+
+def built(agent: Any, spaces: Sequence[Any], loop: BaseLoop) -> dict[str, Any]:
+    """Return the attributes of a new agent like `agent`, without what it was given and draws from.
+
+    Args:
+        agent: of the same class and parameters.
+        spaces: of observations and of actions.
+        loop: its seed is used.
+    """
+    streams.seed_all(loop.seed)
+    observations, actions = copy.deepcopy(spaces)
+    parameters = copy.deepcopy(agent.parameters)
+    made = type(agent)(observation_space=observations, action_space=actions, **parameters)
+    given = {"parameters", "_configured", *drawn(made)}
+    return {name: value for name, value in vars(made).items() if name not in given}
+
+
+def form(space: Any) -> Any:
+    """Return what of a space an agent may have built something from: all but its limits."""
+    parts = getattr(space, "spaces", None)
+    if parts:
+        pairs = parts.items() if hasattr(parts, "items") else enumerate(parts)
+        return {key: form(part) for key, part in pairs}
+    return describe(space), str(getattr(space, "start", 0)), str(getattr(space, "dtype", None))
 
 
 def _restore_environments(loop: BaseLoop, rest: dict[str, Any], same_eval_env: bool) -> None:

@@ -15,6 +15,9 @@ LEFT_OUT = (
 )
 
 
+planted: list[Path] = []  # what this process has put into the newest fork's directory
+
+
 def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> None:
     """Copy one checkpoint, and the history before it, into the new run's directory.
 
@@ -27,6 +30,7 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
         cfg: the new run's config.
     """
     directory = Path(cfg.hydra.run.dir)
+    there = {*directory.rglob("*")}
     changes = [key for key, *_ in claim.config_changes(known, cfg)]
     changes += [key for key, *_ in kept.followers(known, cfg)]
     for key, source in kept.changed(known):
@@ -48,3 +52,4 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
         origin["parent"] = before
     kept.write(directory, cfg, Path.cwd())
     manifest.write(directory, {"state": "stopped", "parent": origin, **kept.record(cfg)})
+    planted[:] = [path.absolute() for path in directory.rglob("*") if path not in there]

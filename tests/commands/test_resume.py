@@ -15,7 +15,7 @@ import pytest
 
 from gym_loop import files
 from gym_loop.observers import checkpoints as writing
-from gym_loop.runs import checkpoints, compare
+from gym_loop.runs import checkpoints, compare, traces
 from tests.conftest import AGENTS, left_by_a_killed_process, rows
 
 LEARNER = (f"agent={AGENTS}:Learner", "env=pendulum", "loop.episodes_per_eval=9")
@@ -258,11 +258,41 @@ def test_a_fork_into_another_environment_has_rows_of_its_own(launch, cli):
     assert done.returncode == 0, done.stderr
     assert [row["episode"] for row in rows("forked")] == ["4", "5"]
     assert all(float(row["return"]) < 0 for row in rows("forked") + rows("forked", EVALUATIONS))
+    (trace,) = traces.episodes(traces.load(Path("forked/traces/train-000004.npz")), [5])
+    assert set(trace.actions) == {0, 1, 2}  # Acrobot's, of which CartPole has two
     assert cli("replay", "forked", "--every", "1").returncode == 0
     best = json.loads(Path("forked/checkpoints/latest/state.json").read_text().partition("\n")[2])
     assert best["observers"]["checkpoints"]["best"] < 0
     assert cli("fork", "run", "loop.max_episodes=6", "hydra.run.dir=same").returncode == 0
     assert [row["episode"] for row in rows("same")] == [*"012345"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("agent", "env", "elsewhere", "attribute"),
+    [
+        ("ars", "env=cartpole", "env=acrobot", "policy"),
+        ("q_learning", "env=frozen_lake", "env=taxi", "actions"),  # whose tables would be too short
+    ],
+)
+def test_a_fork_whose_agent_does_not_fit_the_spaces_is_refused_and_leaves_nothing(
+    launch, cli, agent, env, elsewhere, attribute
+):
+    words = ("loop.eval_episodes=1", "loop.max_episodes=2")
+    launch(f"agent={agent}", env, *words)
+    Path("mine").mkdir()
+    Path("mine", "notes.txt").write_text("mine")
+    for directory in ("forked", "mine"):
+        done = cli("fork", "run", elsewhere, "loop.max_episodes=4", f"hydra.run.dir={directory}")
+        assert done.returncode == 2
+        assert f"has built `{attribute}` from" in done.stderr
+    assert not Path("forked").exists()
+    assert [*Path("mine").rglob("*")] == [Path("mine", "notes.txt")]
+    if agent == "q_learning":  # a larger lake has the same actions, and its states are looked up
+        larger = ("env.kwargs.map_name=8x8", "loop.max_episodes=4", "hydra.run.dir=larger")
+        assert cli("fork", "run", *larger).returncode == 0
+        assert cli("fork", "run", "env=cartpole", "hydra.run.dir=none").returncode == 2
+        assert not Path("none").exists()
 
 
 @pytest.mark.slow
