@@ -179,10 +179,8 @@ def compare(
 def _member(run: Run, unfinished: bool) -> Member:
     leaves = {
         key: value
-        for key, value in reading.flat(run.config).items()
-        if key.partition(".")[0] != "observers"
-        and not run.is_seed(key, value)
-        and not (key.startswith("loop.") and key.removeprefix("loop.") in NEUTRAL)
+        for key, value in run.settings.items()
+        if not (key.startswith("loop.") and key.removeprefix("loop.") in NEUTRAL)
     }
     if run.forked_at:  # it has not trained with these parameters from the start
         leaves["parent.episode"] = run.forked_at

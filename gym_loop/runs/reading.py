@@ -234,10 +234,17 @@ class Run:
         seed = self.config.get("seed", self.manifest.get("seed"))
         return seed if isinstance(seed, int | str) else None
 
-    def is_seed(self, key: str, value: Any) -> bool:
-        """Return whether a leaf of the config is the seed: its own, or handed on: `agent.seed`."""
-        handed_on = key.endswith(".seed") and value == self.seed and key not in self.overrides
-        return key == "seed" or handed_on
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The config's leaves by dotted keys, all but the observers' and the seed.
+
+        That is the run's own, or handed on: `agent.seed`.
+        """
+        leaves = flat(self.config)
+        same = {k for k, value in leaves.items() if k.endswith(".seed") and value == self.seed}
+        seeds = {"seed"} | (same - self.overrides.keys())
+        own = ((key, value) for key, value in leaves.items() if key not in seeds)
+        return {key: value for key, value in own if key.partition(".")[0] != "observers"}
 
     @property
     def episodes(self) -> int:

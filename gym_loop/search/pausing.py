@@ -39,9 +39,7 @@ class Pause(Observer):
             loop.stop = PAUSED
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the count."""
         return {"evaluations": self.evaluations}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on counting."""
         self.evaluations = state.get("evaluations", 0)

@@ -68,7 +68,6 @@ class Halving(Rungs):
         self.maximize, self.reduction = maximize, reduction
 
     def choose(self, entries: Sequence[Entry], last: bool) -> tuple[int, int] | None:
-        """See the base class."""
         for entry in entries:  # of another pruner, before a resume
             if entry.paused and self._next(entry.goal - 1) != entry.goal:
                 return entry.number, self._next(entry.goal)
@@ -112,7 +111,6 @@ class Judged(Rungs):
         self.judged = dict[int, int]()  # the goal at which a trial was pruned, by its number
 
     def choose(self, entries: Sequence[Entry], last: bool) -> tuple[int, int] | None:
-        """See the base class."""
         for entry in entries:
             if entry.paused and self.judged.get(entry.number) != entry.goal:
                 if not self.prunes(entry.number):

@@ -258,11 +258,7 @@ class Library:
 
     def _config(self, run: Run) -> str:
         """Return the id of a run's config, "" of none; those that differ in the seed have one."""
-        leaves = reading.wrap(run.config) | {
-            key: value
-            for key, value in reading.flat(run.config).items()
-            if key.partition(".")[0] != "observers" and not run.is_seed(key, value)
-        }
+        leaves = reading.wrap(run.config) | run.settings
         if not leaves:
             return ""
         text = json.dumps(leaves, sort_keys=True, default=str)

@@ -86,7 +86,6 @@ class EngineLauncher(SweepLauncher):
         return there
 
     def execute(self, jobs: Iterable[Job | None], skipped: int, total: int) -> int:
-        """Run `jobs`; see the base class."""
         source = iter(jobs)
         follower = Follower(self.directory, lambda job: self.hand_over([job]).get(job.name))
         with self.table(total, skipped) as table, stop_on_signals() as stop:
@@ -264,7 +263,6 @@ class RayLauncher(EngineLauncher):
             )
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Submit tasks; see the base class."""
         record = Record(self.directory)
         ray_tasks.submit(record, jobs, self.common(), self.init, self.remote)
 
@@ -291,7 +289,6 @@ class SlurmLauncher(EngineLauncher):
         self.parameters: Any = OmegaConf.to_container(parameters, resolve=True)
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Submit arrays; see the base class."""
         record, options = Record(self.directory), (self.cluster, self.max_num_timeout)
         slurm.submit(record, jobs, self.common(), *options, self.parameters)
 

@@ -93,7 +93,6 @@ class PoolLauncher(SweepLauncher):
             warm_up(dict.fromkeys((*BASE, *installed(self.targets))))
 
     def execute(self, jobs: Iterable[Job | None], skipped: int, total: int) -> int:
-        """Run `jobs`; see the base class."""
         source, queue = iter(jobs), deque[Job]()
         with (
             self.table(total, skipped) as table,

@@ -220,11 +220,9 @@ class Watch(Observer):
             loop.stop = "check"
 
     def end_cycle(self, loop: "BaseLoop") -> None:
-        """Note the call."""
         self.events.append("end_cycle")
 
     def end_training(self, loop: "BaseLoop") -> None:
-        """Note the call."""
         self.events.append("end_training")
 
     @property
