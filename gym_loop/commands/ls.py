@@ -125,7 +125,7 @@ def read(directories: list[str], known: dict[Path, Run]) -> list[Run]:
         from gym_loop.sweeps import listing
 
         try:
-            runs += listing.locate(place, runs)
+            runs += listing.ask_engines(place, runs)
         except Mistake as mistake:
             print(f"warning: {short(place)}: {mistake.message}", file=sys.stderr)
     return sorted(runs, key=lambda run: run.start, reverse=True)

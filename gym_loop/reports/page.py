@@ -180,7 +180,7 @@ class Axes:
         """The ticks of the vertical axis: percent of the height, text."""
         span = self.high - self.low
         return [
-            (round((y - self.low) / span * 100, 2), brief(y))
+            (round((y - self.low) / span * 100, 2), axis_number(y))
             for y in ticks(self.low, self.high)
             if self.low <= y <= self.high
         ]
@@ -201,7 +201,9 @@ def _curves(groups: list[dict[str, Any]], what: str) -> dict[str, Any] | None:
         return None
     curves = [group["curve"] for group in groups]
     right = bulk([(0.0, curve["steps"][-1]) for curve in curves])[1] or 1.0
-    xs = [(round(x / right * 100, 2), brief(x)) for x in ticks(0, right) if x <= right * 1.001]
+    xs = [
+        (round(x / right * 100, 2), axis_number(x)) for x in ticks(0, right) if x <= right * 1.001
+    ]
     xs[-1] = xs[-1][0], f"{xs[-1][1]} steps"
     ranges = [(min(c["low"] or c["mean"]), max(c["high"] or c["mean"])) for c in curves]
     axes = Axes.around(ranges, right, xs)
@@ -384,7 +386,7 @@ def ticks(low: float, high: float) -> list[float]:
     return [round(k * step, 12) for k in range(first, math.floor(high / step) + 1)]
 
 
-def brief(value: float) -> str:
+def axis_number(value: float) -> str:
     """Return a number as an axis shows it: 20k, 1.5M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if size * (10 if unit == "k" else 1) <= abs(value) < 1e13:

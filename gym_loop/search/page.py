@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial
 
 from gym_loop.reports import page
-from gym_loop.reports.page import Axes, brief, ticks
+from gym_loop.reports.page import Axes, axis_number, ticks
 from gym_loop.runs import reading
 from gym_loop.search import report
 from gym_loop.search.best import FILE
@@ -60,7 +60,8 @@ def _best(found: Found, directory: Path) -> dict[str, str]:
     best = found.best()
     if best is None:
         return {"best": "No trial has come to its end.", "command": ""}
-    words = " ".join(f"{name}={report.shown(value)}" for name, value in best.trial.params.items())
+    params = best.trial.params.items()
+    words = " ".join(f"{name}={report.parameter(value)}" for name, value in params)
     command = f"gym-loop train -c {short(directory / FILE)}"
     there = (directory / FILE).is_file() and command == printable(command)
     return {"best": f"Best: {best}: {words}", "command": command if there else ""}
@@ -76,7 +77,7 @@ def _history(found: Found) -> dict[str, Any] | None:
     if not points:
         return None
     right = len(points) + 1.0
-    xs = [(round(x / right * 100, 2), brief(x)) for x in ticks(0, right) if x and x == int(x)]
+    xs = [(round(x / right * 100, 2), axis_number(x)) for x in ticks(0, right) if x and x == int(x)]
     drawing = _drawing(f"Best {found.objective} by complete trials", points, right, xs)
     corners: list[tuple[float, float]] = []
     for count, _, value in found.history():
@@ -120,7 +121,7 @@ def _scale(distribution: Any) -> tuple[Any, list[Tick]]:
         xs = [(n * 25.0, f"{math.exp(low + span * n / 4):.2g}") for n in range(5)]
     else:
         whole = ticks(low, high) if high > low else [low]
-        xs = [(round((value - low) / span * 100, 2), brief(value)) for value in whole]
+        xs = [(round((value - low) / span * 100, 2), axis_number(value)) for value in whole]
     return (lambda value: (scale(value) - low) / span), xs
 
 
@@ -148,6 +149,6 @@ def _row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
             (value, "–" if value is None else f"{value:.6g}"),
             (trial.last_step, "–" if trial.last_step is None else str(trial.last_step)),
             (steps, f"{steps:,}" if isinstance(steps, int) else "–"),
-            *((params.get(n), report.shown(params[n]) if n in params else "–") for n in names),
+            *((params.get(n), report.parameter(params[n]) if n in params else "–") for n in names),
         ],
     }

@@ -345,12 +345,12 @@ def listing(directory: Path, sort: str | None = None) -> str:
                 "" if value is None else f"{value:.6g}",
                 "" if last is None else str(last),
                 "" if steps is None else str(steps),
-                *(shown(trial.params.get(name, "")) for name in names),
+                *(parameter(trial.params.get(name, "")) for name in names),
             )
         )
     return "\n".join(columns(rows))
 
 
-def shown(value: Any) -> str:
+def parameter(value: Any) -> str:
     """Return a parameter as a table shows it."""
     return f"{value:.4g}" if isinstance(value, float) else printable(reading.typed(value))

@@ -271,9 +271,9 @@ class SearchSweeper(Sweeper):
         between = [str(key) for key in loop if re.fullmatch(r"\w+_per_eval", str(key))]
         if self.pruner != "none" and not self.by_seed and not any(loop[key] for key in between):
             raise Mistake(
-                f"hydra.sweeper.pruner={shown(self.pruner)} needs evaluations during training: set "
-                f"{' or '.join(f'loop.{key}' for key in between) or 'another loop'}, or "
-                "hydra.sweeper.pruner=none"
+                f"hydra.sweeper.pruner={choice_name(self.pruner)} needs evaluations during "
+                f"training: set {' or '.join(f'loop.{key}' for key in between) or 'another loop'}, "
+                "or hydra.sweeper.pruner=none"
             )
 
     def _make(
@@ -328,7 +328,7 @@ def one_of(name: str, value: Any, known: Sequence[str] | Mapping[str, Any], more
         raise Mistake(f"hydra.sweeper.{name}={value}{near} expected {', '.join(known)}{more}")
 
 
-def shown(named: Any) -> str:
+def choice_name(named: Any) -> str:
     """Return the name of a pruner or a sampler."""
     return str(named["_target_"] if isinstance(named, dict) else named)
 
@@ -485,7 +485,7 @@ def class_of(target: str, base: type, what: str) -> Any:
 @contextlib.contextmanager
 def of_optunas(what: str, named: Any) -> Iterator[None]:
     """Raise what a sampler or a pruner raises in the block as a Mistake; ignore its warnings."""
-    name = shown(named)
+    name = choice_name(named)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -256,15 +256,15 @@ class Trials(Iterator[Job | None]):
         self.study.note(number, STEPS, sum(each.steps for each in known))
         longest = max(len(each.values) for each in known)
         if self.rungs.by_seed:
-            reached = [at(each, longest) for each in known]
+            reached = [value_after(each, longest) for each in known]
         else:
             last = longest if goal == END else min(goal, longest)
-            reached = [fmean(at(each, k) for each in known) for k in range(1, last + 1)]
+            reached = [fmean(value_after(each, k) for each in known) for k in range(1, last + 1)]
         for step, value in enumerate(reached, 1):
             if step not in trial.intermediate_values:
                 self.study.report(number, step, value)
         if len(known) == len(self.seeds) and all(each.state == "finished" for each in known):
-            value = fmean(at(each, longest) for each in known)
+            value = fmean(value_after(each, longest) for each in known)
             if math.isnan(value):
                 self.study.fail(number, f"its {self.objective} is NaN")
             else:
@@ -321,7 +321,7 @@ class Trials(Iterator[Job | None]):
         self.standing = now
 
 
-def at(known: Progress, step: int) -> float:
+def value_after(known: Progress, step: int) -> float:
     """Return what a job had reached after evaluation `step`, or at its end if that was before."""
     return known.values[min(step, len(known.values)) - 1] if known.values else math.nan
 

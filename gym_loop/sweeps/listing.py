@@ -24,7 +24,7 @@ class SubmittedRun(Run):
         return self.content
 
 
-def locate(place: Path, runs: Iterable[Run]) -> list[Run]:
+def ask_engines(place: Path, runs: Iterable[Run]) -> list[Run]:
     """Set state and node of those `runs` that an engine has, or has lost; return rows for the rest.
 
     These are the jobs of the sweep in `place` that have left no run yet.

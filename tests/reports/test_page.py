@@ -222,12 +222,12 @@ def test_a_page_without_jinja_names_the_command_that_installs_it_and_the_text_ne
 
 
 def test_ticks_are_round_and_cover_the_range():
-    from gym_loop.reports.page import brief, ticks
+    from gym_loop.reports.page import axis_number, ticks
 
     assert ticks(0, 35_000) == [0, 10_000, 20_000, 30_000]
     assert ticks(-0.013, 0.021) == [-0.01, 0, 0.01, 0.02]
     assert ticks(-3000, 10) == [-3000, -2000, -1000, 0]
-    assert [brief(value) for value in (20_000, 1_500_000, -200, 0.5)] == [
+    assert [axis_number(value) for value in (20_000, 1_500_000, -200, 0.5)] == [
         *("20k", "1.5M", "−200", "0.5")
     ]
 
