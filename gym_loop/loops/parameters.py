@@ -6,6 +6,7 @@ come from it. `python -m tests.generated` writes conf/loop/ and docs/keys.md fro
 A parameter of a user's own loop that has the name of one of these is taken to mean the same.
 """
 
+import functools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ class Parameter:
     neutral: bool = False
 
 
+# One that never changes what happens in a run, so that a resume may give it another value.
+Free = functools.partial(Parameter, resume=True, neutral=True)
 Table = dict[str, Parameter]
 EVALUATION_METRICS = ("eval/return", "eval/length")  # means over an evaluation's episodes
 
@@ -110,15 +113,7 @@ SHARED = table(
         kind=int,
         resume=True,
     ),
-    Parameter(
-        "max_time",
-        None,
-        "seconds; then checkpoint and stop, to be resumed",
-        kind=float,
-        least=0,
-        resume=True,
-        neutral=True,
-    ),
+    Free("max_time", None, "seconds; then checkpoint and stop, to be resumed", kind=float, least=0),
     Parameter("max_episode_len", 5000, "steps after which an episode is truncated"),
     Parameter(
         "episodes_per_eval",
@@ -142,34 +137,22 @@ SHARED = table(
         kind=dict,
         resume=True,
     ),
-    Parameter(
+    Free(
         "episodes_per_checkpoint",
         10,
         "a checkpoint is due every so many episodes; null: never",
         null=True,
-        resume=True,
-        neutral=True,
     ),
-    Parameter(
+    Free(
         "time_per_checkpoint",
         None,
         "a checkpoint is due every so many seconds",
         kind=float,
         least=0,
-        resume=True,
-        neutral=True,
     ),
+    Free("keep_checkpoints", 2, "newest ones kept, besides the best and the final one"),
     Parameter(
-        "keep_checkpoints",
-        2,
-        "newest ones kept, besides the best and the final one",
-        resume=True,
-        neutral=True,
-    ),
-    Parameter(
-        "info_keys",
-        [],
-        "keys of the last step's info that become columns and curves: [is_success]",
+        "info_keys", [], "keys of the last step's info that become columns and curves: [is_success]"
     ),
     Parameter("logdir", "./logs", "TensorBoard events of training", neutral=True),
     Parameter("trace", True, "keep what it takes to play any episode again", neutral=True),
@@ -180,10 +163,8 @@ SHARED = table(
         choices=("stop", "warn"),
         resume=True,
     ),
-    Parameter("eval_render", False, "show evaluation in a window", resume=True, neutral=True),
-    Parameter(
-        "eval_record", False, "record evaluation episodes as video", resume=True, neutral=True
-    ),
+    Free("eval_render", False, "show evaluation in a window"),
+    Free("eval_record", False, "record evaluation episodes as video"),
     Parameter(
         "eval_record_dir", "./eval_records", "where evaluation's recordings go", neutral=True
     ),
@@ -191,23 +172,19 @@ SHARED = table(
 )
 DEFAULT = SHARED | table(
     Parameter("random_episodes", 0, "first episodes, played with random actions", least=0),
-    Parameter("render", False, "show training in a window", resume=True, neutral=True),
-    Parameter("record", False, "record training episodes as video", resume=True, neutral=True),
-    Parameter(
-        "record_every", 1, "record every so many training episodes", resume=True, neutral=True
-    ),
+    Free("render", False, "show training in a window"),
+    Free("record", False, "record training episodes as video"),
+    Free("record_every", 1, "record every so many training episodes"),
     Parameter("record_dir", "./episode_records", "where recordings go", neutral=True),
 )
 VECTOR = table(
     Parameter("num_envs", 8, "environments stepped at once"),
-    Parameter(
+    Free(
         "num_workers",
         "auto",
         "processes that step the copies of an environment; 0: none; auto: where that pays",
         kind=object,
         least=0,
-        resume=True,
-        neutral=True,
     ),
     Parameter(
         "episodes_per_round",
