@@ -114,16 +114,10 @@ def prepare_to_keep(cfg: DictConfig) -> None:
 
 def sections(config: dict[str, Any]) -> Iterator[tuple[Keys, dict[str, Any]]]:
     """Yield (path, section) for each section of a config whose class is to be built."""
-    observers = config.get("observers")
-    pairs: list[tuple[Keys, Any]] = [((name,), config.get(name)) for name in GROUPS]
-    if isinstance(observers, dict):
-        pairs += [(("observers", name), section) for name, section in observers.items()]
-    pairs.append((("eval_env",), config.get("eval_env")))
-    for group in ("env", "eval_env"):
-        env = config.get(group)
-        wrappers = env.get("wrappers") if isinstance(env, dict) else None
-        if isinstance(wrappers, dict):
-            pairs += [((group, "wrappers", name), section) for name, section in wrappers.items()]
+    pairs: list[tuple[Keys, Any]] = [((n,), config.get(n)) for n in (*GROUPS, "eval_env")]
+    for path in (("observers",), ("env", "wrappers"), ("eval_env", "wrappers")):
+        if isinstance(found := _raw(config, path), dict):
+            pairs += [((*path, name), section) for name, section in found.items()]
     for path, section in pairs:
         target = section.get("_target_") if isinstance(section, dict) else None
         if isinstance(target, str) and "${" not in target:

@@ -56,7 +56,6 @@ class Manifest(Observer):
         self.writing = threading.RLock()  # a warning may come from another thread
         self.warnings = _Warnings(self)
         self.has_begun = False  # until then run.json tells of the launch before
-        self.keep_config: Callable[[], None] = lambda: None
 
     def open(self, cfg: DictConfig, directory: Path) -> None:
         """Lock the directory, and write the state `running` unless an earlier launch did so.
@@ -82,42 +81,11 @@ class Manifest(Observer):
         self.git = ask_git()
         program = "gym-loop" if sys.argv[0].endswith("gym-loop") else "python -m gym_loop"
         command = f"{program} {shlex.join(secrets.masked_words(sys.argv[1:]))}"
-        overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-        launched_in = kept.base(known) if "cwd" in known else Path.cwd()
-        self.content = {
-            "format": manifest.FORMAT,
-            "state": "running",
-            "command": command,
-            "overrides": secrets.masked_words(overrides),
-            "seed": cfg.seed,
-            **kept.record(cfg),
-            "versions": versions(),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),  # null: all; "": none
-            "cwd": str(launched_in),
-            "start": known.get("start") or _now(),
-            "end": None,
-            "launches": known.get("launches", 0) + 1,
-            "steps": known.get("steps", 0),
-            "episodes": known.get("episodes", 0),
-            "seconds": known.get("seconds", 0.0),
-            "peak_memory": known.get("peak_memory", 0),  # bytes
-            "result": None,
-            "ended_by": None,
-            "error": None,
-            "warnings": known.get("warnings") or [],
-            "git": _commit(json.loads(os.environ.get(GIT, "null"))),
-        }
-        for name in ("parent", "command"):  # what the first launch said of the run
-            if name in known:
-                self.content[name] = known[name]
-        given = [*(known.get("overrides") or ()), *self.content["overrides"]]
-        self.content["overrides"] = [*{word.partition("=")[0]: word for word in given}.values()]
+        self.cfg, self.launched_in = cfg, kept.base(known) if "cwd" in known else Path.cwd()
+        self.content = described(cfg, known, command) | {"cwd": str(self.launched_in)}
         self.has_begun = "start" not in known
-        self.keep_config = lambda: self._keep_config(cfg, launched_in)
         if self.has_begun:
-            self.keep_config()
+            self._keep_config()
             manifest.write(directory, self.content)
         logging.getLogger("gym_loop").addHandler(self.warnings)
         log.debug("started: %s", command)
@@ -142,7 +110,7 @@ class Manifest(Observer):
         news = self.content | {name: before[name] for name in ("seconds", "peak_memory")}
         if not self.has_begun or news != before:
             if not self.has_begun:
-                self.keep_config()
+                self._keep_config()
             self.has_begun = True
             self._write()
 
@@ -185,9 +153,9 @@ class Manifest(Observer):
         known = (self.content.get("peak_memory", 0), state.get("peak_memory", 0))
         self.content["peak_memory"] = max(known)
 
-    def _keep_config(self, cfg: DictConfig, launched_in: Path) -> None:
-        kept.write(self.directory, cfg, launched_in)
-        named = kept.sections(kept.content(cfg, resolve=True))
+    def _keep_config(self) -> None:
+        kept.write(self.directory, self.cfg, self.launched_in)
+        named = kept.sections(kept.content(self.cfg, resolve=True))
         by_value.keep((section["_target_"] for _, section in named), self.directory)
 
     def _remove(self) -> None:
@@ -219,6 +187,43 @@ class Manifest(Observer):
             self._count()
         with self.writing:
             manifest.write(self.directory, self.content)
+
+
+def described(cfg: DictConfig, known: dict[str, Any], command: str) -> dict[str, Any]:
+    """Return what run.json says of a launch that begins; `known` is what it says of those before.
+
+    Args:
+        cfg: the config.
+        known: empty for the first launch.
+        command: of this launch; that of the first one is kept.
+    """
+    overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    given = [*(known.get("overrides") or ()), *secrets.masked_words(overrides)]
+    return {
+        "format": manifest.FORMAT,
+        "state": "running",
+        "command": known.get("command", command),
+        "overrides": [*{word.partition("=")[0]: word for word in given}.values()],
+        "seed": cfg.seed,
+        **kept.record(cfg),
+        "versions": versions(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),  # null: all; "": none
+        "start": known.get("start") or _now(),
+        "end": None,
+        "launches": known.get("launches", 0) + 1,
+        "steps": known.get("steps", 0),
+        "episodes": known.get("episodes", 0),
+        "seconds": known.get("seconds", 0.0),
+        "peak_memory": known.get("peak_memory", 0),  # bytes
+        "result": None,
+        "ended_by": None,
+        "error": None,
+        "warnings": known.get("warnings") or [],
+        "git": _commit(json.loads(os.environ.get(GIT, "null"))),
+        **({"parent": known["parent"]} if "parent" in known else {}),
+    }
 
 
 class _Warnings(logging.Handler):
