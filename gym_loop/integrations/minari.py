@@ -13,7 +13,7 @@ from gym_loop import files
 from gym_loop.agents.spaces import to_gymnasium
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs.dataset import Part, Recording, class_of, part_name, simple_parts
-from gym_loop.vector.envs import parts_of
+from gym_loop.vector.batches import parts_of
 
 # The spaces without parts that Minari can store.
 HELD = {"Box", "Discrete", "MultiDiscrete", "MultiBinary", "Text"}

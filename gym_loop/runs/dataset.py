@@ -15,7 +15,7 @@ from gym_loop import files
 from gym_loop.loops.copies import copied
 from gym_loop.mistake import Failure
 from gym_loop.runs import playback, seen, traces
-from gym_loop.vector.envs import parts_of
+from gym_loop.vector.batches import parts_of
 
 WITHOUT_ARRAYS = ("Graph", "OneOf", "Sequence")  # spaces whose elements have no one shape
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from gym_loop.agents import BaseAgent
 from gym_loop.loops.base_loop import Episode
@@ -17,20 +16,11 @@ from gym_loop.loops.returns import total
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.streams import NO_SEED, episode_seed
 from gym_loop.vector import workers
-from gym_loop.vector.envs import (
-    Copies,
-    array_type,
-    in_type,
-    make_single,
-    make_vector,
-    row_of,
-    stack,
-    take,
-)
+from gym_loop.vector.batches import Array, array_type, in_type, row_of, stack, take
+from gym_loop.vector.envs import Copies, make_single, make_vector
 
 log = logging.getLogger(__name__)
 
-Array = npt.NDArray[Any]
 EPISODES_PER_ENV = 20  # in a round, where `episodes_per_round` is null
 
 

@@ -27,17 +27,8 @@ from gym_loop.envs.greetings import log_mujoco_warnings
 from gym_loop.envs.make import import_library
 from gym_loop.machine import cores
 from gym_loop.mistake import Failure, Mistake
-from gym_loop.vector.envs import (
-    Array,
-    Copies,
-    Step,
-    VectorEnv,
-    array_type,
-    leaves,
-    map_arrays,
-    parts_of,
-    take,
-)
+from gym_loop.vector.batches import Array, array_type, leaves, map_arrays, parts_of, take
+from gym_loop.vector.envs import Copies, Step, VectorEnv
 
 STEPS_MEASURED = 50  # of all environments, with `auto`
 SECONDS_TO_START = 3.0  # that it takes to start workers, with what they import
