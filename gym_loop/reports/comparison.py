@@ -59,6 +59,7 @@ class Member:
     identity: str  # the config as text, all but the seed and what never changes a result
     leaves: dict[str, Any]  # the same, by dotted key, and `wrap`: the wrappers' names
     eligible: bool  # to be scored: it has finished, or need not have
+    origin: str  # the directory of the run that has played its first episode
     scores: dict[str, float] = field(default_factory=dict)  # by metric
     curve: NDArray[np.float64] | None = None  # return at each point of the group's grid
     evaluations: tuple[NDArray[np.float64], ...] = ()  # steps, mean return of each
@@ -127,7 +128,9 @@ def compare(
     if metric is not None and metric not in known:
         near = nearest(metric, known, ";")
         raise Mistake(f"no metric {metric!r}{near} expected one of {', '.join(known)}")
-    groups = _group([_member(run, unfinished) for run in runs if run.config], by)
+    members = [_member(run, unfinished) for run in runs if run.config]
+    _find_moved_origins(members)
+    groups = _group(members, by)
     for group in groups:
         eligible = [member for member in group.members if member.eligible]
         group.last_step = max((m.run.steps for m in eligible or group.members), default=0)
@@ -186,7 +189,28 @@ def _member(run: Run, unfinished: bool) -> Member:
         leaves["parent.episode"] = run.forked_at
     identity = json.dumps([(k, type(v).__name__, typed(v)) for k, v in sorted(leaves.items())])
     leaves = reading.wrap(run.config) | leaves
-    return Member(run, identity, leaves, unfinished or run.state == "finished")
+    return Member(run, identity, leaves, unfinished or run.state == "finished", run.origin)
+
+
+def _find_moved_origins(members: list[Member]) -> None:
+    """Find the parents that have been moved since they were forked, by their first row.
+
+    It has the run's clock to the microsecond, so that no two runs have played the same.
+    """
+    parents = [member for member in members if not member.run.forked_at]
+    there = {member.origin for member in parents}
+    lost = [member for member in members if member.run.forked_at and member.origin not in there]
+    if lost:
+        first = {_first_row(member.run): member.origin for member in parents}
+        first.pop((), None)
+        for member in lost:
+            member.origin = first.get(_first_row(member.run), member.origin)
+
+
+def _first_row(run: Run) -> tuple[float, ...]:
+    """Return the first row of a run's training episodes; () of none."""
+    columns = run.table(tables.EPISODES, tables.COLUMNS[tables.EPISODES]).values()
+    return next(zip(*columns, strict=True), ())
 
 
 def _group(members: list[Member], by: Sequence[str]) -> list[Group]:
@@ -369,7 +393,7 @@ def _select(group: Group, metric: str) -> None:
         group.notes.append(f"{count} of {all_of} runs not scored: {_counted(left_out)}")
     families: dict[tuple[str, str], list[Member]] = defaultdict(list)
     for (_, seed), repeats in chosen.items():
-        families[repeats[-1].run.origin, repeats[-1].run.env].append(repeats[-1])
+        families[repeats[-1].origin, repeats[-1].run.env].append(repeats[-1])
         if len(repeats) > 1:
             scores = {member.scores[metric] for member in repeats}
             differ = f", although the results differ ({min(scores):.6g} to {max(scores):.6g})"
@@ -390,7 +414,7 @@ def _select(group: Group, metric: str) -> None:
     for env in sorted({member.run.env for member in group.scored}):
         own = [m.scores[metric] for m in group.scored if m.run.env == env]
         group.scores[env] = np.array(own)
-    group.origins = {member.run.origin for member in group.scored}
+    group.origins = {member.origin for member in group.scored}
     _note(group)
 
 
@@ -634,8 +658,8 @@ def _independent(first: Group, second: Group, envs: list[str]) -> tuple[Scores, 
     def apart(group: Group, env: str) -> NDArray[np.float64]:
         if not shared:
             return group.scores[env]
-        runs = [member.run for member in group.scored if member.run.env == env]
-        return group.scores[env][[not (run.forked_at and run.origin in shared) for run in runs]]
+        own = [member for member in group.scored if member.run.env == env]
+        return group.scores[env][[not (m.run.forked_at and m.origin in shared) for m in own]]
 
     return [apart(first, env) for env in envs], [apart(second, env) for env in envs]
 

@@ -396,7 +396,7 @@ class Run:
         """How many of this run's episodes were played by the run that it was forked from."""
         return max((episode for _, episode in self._ancestors()), default=0)
 
-    @cached_property
+    @property
     def origin(self) -> str:
         """The directory of the run that has played this one's first episode; its own if none."""
         *_, directory = (str(self.directory), *(parent for parent, _ in self._ancestors()))

@@ -348,6 +348,18 @@ def test_forks_are_not_tested_against_what_they_share_episodes_with(forked, told
     assert f"Not tested: {names[0]} and {names[1]} share episodes" in told().out.replace("\n ", "")
 
 
+def test_forks_and_their_parents_belong_together_after_both_have_been_moved(
+    forked, report, tmp_path
+):
+    folder = tmp_path / "multirun"
+    for seed in range(7):
+        rows = (folder / f"ars-CartPole-v1-1/{seed}/episodes.csv").read_text().splitlines()
+        table = folder / f"fork-{seed}" / "episodes.csv"
+        table.write_text("\n".join([*rows[:20], *table.read_text().splitlines()[20:], ""]))
+    folder.rename(tmp_path / "outputs")
+    assert [pair["verdict"] for pair in report()["pairs"]].count("not tested") == 1
+
+
 def test_of_a_group_with_a_few_forks_the_rest_is_tested(sweep, report, tmp_path):
     parents = sweep("ars", [1, 2, 3, 4, 5, 6], parameters={"lr": 1})
     sweep("ars", [11, 12, 13, 14, 15], parameters={"lr": 2})
