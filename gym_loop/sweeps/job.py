@@ -74,7 +74,8 @@ def work(
     """
     os.environ.update(environment)
     os.setpgid(0, 0)  # a Ctrl-C at the terminal reaches the launching process alone
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM):  # until its run begins; see `Signals`
+        signal.signal(number, signal.SIG_DFL)
     with contextlib.suppress(OSError):
         groups.send(os.getpid())
     groups.close()

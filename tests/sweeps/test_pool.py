@@ -133,22 +133,28 @@ def test_a_ctrl_c_at_the_terminal_stops_every_job_in_order(start, tmp_path):
 class Interrupted:
     """The config of a job whose process gets a signal when it is unpacked."""
 
+    def __init__(self, number):
+        self.number = number
+
     def __reduce__(self):
-        return (signal.raise_signal, (signal.SIGTERM,))
+        return (signal.raise_signal, (self.number,))
 
 
 @pytest.mark.slow
-def test_a_job_that_gets_a_signal_before_its_run_begins_was_stopped_and_did_not_fail(tmp_path):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_job_that_gets_a_signal_before_its_run_begins_was_stopped_and_did_not_fail(
+    tmp_path, name
+):
     from gym_loop.sweeps.directory import Job
     from gym_loop.sweeps.job import pack
     from gym_loop.sweeps.processes import Processes
 
     common = pack((None, None, "gym_loop", [], {}))
     with Processes(common, None) as processes:
-        job = Job("seed=0", [], 0, tmp_path, packed=pack(Interrupted()))
+        job = Job("seed=0", [], 0, tmp_path, packed=pack(Interrupted(signal.Signals[name])))
         processes.start(job, {})
         [ended] = wait_until(lambda: processes.wait(1.0))
-    assert (ended.state, ended.reason) == ("stopped", "cut off by SIGTERM, before its run began")
+    assert (ended.state, ended.reason) == ("stopped", f"cut off by {name}, before its run began")
 
 
 @pytest.mark.slow
