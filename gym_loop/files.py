@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import re
@@ -62,6 +63,19 @@ def sync(*paths: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def new_folder(target: Path) -> Path:
+    """Return a new hidden folder beside `target`, to be filled before it gets that name.
+
+    Folders that killed processes of this host left of the same target are deleted.
+    """
+    for leftover in target.parent.glob(f"{TEMPORARY}*@{glob.escape(target.name)}"):
+        if writer_lives(leftover) is False:
+            shutil.rmtree(leftover, ignore_errors=True)
+    folder = temporary(target)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def writer_lives(path: Path) -> bool | None:

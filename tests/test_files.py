@@ -59,6 +59,18 @@ def test_only_what_killed_processes_of_this_program_left_is_removed(tmp_path):
     assert sorted(os.listdir(tmp_path)) == sorted(others)
 
 
+def test_a_new_folder_takes_the_place_of_those_that_killed_processes_left_of_it(tmp_path):
+    target = tmp_path / "a[1].npz"
+    old, other = (left_by_a_killed_process(path) for path in (target, tmp_path / "b.npz"))
+    elsewhere = files.temporary(target).name.replace(socket.gethostname(), "another-host")
+    for folder in (old, other, tmp_path / elsewhere):
+        folder.mkdir()
+        (folder / "column").touch()
+    new = files.new_folder(target)
+    assert {*tmp_path.iterdir()} == {new, other, tmp_path / elsewhere}
+    assert not [*new.iterdir()]
+
+
 def test_leftovers_of_another_name_stay(tmp_path):
     run, other = (left_by_a_killed_process(tmp_path / name) for name in ("run.json", "a.html"))
     run.touch()

@@ -149,9 +149,8 @@ def write_agent(run: Path, target: Path, checkpoint: str) -> None:
     from gym_loop.runs.run import Run
 
     policy = Run(run).policy(checkpoint)
-    temporary, folder = files.temporary(target), target.absolute().parent
+    temporary, folder = files.new_folder(target), target.absolute().parent
     try:
-        temporary.mkdir()
         how = policy.agent.export(temporary / target.name)
         written = sorted(temporary.iterdir())
         for file in written:

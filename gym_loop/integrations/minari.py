@@ -54,8 +54,7 @@ def write(
     left_out: list[str] = []
     observed = held_parts("observation", env.observation_space, left_out)
     acted = held_parts("action", env.action_space, left_out)
-    temporary = files.temporary(whole)
-    temporary.mkdir(parents=True)
+    temporary = files.new_folder(whole)
     buffers = (
         EpisodeBuffer(
             seed=recording.seed,

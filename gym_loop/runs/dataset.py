@@ -152,8 +152,7 @@ def write_npz(target: Path, recordings: Iterable[Recording], env: Any) -> tuple[
     of_parts = {
         part_name(what, part): leaf for what in spaces for part, leaf in simple_parts(spaces[what])
     }
-    temporary = files.temporary(target)
-    temporary.mkdir()
+    temporary = files.new_folder(target)
     columns: dict[str, Column] = {}
     left_out: dict[str, None] = {}
     steps = 0
