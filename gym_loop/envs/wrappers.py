@@ -460,8 +460,18 @@ def clip_reward(env: Any, min_reward: float = -1.0, max_reward: float = 1.0) -> 
 
 
 def flatten(env: Any) -> Any:
-    """Return the environment with observations flattened to one axis."""
-    return _wrappers_of(env)[1].FlattenObservation(env)
+    """Return the environment with observations flattened to one axis.
+
+    Raises:
+        Mistake: its observations have a part that cannot be.
+    """
+    try:
+        return _wrappers_of(env)[1].FlattenObservation(env)
+    except (NotImplementedError, ValueError):
+        raise Mistake(
+            f"wrap=[flatten] cannot flatten observations of {env.observation_space!s:.200}: a part "
+            "has no flat form; expected a wrapper before it that leaves that part out"
+        ) from None
 
 
 def atari(

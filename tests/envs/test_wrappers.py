@@ -183,6 +183,17 @@ def test_a_fork_with_other_wrappers_has_those_alone(cli, launch, tmp_path):
 
 
 STACK = "env.wrappers.frame_stack"
+ODD = """
+import gymnasium
+from gymnasium.spaces import Box, Dict, Space
+
+class Mission(Space):
+    def __repr__(self):
+        return "Mission"
+
+class Odd(gymnasium.Env):
+    observation_space, action_space = Dict(a=Mission(), b=Box(0, 1)), Box(0, 1)
+"""
 GYMNASIUM = "env=gymnasium:CartPole-v1"
 NEXT = "+env.vector_kwargs.autoreset_mode=NextStep"
 
@@ -202,6 +213,7 @@ NEXT = "+env.vector_kwargs.autoreset_mode=NextStep"
         ([GYMNASIUM, "env.wrappers.x._target_=gym.wrappers.ClipAction"], "one of gymnasium"),
         (["env=gymnasium:Blackjack-v1", "wrap=[normalize_observation]"], "cannot wrap"),
         ([GYMNASIUM, "wrap=[stack_channels]"], "TypeError: expected images"),
+        (["env=odd.py:Odd", "wrap=[flatten]"], "cannot flatten observations of Dict('a': Mission"),
         (["env=gymnasium_vector:CartPole-v1", "loop=vector", "wrap=[flatten]"], "env.mode=sync"),
         (["env=gymnasium_vector:Acrobot-v1", "loop=vector", "wrap=[flatten]", NEXT], "NextStep"),
     ],
@@ -209,11 +221,13 @@ NEXT = "+env.vector_kwargs.autoreset_mode=NextStep"
 )
 def test_a_mistake_is_one_line_before_anything_starts(words, said, as_a_child, tmp_path):
     (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "odd.py").write_text(ODD)
     done = as_a_child(["env=cartpole", *words, "hydra.run.dir=run"], tmp_path / "here")
     assert done.returncode == 2, done.stderr
     [line] = done.stderr.splitlines()
     assert said in line
-    assert not list((tmp_path / "here").iterdir())
+    left = {path.name for path in (tmp_path / "here").iterdir()}
+    assert left <= {"odd.py", "__pycache__"}
 
 
 def test_what_an_own_wrapper_raises_is_shown_from_its_line_on(as_a_child, mine):
