@@ -194,8 +194,8 @@ class Trial:
             raise Skipped("there is no gym_loop.testing")
         testing: Any = importlib.import_module("gym_loop.testing")
         made = launch.instantiate(self.cfg.agent, partial=True)
-        if made.keywords.get("save_buffer") is False:
-            made.keywords["save_buffer"] = True  # without it, what is restored differs by intent
+        # With other values of these, what is restored differs by intent.
+        made.keywords.update(getattr(made.func, "exact_with", {}))
         if not inspect.isclass(made.func):
             raise Skipped(f"{made.func.__qualname__} is not a class")
         parameters = {**self.loop_class.get_default_parameters(), **self.cfg.loop}

@@ -67,6 +67,25 @@ class Parts(Env):
     def observation(self):
         return {"a": super().observation(), "b": int(self.np_random.integers(3))}
 
+class Brief(RandomAgent):  # saves what it has seen if it is told to
+    exact_with = {"keep": True}
+
+    @staticmethod
+    def get_default_parameters():
+        return {"keep": False}
+
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.seen = []
+
+    def memorize(self, *transition):
+        self.seen.append(transition)
+
+    def save(self, directory):
+        seen, self.seen = self.seen, self.seen if self.parameters["keep"] else []
+        super().save(directory)
+        self.seen = seen
+
 class Scheduled(RandomAgent):  # cannot be made without its horizon
     @staticmethod
     def get_default_parameters():
@@ -197,6 +216,12 @@ def test_an_agent_that_forgets_on_loading_gets_a_cross_that_names_what(checked):
     assert code == 1
     assert found["checkpoint"][0] is False
     assert "count" in found["checkpoint"][1]
+
+
+def test_an_agent_says_with_which_parameters_it_is_restored_whole(checked):
+    code, found = checked("agent=users.py:Brief", "env=cartpole")
+    assert code == 0, found
+    assert found["agent"][0] is True
 
 
 def test_infos_that_differ_are_remarked_on_and_no_fault(checked):

@@ -32,6 +32,7 @@ class OffPolicyAgent(StableBaselines3Agent):
 
     needs_env = True
     ours = OURS | {"save_buffer": True}
+    exact_with: ClassVar[dict[str, Any]] = {"save_buffer": True}  # for `gym-loop check`
     _empty_at = 0  # steps played when the replay buffer was last empty
 
     def __init__(self, observation_space: Any, action_space: Any, **parameters: Any) -> None:
