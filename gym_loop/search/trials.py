@@ -158,10 +158,22 @@ class Trials(Iterator[Job | None]):
         self.states: list[str] = []  # of the trials, when they were counted
 
     def __next__(self) -> Job | None:
-        """Return a job that can be started now, or None; a trial is asked for where none is."""
-        if job := self._next():
-            self.running.add(job.directory)
-        return job
+        """Return a job that can be started now, or None; decide what is next if there is none."""
+        with self.study.locked():
+            self.study.finish_asking(self.rungs.first)
+            while True:
+                due, held = self._look()
+                taken = next((each for each in due if self.claims.take(each.number)), None)
+                if taken is not None:
+                    if job := self._job(taken):
+                        self.running.add(job.directory)
+                        return job
+                    self.claims.release(taken.number)
+                    continue  # it has come to its goal by now, or its trial has failed
+                held = held or bool(due)
+                if not self._decide(idle=not (self.running or held or self.given_up)):
+                    self.open = held
+                    return None
 
     def end(self, job: Job) -> None:
         """Note that `job` has ended; what has come of it is read from its directory."""
@@ -181,23 +193,6 @@ class Trials(Iterator[Job | None]):
     def _give_up(self, job: Job, why: str) -> None:
         self.given_up[job.directory] = why
         self.table.say(f"not finished: {job.name}: {why}")
-
-    def _next(self) -> Job | None:
-        """Return a job that can be started now; decide what is to come next if there is none."""
-        with self.study.locked():
-            self.study.finish_asking(self.rungs.first)
-            while True:
-                due, held = self._look()
-                taken = next((each for each in due if self.claims.take(each.number)), None)
-                if taken is not None:
-                    if job := self._job(taken):
-                        return job
-                    self.claims.release(taken.number)
-                    continue  # it has come to its goal by now, or its trial has failed
-                held = held or bool(due)
-                if not self._decide(idle=not (self.running or held or self.given_up)):
-                    self.open = held
-                    return None
 
     def _look(self) -> tuple[list[Due], bool]:
         """Tell the study what has come, and return the jobs that lack something.

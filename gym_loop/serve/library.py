@@ -107,13 +107,9 @@ class Library:
 
     def get(self, name: str) -> Entry | None:
         """Return the run with this id."""
-        with self._lock:
-            entry = self.entries.get(name)
-        if entry is None:
+        if name not in self.entries:
             self.refresh()
-            with self._lock:
-                entry = self.entries.get(name)
-        return entry
+        return self.entries.get(name)
 
     def differences(self, entries: list[Entry]) -> dict[str, Any]:
         """Return a table of the keys in which configs differ: `heads`, `rows` of key and values.

@@ -84,7 +84,7 @@ class _Noting(BaseAgent):
 class _Trials:
     """Constructs loops of a class around what notes what they do."""
 
-    def __init__(self, cls: type, parameters: dict[str, Any], directory: Path) -> None:
+    def __init__(self, cls: Any, parameters: dict[str, Any], directory: Path) -> None:
         self.cls, self.parameters, self.directory = cls, parameters, directory
         self.name = cls.__name__
 
@@ -101,16 +101,15 @@ class _Trials:
             space.seed(seed)
         agent = _Noting(observation_space=pair[0], action_space=pair[1])
         agent.log = log
-        kind: Any = cls
-        parameters = {**kind.get_default_parameters(), **self.parameters, **more}
+        parameters = {**cls.get_default_parameters(), **self.parameters, **more}
 
         def make(mode: str) -> Any:
             def factory(**_: Any) -> Env:
                 return Env(pair, name=mode, length=length, log=log)
 
-            return kind.make_env(factory, parameters, mode)
+            return cls.make_env(factory, parameters, mode)
 
-        loop = kind(agent, make("train"), **self.parameters | more)
+        loop = cls(agent, make("train"), **self.parameters | more)
         loop.seed, loop.directory, loop.observers = seed, self.directory, {"watch": watch}
         loop.make_eval_env = lambda: make("eval")
         return loop, log, watch

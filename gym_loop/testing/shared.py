@@ -35,12 +35,11 @@ UNKNOWN = "no_such_parameter"
 ENDLESS = 1000  # steps of an episode that only the loop's own limit ends
 
 
-def check_parameters(cls: type) -> None:
+def check_parameters(cls: Any) -> None:
     """Check the two static methods about parameters that agents and loops have."""
     check_method(cls, "get_default_parameters", (), BaseAgent, static=True)
     check_method(cls, "check_parameters", ("parameters",), BaseAgent, static=True)
-    kind: Any = cls
-    defaults = kind.get_default_parameters()
+    defaults = cls.get_default_parameters()
     name = f"{cls.__name__}.get_default_parameters()"
     assert isinstance(defaults, dict), f"{name} returned a {type(defaults).__name__}, not a dict"
     for key, value in defaults.items():
@@ -49,7 +48,7 @@ def check_parameters(cls: type) -> None:
             f"{name}[{key!r}] is a {type(value).__name__}; a config holds only None, booleans, "
             "numbers, strings, and lists and dicts of them"
         )
-    called(f"{cls.__name__}.check_parameters(its own defaults)", kind.check_parameters, defaults)
+    called(f"{cls.__name__}.check_parameters(its own defaults)", cls.check_parameters, defaults)
 
 
 def fits_a_config(value: Any) -> bool:
