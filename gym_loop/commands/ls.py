@@ -220,6 +220,10 @@ def table_lines(runs: list[Run], columns: int | None) -> list[str]:
     keys = list(dict.fromkeys(key for own in settings for key in own))
     keys.sort(key=lambda key: key.startswith("loop."))
     known = [own for own in settings if own]  # a damaged run says nothing of what varies
+    for run, own in zip(runs, settings, strict=True):
+        if own and (defaults := [key for key in keys if key not in own]):
+            leaves = reading.flat(run.config)
+            own |= {k: reading.brief(reading.shown(leaves[k])) for k in defaults if k in leaves}
     shared = {key for key in keys if len({own.get(key) for own in known}) == 1}
     varying = _titles([key for key in keys if key not in shared])
     rows = [_row(run, own, varying) for run, own in zip(runs, settings, strict=True)]

@@ -48,6 +48,13 @@ def test_what_all_share_is_said_once_and_what_varies_has_a_column(cli, runs):
     assert [line.split()[2] for line in lines] == ["2", "1", "0"]
 
 
+def test_a_column_has_the_default_of_a_run_that_was_launched_without_the_key(cli, tmp_path):
+    for seed, words in enumerate((["agent=ars", "env=cartpole"], ["agent=ars", "seed=1"])):
+        write_run(tmp_path / "outputs" / str(seed), seed=seed, overrides=words)
+    _, _, *lines = cli("ls").stdout.splitlines()
+    assert [line.split()[2] for line in lines] == ["1", "0"]
+
+
 def test_keys_of_one_last_word_keep_their_whole_names(cli, tmp_path):
     for seed in range(2):
         words = [f"agent.lr={seed}", f"env.lr={seed}", "agent=ars", "env=cartpole"]
