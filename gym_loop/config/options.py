@@ -30,11 +30,10 @@ class SearchPath(SearchPathPlugin):
         """Put our own conf before that of `--config-dir`, and append the rest."""
         from gym_loop import launch  # which imports this module by way of the plugin
 
-        ours = f"file://{launch.CONF}"
-        if ours.removeprefix("file://") not in [
-            str(entry.path).removeprefix("file://") for entry in search_path.get_path()
-        ]:
-            search_path.prepend("gym_loop", ours, SearchPathQuery(provider="main"))
+        paths = [str(entry.path).removeprefix("file://") for entry in search_path.get_path()]
+        if str(launch.CONF) not in paths:
+            main = SearchPathQuery(provider="main")
+            search_path.prepend("gym_loop", f"file://{launch.CONF}", main)
         mine = Path.cwd() / "conf"
         if mine.is_dir() and mine.resolve() != launch.CONF.resolve():
             search_path.append("user", f"file://{mine}")

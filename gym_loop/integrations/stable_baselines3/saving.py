@@ -153,8 +153,7 @@ def initialize(
     try:
         content, networks, variables = load_from_zip_file(source, device=model.device)
     except Exception as error:
-        reason = " ".join(str(error).split())
-        raise Mistake(f"{name} is no zip of Stable-Baselines3's: {reason}") from error
+        raise Mistake(f"{name} is no zip of Stable-Baselines3's: {error}") from error
     data = content or {}
     other = algorithm_of(data, known)
     if other and other != option and algorithm_of(vars(model), known):
