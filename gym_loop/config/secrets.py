@@ -17,6 +17,8 @@ NAMES = {
 PAIRS = {"api_key", "access_key", "private_key", "secret_key", "auth_key", "account_key"}
 # Keys that are shown even when their value comes from the environment: they tell runs apart.
 SHOWN = {"seed", "id", "_target_", "dir", "logdir"}
+# A key and its value in a mapping that is typed: `{user: me, token: abc}`.
+IN_MAPPING = re.compile(r"""([\w.-]+)(\s*:\s*)('[^']*'|"[^"]*"|[^][{},'"]+)""")
 PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
 
 
@@ -66,5 +68,12 @@ def masked_words(words: Sequence[str]) -> list[str]:
     for word in words:
         key, equals, value = word.partition("=")
         secret = equals and names_a_secret(key.lstrip("+~"), value) and "${" not in value
+        if "{" in value:
+            word = IN_MAPPING.sub(_masked_pair, word)
         hidden.append(f"{key}={HIDDEN}" if secret else PASSWORD_IN_URL.sub(HIDDEN, word))
     return hidden
+
+
+def _masked_pair(pair: re.Match[str]) -> str:
+    key, colon, value = pair.groups()
+    return f"{key}{colon}{HIDDEN}" if names_a_secret(key, value.strip()) else pair[0]

@@ -218,6 +218,25 @@ def test_secrets_are_told_by_their_names(key, value, secret):
     assert secrets.names_a_secret(key, value) is secret
 
 
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("+api_key=abc", "+api_key=(hidden)"),
+        ("agent.x={api_key:abc,n:1}", "agent.x={api_key:(hidden),n:1}"),
+        (
+            "agent.x=[{user: 'me', auth-token: 'a, b'}]",
+            "agent.x=[{user: 'me', auth-token: (hidden)}]",
+        ),
+        ("a={deep:{password:abc}}", "a={deep:{password:(hidden)}}"),
+        ("a={where:postgres://me:abc@host/db}", "a={where:postgres://(hidden)@host/db}"),
+        ("agent.x={tokens:64,lr:1e-3}", "agent.x={tokens:64,lr:1e-3}"),
+        ("agent.x=${oc.env:TOKEN}", "agent.x=${oc.env:TOKEN}"),
+    ],
+)
+def test_secrets_that_are_typed_are_hidden_in_mappings_too(word, expected):
+    assert secrets.masked_words([word]) == [expected]
+
+
 def test_no_file_but_what_composes_the_config_has_a_secret_in_clear(run):
     (run.folder / "conf" / "loop").mkdir(parents=True)
     (run.folder / "conf" / "loop" / "mine.yaml").write_text(
