@@ -66,7 +66,9 @@ def restore(saved: Saved | bytes, what: str) -> Any:
             changed = _changed_attributes({k: after_reset.get(k) for k in kept}, _attributes(new))
             kept = {key: kept[key] for key in changed}
             _put(env, kept)
-    except Exception as error:
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # also a panic in Rust
         log.warning(
             "the %s environment does not come back from its checkpoint (%s: %s) and is started "
             "anew. That is exact unless it keeps something from one episode to the next",

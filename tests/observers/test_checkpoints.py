@@ -55,6 +55,13 @@ class Raises(Forgetful):
     def __setstate__(self, state):
         raise RuntimeError("the handle is of another process")
 
+class Panic(BaseException):
+    pass
+
+class Panics(Forgetful):
+    def __setstate__(self, state):
+        raise Panic("the handle is of another process")
+
 class RaisesLater(Forgetful):
     def __setstate__(self, state):
         self.__dict__.update(observation_space=Counting.observation_space, steps=0)
@@ -97,7 +104,7 @@ def test_an_environment_that_is_made_anew_and_keeps_nothing_is_not_warned_of(lau
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["Raises", "RaisesLater"])
+@pytest.mark.parametrize("name", ["Raises", "RaisesLater", "Panics"])
 def test_an_environment_that_does_not_come_back_is_started_anew_with_a_warning(
     launch, environments, name
 ):
