@@ -19,6 +19,8 @@ from gym_loop.runs import reading
 
 SUFFIX = ".gym_loop.hparams"  # of the files that this observer writes and replaces
 METRIC = "evaluation"
+# What `tensorboard.plugins.hparams.metadata` has, whose import is a tenth of a short run.
+PLUGIN, TAGS = "hparams", ("_hparams_/session_start_info", "_hparams_/session_end_info")
 SHOWN = ("agent", "env", "loop", "seed")  # the parts of the config that can change a result
 
 
@@ -58,7 +60,8 @@ class HParams(Observer):
 
     def _events(self, now: float, error: BaseException | None) -> list[bytes]:
         from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+        from tensorboard.compat.proto.types_pb2 import DT_FLOAT
+        from tensorboard.plugins.hparams import plugin_data_pb2
         from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
 
         start, end = plugin_data_pb2.HParamsPluginData(), plugin_data_pb2.HParamsPluginData()
@@ -76,10 +79,12 @@ class HParams(Observer):
         end.session_end_info.status = STATUS_FAILURE if error else STATUS_SUCCESS
         version = Event(wall_time=now, file_version="brain.Event:2")
         event = Event(wall_time=now)
-        tags = metadata.SESSION_START_INFO_TAG, metadata.SESSION_END_INFO_TAG
-        for tag, data in zip(tags, (start, end), strict=True):
-            described = metadata.create_summary_metadata(data)
-            event.summary.value.add(tag=tag, metadata=described, tensor=metadata.NULL_TENSOR)
+        for tag, data in zip(TAGS, (start, end), strict=True):
+            value = event.summary.value.add(tag=tag)
+            value.metadata.plugin_data.plugin_name = PLUGIN
+            value.metadata.plugin_data.content = data.SerializeToString()
+            value.tensor.dtype = DT_FLOAT
+            value.tensor.tensor_shape.dim.add(size=0)
         metric = Event(wall_time=now, step=self.loop.steps)
         if self.loop.result is not None:
             metric.summary.value.add(tag=METRIC, simple_value=self.loop.result)

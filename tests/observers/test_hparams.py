@@ -1,8 +1,11 @@
 """TensorBoard's HPARAMS tab, asked through its own plugin."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from gym_loop.mistake import Mistake
+from gym_loop.observers.hparams import HParams
 
 
 def session_groups(folder):
@@ -87,3 +90,21 @@ def test_a_run_that_failed_has_a_row_without_a_metric(launch, tmp_path):
     assert hparams["agent._target_"].endswith("broken.py:Broken")
     assert ("", "evaluation") not in metrics
     assert status == 2
+
+
+def test_events_are_written_as_tensorboards_own_functions_write_them():
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    observer = HParams()
+    observer.config = {"seed": 3}  # of several keys, the order differs from process to process
+    observer.loop = SimpleNamespace(steps=12, result=7.5)
+    _, event, _ = map(Event.FromString, observer._events(1.0, None))
+    assert [value.tag for value in event.summary.value] == [
+        metadata.SESSION_START_INFO_TAG,
+        metadata.SESSION_END_INFO_TAG,
+    ]
+    for value in event.summary.value:
+        data = plugin_data_pb2.HParamsPluginData.FromString(value.metadata.plugin_data.content)
+        assert value.metadata == metadata.create_summary_metadata(data)
+        assert value.tensor == metadata.NULL_TENSOR
