@@ -24,6 +24,7 @@ from benchmarks.samples import Images, Mlp
 from gym_loop import launch as launcher
 from gym_loop.agents import RandomAgent
 from gym_loop.envs import make_gym, make_gymnasium
+from gym_loop.loops import BaseLoop
 
 Side = Callable[[], int]
 
@@ -117,7 +118,7 @@ class Run:
     def __call__(self) -> int:
         """Play on; return how many steps that were."""
         loop, before = self.loop, self.loop.steps
-        self.leave_out(time.perf_counter() - self.paused)
+        leave_out(loop, time.perf_counter() - self.paused)
         loop.parameters["max_steps"] = before + self.steps
         self.left -= 1
         loop.listeners["end_training"] = []
@@ -129,13 +130,6 @@ class Run:
         self.paused = time.perf_counter()
         return int(loop.steps - before)
 
-    def leave_out(self, seconds: float) -> None:
-        """Let the run's clocks not count a pause: checkpoints may take a share of its time."""
-        self.loop.began += seconds
-        if checkpoints := self.observers.get("checkpoints"):
-            checkpoints.earliest += seconds
-            checkpoints.next_time += seconds
-
     def close(self) -> None:
         """Leave the run."""
         self.loop.close()
@@ -143,6 +137,14 @@ class Run:
             for observer in reversed(self.observers.values()):
                 observer.close(None)
         self.folder.cleanup()
+
+
+def leave_out(loop: BaseLoop, seconds: float) -> None:
+    """Let a run's clocks not count a pause: checkpoints may take a share of its time."""
+    loop.began += seconds
+    if checkpoints := loop.observers.get("checkpoints"):
+        checkpoints.earliest += seconds
+        checkpoints.next_time += seconds
 
 
 @contextlib.contextmanager

@@ -8,20 +8,23 @@ And copies of an environment in worker processes, against other ways to step as 
 
 import contextlib
 import functools
+import importlib.util
 import itertools
 import statistics
 import tempfile
+import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
 
-from benchmarks.harness import Cost, Row, show, side_by_side, skipped, spread, turns_of
+from benchmarks.harness import Row, apart, show, side_by_side, skipped, spread, turns_of
+from benchmarks.loop import leave_out
 from gym_loop.agents import RandomAgent
-from gym_loop.envs import MissingDependencyError, make_gym, make_gymnasium
+from gym_loop.envs import make_gym, make_gymnasium
 from gym_loop.launch import CONF, instantiate, parts
 from gym_loop.machine import cores
 from gym_loop.vector import workers
@@ -29,32 +32,33 @@ from gym_loop.vector.envpool import make_envpool
 from gym_loop.vector.envs import VectorEnv, make_gymnasium_vector, make_vector
 from gym_loop.vector.loop import VectorLoop
 
+Bare = tuple[Any, Callable[..., Any]]  # the action space of one environment; a step of all
 CARTPOLE = "CartPole-v1"
 ENVS, TURNS, BLOCKS = 64, 2, 15
 
 
-def bare_envpool() -> Callable[..., Any]:
-    """Return EnvPool's own step, after a reset."""
+def bare_envpool() -> Bare:
+    """Return EnvPool's own, after a reset."""
     import envpool
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its spaces' bounds
         pool = envpool.make(CARTPOLE, env_type="gymnasium", num_envs=ENVS, seed=0)
         pool.reset()
-    return pool.step
+    return pool.action_space, pool.step
 
 
-def bare_gymnasium() -> Callable[..., Any]:
-    """Return the step of Gymnasium's vector entry point, after a reset."""
+def bare_gymnasium() -> Bare:
+    """Return those of Gymnasium's vector entry point, after a reset."""
     import gymnasium
 
     env = gymnasium.make_vec(CARTPOLE, ENVS, vectorization_mode="vector_entry_point")
     env.reset(seed=0)
-    return env.step
+    return env.single_action_space, env.step
 
 
-def bare_copies() -> Callable[..., Any]:
-    """Return a function that steps single environments of gym's and resets those that end."""
+def bare_copies() -> Bare:
+    """Return the space of gym's, and what steps single environments and resets those that end."""
     envs = [make_gym(CARTPOLE) for _ in range(ENVS)]
     seeds, no_reset = itertools.count(), np.zeros(1, bool)
     for env in envs:
@@ -67,26 +71,38 @@ def bare_copies() -> Callable[..., Any]:
             states[row] = envs[row].reset(seed=next(seeds))[0]
         return states, rewards, no_reset, no_reset  # no step takes the place of a reset
 
-    return step
+    return envs[0].action_space, step
 
 
-# What it is, the rival's step, what the loop is given, our least share of its transitions, steps of
-# all environments in a block: a tenth of a second, in which episodes are cut once.
+# What it is, the package that it needs, the rival, what the loop is given, our least share of its
+# transitions alone and with everything on, steps of all environments in a block: a tenth of a
+# second, in which episodes are cut once.
 ENVIRONMENTS = (
-    ("EnvPool", bare_envpool, functools.partial(make_envpool, CARTPOLE), 0.9, 1_000),
+    (
+        "EnvPool",
+        "envpool",
+        bare_envpool,
+        functools.partial(make_envpool, CARTPOLE),
+        0.9,
+        0.85,
+        1_000,
+    ),
     (
         "Gymnasium's vector entry point",
+        "gymnasium",
         bare_gymnasium,
         functools.partial(make_gymnasium_vector, CARTPOLE, mode="vector_entry_point"),
         0.9,
+        0.65,
         1_000,
     ),
-    ("copies of gym's", bare_copies, functools.partial(make_gym, CARTPOLE), None, 250),
+    ("copies of gym's", "gym", bare_copies, functools.partial(make_gym, CARTPOLE), None, 0.8, 250),
 )
 
 
-def bare(space: Any, step: Callable[..., Any], steps: int) -> Callable[[], int]:
-    """Return what steps the rival, its actions sampled from `space`, and counts transitions."""
+def bare(rival: Callable[[], Bare], steps: int) -> Callable[[], int]:
+    """Return what steps the rival, its actions sampled from its space, and counts transitions."""
+    space, step = rival()
 
     def block() -> int:
         sample, row = space.sample, range(ENVS)
@@ -168,23 +184,28 @@ def rows_of_workers() -> Iterator[Row]:
 class Training:
     """Training by VectorLoop; a call goes on for `steps` steps of all environments."""
 
-    def __init__(self, env: Any, watched: bool, steps: int) -> None:
+    def __init__(self, factory: Callable[..., Any], watched: bool, steps: int) -> None:
+        env = make_vector(factory, ENVS, 5000)
         self.observers = default_observers() if watched else {}
         config = {"env": {}, "agent": {}, "loop": VectorLoop.get_default_parameters(), "seed": 0}
         self.folder = tempfile.TemporaryDirectory()
         for observer in self.observers.values():
             observer.open(OmegaConf.create(config), Path(self.folder.name))
         agent = RandomAgent(observation_space=env.observation_space, action_space=env.action_space)
-        self.loop = VectorLoop(agent, env, num_envs=ENVS, max_episodes=None)
+        # A block is a call of `train`, and `auto` would look anew in each whether workers pay.
+        self.loop = VectorLoop(agent, env, num_envs=ENVS, num_workers=0, max_episodes=None)
         self.loop.observers, self.loop.directory = self.observers, Path(self.folder.name)
         self.loop.notify("begin", self.loop)
-        self.steps = steps * ENVS
+        self.loop.listeners["end_training"] = []  # it goes on with the next block
+        self.steps, self.paused = steps * ENVS, time.perf_counter()
 
     def __call__(self) -> int:
         """Return how many transitions there were."""
+        leave_out(self.loop, time.perf_counter() - self.paused)
         before = self.loop.steps
         self.loop.parameters["max_steps"] = before + self.steps
         self.loop.train()
+        self.paused = time.perf_counter()
         return int(self.loop.steps - before)
 
     def close(self) -> None:
@@ -192,12 +213,6 @@ class Training:
         for observer in reversed(self.observers.values()):
             observer.close(KeyboardInterrupt())  # nothing to sum up
         self.folder.cleanup()
-
-
-def both(env: Any, watched: bool, steps: int, rival: Callable[..., Any]) -> Sequence[Cost]:
-    """Return what a transition costs us, and what it costs bare."""
-    with contextlib.closing(Training(env, watched, steps)) as ours:
-        return side_by_side(BLOCKS, ours, bare(env.action_space, rival, steps))
 
 
 def default_observers() -> dict[str, Any]:
@@ -209,25 +224,24 @@ def default_observers() -> dict[str, Any]:
 
 def rows() -> Iterator[Row]:
     """Yield rows for each environment: the loop alone, and with all that watches."""
-    for name, make_step, factory, share, steps in ENVIRONMENTS:
-        what, rival = f"`loop=vector`, {name} {CARTPOLE}, {ENVS} of them", "stepped bare"
-        goal = f"at least {share} of its transitions/s" if share else ""
-        try:
-            env = make_vector(factory, ENVS, 5000)
-        except MissingDependencyError as error:
-            yield skipped(what, rival, goal, str(error))
-            continue
-        step = make_step()
-        for more, watched, wanted in (("", False, share), (", everything on", True, None)):
-            turn = functools.partial(both, env, watched, steps, step)
-            pairs = turns_of(turn, TURNS)
+    for name, package, rival, factory, alone, watching, steps in ENVIRONMENTS:
+        for more, watched, share in (("", False, alone), (", everything on", True, watching)):
+            what = f"`loop=vector`, {name} {CARTPOLE}, {ENVS} of them{more}"
+            goal = f"at least {share} of its transitions/s" if share else ""
+            if importlib.util.find_spec(package) is None:
+                yield skipped(what, "stepped bare", goal, f"{package} is not installed")
+                continue
+            sides = (
+                functools.partial(Training, factory, watched, steps),
+                functools.partial(bare, rival, steps),
+            )
+            pairs = turns_of(functools.partial(apart, BLOCKS, *sides), TURNS)
             ratios = pairs.times_as_fast()
             yield Row(
-                *(what + more, rival, goal if wanted else "", spread(ratios)),
-                statistics.median(ratios) >= wanted if wanted else None,
+                *(what, "stepped bare", goal, spread(ratios)),
+                statistics.median(ratios) >= share if share else None,
                 *(spread(pairs.times_as_fast("cpu")), pairs.both("us a transition", 1e6)),
             )
-        env.close()
     parts()
     yield from rows_of_workers()
 

@@ -35,7 +35,7 @@ def _lacking(env: Any) -> dict[tuple[str, str], Any]:
             for number, own in enumerate(each(_lacking))
             for (path, name), value in own.items()
         }
-    own_way = any(_pickles_its_own_way(type(layer)) for layer in _layers(env).values())
+    own_way = any(_pickles_its_own_way(type(layer)) for layer in layers(env).values())
     return _attributes(env) if own_way else {}
 
 
@@ -88,7 +88,7 @@ def restore(saved: Saved | bytes, what: str) -> Any:
     return env
 
 
-def _layers(env: Any) -> dict[str, Any]:
+def layers(env: Any) -> dict[str, Any]:
     """Return an environment, what it wraps, and the parts of a vector, by their paths."""
     layers: dict[str, Any] = {}
     todo = [("env", env)]
@@ -105,7 +105,7 @@ def _attributes(env: Any) -> dict[tuple[str, str], Any]:
     """Return the attributes of all layers that are plain data."""
     return {
         (path, name): value
-        for path, layer in _layers(env).items()
+        for path, layer in layers(env).items()
         for name, value in getattr(layer, "__dict__", {}).items()
         if _is_plain(value)
     }
@@ -145,9 +145,9 @@ def _changed_attributes(
 
 
 def _put(env: Any, attributes: dict[tuple[str, str], Any]) -> None:
-    layers = _layers(env)
+    owners = layers(env)
     for (path, name), value in attributes.items():
-        vars(layers[path])[name] = value
+        vars(owners[path])[name] = value
 
 
 def _reset(env: Any) -> None:

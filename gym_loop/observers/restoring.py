@@ -113,11 +113,8 @@ def quicken(loop: BaseLoop) -> None:
 
 
 def quicken_all(env: Any, *others: Any) -> None:
-    """Do so for an environment, what it wraps, and other objects."""
-    owners = [*others]
-    while env is not None:
-        owners.append(env)
-        env = getattr(env, "__dict__", {}).get("env")
+    """Do so for an environment, what it wraps, each part of a vector, and other objects."""
+    owners = [*others, *environments.layers(env).values()]
     held = [each for owner in owners for each in getattr(owner, "__dict__", {}).values()]
     for each in owners + held:
         names = getattr(each, "__dict__", None)
