@@ -38,6 +38,7 @@ MOST_PAIRS = 1000
 DIGITS = 16  # of an episode's number
 MOST_NAMED = 8  # groups in a verdict
 MOST_WORDS = 4  # of a group's name
+LONGEST_WORD = 80  # characters of one
 ABSENT = "–"
 WRAPPERS = "env.wrappers."
 HUGE = 1e150  # returns beyond cannot be squared or added up
@@ -477,7 +478,7 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
             words = {
                 key: value
                 if key in ("agent", "env")
-                else f"{_plain(key, differ)}={reading.brief(value)}"
+                else _cut(f"{_plain(key, differ)}={reading.brief(value)}")
                 for key, value in group.settings.items()
                 if key not in own or value != ABSENT
             }
@@ -496,6 +497,11 @@ def _plain(key: str, others: Iterable[str]) -> str:
     """Return a key as a name has it: without `agent.` where no other key is then the same."""
     plain = key.removeprefix("agent.").removeprefix(WRAPPERS)
     return key if plain in {other.partition(".")[2] for other in others if other != key} else plain
+
+
+def _cut(word: str) -> str:
+    """Return a word of a name, at most LONGEST_WORD characters of it."""
+    return word if len(word) <= LONGEST_WORD else f"{word[: LONGEST_WORD - 1]}…"
 
 
 def _short(words: dict[str, str]) -> str:

@@ -35,6 +35,7 @@ BYTES_OF_COLUMN = 25 * WINDOW  # ... and one further column of them
 LONGEST_SILENCE = 600.0  # seconds without a sign of life after which a run elsewhere counts as dead
 SILENT_EPISODES = 10  # ... or this many of its usual episodes, if that is longer
 LARGEST_TAIL = 1 << 24  # bytes of the end of a table that are read
+LONGEST_NAME = 100  # characters of an agent's or an environment's that are shown
 LONGEST_NUMBER = 8  # characters of a fraction that names and columns show whole
 WARNINGS = 50  # of a run's own that are listed
 
@@ -218,11 +219,11 @@ class Run:
     def env(self) -> str:
         """The environment's id, else its class."""
         known = self._section("env").get("id")
-        return printable(known) if isinstance(known, str) else self._class("env")
+        return printable(known)[:LONGEST_NAME] if isinstance(known, str) else self._class("env")
 
     def _class(self, group: str) -> str:
         target = self._section(group).get("_target_") or ""
-        return printable(target).rpartition(":")[2].rpartition(".")[2]
+        return printable(target).rpartition(":")[2].rpartition(".")[2][:LONGEST_NAME]
 
     def _section(self, group: str) -> dict[str, Any]:
         section = self.config.get(group)

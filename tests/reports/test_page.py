@@ -196,6 +196,8 @@ def test_on_a_phone_no_name_leaves_its_cell(tmp_path, monkeypatch, browser):
     monkeypatch.chdir(tmp_path)
     for number in range(3):
         write_run(tmp_path / "runs" / f"agent.steps_between_updates={number}", seed=number)
+    write_run(tmp_path / "runs" / "long", env="E" * 500, parameters={"lr": "A" * 500})
+    write_run(tmp_path / "runs" / "longer", env="E" * 500, parameters={"lr": "A" * 600})
     main(["runs", "--html", "page.html"])
     phone = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
@@ -206,6 +208,7 @@ def test_on_a_phone_no_name_leaves_its_cell(tmp_path, monkeypatch, browser):
         ".map(e => e.textContent)"
     )
     assert too_long == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
 
 
 def test_a_page_without_jinja_names_the_command_that_installs_it_and_the_text_needs_none(
