@@ -63,7 +63,7 @@ KNOWN = {
     "dm-control": {"record", "replay with video", "export to Minari"},
     "panda-gym": {"check"},
     "pybullet": {"check", "run"},
-    "nle": {"check", "record", "replay with video"},
+    "nle": {"check", "record", "replay with video", "gymnasium_vector"},
     "pettingzoo": {"check", "run"},
     "crafter": {"check", "kill and resume", "verify-resume", "gymnasium_vector"},
 }
