@@ -63,6 +63,8 @@ KNOWN = {
     "dm-control": {"record", "replay with video", "export to Minari"},
     "panda-gym": {"check"},
     "pybullet": {"check", "run"},
+    "gymnax": {"record", "replay with video", "gymnasium_vector"},
+    "brax": {"record", "replay with video", "gymnasium_vector"},
     "nle": {"check", "record", "replay with video", "gymnasium_vector"},
     "pettingzoo": {"check", "run"},
     "crafter": {"check", "kill and resume", "verify-resume", "gymnasium_vector"},
