@@ -19,7 +19,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gym_loop.compat import hydra as inner
-from gym_loop.literal import literal
 from gym_loop.streams import derive, seed_all
 
 PACKAGE = Path(__file__).parent
@@ -90,7 +89,8 @@ def launch(argv: list[str], config_name: str = "config", task: Any = None) -> An
 def run(cfg: DictConfig, evaluate: bool = False) -> Any:
     """Build what `cfg` names, train (not with `evaluate`), evaluate; return the mean return."""
     directory = Path(HydraConfig.get().runtime.output_dir)
-    observers = {name: o for name, o in instantiate(cfg.observers).items() if o is not None}
+    made = {name: instantiate(node) for name, node in cfg.observers.items() if node}
+    observers = {name: o for name, o in made.items() if o is not None}
     with contextlib.ExitStack() as stack:  # closes each observer that was opened, in any case
         for observer in observers.values():
             # A true result would swallow the error.
@@ -127,9 +127,7 @@ def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
 
 
 def instantiate(node: DictConfig, partial: bool = False) -> Any:
-    """Build what `node`, or each value in it, describes."""
-    # Hydra reads each text twice.
-    content: Any = literal(literal(OmegaConf.to_container(node, resolve=True)))
-    for described in [content] if "_target_" in content else filter(None, content.values()):
-        described["_target_"] = maker(described)
-    return inner.instantiate({**content, "_partial_": partial, "_convert_": "all"})
+    """Build what `node` describes; with `partial`, return a function that does."""
+    content: Any = OmegaConf.to_container(node, resolve=True)
+    content["_target_"] = maker(content)
+    return inner.instantiate(content, partial)

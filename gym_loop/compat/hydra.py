@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import importlib
 import os
 import sys
@@ -23,10 +24,13 @@ from hydra.types import HydraContext
 from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 
+from gym_loop.literal import literal
+
 __all__ = ["run_job"]
 
 # A warm process has these imported: Hydra itself does so only when a job builds something.
 USED_BY_A_JOB = ("hydra._internal.instantiate._instantiate2", "hydra._internal.logging_config")
+KEYWORDS = {"_target_", "_args_", "_recursive_", "_convert_", "_partial_"}
 NAMESPACE = "hydra_plugins.gym_loop"  # Hydra takes launchers and sweepers of that package alone
 # Keys that an override may add without `+`, which Hydra asks for where a config has none: what is
 # below them is known to an environment's or a wrapper's constructor alone.
@@ -92,13 +96,30 @@ def result(job: JobReturn) -> Any:
     return job.return_value
 
 
-def instantiate(content: dict[str, Any]) -> Any:
+def instantiate(content: dict[str, Any], partial: bool) -> Any:
     """Build what plain containers describe, as Hydra does; they may hold any objects.
 
-    In a dict, Hydra 1.4 takes none, nor a target that has no name.
+    Hydra makes config nodes of them, and copies and resolves these: a quarter of a sweep's short
+    job. So it is asked only where an argument is to be built, too, or the description says how.
+
+    Args:
+        content: the arguments, and `_target_`: a class or a function, not its name.
+        partial: return a function that builds it.
     """
-    config = OmegaConf.create(_with_names(content), flags={"allow_objects": True})
-    return hydra.utils.instantiate(config)
+    arguments = {key: value for key, value in content.items() if key != "_target_"}
+    if not _says_how(arguments):
+        make = functools.partial(content["_target_"], **arguments)
+        return make if partial else make()
+    # Hydra reads each text twice. In a dict, 1.4 takes no objects, nor a target without a name.
+    content = _with_names(literal(literal({**content, "_partial_": partial, "_convert_": "all"})))
+    return hydra.utils.instantiate(OmegaConf.create(content, flags={"allow_objects": True}))
+
+
+def _says_how(content: Any) -> bool:
+    """Return whether there is a keyword of Hydra's in plain containers."""
+    if isinstance(content, dict):
+        return not KEYWORDS.isdisjoint(content) or any(map(_says_how, content.values()))
+    return isinstance(content, list) and any(map(_says_how, content))
 
 
 def _with_names(content: Any) -> Any:
