@@ -36,13 +36,9 @@ def confirm(
     both: list[Job] = []
     for words in (*(trial.user_attrs[OVERRIDES] for trial in finalists[:FINALISTS]), []):
         for seed in seeds:
-            job, config = make(len(both), words, seed)
+            job, _ = make(len(both), words, seed)
             both.append(job)
-            if job.state == "finished":
-                job.state = "skipped"
-            else:
-                job.state = "new"
-                launcher.take(job, config)
+            job.state = "skipped" if job.state == "finished" else "new"
     missing = [job for job in both if job.state == "new"]
     launcher.table = table.Table
     code = launcher.execute(missing, len(both) - len(missing), len(both)) if missing else 0

@@ -291,8 +291,6 @@ class SearchSweeper(Sweeper):
         job = Job(own, overrides, number, self.launcher.directory / own)
         with named(own):
             config = self.launcher.compose(self.composer, job)
-        for word in words:  # no other trial has them
-            self.composer.parsed.pop(word, None)
         return job, config
 
     def _trials(self, study: "Study", fixed: Sequence[str]) -> "Trials":
@@ -303,7 +301,6 @@ class SearchSweeper(Sweeper):
             rungs_of(self.pruner, study, self.direction == "maximize"),
             functools.partial(self._make, fixed, "", (PAUSE,)),
             lambda words, seed: self.launcher.directory / name_of(words, seed),
-            self.launcher.take,
             self.seeds,
             self.n_trials,
             self.objective,

@@ -20,6 +20,7 @@ from gym_loop.search.pausing import VARIABLE
 from gym_loop.search.rungs import Entry, Rungs
 from gym_loop.search.study import END, GOAL, OVERRIDES, Study, is_paused
 from gym_loop.sweeps.directory import Job
+from gym_loop.sweeps.job import pack
 from gym_loop.sweeps.table import Table
 
 TRIES = 3  # of a job whose process is killed, in one launch
@@ -124,7 +125,6 @@ class Trials(Iterator[Job | None]):
         rungs: decide which paused trials go on.
         make: returns the job, with its config, for a number, overrides and a seed.
         place: returns a job's directory, for overrides and a seed.
-        pack: keeps in a job what running it takes of its config.
         seeds: of each trial.
         n_trials: to ask for, in all launches together.
         objective: one of `jobs.OBJECTIVES`.
@@ -140,12 +140,11 @@ class Trials(Iterator[Job | None]):
         rungs: Rungs,
         make: Make,
         place: Callable[[Sequence[str], int], Path],
-        pack: Callable[[Job, DictConfig], None],
         seeds: Sequence[int],
         n_trials: int,
         objective: str,
     ) -> None:
-        self.study, self.rungs, self.make, self.place, self.pack = study, rungs, make, place, pack
+        self.study, self.rungs, self.make, self.place = study, rungs, make, place
         self.seeds, self.n_trials, self.objective = seeds, n_trials, objective
         self.maximize = study.optuna.direction.name == "MAXIMIZE"
         self.open = True
@@ -296,7 +295,7 @@ class Trials(Iterator[Job | None]):
         if goal != END:
             with read_write(config.hydra), open_dict(config.hydra):
                 config.hydra.job.env_set[VARIABLE] = str(goal)
-        self.pack(job, config)
+        job.packed = pack(config)
         return job
 
     def _count(self, trials: Sequence[FrozenTrial]) -> None:

@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gym_loop.compat.hydra import apply_values
 
+PARSED = 1000  # overrides that are kept parsed
+
 
 class Composer:
     """Returns what Hydra's `load_sweep_config` does.
@@ -64,6 +66,8 @@ class Composer:
     def parse(self, word: str) -> Override:
         """Return an override parsed; most of the jobs' are the same."""
         if word not in self.parsed:
+            if len(self.parsed) >= PARSED:
+                self.parsed.clear()
             [self.parsed[word]] = self.parser.parse_overrides([word])
         return self.parsed[word]
 

@@ -39,7 +39,7 @@ class Job:
     reason: str = ""  # why it failed or stopped, in one line
     episodes: int | None = None  # to be played
     log: Path = Path()  # with all that the job logs and prints
-    packed: bytes = b""  # the checked config, for the process that runs it
+    packed: bytes = b""  # the config, where the overrides alone do not make it
     launches: int = 0  # that its run had seen when the sweep was checked
     takes_gpu: bool = False  # one of the pool's
     ran: bool = False  # to its end, by this launch itself

@@ -54,9 +54,47 @@ class EngineLauncher(SweepLauncher):
             )
         self.engine, self.wait, self.n_jobs = engine, wait, n_jobs
 
-    def submit(self, jobs: Sequence[Job]) -> None:
-        """Submit `jobs`, and write them down in the sweep's record, whose lock is held."""
+    def most_at_once(self) -> int:
+        """Return how many jobs a submission may have."""
         raise NotImplementedError
+
+    def submit_part(
+        self, jobs: Sequence[Job], packed: Sequence[bytes], common: bytes, parts: int
+    ) -> None:
+        """Submit jobs with their configs as one of `parts`, and write them down in the record.
+
+        Raises:
+            Mistake: the engine refuses them.
+        """
+        raise NotImplementedError
+
+    def submit(self, jobs: Sequence[Job]) -> set[str]:
+        """Submit `jobs` in as few parts as there may be; return the names of those submitted.
+
+        The record's lock is held. Only one part's configs are in memory. A job that cannot be
+        composed any more, as its directory holds another run by now, has failed.
+
+        Raises:
+            Mistake: the engine refuses them; the line says how many it has taken.
+        """
+        size, common, names = self.most_at_once(), self.common(), set[str]()
+        parts = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+        for part in parts:
+            ready, packed = [], []
+            for job in part:
+                try:
+                    packed.append(self.packed(job))
+                    ready.append(job)
+                except Mistake as mistake:
+                    job.state, job.reason = "failed", mistake.message
+            try:
+                if ready:
+                    self.submit_part(ready, packed, common, len(parts))
+            except Mistake as mistake:
+                taken = f"; it has taken {len(names)} of {len(jobs)} jobs" if names else ""
+                raise Mistake(f"{mistake.message}{taken}") from None
+            names |= {job.name for job in ready}
+        return names
 
     def hand_over(self, jobs: Sequence[Job]) -> dict[str, Handed]:
         """Submit those of `jobs` that no engine has, and return all that one has now.
@@ -75,14 +113,12 @@ class EngineLauncher(SweepLauncher):
                 and not submitted.result_file(self.directory, known[name]).exists()
             }
             missing = [job for job in jobs if job.name not in there and not ended_elsewhere(job)]
-            if missing:
-                self.submit(missing)
-            fresh = {job.name for job in missing}
+            fresh = self.submit(missing) if missing else set()
             there |= {name: job for name, job in record.read().items() if name in fresh}
         if self.n_jobs is None:
-            others = len(there) - len(missing)
+            others = len(there) - len(fresh)
             already = f", {others} waiting or running already" if others else ""
-            note(f"{self.directory}: {number_of(len(missing))} submitted{already}")
+            note(f"{self.directory}: {number_of(len(fresh))} submitted{already}")
         return there
 
     def execute(self, jobs: Iterable[Job | None], skipped: int, total: int) -> int:
@@ -110,9 +146,6 @@ class EngineLauncher(SweepLauncher):
 
     def add(self, follower: Follower, jobs: Sequence[Job], table: Table) -> None:
         """Hand `jobs` over, and follow them."""
-        for job in jobs:
-            if job.where is None:
-                self.complete(job)
         there = self.hand_over(jobs)
         for job in jobs:
             if job.name in there:
@@ -262,9 +295,14 @@ class RayLauncher(EngineLauncher):
                 "one that is there: hydra.launcher.init.address=auto"
             )
 
-    def submit(self, jobs: Sequence[Job]) -> None:
+    def most_at_once(self) -> int:
+        return ray_tasks.AT_ONCE
+
+    def submit_part(
+        self, jobs: Sequence[Job], packed: Sequence[bytes], common: bytes, parts: int
+    ) -> None:
         record = Record(self.directory)
-        ray_tasks.submit(record, jobs, self.common(), self.init, self.remote)
+        ray_tasks.submit(record, jobs, packed, common, self.init, self.remote)
 
 
 class SlurmLauncher(EngineLauncher):
@@ -288,9 +326,16 @@ class SlurmLauncher(EngineLauncher):
         self.cluster, self.max_num_timeout = cluster, max_num_timeout
         self.parameters: Any = OmegaConf.to_container(parameters, resolve=True)
 
-    def submit(self, jobs: Sequence[Job]) -> None:
-        record, options = Record(self.directory), (self.cluster, self.max_num_timeout)
-        slurm.submit(record, jobs, self.common(), *options, self.parameters)
+    def most_at_once(self) -> int:
+        return slurm.max_array_size() if self.cluster == "slurm" else 1
+
+    def submit_part(
+        self, jobs: Sequence[Job], packed: Sequence[bytes], common: bytes, parts: int
+    ) -> None:
+        record, parameters = Record(self.directory), dict(self.parameters)
+        if at_once := parameters.get("slurm_array_parallelism"):
+            parameters["slurm_array_parallelism"] = max(at_once // parts, 1)
+        slurm.submit(record, jobs, packed, common, self.cluster, self.max_num_timeout, parameters)
 
 
 class Requeued:

@@ -157,10 +157,8 @@ class SweepLauncher(Launcher):
                     job.log = job.directory / twin.log.name
                     job.episodes, job.takes_gpu = twin.episodes, twin.takes_gpu
                 else:
-                    config = self.compose(self.composer, job)
+                    self.compose(self.composer, job)
                     known.add(job)
-                    if job.state != "finished":
-                        self.take(job, config)
                 if (owner := owners.setdefault(job.directory, job.name)) != job.name:
                     raise Mistake(f"its directory {job.directory} is that of the job {owner}, too")
         return known, jobs
@@ -198,18 +196,15 @@ class SweepLauncher(Launcher):
         context = dataclasses.replace(self.context, config_loader=None)  # type: ignore[arg-type]
         return pack((self.task, context, self.config.hydra.job.name, sys.argv, by_value.pickles))
 
-    def take(self, job: Job, config: DictConfig) -> None:
-        """Keep the job's config, packed, for the process that will run it."""
-        job.packed = pack(config)
+    def packed(self, job: Job) -> bytes:
+        """Return the job's config for the process that runs it; composed anew, to keep none.
 
-    def complete(self, job: Job) -> None:
-        """Compose the job's config if it has been checked only as a twin of another one.
+        The job stays as it was when it was checked.
 
         Raises:
             Mistake: its directory holds another run by now.
         """
-        if not job.packed:
-            self.take(job, self.compose(self.composer, job))
+        return job.packed or pack(self.compose(self.composer, dataclasses.replace(job)))
 
     def record(self, asked: Sweep, checked: Sweep, jobs: dict[str, Job]) -> None:
         """Write down what the sweep is and its jobs, with those of launches at the same time.

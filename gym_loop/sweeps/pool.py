@@ -114,7 +114,6 @@ class PoolLauncher(SweepLauncher):
                             name = signal.Signals(stop.number).name
                             name = terminal.SPOKEN.get(name, name)
                             job.reason = job.reason.replace("SIGTERM", name)
-                        job.packed = b""
                         job.ran = job.state == "finished"
                         table.end(job)
                 table.show([each.job for each in processes.running.values()])
@@ -160,8 +159,7 @@ class PoolLauncher(SweepLauncher):
             environment = gpu_environment(gpu)
             job.place = f"GPU {gpu}" if gpu else ""
         try:
-            self.complete(job)
-            processes.start(job, environment, slot and slot[1])
+            processes.start(job, self.packed(job), environment, slot and slot[1])
         except Mistake as mistake:
             job.state, job.reason = "failed", mistake.message
             table.end(job)

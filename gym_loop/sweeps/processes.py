@@ -82,6 +82,7 @@ class Processes:
     def start(
         self,
         job: Job,
+        packed: bytes,
         environment: Mapping[str, str],
         lock: connection.Connection | None = None,
     ) -> None:
@@ -89,6 +90,7 @@ class Processes:
 
         Args:
             job: what is to be run.
+            packed: its config.
             environment: variables that the process has besides those of this one.
             lock: a locked file that the process is to hold open until it ends.
 
@@ -97,7 +99,7 @@ class Processes:
         """
         with tempfile.TemporaryFile() as file:
             answer = connection.Connection(os.dup(file.fileno()))
-        arguments = (job.packed, self.common, self.groups, answer, environment, lock)
+        arguments = (packed, self.common, self.groups, answer, environment, lock)
         process = self.context.Process(target=work, args=arguments)
         try:
             with main_module_left_out():

@@ -18,6 +18,7 @@ from gym_loop.sweeps.submitted import PENDING, RUNNING, Handed, Record, Where
 
 NAME = "ray"
 QUIET = {"log_to_driver": False, "configure_logging": False}
+AT_ONCE = 1000  # tasks that the actor is sent in one call
 IDLE_SECONDS = 60.0  # without a job, after which the actor ends
 
 
@@ -132,11 +133,12 @@ def actor_name(directory: Path) -> dict[str, Any]:
 def submit(
     record: Record,
     jobs: Sequence[Job],
+    packed: Sequence[bytes],
     common: bytes,
     init: Mapping[str, Any],
     remote: Mapping[str, Any],
 ) -> None:
-    """Hand `jobs` to the sweep's actor; for the holder of the record's lock.
+    """Hand `jobs`, with their configs, to the sweep's actor; for the holder of the record's lock.
 
     Raises:
         Mistake: there is no cluster, or it refuses.
@@ -145,7 +147,7 @@ def submit(
     number = record.begin(NAME, str(init.get("address")), jobs)
     folder = record.folder(number)
     ids = [f"{number}.{place}" for place in range(len(jobs))]
-    packed = {own: job.packed for own, job in zip(ids, jobs, strict=True)}
+    configs = dict(zip(ids, packed, strict=True))
     options = {**actor_name(record.directory), "num_cpus": 0, "max_concurrency": 4}
     # With the owner of tasks, Ray ends them: it is on the head node, without which there is no
     # cluster. By this resource, which `ray.cluster_resources()` lists, Ray's own libraries ask too.
@@ -153,7 +155,7 @@ def submit(
     for _ in range(2):  # one that has had nothing to do may be about to end
         actor = ray.remote(Keeper).options(lifetime="detached", get_if_exists=True, **options)
         try:
-            ray.get(actor.remote().submit.remote(folder, packed, common, remote))
+            ray.get(actor.remote().submit.remote(folder, configs, common, remote))
             break
         except ray.exceptions.RayActorError as error:
             failure = error

@@ -7,7 +7,6 @@ this machine, is asked through `ps`.
 
 import logging
 import os
-import pickle
 import re
 import shutil
 import signal
@@ -72,64 +71,48 @@ def check(cluster: str) -> None:
 def submit(
     record: Record,
     jobs: Sequence[Job],
+    packed: Sequence[bytes],
     common: bytes,
     cluster: str,
     max_num_timeout: int,
     parameters: Mapping[str, Any],
 ) -> None:
-    """Submit jobs as arrays, as few as the site allows; for the holder of the record's lock.
+    """Submit `jobs` as an array; for the holder of the record's lock.
 
     Args:
         record: where submissions are written down.
-        jobs: those of one sweep.
-        common: what they share; see `SweepLauncher.common`.
+        jobs: as many as an array may have.
+        packed: their configs.
+        common: what all jobs share.
         cluster: `slurm`, or submitit's `local`.
         max_num_timeout: how often a job that reaches its time limit is requeued.
-        parameters: of submitit's `AutoExecutor.update_parameters`.
+        parameters: of submitit's `AutoExecutor.update_parameters`; null: its default.
 
     Raises:
-        Mistake: Slurm refuses them; the line says how many it has taken.
+        Mistake: Slurm refuses them.
     """
     import submitit
 
     from gym_loop.sweeps.engines import Requeued
 
     logging.getLogger("submitit").setLevel(logging.WARNING)
-    size = max_array_size() if cluster == "slurm" else 1
-    starts = range(0, len(jobs), size)
     known = {name: value for name, value in parameters.items() if value is not None}
-    if at_once := known.get("slurm_array_parallelism"):
-        known["slurm_array_parallelism"] = max(at_once // len(starts), 1)
-    for start in starts:
-        part = jobs[start : start + size]
-        # A Ctrl-C at the terminal reaches what is started here, too.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            packed = [job.packed or packed_before(record, job.name) for job in part]
-            number = record.begin(NAME, cluster, part)
-            folder = record.folder(number)
-            (folder / "common").write_bytes(common)  # once, and not in every job
-            executor = submitit.AutoExecutor(
-                folder, cluster=cluster, slurm_max_num_timeout=max_num_timeout
-            )
-            executor.update_parameters(**known)
-            submitted = executor.map_array(Requeued(folder / "common"), packed)
-            record.end(number, [each.job_id for each in submitted])
-        except (RuntimeError, ValueError, NameError, OSError) as error:
-            taken = f" (after {start} of {len(jobs)} jobs)" if start else ""
-            raise Mistake(f"{cluster}{taken}: {reason_of(error)}") from None
-        finally:
-            signal.signal(signal.SIGINT, handler)
-        for job in part:
-            job.packed = b""  # it is in the folder
-
-
-def packed_before(record: Record, name: str) -> bytes:
-    """Return the config of a job that was submitted before, and is lost."""
-    handed = record.read()[name]
-    path = record.folder(handed.submission) / f"{handed.id}_submitted.pkl"
-    packed: bytes = pickle.loads(path.read_bytes()).args[0]
-    return packed
+    # A Ctrl-C at the terminal reaches what is started here, too.
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        number = record.begin(NAME, cluster, jobs)
+        folder = record.folder(number)
+        (folder / "common").write_bytes(common)  # once, and not in every job
+        executor = submitit.AutoExecutor(
+            folder, cluster=cluster, slurm_max_num_timeout=max_num_timeout
+        )
+        executor.update_parameters(**known)
+        submitted = executor.map_array(Requeued(folder / "common"), packed)
+        record.end(number, [each.job_id for each in submitted])
+    except (RuntimeError, ValueError, NameError, OSError) as error:
+        raise Mistake(f"{cluster}: {reason_of(error)}") from None
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def max_array_size() -> int:

@@ -151,8 +151,8 @@ def test_a_job_that_gets_a_signal_before_its_run_begins_was_stopped_and_did_not_
 
     common = pack((None, None, "gym_loop", [], {}))
     with Processes(common, None) as processes:
-        job = Job("seed=0", [], 0, tmp_path, packed=pack(Interrupted(signal.Signals[name])))
-        processes.start(job, {})
+        job = Job("seed=0", [], 0, tmp_path)
+        processes.start(job, pack(Interrupted(signal.Signals[name])), {})
         [ended] = wait_until(lambda: processes.wait(1.0))
     assert (ended.state, ended.reason) == ("stopped", f"cut off by {name}, before its run began")
 

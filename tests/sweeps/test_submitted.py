@@ -253,6 +253,45 @@ def test_an_array_is_cut_where_the_site_allows_no_larger_one(slurm):
     assert set(slurm.submissions().values()) == {1}
 
 
+def test_configs_are_composed_array_by_array_and_one_refused_by_then_fails_alone(
+    slurm, tmp_path, monkeypatch, capsys
+):
+    from gym_loop.launch import launch
+    from gym_loop.sweeps.engines import SlurmLauncher
+
+    slurm.set("hold")
+    slurm.set("max_array_size", "3")
+    packed, submit_part = SlurmLauncher.packed, SlurmLauncher.submit_part
+    composed, seen = [], []
+
+    def noting(self, job):
+        config = packed(self, job)
+        composed.append(job.name)
+        return config
+
+    def submitting(self, jobs, *rest):
+        seen.append(len(composed))
+        if len(seen) == 1:  # another's run, in the meantime
+            done = slurm.run("env=cartpole", "loop.max_episodes=1", "hydra.run.dir='sweep/seed=5'")
+            assert done.returncode == 0, done.stderr
+        submit_part(self, jobs, *rest)
+
+    monkeypatch.setattr(SlurmLauncher, "packed", noting)
+    monkeypatch.setattr(SlurmLauncher, "submit_part", submitting)
+    monkeypatch.chdir(tmp_path)
+    for name, value in slurm.env.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        launch(slurm.words("seed=range(7)", "hydra.launcher.wait=false"))
+
+    assert seen == [3, 5, 6]
+    assert set(slurm.submissions()) == {f"seed={n}" for n in (0, 1, 2, 3, 4, 6)}
+    said = capsys.readouterr().err
+    assert "6 jobs submitted" in said
+    assert "failed: seed=5: " in said
+    assert "holds a run with" in said
+
+
 def test_what_was_submitted_by_a_launch_that_was_killed_at_it_is_found_again(slurm):
     slurm.set("hold")
     slurm.leave("seed=0,1,2")
