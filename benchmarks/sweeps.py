@@ -2,9 +2,12 @@
 
 Needs `pip install hydra-joblib-launcher "hydra-core<1.4"` for the second rival. Overhead a job is
 wall time times cores, less the time that the same episodes take in one process, divided by jobs.
+Beside a bare fork for each episode, whole commands are compared, with their children.
 Then a sweep of 1,000 jobs, which takes a minute: how long to repeat it, and to check it.
 """
 
+import contextlib
+import ctypes
 import importlib
 import os
 import statistics
@@ -13,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from benchmarks.harness import Cost, Row, launch, show, skipped, spread, take_turns
+from benchmarks.harness import Cost, Row, launch, process, show, skipped, spread, take_turns
 
 CORES, JOBS, TURNS = 2, 64, 2
 OVERRIDES = ("env=pendulum", "loop.max_episodes=1", "loop.eval_episodes=0")
@@ -25,6 +28,8 @@ LAUNCHERS = {
 }
 GOAL = 1 / 3
 MANY, FEW, LAUNCHES = 1_000, 10, 7
+PLAYED = {JOBS: 5, MANY: 2}  # jobs, and turns, against bare forks
+PR_SET_CHILD_SUBREAPER = 36  # of Linux's <sys/prctl.h>
 SHORT = ("env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=0")
 
 EPISODES = """
@@ -39,6 +44,35 @@ for seed in range(int(sys.argv[1])):
     loop.seed = seed
     loop.train()
 print(time.perf_counter() - began)
+"""
+
+FORKS = """
+import csv, multiprocessing, os, sys
+import gym.envs.classic_control
+from gym_loop.agents import RandomAgent
+from gym_loop.envs import make_gym
+from gym_loop.streams import episode_seed, seed_all
+
+def play(seed):
+    seed_all(seed)
+    env = make_gym("Pendulum-v1")
+    agent = RandomAgent(env.observation_space, env.action_space)
+    state, _ = env.reset(seed=episode_seed(seed, 0))
+    done, total, length = False, 0.0, 0
+    while not done:
+        action = agent.act(state, 0)
+        new, reward, done, truncated, _ = env.step(action)
+        agent.memorize(state, action, reward, done, new)
+        agent.update(0)
+        state, done, total, length = new, done or truncated, total + reward, length + 1
+    os.makedirs(f"bare/{seed}", exist_ok=True)
+    with open(f"bare/{seed}/episodes.csv", "w") as file:
+        csv.writer(file).writerows([("episode", "return", "length"), (0, total, length)])
+
+with multiprocessing.get_context("fork").Pool(int(sys.argv[2]), maxtasksperchild=1) as pool:
+    pool.map(play, range(int(sys.argv[1])), chunksize=1)
+    pool.close()
+    pool.join()
 """
 
 
@@ -58,7 +92,40 @@ def episodes() -> float:
 def rows() -> Iterator[Row]:
     """Yield all rows."""
     yield from against_others()
+    if sys.platform == "linux":
+        yield from against_forks()
     yield from of_many_jobs()
+
+
+def against_forks() -> Iterator[Row]:
+    """Yield what a job costs beside a forked process that plays and writes one CSV."""
+    for jobs, turns in PLAYED.items():
+        with tempfile.TemporaryDirectory() as folder:
+            bare = (sys.executable, "-c", FORKS, str(jobs), str(CORES))
+            pairs = take_turns(
+                lambda jobs=jobs: with_forks(jobs),
+                lambda bare=bare, folder=folder: process(bare, folder),
+                turns,
+            )
+        ratios = pairs.times_the_cost("cpu")
+        yield Row(
+            *(f"a job of one episode, {jobs:,} of them", "a forked process that writes one CSV"),
+            *("at most twice its processor time", spread(pairs.times_the_cost())),
+            *(statistics.median(ratios) <= 2, spread(ratios), pairs.both("s", 1.0)),
+        )
+
+
+def with_forks(jobs: int) -> Cost:
+    """Return what a sweep costs, with the process that its jobs are forked from."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # it outlives the launch by a moment
+    with tempfile.TemporaryDirectory() as folder:
+        words = (f"seed=range({jobs})", *OVERRIDES, *LAUNCHERS[POOL], "hydra.sweep.dir=sweep")
+        cost = launch("-m", *words, cwd=folder)
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                _, _, usage = os.wait4(-1, 0)
+                cost.cpu += usage.ru_utime + usage.ru_stime
+    return cost
 
 
 def of_many_jobs() -> Iterator[Row]:
