@@ -133,10 +133,7 @@ def compare(
     _find_moved_origins(members)
     groups = _group(members, by)
     for group in groups:
-        eligible = [member for member in group.members if member.eligible]
-        group.last_step = max((m.run.steps for m in eligible or group.members), default=0)
-        for member in group.members:
-            _read(member, group.last_step)
+        _read(group)
     metrics = dict(METRICS)
     if metric is not None and metric not in METRICS:
         metrics |= _score_by_info(groups, metric)
@@ -232,7 +229,15 @@ def _value(member: Member, key: str) -> str:
     return shown(member.leaves[key]) if key in member.leaves else ABSENT
 
 
-def _read(member: Member, last_step: int) -> None:
+def _read(group: Group) -> None:
+    """Read all runs of a group; its grid ends where the last of those that are scored does."""
+    eligible = [member for member in group.members if member.eligible]
+    group.last_step = max((m.run.steps for m in eligible or group.members), default=0)
+    for member in group.members:
+        _read_run(member, group.last_step)
+
+
+def _read_run(member: Member, last_step: int) -> None:
     """Read all episodes of a run; keep the scores and the curve."""
     run = member.run
     table = run.table(tables.EPISODES, ("episode", "steps", "return"))
