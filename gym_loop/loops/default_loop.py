@@ -6,7 +6,7 @@ from gym_loop.loops.base_loop import BaseLoop, Episode
 from gym_loop.loops.copies import IMMUTABLE, copied
 from gym_loop.loops.parameters import DEFAULT, check, defaults, evaluation_is_due, limit_is_reached
 from gym_loop.loops.resets import first_observation
-from gym_loop.loops.returns import total
+from gym_loop.loops.returns import as_flag, total
 from gym_loop.streams import derive, episode_seed, preserved
 
 
@@ -81,7 +81,8 @@ class DefaultLoop(BaseLoop):
                 break
             ob, terminated = next_ob, False
         # Truncated by the environment, or by max_episode_len.
-        episode.terminated, episode.truncated = bool(terminated), bool(truncated or not terminated)
+        episode.terminated = as_flag(terminated, "terminated")
+        episode.truncated = as_flag(truncated, "truncated") or not episode.terminated
         agent.end_episode(number, episode.truncated)
 
         if learn:

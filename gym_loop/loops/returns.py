@@ -1,8 +1,10 @@
-"""The return of an episode."""
+"""What an environment's steps make of an episode: its return, and how it has ended."""
 
 import math
 from collections.abc import Iterable
 from typing import Any
+
+from gym_loop.mistake import Failure
 
 
 def as_float(reward: Any) -> float:
@@ -22,3 +24,17 @@ def total(rewards: Iterable[Any]) -> float:
         return math.fsum(rewards)
     except (OverflowError, ValueError):  # a sum that is too large; inf and -inf in one
         return sum(map(as_float, rewards))
+
+
+def as_flag(value: Any, name: str) -> bool:
+    """Return `terminated` or `truncated` as a bool.
+
+    Raises:
+        Failure: it is a container, which Python takes for true unless it is empty.
+    """
+    if isinstance(value, list | tuple | dict | set | str):
+        raise Failure(
+            f"step() of the environment returned {value!r:.60} as {name}; expected true or false "
+            "(an environment of many at once is for loop=vector)"
+        )
+    return bool(value)
