@@ -140,6 +140,9 @@ class ListOfFlags(Fine):
     def step(self, action):
         return np.zeros(2, np.float32), 0.0, [False, False], False, {}
 
+def a_pair():
+    return Fine(), None
+
 class LoneReset(Fine):
     def reset(self, seed=None, options=None):
         return 0.5
@@ -630,6 +633,8 @@ FAULTS = [
     row("env=envs.py:NoStep loop=vector", "step() of the environment returned None", "five: obs"),
     row("env=envs.py:Flags", "array([False", "as terminated in episode 0, step 1", "true or false"),
     row("env=envs.py:ListOfFlags", "returned [False, False] as terminated", "true or false"),
+    row("env=envs.py:a_pair", "tuple has no observation_space; expected an environment of gym"),
+    row("env=envs.py:a_pair loop=vector", "tuple has no observation_space; expected an"),
     row("env=envs.py:LoneReset", "reset() of the environment returned one value, of type float"),
     row("env=envs.py:OldStep loop=vector", "four values", "gym before 0.26", "expected five"),
     row("env=envs.py:HalfOldReset loop=vector", "reset()", "to return observation, info"),

@@ -37,8 +37,14 @@ def explain_returned(error: BaseException) -> str | None:
         wrong_count(error, CALLS.get(frame.f_code.co_name) or source)
         or wrong_flag(error, played)
         or huge_reward(error, played)
-        or other_kind(error, [f.f_locals.get("env") for f, _ in ours])
+        or other_kind(error, [env for f, _ in ours for env in environments(f.f_locals)])
     )
+
+
+def environments(names: dict[str, Any]) -> list[Any]:
+    """Return what a function of ours calls an environment, or the first of several."""
+    several = names.get("envs")
+    return [names.get("env"), *(several[:1] if isinstance(several, list) else ())]
 
 
 def wrong_count(error: Exception, source: str) -> str | None:
