@@ -107,7 +107,7 @@ class Run:
     def begin(self, cfg: Any) -> None:
         """Do what a launch does before it trains."""
         directory = Path(launcher.HydraConfig.get().runtime.output_dir)
-        made = launcher.instantiate(cfg.observers)
+        made = {name: launcher.instantiate(node) for name, node in cfg.observers.items() if node}
         self.observers = {name: each for name, each in made.items() if each is not None}
         for observer in self.observers.values():
             observer.open(cfg, directory)
