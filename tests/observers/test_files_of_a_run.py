@@ -96,13 +96,13 @@ def test_tensorboards_speed_is_that_of_training_alone(launch, monkeypatch):
     monkeypatch.setattr(tensorboard, "SECONDS_BETWEEN_WRITES", 0.0)
     monkeypatch.setattr(tensorboard, "SECONDS_BETWEEN_SPEEDS", 1e-9)
     words = ("agent=random", "env=cartpole", "loop.max_episodes=4", "loop.episodes_per_eval=2")
-    directory = launch(*words, "loop.eval_episodes=200")
+    directory = launch(*words, "loop.eval_episodes=500")
     table = list(csv.DictReader((directory / "episodes.csv").read_text().splitlines()))
     points = read_events(directory / "logs")["time/steps_per_second"]
     assert [step for step, _ in points] == [int(row["steps"]) for row in table]
     lengths, ends = ([float(row[name]) for row in table] for name in ("length", "seconds"))
     assert points[1][1] == pytest.approx(lengths[1] / (ends[1] - ends[0]), rel=0.05)
-    assert points[2][1] > 3 * lengths[2] / (ends[2] - ends[1])  # 200 episodes lie between
+    assert points[2][1] > 1.5 * lengths[2] / (ends[2] - ends[1])  # 500 episodes lie between
 
 
 def test_tensorboards_own_reader_takes_the_events(launch):
