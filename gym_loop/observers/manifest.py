@@ -69,6 +69,9 @@ class Manifest(Observer):
         self.directory, lock = directory, manifest.Lock(directory)
         known = manifest.read(directory) or {}
         self.new = "start" not in known
+        # Of this launch alone: a later one of this process may find other files under these names.
+        self.planted = [p for p in planting.planted if p.is_relative_to(directory.absolute())]
+        planting.planted.clear()
         if known.get("state") == "finished" and not claim.config_changes(
             manifest.load(directory), cfg
         ):
@@ -165,11 +168,10 @@ class Manifest(Observer):
         written += [f"{hydra.output_subdir}/{name}.yaml" for name in HYDRAS]
         for name in written:
             (self.directory / name).unlink(missing_ok=True)
-        own = [path for path in planting.planted if path.is_relative_to(self.directory.absolute())]
-        for path in own:
+        for path in self.planted:
             if path.is_symlink() or not path.is_dir():
                 path.unlink(missing_ok=True)
-        folders = sorted(path for path in own if path.is_dir())[::-1]
+        folders = sorted(path for path in self.planted if path.is_dir())[::-1]
         for folder in (self.directory / str(hydra.output_subdir), *folders, *claim.new_folders):
             with contextlib.suppress(OSError):  # it holds something else, or is not there
                 folder.rmdir()
