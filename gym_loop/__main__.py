@@ -1,11 +1,11 @@
 """`python -m gym_loop` and `gym-loop`: the sub-command that the first word names, or a launch."""
 
 import gc
-import importlib
 import os
 import sys
 from pathlib import Path
 
+from gym_loop.imports import import_quickly
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.output import open_streams
 
@@ -21,7 +21,7 @@ def main() -> None:
     except (SystemExit, KeyboardInterrupt) as ended:
         sys.exit(ended.show() if isinstance(ended, Mistake) else getattr(ended, "code", 130))
     except BaseException as error:  # also a panic in Rust, or CancelledError
-        launch = importlib.import_module("gym_loop.launch")
+        launch = import_quickly("gym_loop.launch")
         launch.parts()
         sys.exit(launch.tell(error))
     finally:
@@ -33,11 +33,11 @@ def dispatch(first: str, *rest: str) -> None:
     files = (Path(__file__).parent / "commands").glob("[a-z]*.py")
     commands = {file.stem.replace("_", "-"): file.stem for file in files}
     if command := commands.get("help" if first in ("--help", "-h") else first):
-        importlib.import_module(f"gym_loop.commands.{command}").main([*rest])
+        import_quickly(f"gym_loop.commands.{command}").main([*rest])
     elif first[:1].isalpha() and "=" not in first:
         raise Mistake(f"no command {first!r}{nearest(first, commands)} (see gym-loop --help)")
     else:
-        importlib.import_module("gym_loop.launch").launch([first, *rest])
+        import_quickly("gym_loop.launch").launch([first, *rest])
 
 
 if __name__ == "__main__":

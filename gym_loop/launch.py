@@ -4,7 +4,6 @@ What a part may add to, or replace, is declared below, a line each. A package's 
 `parts` imports them, once.
 """
 
-import argparse
 import contextlib
 import copy
 import functools
@@ -39,7 +38,7 @@ maker: Callable[[dict[str, Any]], Any] = lambda section: locate(section["_target
 # Runs a task on a composed config, as Hydra does.
 run_job: Callable[..., Any] = inner.run_job
 # Returns Hydra's own flags, and the overrides, from a command line.
-parse: Callable[[list[str]], argparse.Namespace] = inner.parse
+parse: Callable[[list[str]], Any] = inner.parse
 
 
 @functools.cache

@@ -13,11 +13,11 @@ CORE = [
     *(PACKAGE / "loops" / name for name in ("base_loop.py", "default_loop.py")),
 ]
 LEAVES = [  # import nothing of ours
-    *(PACKAGE / name for name in ("mistake.py", "output.py", "literal.py", "streams.py")),
+    *(PACKAGE / f"{name}.py" for name in ("imports", "literal", "mistake", "output", "streams")),
     *(PACKAGE / "agents" / name for name in ("pickled.py", "environment.py")),
     *(
-        PACKAGE / "loops" / name
-        for name in ("copies.py", "returns.py", "parameters.py", "resets.py")
+        PACKAGE / "loops" / f"{name}.py"
+        for name in ("copies", "limits", "parameters", "resets", "returns", "table")
     ),
 ]
 LIMIT = 300

@@ -4,12 +4,17 @@ import ast
 
 import pytest
 
-from tests.core_size import CORE, LEAVES, LIMIT, summary, total
+from tests.core_size import CORE, LEAVES, LIMIT, lines_of_code, summary, total
 from tests.test_house import PARTS
 
 
 def test_the_core_is_under_300_lines_of_code():
     assert total() < LIMIT, summary()
+
+
+@pytest.mark.parametrize("file", LEAVES, ids=lambda file: file.stem)
+def test_each_module_that_the_core_stands_on_has_under_100_lines_of_code(file):
+    assert lines_of_code(file) < 100
 
 
 @pytest.mark.parametrize("file", CORE + LEAVES, ids=lambda file: file.stem)

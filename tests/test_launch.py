@@ -40,6 +40,17 @@ def test_the_program_is_the_same_by_module_and_by_console_script(tmp_path):
         assert len({(r.returncode, r.stdout, r.stderr) for r in results}) == 1, words
 
 
+def test_a_launch_imports_nothing_that_it_does_not_use(tmp_path):
+    words = ["-X", "importtime", "-m", "gym_loop", *FAST, "loop.max_episodes=1"]
+    done = subprocess.run(
+        [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    idle = {"numpy.ma", "statistics", "multiprocessing.connection", "gym_loop.vector.loop"}
+    idle |= {"torch", "gymnasium", "pygame", "optuna", "gym_loop.search.sweeper"}
+    assert imported & {"gym", "gym_loop.loops.default_loop"} and not imported & idle
+
+
 def test_overrides_reach_the_run(launch):
     directory = launch(*FAST, "loop.max_episodes=3", "seed=7")
     run = json.loads((directory / "run.json").read_text())

@@ -55,8 +55,9 @@ def one_line_parser() -> argparse.ArgumentParser:
 
 def sweeps(args: argparse.Namespace) -> bool:
     """Return whether an override has several values, and the config says to sweep over them."""
+    several = [word for word in args.overrides if "," in word or "(" in word]
     try:
-        parsed = OverridesParser.create().parse_overrides(args.overrides)
+        parsed = OverridesParser.create().parse_overrides(several) if several else []
     except HydraException:
         return False  # composing tells what is wrong
     if not any(override.is_sweep_override() for override in parsed):

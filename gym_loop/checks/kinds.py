@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from gym_loop.loops import parameters
+from gym_loop.loops.table import Parameter
 
 WORDS = {
     int: "an integer",
@@ -46,7 +47,7 @@ def is_whole(group: str, key: str, value: Any, default: Any) -> bool:
     return kind is int and type(value) is float and value.is_integer()
 
 
-def _entry(group: str, key: str) -> parameters.Parameter | None:
+def _entry(group: str, key: str) -> Parameter | None:
     """Return what is known of a loop's parameter besides its default."""
     return parameters.ALL.get(key) if group == "loop" else None
 

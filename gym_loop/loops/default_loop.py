@@ -4,7 +4,8 @@ from typing import Any
 
 from gym_loop.loops.base_loop import BaseLoop, Episode
 from gym_loop.loops.copies import IMMUTABLE, copied
-from gym_loop.loops.parameters import DEFAULT, check, defaults, evaluation_is_due, limit_is_reached
+from gym_loop.loops.limits import evaluation_is_due, limit_is_reached
+from gym_loop.loops.parameters import DEFAULT
 from gym_loop.loops.resets import first_observation
 from gym_loop.loops.returns import as_flag, total
 from gym_loop.streams import derive, episode_seed, preserved
@@ -18,11 +19,11 @@ class DefaultLoop(BaseLoop):
     @staticmethod
     def get_default_parameters() -> dict[str, Any]:
         """Return the parameters with their defaults. `gym_loop.loops.parameters` describes them."""
-        return defaults(DEFAULT)
+        return DEFAULT.defaults()
 
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
-        check(DEFAULT, parameters)  # a subclass checks its own
+        DEFAULT.check(parameters)  # a subclass checks its own
 
     def train(self) -> None:
         """Play training episodes until the run's end, or until `stop` is set."""

@@ -345,7 +345,9 @@ def _types_of(actions: list[Any], dtypes: set[np.dtype[Any]]) -> Array:
 
 def _distinct(types: Array) -> set[bytes]:
     """Return the types that there are among those of actions, compared as numbers: it is faster."""
-    return {*np.unique(types.view(np.uint32)).view(types.dtype).tolist()}
+    numbers = np.sort(types.view(np.uint32))  # np.unique imports numpy.ma: 10 ms of a launch
+    is_first = np.diff(numbers, prepend=~numbers[:1]) != 0
+    return {*numbers[is_first].view(types.dtype).tolist()}
 
 
 def _kind(arrays: dict[str, Array]) -> tuple[Any, ...] | None:

@@ -11,7 +11,8 @@ from gym_loop.agents import BaseAgent
 from gym_loop.loops.base_loop import Episode
 from gym_loop.loops.default_loop import DefaultLoop
 from gym_loop.loops.episode_batch import EpisodeBatch
-from gym_loop.loops.parameters import VECTOR, check, defaults, evaluation_is_due
+from gym_loop.loops.limits import evaluation_is_due
+from gym_loop.loops.parameters import VECTOR
 from gym_loop.loops.returns import total
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.streams import NO_SEED, episode_seed
@@ -48,11 +49,11 @@ class VectorLoop(DefaultLoop):
     @staticmethod
     def get_default_parameters() -> dict[str, Any]:
         """Return the parameters with their defaults. `gym_loop.loops.parameters` describes them."""
-        return defaults(VECTOR)
+        return VECTOR.defaults()
 
     @staticmethod
     def check_parameters(parameters: dict[str, Any]) -> None:
-        check(VECTOR, parameters)
+        VECTOR.check(parameters)
         count = parameters["num_workers"]
         if count != "auto" and type(count) is not int:
             raise ValueError(f"num_workers is {count!r}; expected auto, 0, or how many")

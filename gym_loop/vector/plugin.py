@@ -1,5 +1,7 @@
 """Registers a check with the launcher: whether the agent fits `loop=vector`."""
 
+import sys
+
 from omegaconf import DictConfig
 
 from gym_loop import launch
@@ -10,14 +12,14 @@ def check_agent_fits_loop(cfg: DictConfig) -> None:
 
     Classes that cannot be found are left to the check that names them.
     """
-    from gym_loop.vector.loop import VectorLoop, check_vectorized
-
     try:
         agent, loop = (launch.locate(cfg[group]._target_) for group in ("agent", "loop"))
     except Exception:
         return
-    if isinstance(loop, type) and issubclass(loop, VectorLoop) and isinstance(agent, type):
-        check_vectorized(agent)
+    vector = sys.modules.get("gym_loop.vector.loop")  # another loop's launch does not import it
+    are_classes = isinstance(agent, type) and isinstance(loop, type)
+    if vector and are_classes and issubclass(loop, vector.VectorLoop):
+        vector.check_vectorized(agent)
 
 
 # Before another preparation claims the run's directory.

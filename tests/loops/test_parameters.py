@@ -13,7 +13,7 @@ from gym_loop.loops.parameters import ALL, DEFAULT, SHARED, VECTOR
 from gym_loop.vector.loop import VectorLoop
 from tests import generated
 
-NEW = """SHARED = table(
+NEW = """SHARED = Table(
     Parameter("patience", 3, "what a test adds", least=2, resume=True, neutral=True),
     Parameter("mood", "calm", "one of two", choices=("calm", "wild")),
 """
@@ -32,7 +32,7 @@ def copy(tmp_path):
     for file in ("gym_loop_files.py", "tests/generated.py"):
         shutil.copy(generated.ROOT / file, root / file)
     table = root / "gym_loop" / "loops" / "parameters.py"
-    table.write_text(table.read_text().replace("SHARED = table(\n", NEW))
+    table.write_text(table.read_text().replace("SHARED = Table(\n", NEW))
 
     def run(*words, module="gym_loop", cwd=tmp_path):
         command = [sys.executable, "-m", module, *words]
