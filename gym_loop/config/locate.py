@@ -4,6 +4,7 @@ import functools
 import importlib
 import io
 import pickle
+import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,10 @@ def unpickle(pickled: bytes) -> Any:
 def load_file(path: str) -> types.ModuleType:
     """Import the file at `path`, once; its folder joins `sys.path`.
 
+    A relative path is looked for in the current directory, then as modules are, along `sys.path`.
     Its classes are pickled under a name that depends on the file's path alone. A file that has
     been imported by name (`import my_agent`) is the same module.
     """
-    file = Path(path).expanduser().resolve(strict=True)
+    places = (Path(folder, path).expanduser() for folder in ("", *sys.path))
+    file = next(filter(Path.is_file, places), Path(path).expanduser()).resolve(strict=True)
     return importlib.import_module(gym_loop_files.module_name(file))

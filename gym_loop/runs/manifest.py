@@ -5,6 +5,7 @@ import functools
 import json
 import os
 import stat
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,8 +130,8 @@ def load(directory: Path) -> dict[str, Any]:
     """Return the content of a run's run.json, with the config that is kept in its place.
 
     The kept config is unresolved. The paths of its files are where these are now: in the directory
-    of the launch, or else in the current one. A run of an older version kept only the resolved
-    config.
+    of the launch, which joins `sys.path`, or else in the current one. A run of an older version
+    kept only the resolved config.
 
     Raises:
         Mistake: there is no run in `directory`.
@@ -158,6 +159,8 @@ def load(directory: Path) -> dict[str, Any]:
         for _, section in kept.sections(whole):
             section["_target_"] = kept.absolute(present_name(section["_target_"]), base)
     by_value.folders.append(directory / by_value.FOLDER)
+    if str(base) not in sys.path:  # where the launch found modules and files of the user's
+        sys.path.append(str(base))
     return known | {"config": content, "cwd": str(base)}
 
 

@@ -64,7 +64,7 @@ def make_env(
 
 
 def check_sources(known: dict[str, Any], config: dict[str, Any]) -> None:
-    """Add a run's folder to `sys.path`; check its files, and its values from outside.
+    """Check a run's files, and its values from outside.
 
     Args:
         known: what `manifest.load` returns.
@@ -73,8 +73,6 @@ def check_sources(known: dict[str, Any], config: dict[str, Any]) -> None:
     Raises:
         Mistake: a file is gone, or a value from outside has changed.
     """
-    if known["cwd"] not in sys.path:
-        sys.path.append(known["cwd"])
     kept.refuse_changed(known, None)
     stored.check_files(config, set())
 

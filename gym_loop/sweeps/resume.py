@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,9 @@ def resume(directory: Path, overrides: list[str]) -> None:
         name = "sweep"
         content: Any = OmegaConf.to_container(OmegaConf.create(known.config), resolve=False)
         options.in_memory[name] = content
-    if Path(known.cwd).is_dir():  # which its paths are relative to
+    if Path(known.cwd).is_dir():  # which its paths are relative to, and its modules are in
         os.chdir(known.cwd)
+        sys.path.append(known.cwd)
     given = dict(map(reading.key_and_value, words))
     sweeper = given.get("hydra/sweeper", "grid")
     if sweeper not in ("grid", "search"):

@@ -58,6 +58,40 @@ def test_nothing_is_printed_of_what_the_agent_s_file_imports(cli, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_can_be_used_from_any_folder(cli, tmp_path):
+    """What its config names is found where it was launched: modules, files, files in parameters."""
+    home, away = tmp_path / "home", tmp_path / "away"
+    home.mkdir()
+    away.mkdir()
+    (home / "registers_mine.py").write_text(
+        "import gym\ngym.register('Mine-v0', 'gym.envs.classic_control:CartPoleEnv')\n"
+    )
+    (home / "mine.py").write_text(
+        f"{AGENTS.read_text()}\n\nclass Chosen(Plain):\n"
+        "    get_default_parameters = staticmethod(lambda: {'helper': 'helpers.py:help'})\n"
+        "    def begin_episode(self, episode_num):\n"
+        "        from gym_loop import launch\n"
+        "        launch.locate(self.parameters['helper'])()\n"
+    )
+    (home / "helpers.py").write_text("def help():\n    pass\n")
+    words = ("agent=mine:Chosen", "env=gym:Mine-v0", "env.imports=[registers_mine]")
+    words += ("loop.max_episodes=2", "loop.eval_episodes=1")
+    for more in (("hydra.run.dir=run",), ("-m", "seed=0,1", "hydra.sweep.dir=sweep")):
+        done = cli(*words, *more, cwd=home)
+        assert done.returncode == 0, done.stderr
+    for command in (
+        ("resume", "../home/run", "loop.max_episodes=3"),
+        ("fork", "../home/run", "loop.max_episodes=4", "hydra.run.dir=fork"),
+        ("evaluate", "../home/run"),
+        ("replay", "../home/run", "--episode", "1"),
+        ("resume", "../home/sweep", "seed=range(3)"),
+    ):
+        done = cli(*command, cwd=away)
+        assert done.returncode == 0, (command, done.stderr)
+    assert len(rows(home / "run")) == 3
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "episodes"),
     [(LEARNER, 60), (PLAIN, 3000), (RANDOM, 2000)],
