@@ -1,6 +1,7 @@
 """Compare groups of runs, and say honestly which is better."""
 
 import contextlib
+import importlib.util
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -46,7 +47,7 @@ def report(
 
     Of searches (hydra/sweeper=search) it is told what their trials have found, the history of the
     best, each parameter against the result, and the confirmation; with an option other than --html,
-    their runs are compared as any.
+    their runs are compared as any, those with fresh seeds as groups of their own.
 
     --films plays episodes again, and so runs the environments' code: only for runs that you trust.
 
@@ -119,6 +120,10 @@ def compared(
     from gym_loop.runs import reading
 
     runs = [reading.Run(path) for path in reading.find(directories)]
+    if any(run.confirmed for run in runs) and importlib.util.find_spec("optuna"):
+        from gym_loop.search import report as search
+
+        search.name_confirmed(runs)
     keys = [key.strip() for key in by.split(",") if key.strip()]
     return comparison.compare(runs, keys, metric, unfinished)
 

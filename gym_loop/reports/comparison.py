@@ -115,7 +115,8 @@ def compare(
 
     Args:
         runs: to be grouped; what cannot be read of them is named in `warnings`.
-        by: what makes a group: `agent`, `env` or dotted config keys; all but the seed if empty.
+        by: what makes a group: `agent`, `env`, `confirmed` (see `Run.settings`) or dotted config
+            keys; all but the seed if empty.
         metric: one of METRICS, or one of the runs' `loop.info_keys`; the first of METRICS that
             every group has if None.
         unfinished: score runs that have not finished, too, by what they have so far.
@@ -469,9 +470,10 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
         if not by and len({getattr(group.members[0].run, key) for group in groups}) == 1
     }
     for likes in alike.values():
-        keys = {} if by else dict.fromkeys(key for g in likes for key in g.members[0].leaves)
+        keys = [] if by else [key for g in likes for key in g.members[0].leaves]
+        keys.sort(key=lambda key: key != "confirmed")  # a name may have no room for the last
         differ = []
-        for key in keys:
+        for key in dict.fromkeys(keys):
             values = {_value(group.members[0], key) for group in likes}
             if key.startswith(WRAPPERS):  # who has a wrapper is said by `wrap`
                 values -= {ABSENT}
@@ -482,7 +484,7 @@ def _name(groups: list[Group], by: Sequence[str]) -> None:
             group.settings |= own
             words = {
                 key: value
-                if key in ("agent", "env")
+                if key in ("agent", "env", "confirmed")
                 else _cut(f"{_plain(key, differ)}={reading.brief(value)}")
                 for key, value in group.settings.items()
                 if key not in own or value != ABSENT

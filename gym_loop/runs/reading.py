@@ -28,6 +28,7 @@ DEFAULT = ("outputs", "multirun")  # where launches and sweeps leave their runs
 # A directory that holds one of these is a run's, even when its run.json is gone.
 MARKS = {manifest.NAME, EPISODES, EVALUATIONS, "checkpoints"}
 STUDY = "study.log"  # of a search, in its directory
+CONFIRMED = "confirm"  # the folder of a search's jobs with fresh seeds, in its directory
 SUBMITTED = "submitted.jsonl"  # in the directory of a sweep that an engine was given
 WINDOW = 100  # episodes whose returns are averaged, as in the progress bar
 BYTES_OF_ROWS = 96 * WINDOW  # bytes that hold that many rows
@@ -235,17 +236,26 @@ class Run:
         seed = self.config.get("seed", self.manifest.get("seed"))
         return seed if isinstance(seed, int | str) else None
 
+    @cached_property
+    def confirmed(self) -> str:
+        """`fresh seeds` of a run in a search's confirmation; who has read the study knows more."""
+        folder = self.directory.absolute().parent
+        is_fresh = folder.name == CONFIRMED and is_search(folder.parent)
+        return "fresh seeds" if is_fresh else ""
+
     @property
     def settings(self) -> dict[str, Any]:
         """The config's leaves by dotted keys, all but the observers' and the seed.
 
-        That is the run's own, or handed on: `agent.seed`.
+        That is the run's own, or handed on: `agent.seed`. A run of a search's confirmation has
+        `confirmed`, too: the seeds that its trial was chosen by are none of its group.
         """
         leaves = flat(self.config)
         same = {k for k, value in leaves.items() if k.endswith(".seed") and value == self.seed}
         seeds = {"seed"} | (same - self.overrides.keys())
         own = ((key, value) for key, value in leaves.items() if key not in seeds)
-        return {key: value for key, value in own if key.partition(".")[0] != "observers"}
+        more = {"confirmed": self.confirmed} if self.confirmed else {}
+        return more | {key: value for key, value in own if key.partition(".")[0] != "observers"}
 
     @property
     def episodes(self) -> int:

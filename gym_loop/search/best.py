@@ -9,7 +9,8 @@ from gym_loop import files
 from gym_loop.compat.hydra_job import to_yaml
 from gym_loop.mistake import Failure
 from gym_loop.runs import manifest
-from gym_loop.search.report import CONFIRMED, Best
+from gym_loop.runs.reading import CONFIRMED
+from gym_loop.search.report import Best
 from gym_loop.search.study import OVERRIDES
 from gym_loop.search.trials import Make
 from gym_loop.sweeps import table

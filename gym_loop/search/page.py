@@ -27,7 +27,7 @@ def of(directory: Path) -> str:
         Mistake: the study cannot be read, or SciPy or Jinja2 is needed and not installed.
     """
     found = Found(directory)
-    confirmed = report.comparison_of(found)
+    content = found.comparison
     names = list(dict.fromkeys(name for trial in found.trials for name in trial.params))
     importances = found.importances()
     view = {
@@ -40,7 +40,8 @@ def of(directory: Path) -> str:
         "history": _history(found),
         "parameters": list(_parameters(found, importances, names)),
         "importances": importances,
-        "unconfirmed": report.UNCONFIRMED if confirmed is None else found.unconfirmed(),
+        "unconfirmed": report.UNCONFIRMED if content is None else found.unconfirmed(),
+        "confirmed": report.parameters_of(found),
         "metric_is": None,
         "heads": [
             *(("Trial", "n"), ("State", ""), (found.objective.capitalize(), "n")),
@@ -49,8 +50,7 @@ def of(directory: Path) -> str:
         ],
         "trials": [_row(trial, names) for trial in reversed(found.trials)],
     }
-    if confirmed is not None:
-        content, view["defaults"] = confirmed
+    if content is not None:
         view |= {"metric_is": content["metric_is"], "sections": page.sections(content)}
     return page.document("search.html", view, Path(__file__).parent / "templates")
 

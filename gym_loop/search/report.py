@@ -3,6 +3,9 @@
 Reads the study's journal and run.json files; nothing is decided, repaired or unpickled.
 """
 
+import contextlib
+import functools
+import importlib.util
 import math
 import textwrap
 from collections import Counter, defaultdict
@@ -18,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import reading
+from gym_loop.runs.reading import CONFIRMED
 from gym_loop.search.jobs import progress
 from gym_loop.search.study import DEFINITION, GOAL, NAME, OVERRIDES, RUNGS, SEEDS
 from gym_loop.search.sweeper import name_of
@@ -25,7 +29,6 @@ from gym_loop.search.trials import STEPS, counted, state_of
 from gym_loop.sweeps.table import columns
 from gym_loop.terminal import printable
 
-CONFIRMED = "confirm"  # the folder of the jobs with fresh seeds, in the search's
 BINS = 4  # of a parameter's range
 LEAST = 4  # complete trials, for importances
 UNCONFIRMED = "Not confirmed: the best of many is lucky, too. hydra.sweeper.confirm=10 tells."
@@ -37,14 +40,21 @@ class Confirmation:
 
     Attributes:
         seeds: that the agent's defaults, which are played last, have finished.
-        defaults: the directories of their jobs.
+        defaults: the results of their jobs, by their directories.
         results: of the jobs of each trial that has finished all of these seeds, by their
             directories, by the trial's number; the best trial in the search first.
     """
 
     seeds: list[int]
-    defaults: list[Path]
+    defaults: dict[Path, float]
     results: dict[int, dict[Path, float]]
+
+    @property
+    def names(self) -> dict[Path, str]:
+        """What each job plays: `trial 12` or `defaults`."""
+        named = {f"trial {number}": own for number, own in self.results.items()}
+        named["defaults"] = self.defaults
+        return {job: name for name, own in named.items() for job in own}
 
 
 @dataclass
@@ -56,16 +66,18 @@ class Best:
         value: that it is the best by.
         said: what the value is.
         results: of its jobs that the value was computed from, by their directories.
+        beside: how the agent's defaults do on the same seeds, "" where they were not played.
     """
 
     trial: FrozenTrial
     value: float
     said: str
     results: dict[Path, float]
+    beside: str = ""
 
     def __str__(self) -> str:
         """Return `trial 17: mean evaluation of the seeds 0, 1, 2: 487.2`."""
-        return f"trial {self.trial.number}: {self.said}: {self.value:.6g}"
+        return f"trial {self.trial.number}: {self.said}: {self.value:.6g}{self.beside}"
 
 
 class Found:
@@ -131,7 +143,50 @@ class Found:
                 confirmed[trial.number] = {job: results[job] for job in jobs}
         if not fresh or not confirmed:
             return None
-        return Confirmation(fresh, [folder / name_of((), seed) for seed in fresh], confirmed)
+        defaults = [folder / name_of((), seed) for seed in fresh]
+        return Confirmation(fresh, {job: results[job] for job in defaults}, confirmed)
+
+    @functools.cached_property
+    def comparison(self) -> dict[str, Any] | None:
+        """The comparison of the jobs with fresh seeds: trials and the agent's defaults, as groups.
+
+        None: there are none.
+
+        Raises:
+            Mistake: SciPy is not installed.
+        """
+        confirmed = self.confirmation()
+        if confirmed is None:
+            return None
+        if not importlib.util.find_spec("scipy"):
+            raise Mistake('the confirmation needs SciPy: pip install "gym-loop[report]"')
+        from gym_loop.reports import comparison
+
+        runs = []
+        for directory, name in confirmed.names.items():
+            runs.append(reading.Run(directory))
+            runs[-1].confirmed = name
+        by = ["confirmed"]
+        return comparison.compare(runs, by, metric=self.objective, maximize=self.maximize)
+
+    def _beside(self, number: int, value: float, defaults: float) -> str:
+        """Return what a confirmed trial's value is worth: the agent's defaults may not be beaten.
+
+        Without SciPy it is not tested.
+        """
+        said = f"; the agent's defaults reach {defaults:.6g} on the same seeds"
+        verdict = "cannot tell"
+        if tested := importlib.util.find_spec("scipy") and self.comparison:
+            names = [group["name"] for group in tested["groups"]]
+            both = {names.index(f"trial {number}"), names.index("defaults")}
+            of_both = (pair["verdict"] for pair in tested["pairs"] if {*pair["groups"]} == both)
+            verdict = next(of_both, verdict)
+        unsure = "these seeds cannot tell" if tested and verdict == "cannot tell" else ""
+        if value == defaults or (value > defaults) != self.maximize:
+            return f"{said}: not beaten{unsure and f' ({unsure})'}"
+        words = {"better": "beaten", "perhaps better": "perhaps beaten"}
+        told = words.get(verdict, unsure)
+        return f"{said}{told and f': {told}'}"
 
     def best(self) -> Best | None:
         """Return the best trial: of the confirmed ones if there are any, else of the complete ones.
@@ -145,7 +200,9 @@ class Found:
             seeds = f"{confirmed.seeds[0]} to {confirmed.seeds[-1]}"
             said = f"interquartile mean of {self.objective} over the fresh seeds {seeds}"
             trial = next(trial for trial in order if trial.number == number)
-            return Best(trial, values[number], said, confirmed.results[number])
+            defaults = interquartile_mean(confirmed.defaults.values())
+            beside = self._beside(number, values[number], defaults)
+            return Best(trial, values[number], said, confirmed.results[number], beside)
         if not order or order[0].value is None:
             return None
         words = order[0].user_attrs[OVERRIDES]
@@ -271,44 +328,40 @@ def text(directory: Path, width: int | None = None) -> str:
 
 def confirmation(found: Found, width: int | None) -> list[str]:
     """Return what fresh seeds say of the best trials and of the agent's defaults."""
-    compared = comparison_of(found)
-    if compared is None:
+    if found.comparison is None:
         return [UNCONFIRMED]
     from gym_loop.reports import text as reports
 
-    content, defaults = compared
-    head = f"Confirmed with fresh seeds; the agent's defaults are {defaults}:"
-    if width is not None:
-        head = textwrap.fill(head, width, break_on_hyphens=False)
-    return [head, "", reports.text(content, width), "", found.unconfirmed()]
+    said = [reports.broken(f"  {name}: {words}", width) for name, words in parameters_of(found)]
+    head = "Confirmed with fresh seeds; defaults are the agent's:"
+    told = reports.text(found.comparison, width)
+    return [head, "", told, "", *said, "", found.unconfirmed()]
 
 
-def comparison_of(found: Found) -> tuple[dict[str, Any], str] | None:
-    """Return the comparison of the jobs with fresh seeds, and the name of the agent's defaults.
-
-    None: there are none.
-
-    Raises:
-        Mistake: SciPy is not installed.
-    """
+def parameters_of(found: Found) -> list[tuple[str, str]]:
+    """Return the name of each group with fresh seeds, and its overrides or, of defaults, values."""
     confirmed = found.confirmation()
     if confirmed is None:
-        return None
-    try:
-        import scipy  # noqa: F401
-    except ImportError:
-        raise Mistake('the confirmation needs SciPy: pip install "gym-loop[report]"') from None
-    from gym_loop.reports import comparison
+        return []
+    words = {t.number: t.user_attrs[OVERRIDES] for t in found.trials if OVERRIDES in t.user_attrs}
+    every = [words[number] for number in confirmed.results]
+    keys = dict.fromkeys(reading.key_and_value(word)[0] for own in every for word in own)
+    settings = reading.Run(next(iter(confirmed.defaults))).settings
+    defaults = [f"{key}={reading.typed(settings[key])}" for key in keys if key in settings]
+    named = [(f"trial {number}", words[number]) for number in confirmed.results]
+    return [(name, printable(" ".join(own))) for name, own in [*named, ("defaults", defaults)]]
 
-    places = [place for own in (*confirmed.results.values(), confirmed.defaults) for place in own]
-    runs = map(reading.Run, places)
-    content = comparison.compare(runs, metric=found.objective, maximize=found.maximize)
-    defaults = {
-        content["groups"][run["group"]]["label"]
-        for run in content["runs"]
-        if Path(run["directory"]) in confirmed.defaults and run["group"] is not None
-    }
-    return content, ", ".join(defaults)
+
+def name_confirmed(runs: Iterable[reading.Run]) -> None:
+    """Have the runs with fresh seeds say which trial of their search they play, or the defaults."""
+    fresh = [run for run in runs if run.confirmed]
+    names: dict[Path, str] = {}
+    for place in {run.directory.parent.parent for run in fresh}:
+        with contextlib.suppress(Mistake):  # a study that cannot be read
+            confirmed = Found(place).confirmation()
+            names |= confirmed.names if confirmed else {}
+    for run in fresh:
+        run.confirmed = names.get(run.directory, run.confirmed)
 
 
 def listing(directory: Path, sort: str | None = None) -> str:

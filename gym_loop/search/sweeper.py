@@ -195,14 +195,14 @@ class SearchSweeper(Sweeper):
     def _leave_best(self, fixed: Sequence[str]) -> None:
         """Confirm the best trials, if that was asked for, and write the best one's config."""
         from gym_loop.search import best
-        from gym_loop.search.report import CONFIRMED, Found
+        from gym_loop.search.report import Found
         from gym_loop.search.study import OVERRIDES
 
         place = self.launcher.directory
         found = Found(place)
         if self.confirm:
             fresh = range(max(self.seeds) + 1, max(self.seeds) + 1 + self.confirm)
-            make = functools.partial(self._make, fixed, f"{CONFIRMED}/", ())
+            make = functools.partial(self._make, fixed, f"{reading.CONFIRMED}/", ())
             best.confirm(self.launcher, make, found.ranked(), fresh)
         if unconfirmed := found.unconfirmed():
             print(unconfirmed)

@@ -1,5 +1,9 @@
 """The best trials: confirmed, reported, and left as a run config."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 
 optuna = pytest.importorskip("optuna", reason="needs the extra search")
@@ -89,7 +93,8 @@ def test_once_confirmed_the_best_by_the_fresh_seeds_is_named_by_all(played, caps
     run, [first, verdict] = named(capsys)
     assert run == "search/confirm/agent.x=2,seed=3"
     assert first.startswith("Best: trial 2: interquartile mean of evaluation over the fresh seeds")
-    assert "best: x=2;" in verdict
+    assert "best: trial 2;" in verdict
+    assert "; the agent's defaults reach 2 on the same seeds: perhaps beaten" in first
     assert found.unconfirmed() == ""
     with pytest.raises(Mistake, match="no metric 'x'"):
         best.main(["search", "--metric", "x"])  # an option compares the runs
@@ -105,7 +110,7 @@ def test_where_less_is_better_the_report_and_the_best_have_less(played, capsys):
     run, [first, verdict] = named(capsys)
     assert run == "search/confirm/agent.x=2,seed=2"
     assert first.startswith("Best: trial 2")
-    assert "best: x=2; " in verdict
+    assert "best: trial 2; " in verdict
 
 
 def test_a_better_trial_that_was_not_confirmed_is_said_to_be_there(played, capsys):
@@ -120,6 +125,46 @@ def test_a_better_trial_that_was_not_confirmed_is_said_to_be_there(played, capsy
     assert said in " ".join(capsys.readouterr().out.split())
     best.main(["search"])
     assert said in capsys.readouterr().out
+
+
+def test_agents_defaults_that_are_not_beaten_are_said_to_be_so_by_all(played, capsys):
+    pytest.importorskip("scipy", reason="needs the extra report")
+    leave, confirm = played
+    found = leave([3.0, 9.0])
+    confirm("agent.x=1", [1.0, 2.0, 3.0, 4.0])
+    confirm("", [2.0, 3.0, 2.0, 4.0])
+    beside = (
+        "the agent's defaults reach 2.5 on the same seeds: not beaten (these seeds cannot tell)"
+    )
+    assert str(found.best()).endswith(f": 2.5; {beside}")
+    for seed in range(2, 12):
+        confirm("agent.x=1", [1.0 + seed / 100], seed + 4)
+        confirm("", [20.0 + seed / 100], seed + 4)
+    _, [first, verdict] = named(capsys)
+    assert first.endswith("on the same seeds: not beaten")
+    assert "best: defaults; surely better than trial 1" in verdict
+    best.main(["search"])
+    assert "on the same seeds: not beaten; in this run" in capsys.readouterr().out
+
+
+def test_runs_with_fresh_seeds_are_groups_of_their_own_by_trial(played, capsys):
+    pytest.importorskip("scipy", reason="needs the extra report")
+    leave, confirm = played
+    leave([3.0, 9.0])
+    confirm("agent.x=1", [1.0, 2.0, 3.0])
+    confirm("", [2.0, 3.0, 2.0])
+    report.main(["search"])
+    text = capsys.readouterr().out
+    assert "\n  trial 1: agent.x=1\n  defaults: agent.x=8\n" in text
+    report.main(["search", "--json"])
+    content = json.loads(capsys.readouterr().out)
+    groups = {group["name"]: group["seeds"] for group in content["groups"]}
+    assert groups == {"x=0": 2, "x=1": 2, "trial 1 x=1": 3, "defaults x=8": 3}
+    shutil.rmtree("search/agent.x=1,seed=0")
+    Path("search/study.log").write_text("")  # of no study it is not known which trial
+    report.main(["search", "--json"])
+    groups = [group["name"] for group in json.loads(capsys.readouterr().out)["groups"]]
+    assert "fresh seeds x=1" in groups
 
 
 @pytest.mark.slow
@@ -147,9 +192,9 @@ def test_the_best_are_confirmed_with_fresh_seeds_and_left_as_a_run_config(search
     assert report.returncode == 0, report.stderr
     assert "3 trials: 3 complete" in report.stdout
     assert "agent.x = 0.3" in report.stdout
-    assert "fresh seeds; the agent's defaults are x=0.9:" in report.stdout
-    [line] = [line for line in report.stdout.splitlines() if line.startswith("x=0.3  ")]
-    assert line.split()[1] == "4"  # seeds
+    assert "\n  defaults: agent.x=0.9\n" in report.stdout
+    [line] = [line for line in report.stdout.splitlines() if line.startswith("trial 0  ")]
+    assert line.split()[2] == "4"  # seeds
     listed = cli("ls", "search")
     assert len(listed.stdout.splitlines()) == 4
     told = f"{Found(tmp_path / 'search').best()}"

@@ -69,7 +69,9 @@ def test_the_page_shows_history_parameters_trials_and_confirmation(search, capsy
     assert (second.count('class="spot c0"'), second.count("hollow")) == (9, 3)
     states = re.findall(r'<td><span class="state \w+">(\w+)<', text)
     assert states == ["paused", "paused", "failed", *["complete"] * 6]
-    assert "the agent's defaults are" in text
+    assert "defaults are the agent's" in text
+    assert "<li>trial 3: <code>agent.lr=" in text
+    assert '<span class="word">defaults</span>' in text
     assert 'class="findings"' in text
     assert HOSTILE not in text
     assert "http" not in text.replace("http-equiv", "")

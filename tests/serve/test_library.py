@@ -48,6 +48,17 @@ def test_a_new_run_and_a_new_state_are_told_and_nothing_is_read_twice(look, tmp_
     assert [(run["name"], run["state"]) for run in look()["runs"]] == [("a", "stopped")]
 
 
+def test_runs_with_a_searchs_fresh_seeds_are_no_group_with_those_it_has_chosen_by(look, tmp_path):
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search/study.log").touch()
+    for place in ("search/seed=0", "search/seed=1", "search/confirm/seed=2", "confirm/seed=3"):
+        write_run(tmp_path / place, seed=int(place[-1]))
+    configs = {run["name"]: run["config"] for run in look()["runs"]}
+    fresh = configs.pop("search/confirm/seed=2")
+    assert {fresh}.isdisjoint(configs.values())
+    assert len(set(configs.values())) == 1
+
+
 def test_runs_that_hand_their_seed_on_to_the_agent_have_one_config(look, tmp_path):
     for seed in (4, 5):
         run = write_run(tmp_path / str(seed), seed=seed)
