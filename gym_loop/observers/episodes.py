@@ -32,7 +32,9 @@ class Episodes(Observer):
         self.tables: dict[str, tables.Writer] = {}
         self.wrapped = False
         self.info_keys: list[str] = []
-        self.unseen = infos.MissingKeys([])
+        self.missing = infos.MissingKeys([])
+        self.missing_before: dict[str, Any] = {}
+        self.loop: Any = None
 
     def open(self, cfg: DictConfig, directory: Path) -> None:
         """Refuse keys of info that cannot be names of columns.
@@ -51,7 +53,8 @@ class Episodes(Observer):
         """Cut the tables back to what has been restored, and go on from there."""
         self.wrapped = hasattr(loop.env, "bare_game") or getattr(loop.env, "wrapped", False)
         self.info_keys = infos.keys(loop)
-        self.unseen = infos.MissingKeys(self.info_keys)
+        self.loop, self.missing = loop, infos.MissingKeys(self.info_keys)
+        self.missing.load_state_dict(self.missing_before)
         for name, file in TABLES.items():
             more = (*(["agent_return"] if self.wrapped else []), *self.info_keys)
             self.tables[name] = tables.Writer(loop.directory, file, self.sizes[name], more)
@@ -62,8 +65,10 @@ class Episodes(Observer):
         if self.wrapped:
             row += (total(episode.rewards),)
         if self.info_keys:
-            self.unseen.look(episode.info)
-            row += (*infos.values(self.info_keys, episode.info),)
+            found = infos.values(self.info_keys, episode.info)
+            kind = "training" if episode.training else "evaluation"
+            self.missing.look(kind, episode.info, found)
+            row += (*found,)
         if episode.training:
             self.tables["training"].add([(episode.number, *row)])
         else:
@@ -83,8 +88,9 @@ class Episodes(Observer):
             *([episodes.agent_returns.tolist()] if self.wrapped else []),
         ]
         if self.info_keys:
-            list(map(self.unseen.look, episodes.infos))
             each = [infos.values(self.info_keys, info) for info in episodes.infos]
+            for info, found in zip(episodes.infos, each, strict=True):
+                self.missing.look("training", info, found)
             columns += map(list, zip(*each, strict=True))
         self.tables["training"].add(list(zip(*columns, strict=True)))
 
@@ -92,7 +98,8 @@ class Episodes(Observer):
         """Bring the tables to the disk, and return how long they are, in bytes."""
         for table in self.tables.values():
             table.sync()
-        return {name: table.size for name, table in self.tables.items()}
+        sizes = {name: table.size for name, table in self.tables.items()}
+        return sizes | ({"info_keys": self.missing.state_dict()} if self.info_keys else {})
 
     def lacks(self, loop: BaseLoop, state: dict[str, Any]) -> str:
         """Name a table that is shorter than `state` says, or has no row's end there."""
@@ -106,7 +113,8 @@ class Episodes(Observer):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Remember where to cut the tables."""
-        self.sizes |= state
+        self.sizes |= {name: state[name] for name in TABLES if name in state}
+        self.missing_before = state.get("info_keys", {})
 
     def close(self, error: BaseException | None) -> None:
         """Bring the tables to the disk and close them.
@@ -114,5 +122,5 @@ class Episodes(Observer):
         Raises:
             Failure: rows cannot be written, and the run would have ended well.
         """
-        self.unseen.warn()
+        self.missing.warn(is_whole=error is None and not (self.loop and self.loop.stop))
         files.finish(((table.finish, table.path) for table in self.tables.values()), error)

@@ -47,26 +47,58 @@ def _number(value: Any) -> float:
 
 
 class MissingKeys:
-    """Warns once, at the end of a run, of each key that no episode's info had."""
+    """Counts the episodes whose last info had no number for a key; warns at the end of a run."""
 
     def __init__(self, names: list[str]) -> None:
-        self.names = {*names}
+        self.names = names
+        self.never = {*names}  # keys that no info of this launch has had
         self.others: set[str] = set()  # keys that there were
-        self.looked = False
+        # By "training" and "evaluation": all episodes, and those without a number, by key.
+        self.episodes = {"training": 0, "evaluation": 0}
+        self.missing = {kind: dict.fromkeys(names, 0) for kind in self.episodes}
 
-    def look(self, info: Any) -> None:
-        """Take away what `info` has."""
-        self.looked = True
-        if self.names and isinstance(info, Mapping):
-            self.names -= info.keys()
+    def look(self, kind: str, info: Any, found: list[float]) -> None:
+        """Count an episode, in whose info `values` has `found` these numbers."""
+        self.episodes[kind] += 1
+        for name, value in zip(self.names, found, strict=True):
+            if math.isnan(value):
+                self.missing[kind][name] += 1
+        if self.never and isinstance(info, Mapping):
+            self.never -= info.keys()
             self.others |= {*map(str, info)}
 
-    def warn(self) -> None:
-        """Warn of what has never been there, if any episode has ended."""
-        if self.names and self.looked:
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has been counted."""
+        missing = {kind: {**counts} for kind, counts in self.missing.items()}
+        return {"episodes": {**self.episodes}, "missing": missing}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what had been counted."""
+        self.episodes |= state.get("episodes", {})
+        for kind, counts in state.get("missing", {}).items():
+            self.missing[kind] |= {n: counts[n] for n in self.names if n in counts}
+
+    def warn(self, is_whole: bool) -> None:
+        """Warn of keys that were never there; of a whole run's, also of gaps."""
+        each = {n: tuple(self.missing[kind][n] for kind in self.episodes) for n in self.names}
+        total = sum(self.episodes.values())
+        never = sorted(n for n in self.never if total and sum(each[n]) == total)
+        if never:
             there = ", ".join(sorted(self.others)[:MOST_NAMED]) or "nothing"
             log.warning(
                 "no info had %s at an episode's end: see loop.info_keys; there was %s",
-                ", ".join(sorted(self.names)),
+                ", ".join(never),
                 there,
+            )
+        gaps: dict[tuple[int, ...], list[str]] = {}
+        for name in self.names:
+            if is_whole and name not in never and any(each[name]):
+                gaps.setdefault(each[name], []).append(name)
+        for counts, names in gaps.items():
+            both = zip(counts, self.episodes.values(), self.episodes, strict=True)
+            log.warning(
+                "info had no number for %s at the end of %s episodes, which the means leave out: "
+                "have the environment give it in every last step",
+                ", ".join(names),
+                " and ".join(f"{n} of {of} {kind}" for n, of, kind in both if n),
             )

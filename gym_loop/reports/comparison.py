@@ -66,6 +66,7 @@ class Member:
     evaluations: tuple[NDArray[np.float64], ...] = ()  # steps, mean return of each
     recordings: list[tuple[float, Path, str]] = field(default_factory=list)  # return, name, what
     not_finite: int = 0  # episodes whose return is not
+    lacking: tuple[int, int] = (0, 0)  # episodes of the score that lack the info key, and all
 
 
 @dataclass
@@ -135,11 +136,11 @@ def compare(
     groups = _group(members, by)
     for group in groups:
         _read(group)
-    metrics = dict(METRICS)
+    metrics, notes = dict(METRICS), list[str]()
     if metric is not None and metric not in METRICS:
-        metrics |= _score_by_info(groups, metric)
+        metrics[metric], notes = _score_by_info(groups, metric)
     metric, chosen = _choose(groups, metric, metrics, unfinished, runs)
-    notes = [chosen] if chosen else []
+    notes += [chosen] if chosen else []
     for group in groups:
         _select(group, metric)
     if rescaled := any(len(group.scores) > 1 for group in groups):
@@ -326,22 +327,28 @@ def _recordings(
                     yield known[number], file, f"seed {printable(run.seed)}, {what} {number}"
 
 
-def _score_by_info(groups: list[Group], key: str) -> dict[str, str]:
-    """Score runs by one of their `loop.info_keys`; return what that is, by its name.
+def _score_by_info(groups: list[Group], key: str) -> tuple[str, list[str]]:
+    """Score runs by one of their `loop.info_keys`; return what that is, and a note or none.
 
     By the final evaluation, or where a run has it in training alone, by training.
     """
-    found = [(m, m.run.info_means(key)) for group in groups for m in group.members]
-    by_training = any(
-        evaluated is None and trained is not None
-        for member, (evaluated, trained) in found
-        if member.eligible
-    )
-    for member, means in found:
-        if (score := means[by_training]) is not None:
+    found = [(m, *m.run.info_values(key)) for group in groups for m in group.members]
+    # Of the runs that count, whether evaluation has none though training has.
+    untold = [not _known(x) and bool(_known(y)) for m, x, y in found if m.eligible]
+    for member, evaluated, trained in found:
+        values = trained if any(untold) else evaluated
+        known = _known(values)
+        if (score := reading.mean(known)) is not None:
             member.scores[key] = score
-    episodes = "last 100 training episodes" if by_training else "final evaluation"
-    return {key: f"mean {key} of the {episodes}"}
+            member.lacking = len(values) - len(known), len(values)
+    if not any(untold):
+        return f"mean {key} of the final evaluation", []
+    where = f"in {sum(untold)} of {len(untold)} runs no episode of the final evaluation has {key}"
+    return f"mean {key} of the last 100 training episodes", [f"Scored by training: {where}."]
+
+
+def _known(values: list[float]) -> list[float]:
+    return [value for value in values if not math.isnan(value)]
 
 
 def _choose(
@@ -415,6 +422,9 @@ def _select(group: Group, metric: str) -> None:
             f"{shared} of {len(group.members)} runs not scored: they share episodes with another, "
             "as forks do, and are no seeds of their own"
         )
+    if lacking := sum(member.lacking[0] for member in group.scored):
+        of = sum(member.lacking[1] for member in group.scored)
+        group.notes.append(f"{lacking} of {of} episodes lack {metric}: the score is of the others")
     if metric == "best" and (odd := sum(member.not_finite for member in group.scored)):
         group.notes.append(f"{odd} episodes whose return is not finite count for no best")
     group.scored.sort(key=lambda member: (isinstance(member.run.seed, str), member.run.seed or 0))

@@ -333,18 +333,16 @@ class Run:
         keys = self._section("loop").get("info_keys")
         return [printable(key) for key in keys] if isinstance(keys, list) else []
 
-    def info_means(self, key: str) -> tuple[float | None, float | None]:
-        """Return the mean of an info key in the last evaluation, and in the last 100 episodes.
+    def info_values(self, key: str) -> tuple[list[float], list[float]]:
+        """Return an info key's values in the last evaluation, and in the last 100 episodes.
 
-        Episodes that lack it do not count; None where all of them do.
+        NaN where an episode lacks it.
         """
         numbers = {row["episode"] for row in self.last_evaluation}
         table = self.table(EVALUATIONS, ("episode", key))
         rows = zip(table["episode"], table[key], strict=True)
         evaluated = [value for number, value in rows if number in numbers]
-        trained = self.table(EPISODES, (key,))[key][-WINDOW:]
-        first, second = ([v for v in each if not math.isnan(v)] for each in (evaluated, trained))
-        return mean(first), mean(second)
+        return evaluated, self.table(EPISODES, (key,))[key][-WINDOW:]
 
     @cached_property
     def evaluation(self) -> float | None:

@@ -148,6 +148,24 @@ def test_an_info_key_that_evaluation_lacks_is_one_of_training(sweep, report):
     assert content["metric_is"] == "mean is_success of the last 100 training episodes"
     scores = {group["name"]: group["scores"]["CartPole-v1"] for group in content["groups"]}
     assert scores == {"ars": [0.5, 0.5], "dqn": [1.0]}
+    assert content["notes"] == [
+        "Scored by training: in 1 of 3 runs no episode of the final evaluation has is_success."
+    ]
+    notes = {group["name"]: group["notes"] for group in content["groups"]}
+    assert "20 of 100 episodes lack is_success: the score is of the others" in notes["ars"]
+    assert not any("lack" in note for note in notes["dqn"])
+
+
+def test_of_how_many_episodes_an_info_key_is_known_is_said(tmp_path, report):
+    for seed, known in enumerate([[1, "nan", "nan", 0], [1, 1, "nan", 1]]):
+        run = write_run(tmp_path / "multirun" / str(seed), "ars", seed=seed, evaluations=4)
+        add_info(run, "evaluations.csv", known)
+        add_info(run, "episodes.csv", ["nan"] * 50)
+    content = report("--metric", "is_success")
+    [group] = content["groups"]
+    assert group["scores"] == {"CartPole-v1": [0.5, 1.0]}
+    assert "3 of 8 episodes lack is_success: the score is of the others" in group["notes"]
+    assert content["notes"] == []
 
 
 def test_a_metric_that_no_run_has_is_named_with_those_they_have(sweep, mistake):

@@ -31,6 +31,15 @@ KEYS = "loop.info_keys=[is_success,distance,behind]"
 FEW = ("env=reach.py:Reach", KEYS, "loop.max_episodes=8", "loop.eval_episodes=5")
 
 
+def gaps(run):
+    """Return what a run's warning has to say of `behind`, by its tables."""
+    both = Run(run).episodes["behind"], Run(run).evaluations["behind"]
+    (a, of_a), (b, of_b) = ((np.isnan(column).sum(), len(column)) for column in both)
+    assert 0 < a < of_a
+    assert 0 < b < of_b
+    return f"for behind at the end of {a} of {of_a} training and {b} of {of_b} evaluation episodes"
+
+
 @pytest.fixture(autouse=True)
 def _reach(tmp_path):
     (tmp_path / "reach.py").write_text(REACH)
@@ -74,7 +83,8 @@ def test_vector_environments_of_the_libraries_have_them_too(env, launch, tmp_pat
         assert len({*table["distance"]}) > 1
         np.testing.assert_array_equal(table["is_success"], table["distance"] <= 1)
         np.testing.assert_array_equal(np.isnan(table["behind"]), table["distance"] <= 3)
-    assert not any("behind" in warning for warning in Run(run).warnings)
+    [warning] = [line for line in Run(run).warnings if "behind" in line]
+    assert gaps(run) in warning
 
 
 OBSERVER = """
@@ -121,6 +131,37 @@ def test_a_key_that_never_comes_is_warned_of_once(launch):
     assert "had succes at" in warning
     assert "there was behind, distance, is_success, who" in warning
     assert np.isnan(Run(run).episodes["succes"]).all()
+
+
+@pytest.mark.parametrize("loop", ["loop=default", "loop=vector loop.num_envs=3"])
+def test_episodes_without_a_key_are_counted_in_a_warning_also_of_a_resumed_run(loop, launch):
+    words = [*FEW[:2], *loop.split(), "agent=random", "loop.eval_episodes=9"]
+    first = launch(*words, "loop.max_episodes=9")
+    [before] = [line for line in Run(first).warnings if "behind" in line]
+    assert gaps(first) in before
+    run = launch(*words, "loop.max_episodes=25")
+    _, after = (line for line in Run(run).warnings if "behind" in line)
+    assert gaps(run) in after
+    assert before != after
+    assert not any("is_success" in line or "distance" in line for line in Run(run).warnings)
+
+
+def test_a_key_whose_values_are_no_numbers_is_warned_of(launch):
+    run = launch(FEW[0], "loop.info_keys=[who]", *FEW[2:])
+    [warning] = [line for line in Run(run).warnings if "who" in line]
+    assert "no number for who at the end of 8 of 8 training and 5 of 5 evaluation" in warning
+
+
+def test_a_key_that_came_only_before_a_resume_has_not_never_come(launch, tmp_path):
+    early = "loop.info_keys=[early]"
+    there = 'if __import__("os").path.exists("early"): info["early"] = 1'
+    (tmp_path / "reach.py").write_text(REACH.replace("if self.at", f"{there}\n        if self.at"))
+    (tmp_path / "early").touch()
+    launch(FEW[0], early, "loop.max_episodes=3", "loop.eval_episodes=2")
+    (tmp_path / "early").unlink()
+    run = launch(FEW[0], early, "loop.max_episodes=8", "loop.eval_episodes=2")
+    [warning] = [line for line in Run(run).warnings if "early" in line]
+    assert "for early at the end of 5 of 8 training and 2 of 2 evaluation episodes" in warning
 
 
 def test_a_run_without_an_episode_has_nothing_to_warn_of(as_a_child, tmp_path):
