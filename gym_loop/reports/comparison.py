@@ -62,8 +62,8 @@ class Member:
     eligible: bool  # to be scored: it has finished, or need not have
     origin: str  # the directory of the run that has played its first episode
     scores: dict[str, float] = field(default_factory=dict)  # by metric
-    curve: NDArray[np.float64] | None = None  # return at each point of the group's grid
-    evaluations: tuple[NDArray[np.float64], ...] = ()  # steps, mean return of each
+    curve: NDArray[np.float64] | None = None  # what is drawn, at each point of the group's grid
+    evaluations: tuple[NDArray[np.float64], ...] = ()  # steps, mean of it in each
     recordings: list[tuple[float, Path, str]] = field(default_factory=list)  # return, name, what
     not_finite: int = 0  # episodes whose return is not
     lacking: tuple[int, int] = (0, 0)  # episodes of the score that lack the info key, and all
@@ -134,8 +134,9 @@ def compare(
     members = [_member(run, unfinished) for run in runs if run.config]
     _find_moved_origins(members)
     groups = _group(members, by)
+    drawn = "return" if metric is None or metric in METRICS else metric
     for group in groups:
-        _read(group)
+        _read(group, drawn)
     metrics, notes = dict(METRICS), list[str]()
     if metric is not None and metric not in METRICS:
         metrics[metric], notes = _score_by_info(groups, metric)
@@ -156,11 +157,13 @@ def compare(
     pairs, left_out = _pairs(groups, sign)
     # What is ranked is what is drawn, where every run has been evaluated in between.
     scored = [member for group in groups for member in group.scored]
-    by_evaluation = metric == "evaluation" and all(len(m.evaluations[0]) > 1 for m in scored)
+    is_evaluated = all(len(member.evaluations[0]) > 1 for member in scored)
+    by_evaluation = metric in ("evaluation", drawn) and is_evaluated
     return {
         "metric": metric,
         "metric_is": metrics[metric],
         "rescaled": rescaled,
+        "drawn": drawn,
         "curves": "evaluation" if by_evaluation else "training",
         "groups": [_facts(group, by_evaluation, max if maximize else min) for group in groups],
         "verdicts": _verdicts(groups, pairs),
@@ -231,16 +234,21 @@ def _value(member: Member, key: str) -> str:
     return shown(member.leaves[key]) if key in member.leaves else ABSENT
 
 
-def _read(group: Group) -> None:
-    """Read all runs of a group; its grid ends where the last of those that are scored does."""
+def _read(group: Group, drawn: str) -> None:
+    """Read all runs of a group; its grid ends where the last of those that are scored does.
+
+    Args:
+        group: of the runs.
+        drawn: the tables' column that the curves show.
+    """
     eligible = [member for member in group.members if member.eligible]
     group.last_step = max((m.run.steps for m in eligible or group.members), default=0)
     for member in group.members:
-        _read_run(member, group.last_step)
+        _read_run(member, group.last_step, drawn)
 
 
-def _read_run(member: Member, last_step: int) -> None:
-    """Read all episodes of a run; keep the scores and the curve."""
+def _read_run(member: Member, last_step: int, drawn: str) -> None:
+    """Read all episodes of a run; keep the scores and the curve of the column `drawn`."""
     run = member.run
     table = run.table(tables.EPISODES, ("episode", "steps", "return"))
     episodes, steps, returns = (np.array(table[name]) for name in ("episode", "steps", "return"))
@@ -255,36 +263,49 @@ def _read_run(member: Member, last_step: int) -> None:
         "steps_per_second": run.steps_per_second,
     }
     member.scores = {name: score for name, score in scores.items() if score is not None}
-    member.curve = _binned(steps, returns, last_step)
-    member.evaluations = _evaluations(run)
+    if drawn == "return":
+        values = returns
+    else:
+        table = run.table(tables.EPISODES, ("steps", drawn))
+        steps, values = (np.array(column) for column in table.values())
+    member.curve = _binned(steps, values, last_step)
+    member.evaluations = _evaluations(run, drawn)
     member.recordings = list(_recordings(run, episodes, returns))
 
 
-def _evaluations(run: Run) -> tuple[NDArray[np.float64], ...]:
-    """Return the steps at which a run was evaluated, and the mean return of each evaluation."""
-    table = run.whole_evaluations(("steps", "return"))
-    at, steps, returns = (np.array(table[name]) for name in ("at_episode", "steps", "return"))
-    if not len(at) or not (abs(returns) < HUGE).all():
+def _evaluations(run: Run, drawn: str) -> tuple[NDArray[np.float64], ...]:
+    """Return the steps at which a run was evaluated, and the mean of a column in each evaluation.
+
+    Nothing where a value cannot be drawn, or where an evaluation has none of an info key's.
+    """
+    table = run.whole_evaluations(("steps", drawn))
+    at, steps, values = (np.array(table[name]) for name in ("at_episode", "steps", drawn))
+    if drawn != "return":
+        known = ~np.isnan(values)
+        if len({*at[known]}) < len({*at}):
+            return (np.empty(0), np.empty(0))
+        at, steps, values = at[known], steps[known], values[known]
+    if not len(at) or not (abs(values) < HUGE).all():
         return (np.empty(0), np.empty(0))
     starts = np.flatnonzero(np.r_[True, np.diff(at) != 0])
     counts = np.diff(np.r_[starts, len(at)])
-    return steps[starts], np.add.reduceat(returns, starts) / counts
+    return steps[starts], np.add.reduceat(values, starts) / counts
 
 
 def _binned(
-    steps: NDArray[np.float64], returns: NDArray[np.float64], last_step: int
+    steps: NDArray[np.float64], values: NDArray[np.float64], last_step: int
 ) -> NDArray[np.float64]:
-    """Return the mean return of the episodes that ended in each hundredth of the steps.
+    """Return the mean value of the episodes that ended in each hundredth of the steps.
 
     Where none ended, the value before it; NaN before the first and after the last episode.
     """
-    sound = (abs(returns) < HUGE) & (steps >= 0) & (steps <= last_step)
-    steps, returns = steps[sound], returns[sound]
+    sound = (abs(values) < HUGE) & (steps >= 0) & (steps <= last_step)
+    steps, values = steps[sound], values[sound]
     if not len(steps) or last_step <= 0:
         return np.full(POINTS, np.nan)
     places = np.maximum(np.ceil(steps * POINTS / last_step).astype(int) - 1, 0)
     counts = np.bincount(places, minlength=POINTS)
-    sums = np.bincount(places, returns, minlength=POINTS)
+    sums = np.bincount(places, values, minlength=POINTS)
     latest = np.maximum.accumulate(np.where(counts > 0, np.arange(POINTS), -1))
     curve = (sums / np.maximum(counts, 1))[latest]
     curve[latest < 0] = np.nan

@@ -37,7 +37,7 @@ def draw(content: dict[str, Any], file: Path) -> None:
             axes.plot(steps, curve["mean"], label=group["label"])
             if curve["low"]:
                 axes.fill_between(steps, curve["low"], curve["high"], alpha=0.2, linewidth=0)
-        axes.set(title=env, xlabel="steps", ylabel="return", xlim=(0, None))
+        axes.set(title=env, xlabel="steps", ylabel=content["drawn"], xlim=(0, None))
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize="small")
     figure.savefig(file)

@@ -122,11 +122,12 @@ def _section(place: int, content: dict[str, Any], numbers: list[int]) -> dict[st
         for pair in content["pairs"]
         if pair["groups"][0] in numbers
     ]
+    drawn = "Return" if content["drawn"] == "return" else content["drawn"]  # a key is as it is
     return {
         "anchor": f"env-{place}",
         "name": " and ".join(groups[0]["envs"]),
         "verdicts": [v["headline"] for v in content["verdicts"] if v["best"] in numbers],
-        "chart": _curves(groups, content["curves"]),
+        "chart": _curves(groups, f"{drawn} in {content['curves']}"),
         "groups": _drawn_scores(groups),
         "score": aligned(group[name] for group in groups for name in SCORES),
         "notes": gathered(groups, "label"),

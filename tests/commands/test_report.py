@@ -168,6 +168,36 @@ def test_of_how_many_episodes_an_info_key_is_known_is_said(tmp_path, report):
     assert content["notes"] == []
 
 
+def evaluate(run, *values):
+    """Evaluate a run after each ten episodes, two episodes each time."""
+    rows = "".join(
+        f"{k},{10 * (k // 2 + 1)},{500 * (k // 2 + 1)},9,5.0,1,0,0,1.0\n"
+        for k in range(len(values))
+    )
+    (run / "evaluations.csv").write_text(EVALUATION + rows)
+    content = json.loads((run / "run.json").read_text())
+    content["config"]["loop"]["eval_episodes"] = 2
+    edit(run, config=content["config"])
+    add_info(run, "evaluations.csv", values)
+
+
+def test_the_curves_are_of_the_metric_that_is_asked_for(tmp_path, report, told):
+    for seed in range(3):
+        run = write_run(tmp_path / "multirun" / str(seed), seed=seed)
+        evaluate(run, 0.0, 0.5, 0.5, "nan", 1.0, 1.0)
+        add_info(run, "episodes.csv", [0.25, "nan"] * 25)
+    curve = report("--metric", "is_success")["groups"][0]["curve"]
+    assert (curve["steps"], curve["mean"]) == ([500, 1000, 1500], [0.25, 0.5, 1.0])
+    told("--metric", "is_success", "--html", "page.html", "--figure", "curve.svg")
+    assert "is_success in evaluation, mean and" in (tmp_path / "page.html").read_text()
+    assert "<!-- is_success -->" in (tmp_path / "curve.svg").read_text()
+    assert max(report()["groups"][0]["curve"]["mean"]) == 5.0
+    evaluate(run, 0.0, 0.5, "nan", "nan", 1.0, 1.0)  # of this one's second, nothing is known
+    content = report("--metric", "is_success")
+    assert content["curves"] == "training"
+    assert set(content["groups"][0]["curve"]["mean"]) == {0.25}
+
+
 def test_a_metric_that_no_run_has_is_named_with_those_they_have(sweep, mistake):
     [run] = sweep("ars", [9])
     add_info(run, "episodes.csv", [0.0] * 50)
