@@ -1,5 +1,7 @@
 """What a search varies: parameters in Hydra's grammar, or a function in Python."""
 
+import contextlib
+import hashlib
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -89,6 +91,8 @@ class Dimension:
 class Grid(dict[str, Dimension]):
     """Parameters in Hydra's grammar, by key."""
 
+    source = ""  # a `Function` has one
+
     def describe(self) -> dict[str, str]:
         """Return what varies, as texts by key: two searches of one space have the same."""
         return {name: dimension.text for name, dimension in self.items()}
@@ -101,6 +105,16 @@ class Grid(dict[str, Dimension]):
             [word(key, of[min(number, len(of) - 1)]) for key, of in values.items()]
             for number in range(most)
         ]
+
+    def explain(self, message: str) -> str:
+        """Return what is wrong with a probe; who typed an interval has not typed a value of it."""
+        for name, each in self.items():
+            inner, tagged = each.text.removesuffix(")").removeprefix("tag("), "tag(" in each.text
+            is_meant = f": {name} is " in message and "expected an integer" in message
+            if is_meant and "interval(" in each.text and "int," not in each.text:
+                whole = f"tag(int, {inner if tagged else each.text})"
+                return f"{name}={each.text} has fractions; expected an integer: {name}={whole}"
+        return message
 
     def suggest(self, trial: Any) -> list[str]:
         """Return the overrides of a trial, of Optuna's `Trial`; those it has stay as they are."""
@@ -127,6 +141,9 @@ class Function:
 
     Args:
         name: of the function: `my_space.py:space`.
+
+    Attributes:
+        source: the file that it is in, and the digest of its content; "" where there is none.
 
     Raises:
         Mistake: there is no such function.
@@ -155,6 +172,11 @@ class Function:
         if not callable(found) or len(inspect.signature(found).parameters) != 1:
             raise Mistake(f"{self.said}: expected a function of one trial")
         self.function: Callable[[Any], Mapping[str, Any] | None] = found
+        self.source = ""
+        with contextlib.suppress(OSError, TypeError):  # an object of a class has no file
+            file = Path(inspect.getfile(found))
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+            self.source = f"{file.name} with SHA-256 {digest}"
 
     def describe(self) -> dict[str, str]:
         """Return the function's name by its key."""
@@ -167,6 +189,10 @@ class Function:
         if not any(found):
             raise Mistake(f"{self.said} suggests nothing")
         return found
+
+    def explain(self, message: str) -> str:
+        """Return what is wrong with a probe; its function is named."""
+        return f"{self.said}: {message}".replace(" (command line)", "")
 
     def suggest(self, trial: Any) -> list[str]:
         """Return the overrides of a trial; see `Grid.suggest`.

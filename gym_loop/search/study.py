@@ -27,6 +27,7 @@ DEFINITION = "gym_loop"  # the study's attribute that says what it is a study of
 # What a pruner compares trials by. Some of Optuna's take a report's step as a resource, others as
 # an instance: never both in one study.
 RUNGS, EVALUATIONS, SEEDS = "hydra.sweeper.pruner's comparison", "by evaluation", "seed by seed"
+SOURCE = "hydra.sweeper.space's file"  # with its digest
 # A trial's attributes. One without a goal has been asked for by a process that was killed at it.
 GOAL, OVERRIDES, WHY = "goal", "overrides", "why"
 END = 0  # the goal of jobs that are played to their ends
@@ -142,10 +143,11 @@ class Study:
             )
             self.id = self.storage.get_study_id_from_name(NAME)
             known = self.optuna.user_attrs.get(DEFINITION)
-            definition = {RUNGS: EVALUATIONS, **definition}
+            definition = {RUNGS: EVALUATIONS, SOURCE: "", **definition}
+            older = {RUNGS: EVALUATIONS, SOURCE: definition[SOURCE]}  # did not write these down
             if known is None:
                 self.optuna.set_user_attr(DEFINITION, definition)
-            elif (known := {RUNGS: EVALUATIONS, **known}) != definition:
+            elif (known := {**older, **known}) != definition:
                 raise Mistake(f"{directory} {difference(known, definition)}")
 
     @contextlib.contextmanager

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -177,10 +177,11 @@ class SearchSweeper(Sweeper):
 
     def _study_of(self, space: "Space") -> "Callable[[], Study]":
         """Return what opens the study of `space`, or makes it; check its sampler and pruner."""
-        from gym_loop.search.study import EVALUATIONS, RUNGS, SEEDS, Study
+        from gym_loop.search.study import EVALUATIONS, RUNGS, SEEDS, SOURCE, Study
 
         definition = {
             **space.describe(),
+            SOURCE: space.source,
             "hydra.sweeper.objective": self.objective,
             "hydra.sweeper.direction": self.direction,
             "hydra.sweeper.seeds": ",".join(map(str, self.seeds)),
@@ -223,6 +224,7 @@ class SearchSweeper(Sweeper):
                 "seed= is no parameter of a search; its trials have hydra.sweeper.seeds=3 (0, 1, "
                 "2) or hydra.sweeper.seeds=[4,5,6]"
             )
+        check_one_environment(grid)
         if self.space is None and not grid:
             raise Mistake(
                 "an empty space: nothing varies; expected a parameter such as "
@@ -253,13 +255,13 @@ class SearchSweeper(Sweeper):
         )
         probes = space.probes()
         names = [word.partition("=")[0].lstrip("+") for words in probes for word in words]
+        check_one_environment(names)
         by_all = directory.Sweep([], {}, [*self.checked.varied, *names])
         jobs = [[*fixed, *words, f"seed={self.seeds[0]}", PAUSE] for words in probes]
         try:
             launcher.check(by_all, jobs, 0)
         except Mistake as mistake:
-            place = f"hydra.sweeper.space={self.space}: " if self.space else ""
-            raise Mistake(f"{place}{mistake.message}") from None
+            raise Mistake(space.explain(mistake.message)) from None
         self.composer = Composer(self.loader, self.config)
         cfg = self.composer.compose(jobs[0], 0)
         loop: Any = OmegaConf.to_container(cfg.loop, resolve=True)
@@ -304,6 +306,19 @@ class SearchSweeper(Sweeper):
             self.seeds,
             self.n_trials,
             self.objective,
+        )
+
+
+def check_one_environment(keys: Iterable[str]) -> None:
+    """Check that the environment is none of what varies.
+
+    Raises:
+        Mistake: it is.
+    """
+    if chosen := next((key for key in keys if key in ("env", "env.id", "env._target_")), None):
+        raise Mistake(
+            f"{chosen} is no parameter of a search: returns of different environments cannot be "
+            "compared; search in each of them, in a hydra.sweep.dir of its own"
         )
 
 

@@ -266,6 +266,31 @@ def test_what_a_sampler_or_a_pruner_lacks_is_said_before_anything_starts(search,
 
 
 @pytest.mark.slow
+def test_an_edited_space_and_another_environment_are_refused(search, cli, tmp_path):
+    file = tmp_path / "thin.py"
+    text = "def space(trial):\n    trial.suggest_float('agent.x', 0, 1)\n"
+    file.write_text(text)
+    assert (
+        search(NONE, "hydra.sweeper.space=thin.py:space", "hydra.sweeper.n_trials=1").returncode
+        == 0
+    )
+    before = contents(tmp_path / "search")
+    assert cli("resume", "search").returncode == 0
+    file.write_text(text.replace("agent.x", "env"))
+    for words, said in (
+        (["hydra.sweeper.space=thin.py:space"], "hydra.sweeper.space's file was thin.py with"),
+        (["hydra.sweeper.space=thin.py:space", "hydra.sweep.dir=b"], "env is no parameter"),
+        ([X, "env=cartpole,taxi", "hydra.sweep.dir=b"], "env is no parameter of a search"),
+        ([X, "env.id=a,b", "hydra.sweep.dir=b"], "env.id is no parameter of a search"),
+    ):
+        refused = search(NONE, *words)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+        assert said in refused.stderr
+    assert contents(tmp_path / "search") == before
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.slow
 def test_a_total_below_what_is_there_asks_for_nothing_and_says_so(search, tmp_path):
     search(X, NONE, "hydra.sweeper.n_trials=2")
     before = contents(tmp_path / "search")

@@ -172,3 +172,32 @@ def test_a_space_in_python_may_return_numbers_of_numpys(tmp_path, monkeypatch):
     (tmp_path / "spaces.py").write_text(MISTAKEN)
     words = Function("spaces.py:space").probes()
     assert {word for [word] in words} <= {"agent.x=2", "agent.x=4", "agent.x=6"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("interval(1, 8)", "agent.n=tag(int, interval(1, 8))"),
+        ("tag(log, interval(1, 8))", "agent.n=tag(int, log, interval(1, 8))"),
+        ("choice(1, 2.5)", None),
+    ],
+)
+def test_an_interval_for_an_integer_is_explained_by_what_was_typed(text, expected):
+    _, space = space_of(f"agent.n={text}", "agent.a=interval(1, 8)")
+    said = "job agent.n=2.5,seed=0: agent.n is 2.5 (command line); expected an integer, like 8"
+    explained = f"agent.n={text} has fractions; expected an integer: {expected}"
+    assert space.explain(said) == (explained if expected else said)
+    if expected:
+        _, whole = space_of(expected)
+        assert (whole["agent.n"].distribution.low, whole["agent.n"].distribution.high) == (1, 8)
+
+
+def test_the_digest_of_a_space_in_python_is_that_of_its_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wide.py").write_text(MISTAKEN)
+    first = Function("wide.py:space").source
+    assert first.startswith("wide.py with SHA-256 ")
+    assert Function("wide.py:nothing").source == first
+    (tmp_path / "wide.py").write_text(MISTAKEN.replace("1, 3", "1, 4"))
+    assert Function("wide.py:space").source != first
+    assert space_of("agent.a=interval(0, 1)")[1].source == ""

@@ -9,7 +9,7 @@ optuna = pytest.importorskip("optuna", reason="needs the extra search")
 from optuna.trial import TrialState  # noqa: E402
 
 from gym_loop.search.space import Dimension, Grid  # noqa: E402
-from gym_loop.search.study import GOAL, OVERRIDES, Study  # noqa: E402
+from gym_loop.search.study import DEFINITION, GOAL, OVERRIDES, SOURCE, Study  # noqa: E402
 from tests.search.conftest import study as seen_by_optuna  # noqa: E402
 
 SPACE = Grid(
@@ -102,6 +102,15 @@ def test_a_study_of_another_space_is_refused_and_the_difference_named(tmp_path):
     assert "a.x was interval(0, 1), now interval(0, 2)" in mistake.value.message
     assert "a.n was range(3), now not varied" in mistake.value.message
     assert (tmp_path / "study.log").read_bytes() == before
+
+
+def test_a_study_whose_space_was_edited_is_refused_unless_it_does_not_know_its_file(tmp_path):
+    study = study_in(tmp_path)
+    edited = {**SPACE.describe(), SOURCE: "space.py with SHA-256 ab"}
+    with pytest.raises(Mistake, match="file was not varied, now space"):
+        Study(tmp_path, edited, SPACE, "maximize", study.sampler)
+    study.optuna.set_user_attr(DEFINITION, SPACE.describe())  # as older ones have it
+    Study(tmp_path, edited, SPACE, "maximize", study.sampler)
 
 
 def test_samplers_learn_from_what_paused_trials_have_reached(tmp_path):
