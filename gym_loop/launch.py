@@ -76,7 +76,7 @@ def launch(argv: list[str], config_name: str = "config", task: Any = None) -> An
         return inner.show(argv, args, str(CONF), config_name, task, **VERSION_BASE)
     conf, name = Path(args.config_dir or CONF).absolute(), args.config_name or config_name
     with hydra.initialize_config_dir(str(conf), job_name="gym_loop", **VERSION_BASE):
-        cfg = None if args.multirun else hydra.compose(name, args.overrides, True)
+        cfg = None if args.multirun else inner.compose(name, args.overrides)
         if cfg is None or cfg.hydra.mode is RunMode.MULTIRUN:
             return inner.multirun(name, task, args.overrides)
         HydraConfig.instance().cfg = cfg  # type: ignore[assignment]  # `set_config` copies it

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gym_loop.mistake import Mistake
 from tests.conftest import AGENTS, rows
 
 FAST = ("env=cartpole", "loop.eval_episodes=1")
@@ -81,8 +82,20 @@ def test_a_class_brings_its_parameters_as_keys_that_are_checked(launch):
     directory = launch(f"agent={AGENTS}:Learner", *FAST, "agent.lr=0.5", "agent.capacity=9")
     agent = json.loads((directory / "run.json").read_text())["config"]["agent"]
     assert (agent["lr"], agent["capacity"]) == (0.5, 9)
-    with pytest.raises(Exception, match="lrr"):
+    with pytest.raises(Mistake, match="lrr"):
         launch(f"agent={AGENTS}:Learner", *FAST, "agent.lrr=0.5", directory="other")
+
+
+@pytest.mark.parametrize("words", [(), ("-m", "seed=0,1", "hydra.sweep.dir=run")])
+def test_a_config_of_ones_own_need_not_list_what_its_class_takes(launch, tmp_path, words):
+    (tmp_path / "conf/agent").mkdir(parents=True)
+    (tmp_path / "conf/agent/mine.yaml").write_text(f"_target_: {AGENTS}:Learner\nlr: 0.2\n")
+    directory = launch("agent=mine", *FAST, "agent.capacity=9", *words)
+    for run in directory.glob("**/run.json"):
+        agent = json.loads(run.read_text())["config"]["agent"]
+        assert (agent["lr"], agent["capacity"]) == (0.2, 9)
+    with pytest.raises(Mistake, match=r"no key 'agent.capacty'.*did you mean 'agent.capacity'"):
+        launch("agent=mine", *FAST, "agent.capacty=9", directory="other")
 
 
 def test_a_loops_class_is_an_option(launch, tmp_path):

@@ -312,7 +312,7 @@ MISTAKES = [
     row("agent.lr=3", "no key 'agent.lr'", "no parameter"),
     row("sed=3", "no key 'sed'", "'seed'?"),
     row("+sede=3", "no key 'sede'", "'seed'?"),
-    row("loop.max_episodes.x=3", "no key 'loop.max_episodes.x'"),
+    row("loop.max_episodes.x=3", "loop.max_episodes is {'x': 3}", "expected an integer"),
     row("~loop.max_episode", "no key 'loop.max_episode'"),
     row("~loop", "loop is missing", "loop=default"),
     row("+seed=3", "'seed' is there already"),
@@ -426,7 +426,7 @@ MISTAKES = [
     *(SEARCHES if importlib.util.find_spec("optuna") else ()),
     # what other libraries call it
     row("total_timesteps=1e6", "no key 'total_timesteps'", "here it is loop.max_steps"),
-    row("+loop.n_envs=4", "no key 'loop.n_envs'", "loop.num_envs, which needs loop=vector"),
+    row("+loop.n_envs=4", "no key 'loop.n_envs'", "loop.num_envs, of loop=vector alone"),
     row("agent=agents.py:Mine +agent.net_arch=[64]", "agent.policy_kwargs"),
     row("--n-timesteps 1000", "here it is loop.max_steps"),
     row("agent=agents.py:Mine agent.lr=fast", "agent.lr is 'fast'", "a number"),
@@ -715,7 +715,7 @@ def test_a_get_default_parameters_that_raises_shows_the_users_traceback(folder, 
 
 def test_full_errors_show_every_frame(folder):
     done = subprocess.run(
-        [sys.executable, "-m", "gym_loop", "loop.max_episode=3"],
+        [sys.executable, "-m", "gym_loop", "sed=3"],
         cwd=folder,
         env={**os.environ, "HYDRA_FULL_ERROR": "1"},
         capture_output=True,

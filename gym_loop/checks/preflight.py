@@ -208,6 +208,7 @@ class Trial:
             )
         else:
             testing.check_agent(made.func, *spaces, **made.keywords)
+        self.remarks.take()  # they are of runs with other parameters
         return f"{made.func.__name__} keeps the contract (gym_loop.testing)"
 
     def training(self) -> str:
@@ -284,7 +285,8 @@ class Trial:
         seconds = (steps + evaluated) / max(rate, 1e-9)
         ends_early = limit and limit < seconds
         stop = f", of which loop.max_time allows {duration(limit)}" if ends_early else ""
-        return f"{text}; about {duration(max(seconds, 1))} for {steps + evaluated:.0f} steps{stop}"
+        total = f"{steps + evaluated:.0f} steps, {evaluated:.0f} of them in evaluations"
+        return f"{text}; about {duration(max(seconds, 1))} for {total}{stop}"
 
     def disk(self) -> str:
         """Estimate what the whole run writes, and whether there is room for it."""

@@ -116,6 +116,9 @@ class Code(Observer):
         folder = self._newest(loop)
         if not (folder / reading.DESCRIPTION).exists():
             self._write(folder, names, contents)
+        elif not loop.episodes and not self._is_kept(folder, names, contents):
+            remove(folder)  # of a launch of which every episode is played again
+            self._write(folder, names, contents)
         elif not self._is_kept(folder, names, contents):
             folder = loop.directory / reading.FOLDER / f"episode-{loop.episodes:06d}"
             self._write(folder, names, contents)
@@ -127,14 +130,12 @@ class Code(Observer):
         Later launches ended before their first checkpoint, and their episodes are played again.
         """
         files.remove_leftovers(loop.directory, reading.FOLDER)
-        first = newest = loop.directory / reading.FOLDER
+        newest = loop.directory / reading.FOLDER
         for episode, name in reading.later(loop.directory).items():
             if episode >= loop.episodes:
                 remove(loop.directory / name)
             else:
                 newest = loop.directory / name
-        if not loop.episodes:
-            remove(first)
         return newest
 
     def _is_kept(self, folder: Path, names: dict[str, str], contents: dict[str, bytes]) -> bool:

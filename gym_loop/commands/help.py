@@ -14,6 +14,7 @@ TEXT = """gym-loop {version}: launch reinforcement-learning experiments.
   gym-loop agent=my_agent.py:MyAgent             your own agent, with no YAML
   gym-loop env=gymnasium:CartPole-v1 seed=3      any environment, by its id
   gym-loop -m env=pendulum,cartpole seed=0,1,2   a sweep
+  gym-loop -m hydra/sweeper=search 'agent.lr=interval(0,1)' ...   a search
   gym-loop agent=random --cfg job                show the config and do nothing
 
 Options, from here and from ./conf (`group=option`; then `group.key=value`):
@@ -37,13 +38,13 @@ def confs() -> list[Path]:
 
 def groups() -> dict[str, list[str]]:
     """Return the names of the options of each group."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, None]] = {}
     for conf in confs():
         for file in sorted(conf.glob("[!.]*/**/*.yaml")):
             group, _, option = str(file.relative_to(conf).with_suffix("")).partition("/")
             if group != "hydra":
-                found.setdefault(group, []).append(option)
-    return found
+                found.setdefault(group, {})[option] = None  # the user's may have the name of ours
+    return {group: [*names] for group, names in found.items()}
 
 
 def options() -> str:

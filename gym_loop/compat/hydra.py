@@ -2,9 +2,11 @@
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
@@ -17,9 +19,11 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import OverrideType
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job
+from hydra.errors import ConfigCompositionException
 from hydra.types import HydraContext
 from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
@@ -35,6 +39,9 @@ NAMESPACE = "hydra_plugins.gym_loop"  # Hydra takes launchers and sweepers of th
 # Keys that an override may add without `+`, which Hydra asks for where a config has none: what is
 # below them is known to an environment's or a wrapper's constructor alone.
 OPEN_KEYS = ("env.kwargs.", "env.wrappers", "eval_env")
+# Sections of which a config need not list all keys that its class takes. Whether it takes one is
+# checked once the config is composed.
+SECTIONS = ("agent.", "env.", "loop.")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,10 +79,34 @@ def show(
             os.environ["HYDRA_FULL_ERROR"] = full
 
 
+def compose(config_name: str, overrides: list[str]) -> DictConfig:
+    """Compose a config, with Hydra's part."""
+    composed: DictConfig = _adding_keys(
+        lambda words: hydra.compose(config_name, words, return_hydra_config=True), overrides
+    )
+    return composed
+
+
 def multirun(config_name: str, task: Callable[..., Any], overrides: list[str]) -> Any:
     """Sweep: have the sweeper of the config launch what varies. Hydra has been initialized."""
     ours: Any = GlobalHydra.instance().hydra  # only `hydra.main` is offered, not its method
-    return ours.multirun(config_name, task, [*overrides, "hydra.mode=MULTIRUN"])
+    launch = functools.partial(ours.multirun, config_name, task)
+    return _adding_keys(launch, [*overrides, "hydra.mode=MULTIRUN"])
+
+
+def _adding_keys(call: Callable[[list[str]], Any], overrides: list[str]) -> Any:
+    """Call with overrides; a key that a section lacks is added to it, also without `+`."""
+    try:
+        return call(overrides)
+    except ConfigCompositionException as error:
+        named = re.match(r"Could not override '([^']*)'", str(error))
+        key = f"{named[1]}=" if named else "="
+        added = [
+            f"++{w}" if w.startswith(key) and key.startswith(SECTIONS) else w for w in overrides
+        ]
+        if added == overrides:
+            raise
+    return _adding_keys(call, added)
 
 
 def context(cfg: DictConfig) -> HydraContext:
@@ -133,8 +164,12 @@ def _with_names(content: Any) -> Any:
 
 
 def apply_values(overrides: list[Any], cfg: DictConfig) -> None:
-    """Apply parsed overrides of values, not of groups, to a composed config, as composing does."""
-    ConfigLoaderImpl._apply_overrides_to_config(overrides, cfg)
+    """Apply parsed overrides of values, not of groups, to a composed config, as `compose` does."""
+    for each in overrides:
+        is_change = each.type is OverrideType.CHANGE
+        if is_change and each.key_or_group.startswith(SECTIONS):
+            each = dataclasses.replace(each, type=OverrideType.FORCE_ADD)
+        ConfigLoaderImpl._apply_overrides_to_config([each], cfg)
 
 
 def lazy_plugin(kind: type, name: str, make: Callable[..., Any]) -> Any:

@@ -29,7 +29,7 @@ from gym_loop.observers.restoring import (
     quicken,
     restore,
 )
-from gym_loop.runs import manifest
+from gym_loop.runs import manifest, tables
 from gym_loop.runs.checkpoints import (
     WRAPPERS,
     checksum_of,
@@ -41,6 +41,7 @@ from gym_loop.runs.checkpoints import (
     sound,
     write_state,
 )
+from gym_loop.terminal import short
 
 MAX_SHARE_OF_TIME = 0.02  # of a launch, for checkpoints; above it, one that is due waits
 MIN_SECONDS_BETWEEN = 1.0  # two checkpoints: the disk may be shared with other runs
@@ -104,6 +105,8 @@ class Checkpoints(Observer):
                 return
         if unused or names(directory):
             log.warning("no checkpoint in %s can be used: the run starts anew", directory)
+        elif (loop.directory / tables.EPISODES).exists():
+            log.info("%s has no checkpoint yet: the run begins anew", short(loop.directory))
 
     def begin(self, loop: BaseLoop) -> None:
         """Read from the parameters when checkpoints are due; say what the agent says of them."""

@@ -285,7 +285,7 @@ def test_an_episode_that_does_not_end_does_not_hold_up_the_check(checked):
 def test_the_time_is_estimated_for_the_whole_run(checked):
     _, short = checked("env=cartpole", "loop.max_episodes=10", "loop.eval_episodes=0")
     _, long = checked("env=cartpole", "loop.max_steps=1000000000000", "loop.max_episodes=null")
-    assert short["time"][1].endswith("steps")
+    assert short["time"][1].endswith("steps, 0 of them in evaluations")
     assert re.search(r"about \d+d\d\dh for ", long["time"][1])
     _, stopped = checked("env=cartpole", "loop.max_episodes=10000000", "loop.max_time=7")
     assert "loop.max_time allows 7s" in stopped["time"][1]

@@ -170,6 +170,28 @@ def test_a_launch_with_other_code_adds_a_folder_and_one_with_the_same_does_not(c
 
 
 @pytest.mark.slow
+def test_a_run_that_begins_anew_says_so_and_keeps_what_its_first_launch_used(cli, project):
+    """It was killed before its first checkpoint; resume does not read the experiment's file."""
+    (project / "agent.py").write_text(
+        f"import os\n{AGENT}    def end_episode(self, episode_num, truncated):\n"
+        "        if episode_num and not os.path.exists('again'):\n"
+        "            os.kill(os.getpid(), 9)\n"
+    )
+    (project / "conf/experiment").mkdir(parents=True)
+    (project / "conf/experiment/mine.yaml").write_text("# @package _global_\nseed: 3\n")
+    words = ("+experiment=mine", "agent=agent.py:Mine", "hydra.run.dir=run")
+    assert cli(*FAST, *words).returncode == -9
+    names = described(project / "run/code")["files"]
+    assert any(name.endswith("conf/experiment/mine.yaml") for name in names)
+    (project / "again").touch()
+    done = cli("resume", "run")
+    assert done.returncode == 0, done.stderr
+    assert "run has no checkpoint yet: the run begins anew\n" in done.stderr
+    assert described(project / "run/code")["files"] == names
+    assert not list(project.glob("run/code/episode-*"))
+
+
+@pytest.mark.slow
 def test_a_fork_and_a_copy_have_code_of_their_own(cli, project):
     run(cli, "agent=agent.py:Mine", "hydra.run.dir=runs/a")
     (project / "helper.py").write_text("value = 2\n")
