@@ -82,6 +82,8 @@ def sweep(
         Mistake: something is wrong with what was asked for; nothing has been started. A job that
             fails raises nothing: its run's `state` tells.
     """
+    if any(word.startswith("hydra.sweep.dir=") for word in words):
+        raise Mistake("hydra.sweep.dir is directory=... of gym_loop.sweep")
     place = Path(directory or f"multirun/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}")
     given = _overrides([*words, *_options(wrap, agent=agent, env=env, loop=loop)])
     with _as_command("-m", *given):

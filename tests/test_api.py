@@ -406,6 +406,13 @@ def test_ctrl_c_stops_a_run_which_is_returned_and_goes_on(tmp_path):
     assert told[-1] == "True"
 
 
+def test_the_directory_of_a_sweep_is_given_in_one_way(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(gym_loop.Mistake, match="directory="):
+        gym_loop.sweep(*QUICK, "seed=0,1", "hydra.sweep.dir=mine")
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.slow
 def test_ctrl_c_stops_a_sweep_whose_runs_are_returned_and_go_on(tmp_path):
     told = script(

@@ -175,7 +175,9 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
             raise Mistake(f"{key} is {raw}{origin(cfg, key)}: {reason}{near}") from None
         if raw == "???":
             example = "CartPole-v1" if key == "env.id" else "..."
-            raise Mistake(f"{key} is not given{origin(cfg, key)}; expected {key}={example}")
+            passed = "; an agent is given its spaces as observation_space and action_space"
+            more = passed if key.startswith("agent.") and "space" in key else ""
+            raise Mistake(f"{key} is not given{origin(cfg, key)}; expected {key}={example}{more}")
     return kept.content(cfg, resolve=True)
 
 
@@ -201,8 +203,10 @@ def check_imports(cfg: DictConfig, imports: Any) -> None:
             if user_frames(error) and not isinstance(error, ImportError | SyntaxError):
                 raise
             where = origin(cfg, "env.imports")
+            file = module.endswith(".py") and Path(module).is_file()
+            near = f"; did you mean {module[:-3].replace('/', '.')}?" if file else ""
             raise Mistake(
-                f"env.imports{where}: {module!r} cannot be imported: {with_place(error)}"
+                f"env.imports{where}: {module!r} cannot be imported: {with_place(error)}{near}"
             ) from None
 
 

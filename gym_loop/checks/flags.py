@@ -37,6 +37,8 @@ def one_line_parser() -> argparse.ArgumentParser:
     def refuse(message: str) -> NoReturn:
         flag = message.rpartition(": ")[2].split()[0] if "unrecognized" in message else ""
         near = foreign.ours(flag) or nearest(flag, known) if flag else ""
+        if flag.removeprefix("--") in ("agent", "env", "loop", "seed"):
+            near = f"; write {flag.removeprefix('--')}=..."
         if flag == "--dry-run":
             near = "; hydra.launcher.dry_run=true prints the jobs of a sweep and starts nothing"
         raise Mistake(f"{message}{near} (gym-loop --hydra-help shows the flags)")

@@ -149,7 +149,8 @@ def merge(known: Sweep | None, asked: Sweep, directory: Path) -> Sweep:
     if differences:
         raise Mistake(
             f"{directory} is a sweep with other fixed overrides: {'; '.join(differences)}. "
-            "Repeat them as they were, or choose another hydra.sweep.dir"
+            "Repeat them as they were, or choose another hydra.sweep.dir (gym-loop resume "
+            f"{directory}/JOB lengthens a single run)"
         )
     varied = list(dict.fromkeys((*known.varied, *asked.varied)))
     return Sweep(asked.overrides, fixed, varied, asked.command, asked.cwd, known.jobs, asked.config)

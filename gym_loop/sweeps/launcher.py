@@ -106,6 +106,9 @@ class SweepLauncher(Launcher):
         """Return the sweep that this launch asks for."""
         # As they were typed: iterating over them would resolve what they refer to.
         words: Any = OmegaConf.to_container(self.config.hydra.overrides, resolve=False)
+        if any(word.startswith("hydra.run.dir=") for word in words["hydra"]):
+            text = "hydra.run.dir is of a single run; the directory of a sweep is hydra.sweep.dir"
+            print(f"gym-loop: note: {text}", file=sys.stderr)
         asked = directory.asked([*self.params, *words["task"]], words["hydra"])
         config = options.in_memory.get(str(self.config.hydra.job.config_name))
         asked.config = config and to_yaml(config)

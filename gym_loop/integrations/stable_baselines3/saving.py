@@ -171,7 +171,11 @@ def initialize(
     if statistics is not None and here is None:
         raise Mistake(f"{name} was trained with normalized observations; give agent.normalize=true")
     if here and statistics is None:
-        log.warning("%s has no statistics: agent.normalize begins anew", name)
+        expected = (
+            f"; expected {path.stem}{sb3_normalize.SUFFIX} beside it, as VecNormalize saves it"
+        )
+        beside = expected if path.is_file() else ""
+        log.warning("%s has no statistics: agent.normalize begins anew%s", name, beside)
     elif here:
         here.learn_from(statistics)
     model.set_parameters(networks, device=model.device)
