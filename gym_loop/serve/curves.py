@@ -31,7 +31,7 @@ GRID = 200  # points of a mean over seeds
 KEPT_GROUPS = 100  # drawn ones
 MOST_BYTES = 8_000_000  # of events whose names are listed
 BLOCK = 16_000_000  # bytes of a table that are parsed at once
-IN_TABLES = ("return", "length")  # metrics; all others are in TensorBoard's events
+IN_TABLES = ("return", "length")  # metrics of every run's tables
 AXES = {"steps": "steps", "episodes": "episode", "hours": "seconds"}
 FOLDERS = {"train": "logs", "eval": "eval_logs"}
 SEAM = 64  # bytes before a table's end that have to be as they were for it to have only grown
@@ -71,7 +71,8 @@ class View:
 
     Attributes:
         kind: "train" or "eval".
-        metric: `return`, `length`, or a tag of the runs' TensorBoard events.
+        metric: `return`, `length`, one of the runs' `loop.info_keys`, or a tag of their TensorBoard
+            events.
         axis: steps, episodes or hours.
         window: episodes that a point of training is the mean of.
         low, high: the stretch of the axis, None: all of it.
@@ -203,26 +204,32 @@ def parse(data: bytes, width: int) -> Array:
 def line(tables: Tables, entry: Entry, view: View) -> Line:
     """Return a run's whole curve."""
     table = tables.read(entry, view.kind)
-    if view.metric not in IN_TABLES:
+    if not _is_column(entry, view.metric):
         return _event_line(tables, entry, view)
     y, episode = table.column(view.metric), table.column("episode")
     if view.kind == "eval":
         count = 0 if entry.row.get("state") == "finished" else entry.row.get("eval_episodes") or 0
-        return _evaluations(table, y, view.axis, count)
+        return _evaluations(table, y, view.axis, count, view.metric not in IN_TABLES)
     x = _axis(table, view.axis)
     if not len(y) == len(x) == len(episode):
         return Line(*(np.empty(0),) * 4)
     return Line(x, rolling(y, view.window), episode, episode)
 
 
+def _is_column(entry: Entry, metric: str) -> bool:
+    """Return whether a metric is in a run's tables; if not, it may be in TensorBoard's events."""
+    return metric in IN_TABLES or metric in entry.row.get("info_keys", ())
+
+
 def _axis(table: Table, axis: str) -> Array:
     return table.column(AXES[axis]) / (3600 if axis == "hours" else 1)
 
 
-def _evaluations(table: Table, y: Array, axis: str, count: int) -> Line:
+def _evaluations(table: Table, y: Array, axis: str, count: int, has_gaps: bool) -> Line:
     """Return one point an evaluation of `count` episodes, 0 if unknown: the mean over them.
 
-    One that goes on, or that the process's end has cut, has no point.
+    One that goes on, or that the process's end has cut, has no point. If `y` `has_gaps`, NaN is no
+    value, and left out of the mean.
     """
     at, episode, steps, seconds = (
         table.column(name) for name in ("at_episode", "episode", "steps", "seconds")
@@ -237,6 +244,10 @@ def _evaluations(table: Table, y: Array, axis: str, count: int) -> Line:
     counts = np.diff(np.r_[starts, len(y)])
     ends = starts + counts - 1
     x = {"steps": steps, "episodes": at, "hours": seconds / 3600}[axis][ends]
+    if has_gaps:
+        counts = np.add.reduceat((~np.isnan(y)).astype(float), starts)
+        counts[counts == 0] = np.nan
+        y = np.nan_to_num(y, nan=0.0)
     return Line(x, np.add.reduceat(y, starts) / counts, episode[starts], episode[ends])
 
 
@@ -317,7 +328,7 @@ def draw(tables: Tables, groups: list[list[Entry]], view: View) -> list[dict[str
         key = view, most, tuple(entry.id for entry in group)
         stamps = tuple((entry.stamps, entry.row.get("state")) for entry in group)
         content = tables.drawn(key, stamps)
-        if content is None or view.metric not in IN_TABLES:
+        if content is None or not all(_is_column(entry, view.metric) for entry in group):
             content = _draw_group(tables, group, view, most)
             tables.keep_drawn(key, stamps, content)
         drawn.append(content)
@@ -351,7 +362,7 @@ def _draw_group(tables: Tables, group: list[Entry], view: View, most: int) -> di
                 "last": numbers(part.last),
             }
         )
-    indexed = view.kind == "eval" and view.metric in IN_TABLES
+    indexed = view.kind == "eval" and all(_is_column(entry, view.metric) for entry in group)
     return {"seeds": seeds, "refused": refused, **_mean(whole, indexed, view.low, view.high)}
 
 
@@ -422,9 +433,14 @@ def numbers(values: Array) -> list[Any]:
 
 
 def tags(tables: Tables, entry: Entry) -> dict[str, list[str]]:
-    """Return the names of a run's TensorBoard scalars: kind -> tags; none of very long runs."""
-    found: dict[str, list[str]] = {}
+    """Return the further metrics of a run by kind: its info keys, and its TensorBoard scalars.
+
+    None of the latter of very long runs.
+    """
+    keys, found = entry.row.get("info_keys", []), dict[str, list[str]]()
     for kind, folder in FOLDERS.items():
+        found[kind] = [*keys]
+        usual = {f"{kind}/{name}" for name in (*IN_TABLES, *keys)}
         try:
             paths = (entry.directory / folder).glob("events.out.tfevents.*")
             if sum(os.lstat(path).st_size for path in paths) > MOST_BYTES:
@@ -432,6 +448,5 @@ def tags(tables: Tables, entry: Entry) -> dict[str, list[str]]:
             names = [printable(tag) for tag in tables.events(entry, kind)]
         except (RefusedFileError, OSError, ValueError):
             continue
-        usual = ("train/return", "train/length", "eval/return", "eval/length")
-        found[kind] = [name for name in names if name not in usual]
+        found[kind] += [name for name in names if name not in usual]
     return found

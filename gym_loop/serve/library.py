@@ -26,6 +26,7 @@ SHARE = 0.25  # of the time, at most, goes into looking
 PATIENCE = 10.0  # seconds after which a run that says `running`, but is silent, is read again
 LONGEST = 300  # characters of a value that are shown
 MOST_KEYS = 1000  # of a config
+MOST_INFO_KEYS = 50  # of a run
 MOST_COMPARED = 12  # configs side by side
 
 
@@ -235,6 +236,7 @@ class Library:
                 "episodes": run.episodes,
                 "of": finite(loop.get("max_episodes")) if isinstance(loop, dict) else None,
                 "eval_episodes": run.eval_episodes,
+                "info_keys": [key[:LONGEST] for key in run.info_keys[:MOST_INFO_KEYS]],
                 "steps": run.steps,
                 "return": finite(run.last_return),
                 "evaluation": finite(run.evaluation),

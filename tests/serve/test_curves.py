@@ -164,3 +164,45 @@ def test_any_metric_of_the_tensorboard_events_can_be_drawn(launch):
     tag = curves.tags(tables, entry)["train"][0]
     (group,) = curves.draw(tables, [[entry]], curves.View("train", tag, "episodes"))
     assert group["seeds"][0]["first"] == [0, 1, 2, 3, 4]
+
+
+GAPS = """
+from gymnasium import Env, spaces
+
+class Gaps(Env):
+    observation_space, action_space = spaces.Discrete(9), spaces.Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.goal = self.np_random.random()
+        return 0, {}
+
+    def step(self, action):
+        return 1, 1.0, True, False, {"goal": self.goal} if self.goal > 0.5 else {}
+"""
+
+
+def test_an_info_key_is_drawn_from_the_tables_without_what_is_not_known(launch, tmp_path):
+    (tmp_path / "gaps.py").write_text(GAPS)
+    words = ["env=gaps.py:Gaps", "loop.info_keys=[goal]", "agent=random", "loop.eval_episodes=4"]
+    words += ["loop.max_episodes=40", "loop.episodes_per_eval=20"]
+    for seed in (0, 1):
+        launch(*words, f"seed={seed}", directory=f"runs/{seed}")
+    library = Library([tmp_path / "runs"])
+    library.refresh()
+    runs = sorted(library.entries.values(), key=lambda entry: entry.row["name"])
+    tables, means = Tables(), []
+    for entry in runs:
+        found = curves.tags(tables, entry)
+        assert found["train"][0] == found["eval"][0] == "goal"
+        assert not {"train/goal", "eval/goal"} & {*found["train"], *found["eval"]}
+        goals = tables.read(entry, "eval").column("goal")
+        assert np.isnan(goals).any()
+        means.append([np.nanmean(part) for part in np.split(goals, 3)])  # the last is the final one
+    (group,) = curves.draw(tables, [runs], curves.View("eval", "goal", "episodes"))
+    for seed, (first, *rest) in zip(group["seeds"], means, strict=True):
+        assert seed["y"] == pytest.approx([first, np.mean(rest)])
+    assert group["x"] == [20, 40]
+    (group,) = curves.draw(tables, [runs], curves.View("train", "goal", "episodes", 10))
+    assert len(group["seeds"][0]["y"]) == 40
+    assert not any(y is not None and y <= 0.5 for y in group["seeds"][0]["y"])

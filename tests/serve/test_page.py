@@ -288,6 +288,37 @@ def test_curves_are_switched_zoomed_and_tell_what_they_show(page, runs, serve):
     page.check_quiet(visitor.origin)
 
 
+def test_info_keys_are_in_the_menu_of_metrics_of_both_pages(page, launch, serve):
+    words = ["agent=q_learning", "env=frozen_lake", "loop.info_keys=[prob]", "loop.max_episodes=9"]
+    words += ["loop.episodes_per_eval=3", "loop.eval_episodes=2"]
+    for name, more in (("a", ()), ("b", ("agent.epsilon=0.3",))):
+        launch(*words, *more, directory=f"runs/{name}")
+    visitor = serve("runs")
+    runs_own = f"{visitor.origin}/run/{visitor.runs()['a']['id']}"
+    for address in (visitor.address, runs_own):
+        page.driver.get(address)
+        until(lambda: page.text("#chart h2") == "Evaluation return")
+        page.one("#chart [aria-label=Metric]").click()
+        until(lambda: "prob" in page.text("#chart [aria-label=Metric]"))
+        page.choose("#chart [aria-label=Metric]", "prob")
+        until(lambda: page.text("#chart h2") == "Evaluation prob" and page.all(".marker"))
+        page.press("Training", "#chart")
+        until(lambda: page.text("#chart h2") == "Training prob" and page.all(".curve path"))
+    page.check_quiet(visitor.origin)
+
+
+def test_a_legends_values_say_where_they_are_if_they_are_not_at_one_place(page, runs, serve):
+    visitor = serve("runs")
+    page.driver.get(visitor.address)
+    script = "return [...document.querySelectorAll('.legend .seeds')].map((e) => e.textContent)"
+    until(lambda: len(page.js(script)) == 3)
+    told = [text.partition("3 seeds, at ")[2] for text in page.js(script) if "seeds" in text]
+    ends = [int(text.removesuffix(" steps").replace(",", "")) for text in told]
+    shown = visitor.runs()
+    steps = {a: [shown[f"{a}-{n}"]["steps"] for n in range(3)] for a in ("ars", "dqn")}
+    assert sorted(ends) == sorted(min(each) for each in steps.values())
+
+
 def test_a_point_is_clicked_and_its_episode_plays(page, played, serve):
     visitor = serve("runs")
     page.driver.get(visitor.address)

@@ -74,9 +74,10 @@ export class Curves {
   }
 
   resetMetric() {
-    this.metric = "return";
+    if (this.metric.includes("/")) this.metric = "return"; // an event's tag is of one kind of episodes
     this.tagsOf = null;
-    setOptions(this.metrics.querySelector("select"), [["return", "return"], ["length", "length"]], "return");
+    const names = [...new Set(["return", "length", this.metric])];
+    setOptions(this.metrics.querySelector("select"), names.map((name) => [name, name]), this.metric);
   }
 
   async askTags() {
@@ -140,7 +141,9 @@ export class Curves {
     this.whole.hidden = this.low === null;
     const means = drawn.some((group) => group.mean.length);
     this.title.textContent = `${kind === "eval" ? "Evaluation" : "Training"} ${this.metric}`;
-    this.legend.replaceChildren(...drawn.map((group, place) => this.entry(group, place)));
+    const lasts = drawn.map((group) => lastOf(group));
+    const apart = new Set(lasts.map(([x]) => x)).size > 1; // else all values are at the same place
+    this.legend.replaceChildren(...drawn.map((group, place) => this.entry(group, place, lasts[place], apart)));
     this.legend.hidden = this.groups.length < 2;
     const parts = [];
     if (!drawn.length) parts.push(kind === "eval" ? "No evaluation yet: choose Training." : "No episode has ended yet.");
@@ -155,9 +158,9 @@ export class Curves {
     this.say(parts.join(" "));
   }
 
-  entry(group, place) {
-    const values = group.mean.length ? group.mean : group.seeds[0].y;
-    const last = values.findLast((value) => value !== null);
+  entry(group, place, [x, last], apart) {
+    const about = group.seeds.length > 1 ? [plural(group.seeds.length, "seed")] : [];
+    if (apart && x !== undefined) about.push(`at ${number(this.axis === "hours" ? x : Math.round(x))} ${this.axis}`);
     return el("li", {
       "data-group": place,
       onpointerenter: () => this.chart.highlight(place),
@@ -166,6 +169,13 @@ export class Curves {
     el("i", { class: `swatch c${group.colour}`, "aria-hidden": "true" }),
     el("span", { class: "name", title: group.name }, group.name),
     el("span", { class: "last" }, number(last)),
-    group.seeds.length > 1 ? el("span", { class: "soft seeds" }, plural(group.seeds.length, "seed")) : null);
+    about.length ? el("span", { class: "soft seeds" }, about.join(", ")) : null);
   }
+}
+
+/** The x and the value of a group's last point: of the mean over its seeds, else of its one run. */
+function lastOf(group) {
+  const [x, y] = group.mean.length ? [group.x, group.mean] : [group.seeds[0].x, group.seeds[0].y];
+  const place = y.findLastIndex((value) => value !== null);
+  return [x[place], y[place]];
 }
