@@ -55,7 +55,7 @@ class Table(dict[str, Parameter]):
             if type(value) in (int, float) and not value >= entry.least:
                 raise ValueError(f"{name} is {value}; expected at least {entry.least}")
         if values.get("stop_at"):
-            check_stop_at(values["stop_at"])
+            check_stop_at(values["stop_at"], values.get("info_keys") or [])
             if not (values.get("episodes_per_eval") or values.get("steps_per_eval")):
                 raise ValueError(
                     "stop_at looks at evaluations during training, and there are none: give "
@@ -63,13 +63,14 @@ class Table(dict[str, Parameter]):
                 )
 
 
-def check_stop_at(rule: dict[str, Any]) -> None:
+def check_stop_at(rule: dict[str, Any], info_keys: list[str]) -> None:
     """Raise ValueError, in one line, for a `stop_at` that says nothing."""
     example = "{metric: eval/return, at_least: 195, evaluations: 3}"
     if unknown := [key for key in rule if key not in ("metric", "at_least", "evaluations")]:
         raise ValueError(f"stop_at has no {unknown[0]!r}; expected such as {example}")
-    if rule.get("metric", EVALUATION_METRICS[0]) not in EVALUATION_METRICS:
-        expected = " or ".join(EVALUATION_METRICS)
+    known = (*EVALUATION_METRICS, *(f"eval/{key}" for key in info_keys))
+    if rule.get("metric", EVALUATION_METRICS[0]) not in known:
+        expected = f"{' or '.join(known)}, or eval/NAME for a NAME in loop.info_keys"
         raise ValueError(f"stop_at.metric is {rule['metric']!r}; expected {expected}")
     if type(rule.get("at_least")) not in (int, float):
         raise ValueError(f"stop_at.at_least is {rule.get('at_least')!r}; expected a number")

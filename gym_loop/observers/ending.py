@@ -6,7 +6,7 @@ from typing import Any
 from gym_loop.loops import BaseLoop, Episode
 from gym_loop.loops.returns import total
 from gym_loop.loops.table import EVALUATION_METRICS
-from gym_loop.observers import Observer
+from gym_loop.observers import Observer, infos
 
 LIMITS = ("max_episodes", "max_steps", "stop_at")  # with others a run that has ended goes on
 
@@ -19,6 +19,8 @@ class Ending(Observer):
     They follow each other without another between them. A checkpoint keeps that training has
     ended, whoever has ended it, so that a run that is killed in its final evaluation trains no
     further. When a limit has been changed since, training goes on, and they are counted anew.
+
+    An evaluation is not good if an episode's info lacks the key that is looked at.
     """
 
     def __init__(self) -> None:
@@ -44,7 +46,7 @@ class Ending(Observer):
         if not (rule and self.trains and episodes):
             return
         metric = rule.get("metric", EVALUATION_METRICS[0])
-        values = [e.ret if metric == "eval/return" else e.length for e in episodes]
+        values = [_value(metric, episode) for episode in episodes]
         is_good = total(values) / len(values) >= rule["at_least"]
         self.count = self.count + 1 if is_good else 0
         if self.count >= rule.get("evaluations", 1):
@@ -61,3 +63,10 @@ class Ending(Observer):
 
     def _limits(self) -> dict[str, Any]:
         return {name: self.loop.parameters.get(name) for name in LIMITS}
+
+
+def _value(metric: str, episode: Episode) -> float:
+    """Return an episode's part in a metric of evaluation; NaN if its info has none."""
+    if metric in EVALUATION_METRICS:
+        return episode.ret if metric == "eval/return" else episode.length
+    return infos.values([metric.removeprefix("eval/")], episode.info)[0]

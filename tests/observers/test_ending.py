@@ -29,6 +29,37 @@ def test_training_ends_after_as_many_good_evaluations_as_are_asked_for(loop, tmp
     assert run.result is not None
 
 
+SOLVABLE = """
+from gymnasium import Env, spaces
+
+class Solvable(Env):
+    observation_space, action_space = spaces.Discrete(9), spaces.Discrete(2)
+    games = 0
+
+    def __init__(self, always=True):
+        self.always = always
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self.games += 1
+        return 0, {}
+
+    def step(self, action):
+        solved = self.games > 3  # from the second evaluation's second episode on
+        return 1, 1.0, True, False, {"solved": solved} if solved or self.always else {}
+"""
+
+
+@pytest.mark.parametrize("always", [True, False])
+def test_an_info_key_ends_training_if_no_episode_lacks_it(always, tmp_path):
+    (tmp_path / "solvable.py").write_text(SOLVABLE)
+    words = [f"env={tmp_path / 'solvable.py'}:Solvable", f"env.always={always}", "agent=random"]
+    words += ["loop.max_episodes=12", "loop.eval_episodes=2", "loop.episodes_per_eval=2"]
+    words += ["loop.info_keys=[solved]", "loop.stop_at={metric: eval/solved, at_least: 0.9}"]
+    run = gym_loop.run(*words, directory=tmp_path / "run")
+    assert (len(run.episodes), told(run)["ended_by"]) == (6, "stop_at")
+
+
 def test_evaluations_that_are_not_good_end_nothing(tmp_path):
     run = gym_loop.run(*WORDS, "loop.max_episodes=8", at_least(499), directory=tmp_path / "run")
     assert (len(run.episodes), told(run)["ended_by"]) == (8, "max_episodes")
@@ -123,7 +154,7 @@ def test_a_run_that_was_lost_in_its_final_evaluation_trains_no_further(tmp_path)
         ("{at_least: 1, evaluation: 2}", "stop_at has no 'evaluation'"),
         (
             "{metric: eval/retrun, at_least: 1}",
-            r"'eval/retrun'.*; expected eval/return or eval/length",
+            r"'eval/retrun'.*; expected eval/return or eval/length, or eval/NAME",
         ),
         ("{metric: eval/return}", r"at_least is None.*; expected a number"),
         ("{at_least: 1, evaluations: 0}", r"evaluations is 0.*; expected an integer, 1 or more"),
