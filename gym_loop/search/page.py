@@ -29,7 +29,7 @@ def of(directory: Path) -> str:
     found = Found(directory)
     content = found.comparison
     names = list(dict.fromkeys(name for trial in found.trials for name in trial.params))
-    importances = found.importances()
+    importances = found.importances
     view = {
         "title": f"Search {printable(directory.resolve().name)}",
         "counted": found.counted(),
@@ -39,7 +39,7 @@ def of(directory: Path) -> str:
         **_best(found, directory),
         "history": _history(found),
         "parameters": list(_parameters(found, importances, names)),
-        "importances": importances,
+        "on_importances": found.on_importances,
         "unconfirmed": report.UNCONFIRMED if content is None else found.unconfirmed(),
         "confirmed": report.parameters_of(found),
         "metric_is": None,
@@ -48,7 +48,7 @@ def of(directory: Path) -> str:
             *((found.rungs.capitalize(), "n"), ("Steps", "n")),
             *((printable(name), "n") for name in names),
         ],
-        "trials": [_row(trial, names) for trial in reversed(found.trials)],
+        "trials": [_row(trial, found.state(trial), names) for trial in reversed(found.trials)],
     }
     if content is not None:
         view |= {"metric_is": content["metric_is"], "sections": page.sections(content)}
@@ -137,10 +137,9 @@ def _drawing(
     return {"title": title, "axes": axes, "spots": spots, "best": ""}
 
 
-def _row(trial: FrozenTrial, names: Sequence[str]) -> dict[str, Any]:
+def _row(trial: FrozenTrial, state: str, names: Sequence[str]) -> dict[str, Any]:
     """Return a trial's row; `numbers` are (value, text)."""
-    value, state = reached(trial), state_of(trial)
-    steps, params = trial.user_attrs.get(STEPS), trial.params
+    value, steps, params = reached(trial), trial.user_attrs.get(STEPS), trial.params
     return {
         "number": trial.number,
         "state": state,

@@ -8,6 +8,7 @@ import functools
 import importlib.util
 import math
 import textwrap
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from gym_loop.runs.reading import CONFIRMED
 from gym_loop.search.jobs import progress
 from gym_loop.search.study import DEFINITION, GOAL, NAME, OVERRIDES, RUNGS, SEEDS
 from gym_loop.search.sweeper import name_of
-from gym_loop.search.trials import STEPS, counted, state_of
+from gym_loop.search.trials import STEPS, counted, is_launched, state_of
 from gym_loop.sweeps.table import columns
 from gym_loop.terminal import printable
 
@@ -96,7 +97,8 @@ class Found:
             self.study = optuna.load_study(study_name=NAME, storage=storage)
         except (OSError, ValueError, KeyError) as error:
             raise Mistake(f"cannot read {directory / reading.STUDY}: {error}") from None
-        self.trials = [trial for trial in self.study.get_trials() if GOAL in trial.user_attrs]
+        asked = ((t, GOAL in t.user_attrs) for t in self.study.get_trials())
+        self.trials = [t for t, whole in asked if whole or t.state is TrialState.FAIL]
         self.maximize = self.study.direction.name == "MAXIMIZE"
         definition = self.study.user_attrs.get(DEFINITION, {})
         self.objective = str(definition.get("hydra.sweeper.objective", "value"))
@@ -205,8 +207,7 @@ class Found:
             return Best(trial, values[number], said, confirmed.results[number], beside)
         if not order or order[0].value is None:
             return None
-        words = order[0].user_attrs[OVERRIDES]
-        jobs = [self.directory / name_of(words, int(seed)) for seed in self.seeds.split(",")]
+        jobs = self.jobs(order[0])
         ends = {job: progress(job, self.objective).values[-1:] for job in jobs}
         results = {job: values[0] for job, values in ends.items() if values}
         said = f"mean {self.objective} of the seeds {self.seeds}"
@@ -224,7 +225,28 @@ class Found:
 
     def counted(self) -> str:
         """Return `12 trials: 1 complete, 11 paused`."""
-        return f"{len(self.trials)} trials: {counted(Counter(map(state_of, self.trials)))}"
+        return f"{len(self.trials)} trials: {counted(self.counts())}"
+
+    def counts(self) -> Counter[str]:
+        """Return how many trials are in each state."""
+        return Counter(map(self.state, self.trials))
+
+    def state(self, trial: FrozenTrial) -> str:
+        """Return what a trial is, as `state_of`, or `stopped`: nothing plays it any more."""
+        state = state_of(trial)
+        if state != "running" or self._is_launched:
+            return state
+        there = (reading.Run(job) for job in self.jobs(trial) if job.exists())
+        return state if any(run.state == state for run in there) else "stopped"
+
+    @functools.cached_property
+    def _is_launched(self) -> bool:
+        return is_launched(self.directory)
+
+    def jobs(self, trial: FrozenTrial) -> list[Path]:
+        """Return the directories of a trial's jobs, those that are not there, too."""
+        words = trial.user_attrs[OVERRIDES]
+        return [self.directory / name_of(words, int(seed)) for seed in self.seeds.split(",")]
 
     def history(self) -> list[tuple[int, int, float]]:
         """Return (trials complete, trial's number, value) for each that was the best so far."""
@@ -235,15 +257,30 @@ class Found:
                 found.append((count, trial.number, value))
         return found
 
+    @functools.cached_property
     def importances(self) -> dict[str, float]:
-        """Return Optuna's importances of the parameters (PED-ANOVA), if there are enough trials."""
+        """Optuna's importances of the parameters (PED-ANOVA), if there are enough trials."""
         if len(self.complete()) < LEAST:
             return {}
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
         try:
-            return optuna.importance.get_param_importances(self.study, evaluator=evaluator)
-        except (ValueError, RuntimeError):  # no parameter that all of them have
+            with warnings.catch_warnings():  # where it cannot tell, it takes all for equal
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", UserWarning)
+                return optuna.importance.get_param_importances(self.study, evaluator=evaluator)
+        except (ValueError, RuntimeError, Warning):  # no parameter that all of them have
             return {}
+
+    @property
+    def on_importances(self) -> str:
+        """What the importances rest on, or why there are none, as a sentence."""
+        count = len(self.complete())
+        of = "1 complete trial" if count == 1 else f"{count} complete trials"
+        if self.importances:
+            return f"Importances are Optuna's (PED-ANOVA), of {of}."
+        if count < LEAST:
+            return f"Importances need {LEAST} complete trials; of {len(self.trials)}, {count} are."
+        return f"Importances cannot be told from {of}."
 
     def parameters(self) -> dict[str, list[tuple[str, int, float, float]]]:
         """Return (values, trials, mean, best) for each choice or part of a parameter's range."""
@@ -311,7 +348,7 @@ def text(directory: Path, width: int | None = None) -> str:
         params = best.trial.params
         lines += [f"  {key} = {printable(reading.typed(v))}" for key, v in params.items()]
         lines.append("")
-    importances = found.importances()
+    importances = found.importances
     for name, parts in found.parameters().items():
         share = f", importance {importances[name]:.2f}" if name in importances else ""
         lines += [f"{printable(name)}{share}:"]
@@ -319,8 +356,7 @@ def text(directory: Path, width: int | None = None) -> str:
         rows += [(label, str(n), f"{mean:.5g}", f"{top:.5g}") for label, n, mean, top in parts]
         lines += [*columns(rows), ""]
     note = "Of a paused trial, what it had reached counts: it was played less than a complete one."
-    if importances:
-        note += " Importances are Optuna's, of the complete trials (PED-ANOVA)."
+    note = f"{note} {found.on_importances}"
     lines.append(note if width is None else textwrap.fill(note, width))
     lines += ["", *confirmation(found, width)]
     return "\n".join(lines).rstrip()
@@ -394,7 +430,7 @@ def listing(directory: Path, sort: str | None = None) -> str:
         rows.append(
             (
                 str(trial.number),
-                state_of(trial),
+                found.state(trial),
                 "" if value is None else f"{value:.6g}",
                 "" if last is None else str(last),
                 "" if steps is None else str(steps),

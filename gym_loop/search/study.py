@@ -187,11 +187,13 @@ class Study:
         except Mistake as mistake:
             self.fail(trial.number, mistake.message)
 
-    def enqueue(self, points: Sequence[dict[str, Any]]) -> None:
-        """Have points tried first, each once in the life of the study."""
+    def enqueue(self, points: Sequence[dict[str, Any]]) -> int:
+        """Have points tried first, each once in the life of the study; return how many are new."""
         with self.locked():
+            before = len(self.storage.in_journal(self.id))
             for point in points:
                 self.optuna.enqueue_trial(point, skip_if_exists=True)
+            return len(self.storage.in_journal(self.id)) - before
 
     def note(self, number: int, name: str, value: Any) -> None:
         """Set an attribute of a trial, such as its goal: how far its jobs are to be played."""

@@ -31,6 +31,7 @@ from gym_loop.sweeps.known import SUBDIR
 from gym_loop.sweeps.launcher import SweepLauncher, named
 
 if TYPE_CHECKING:
+    from gym_loop.search.report import Found
     from gym_loop.search.rungs import Rungs
     from gym_loop.search.space import Space
     from gym_loop.search.study import Study
@@ -123,6 +124,7 @@ class SearchSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run what is missing of the search; exit with 1 when something still is."""
+        from gym_loop.search.report import Found
         from gym_loop.search.study import FILE
 
         setup_globals()
@@ -150,9 +152,15 @@ class SearchSweeper(Sweeper):
             raise SystemExit(0)
         launcher.record(self.asked, self.checked, {})
         study = study or open_study()
-        study.enqueue(enqueued)
+        new = study.enqueue(enqueued)
+        if new < len(enqueued) and told < self.n_trials:
+            print(
+                f"note: hydra.sweeper.enqueue: {len(enqueued) - new} of {len(enqueued)} points "
+                "were asked for before, and are not tried again",
+                file=sys.stderr,
+            )
         trials = self._trials(study, fixed)
-        if getattr(launcher, "n_jobs", 2) > 1:
+        if told < self.n_trials and getattr(launcher, "n_jobs", 2) > 1:
             print(
                 "note: jobs run side by side: which trials are asked for depends on the order in "
                 "which they end; hydra.launcher.n_jobs=1 makes the search repeat itself",
@@ -164,16 +172,28 @@ class SearchSweeper(Sweeper):
             code = launcher.execute(trials, 0, self.n_trials)
             if trials.open and not code:
                 time.sleep(WAIT_SECONDS)
-        print(f"{place}: {len(study.trials())} trials: {trials.standing}")
+        found = Found(place)
+        trials.standing.counts = found.counts()
+        print(f"{place}: {len(found.trials)} trials: {trials.standing}")
         for unfinished, why in trials.given_up.items():
             print(f"not finished  {unfinished.name}  {why}")
         if code or trials.given_up:
             print(f"continue with: gym-loop resume {place}")
             raise SystemExit(code or 1)
         if trials.standing.best is None:
+            print(self._why_no_best(trials.standing.counts))
             raise SystemExit(1)
-        self._leave_best(fixed)
+        self._leave_best(fixed, found)
         return []
+
+    def _why_no_best(self, counts: Mapping[str, int]) -> str:
+        """Return why a search that has asked for all trials has no best one, and what to do."""
+        left_out = "nothing to confirm" if self.confirm else "no best.yaml"
+        said = f"no trial has come to its end: {left_out}"
+        if not counts["paused"] or self.by_seed:
+            return said
+        again = f"gym-loop resume {self.launcher.directory} hydra.sweeper.pruner=none"
+        return f"{said}. To play the paused ones to their ends: {again}"
 
     def _study_of(self, space: "Space") -> "Callable[[], Study]":
         """Return what opens the study of `space`, or makes it; check its sampler and pruner."""
@@ -193,14 +213,12 @@ class SearchSweeper(Sweeper):
         directory = self.launcher.directory
         return functools.partial(Study, directory, definition, space, self.direction, make_sampler)
 
-    def _leave_best(self, fixed: Sequence[str]) -> None:
+    def _leave_best(self, fixed: Sequence[str], found: "Found") -> None:
         """Confirm the best trials, if that was asked for, and write the best one's config."""
         from gym_loop.search import best
-        from gym_loop.search.report import Found
         from gym_loop.search.study import OVERRIDES
 
         place = self.launcher.directory
-        found = Found(place)
         if self.confirm:
             fresh = range(max(self.seeds) + 1, max(self.seeds) + 1 + self.confirm)
             make = functools.partial(self._make, fixed, f"{reading.CONFIRMED}/", ())

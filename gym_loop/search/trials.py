@@ -12,7 +12,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from optuna.trial import FrozenTrial, TrialState
 
 from gym_loop.mistake import Mistake
-from gym_loop.runs import manifest
+from gym_loop.runs import manifest, reading
 from gym_loop.runs.manifest import PAUSED
 from gym_loop.search import jobs
 from gym_loop.search.jobs import Progress
@@ -23,6 +23,8 @@ from gym_loop.sweeps.directory import Job
 from gym_loop.sweeps.job import pack
 from gym_loop.sweeps.table import Table
 
+CLAIMS = ".claims"  # the file, in the search's directory
+LAUNCHES = 1 << 40  # the byte that launches share
 TRIES = 3  # of a job whose process is killed, in one launch
 STEPS = "steps"  # a trial's attribute: of training, in all of its jobs
 Make = Callable[[int, Sequence[str], int], tuple[Job, DictConfig]]
@@ -93,11 +95,13 @@ class Due:
 class Claims:
     """Which launch is running which job: locks on a byte of a file each, which end with the launch.
 
-    A job locks its own directory, but only once its process has come so far.
+    A job locks its own directory, but only once its process has come so far. A byte beyond those of
+    all jobs is shared by the launches.
     """
 
     def __init__(self, path: Path) -> None:
-        self.file = open(path, "ab")
+        self.file = open(path, "a+b")
+        fcntl.lockf(self.file, fcntl.LOCK_SH, 1, LAUNCHES)
 
     def take(self, number: int) -> bool:
         """Return whether the job of a number is now this launch's to run."""
@@ -148,13 +152,16 @@ class Trials(Iterator[Job | None]):
         self.seeds, self.n_trials, self.objective = seeds, n_trials, objective
         self.maximize = study.optuna.direction.name == "MAXIMIZE"
         self.open = True
-        self.claims = Claims(study.directory / ".claims")
+        self.claims = Claims(study.directory / CLAIMS)
         self.running: set[Path] = set()  # directories of the jobs that this launch runs
         self.given_up: dict[Path, str] = {}
         self.table = TrialTable(n_trials, self)
         self.kills = Counter[Path]()
         self.standing = Standing()
         self.states: list[str] = []  # of the trials, when they were counted
+        self.repeated = False  # whether a trial was said to be the same as an earlier one
+        with study.locked():
+            self._take_revived()
 
     def __next__(self) -> Job | None:
         """Return a job that can be started now, or None; decide what is next if there is none."""
@@ -173,6 +180,15 @@ class Trials(Iterator[Job | None]):
                 if not self._decide(idle=not (self.running or held or self.given_up)):
                     self.open = held
                     return None
+
+    def _take_revived(self) -> None:
+        """Have those paused trials count as complete whose jobs were all resumed by hand."""
+        for trial in filter(is_paused, self.study.trials()):
+            places = (self.place(trial.user_attrs[OVERRIDES], seed) for seed in self.seeds)
+            known = (jobs.progress(place, self.objective) for place in places)
+            if all(each.state == "finished" for each in known):
+                whole = len(self.seeds) if self.rungs.by_seed else END
+                self.study.note(trial.number, GOAL, whole)
 
     def end(self, job: Job) -> None:
         """Note that `job` has ended; what has come of it is read from its directory."""
@@ -213,11 +229,14 @@ class Trials(Iterator[Job | None]):
             known = [jobs.progress(place, self.objective) for place in places]
             lacking = [n for n, each in enumerate(known) if not each.has_reached(goal)]
             running = [n for n in lacking if places[n] in self.running]
-            if failed := next((each for each in known if each.failed), None):
+            failed = next((n for n, each in enumerate(known) if each.failed), None)
+            if failed is not None:
                 if not running:
                     states = []
-                    self.study.fail(trial.number, failed.error)
-                    self.table.say(f"failed: trial {trial.number}: {failed.error}")
+                    error = known[failed].error
+                    self.study.fail(trial.number, error)
+                    log = next(places[failed].glob("*.log"), places[failed])
+                    self.table.say(f"failed: trial {trial.number}: {error}  log: {log}")
                 continue
             if not lacking:
                 states = []
@@ -270,7 +289,7 @@ class Trials(Iterator[Job | None]):
         entries = [entry_of(trial) for trial in trials if trial.state is not TrialState.FAIL]
         chosen = self.rungs.choose(entries, last=False)
         if chosen is None and len(trials) < self.n_trials:
-            self.study.ask(self.rungs.first)
+            self._note_repeated(self.study.ask(self.rungs.first))
             return True
         if chosen is None and idle:
             chosen = self.rungs.choose(entries, last=True)
@@ -278,6 +297,18 @@ class Trials(Iterator[Job | None]):
             number, goal = chosen
             self.study.note(number, GOAL, goal)
         return chosen is not None
+
+    def _note_repeated(self, number: int) -> None:
+        """Say once that a new trial has the overrides of an earlier one, whose jobs it shares."""
+        words = {t.number: t.user_attrs.get(OVERRIDES) for t in self.study.trials()}
+        own = words.pop(number)
+        same = next((n for n, others in words.items() if others == own), None)
+        if same is not None and own and not self.repeated:
+            self.repeated = True
+            self.table.say(
+                f"note: trial {number} is the same as trial {same} ({' '.join(own)}) and takes its "
+                "results: the space has few points; others may come again, too"
+            )
 
     def _job(self, due: Due) -> Job | None:
         """Return the job; None if nothing is left of it, or its trial fails as it is refused."""
@@ -326,9 +357,26 @@ def entry_of(trial: FrozenTrial) -> Entry:
     return Entry(trial.number, goal, trial.intermediate_values, is_paused(trial))
 
 
+def is_launched(directory: Path) -> bool:
+    """Return whether another process is running the search in `directory`, as far as one can see.
+
+    Jobs that an engine has been given go on without it.
+    """
+    if (directory / reading.SUBMITTED).exists():
+        return True
+    try:
+        with open(directory / CLAIMS, "r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, LAUNCHES)
+    except FileNotFoundError:
+        return False
+    except OSError:  # one has locked it, or there is no permission to look
+        return True
+    return False
+
+
 def counted(states: Counter[str]) -> str:
     """Return `12 complete, 30 paused, 2 running` for the count of trials in each state."""
-    order = ("complete", "paused", "running", "failed")
+    order = ("complete", "paused", "running", "stopped", "failed")
     return ", ".join(f"{states[name]} {name}" for name in order if states[name])
 
 

@@ -57,7 +57,7 @@ class Table:
             self.live.update(self.render(running, now), refresh=True)
         elif now >= self.due:
             left = self.left(running, now)
-            self.say(f"{self.status()}, {len(running)} running, {left} left")
+            self.say(f"{self.status()}, {number_of(len(running))} running, {left} left")
             self.due = now + LOG_SECONDS
 
     def say(self, line: str) -> None:

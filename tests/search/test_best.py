@@ -1,6 +1,7 @@
 """The best trials: confirmed, reported, and left as a run config."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,10 +11,11 @@ optuna = pytest.importorskip("optuna", reason="needs the extra search")
 
 from gym_loop.commands import best, ls, report  # noqa: E402
 from gym_loop.mistake import Mistake  # noqa: E402
+from gym_loop.runs import manifest  # noqa: E402
 from gym_loop.search.report import Found, binned  # noqa: E402
 from gym_loop.search.space import Dimension, Grid  # noqa: E402
 from gym_loop.search.study import Study  # noqa: E402
-from gym_loop.search.trials import STEPS  # noqa: E402
+from gym_loop.search.trials import CLAIMS, STEPS, Claims  # noqa: E402
 from tests.run_directories import write_run  # noqa: E402
 from tests.search.conftest import THINGS, X, runs  # noqa: E402
 
@@ -234,6 +236,53 @@ def test_ls_sorts_the_trials_of_a_search(played, capsys, sort, direction, order)
     ls.main(["search", *sort])
     rows = capsys.readouterr().out.splitlines()[1:]
     assert "".join(row.split()[0] for row in rows) == order
+
+
+def test_a_trial_that_nothing_plays_any_more_has_stopped(played, capsys, tmp_path):
+    leave, _ = played
+    found = leave([3.0, 2.0])
+    first, second = found.trials
+    for trial in found.trials:
+        trial.state = optuna.trial.TrialState.RUNNING
+    assert found.counts() == {"stopped": 2}
+    job = tmp_path / "search/agent.x=1,seed=1"
+    change(job, state="running", ended_by=None)
+    with manifest.Lock(job):  # as who resumes it by hand does
+        again = Found(tmp_path / "search")
+        assert [again.state(first), again.state(second)] == ["stopped", "running"]
+    ready, end = os.pipe(), os.pipe()
+    if (child := os.fork()) == 0:
+        claims = Claims(tmp_path / "search" / CLAIMS)
+        os.write(ready[1], b"-")
+        os.read(end[0], 1)
+        os._exit(claims.file.closed)
+    os.read(ready[0], 1)
+    launched = Found(tmp_path / "search")
+    assert [launched.state(first), launched.state(second)] == ["running", "running"]
+    os.write(end[1], b"-")
+    os.waitpid(child, 0)
+    assert found.counts() == {"stopped": 2}
+
+
+def change(job, **facts):
+    content = json.loads((job / "run.json").read_text())
+    (job / "run.json").write_text(json.dumps(content | facts))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([3.0, 9.0], "Importances need 4 complete trials; of 2, 2 are."),
+        ([3.0, 3.0, 3.0, 3.0], "Importances cannot be told from 4 complete trials."),
+        ([3.0, 9.0, 1.0, 4.0], "Importances are Optuna's (PED-ANOVA), of 4 complete trials."),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_it_is_said_what_importances_rest_on_or_what_they_lack(played, capsys, values, said):
+    leave, _ = played
+    leave(values)
+    report.main(["search"])
+    assert said in " ".join(capsys.readouterr().out.split())
 
 
 def test_ls_names_the_columns_of_trials_that_it_sorts_by(played):

@@ -72,6 +72,7 @@ def test_the_page_shows_history_parameters_trials_and_confirmation(search, capsy
     assert "defaults are the agent's" in text
     assert "<li>trial 3: <code>agent.lr=" in text
     assert '<span class="word">defaults</span>' in text
+    assert "(PED-ANOVA), of 6 complete trials." in text
     assert 'class="findings"' in text
     assert HOSTILE not in text
     assert "http" not in text.replace("http-equiv", "")

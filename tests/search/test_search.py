@@ -52,6 +52,7 @@ def test_a_search_that_is_launched_again_or_grown_plays_only_what_is_new(search,
 
     again = search(X, NONE, "hydra.sweeper.n_trials=2")
     assert last(again).startswith("2 complete")
+    assert again.stderr == ""  # as nothing is asked for, its order is no news
     assert contents(tmp_path / "search") == before
 
     grown = cli("resume", "search", "hydra.sweeper.n_trials=3")
@@ -70,7 +71,9 @@ def test_a_trial_that_raises_has_failed_and_is_not_asked_for_again(search, tmp_p
 
     assert result.returncode == 0, result.stderr
     assert last(result).startswith("1 complete, 1 failed")
-    assert "failed: trial 0: ValueError: too large for me" in result.stderr
+    said = "failed: trial 0: ValueError: too large for me  log: "
+    [log] = [line for line in result.stderr.splitlines() if line.startswith(said)]
+    assert "too large for me" in (tmp_path / log.removeprefix(said)).read_text()
     states = [trial.state for trial in study(tmp_path / "search").trials]
     assert states == [TrialState.FAIL, TrialState.COMPLETE]
     launches = [run["launches"] for run in runs(tmp_path / "search").values()]
@@ -98,7 +101,7 @@ def test_a_job_that_is_always_killed_is_left_for_another_launch(search, tmp_path
     result = search(*words, "agent.fate=kill always")
 
     assert result.returncode == 1
-    assert last(result).startswith("1 complete, 1 running")
+    assert last(result).startswith("1 complete, 1 stopped")
     assert "killed by SIGKILL" in result.stdout
     assert "continue with: gym-loop resume" in result.stdout
 
@@ -167,6 +170,27 @@ def test_a_paused_job_is_revived_by_hand_and_the_search_takes_it_as_it_is(search
     after = runs(tmp_path / "search")
     assert {run["state"] for run in after.values()} == {"finished"}
     assert after[name]["launches"] == 2
+
+
+@pytest.mark.slow
+def test_paused_trials_whose_jobs_were_all_revived_by_hand_are_complete(search, cli, tmp_path):
+    lower = "hydra.sweeper.pruner={_target_: optuna.pruners.ThresholdPruner, lower: 1.0}"
+    words = ("agent.x=choice(0.25,0.5)", lower, "hydra.launcher.n_jobs=1")
+    result = search(*words, "hydra.sweeper.n_trials=4", "hydra.sweeper.confirm=2")
+    assert (result.returncode, last(result)) == (1, "4 paused")
+    assert "no trial has come to its end: nothing to confirm. To play" in result.stdout
+    assert "gym-loop resume search hydra.sweeper.pruner=none" in result.stdout
+    assert result.stderr.count("is the same as trial") == 1
+    found = runs(tmp_path / "search")
+    for name in found:
+        assert cli("resume", f"search/{name}").returncode == 0
+
+    point = "hydra.sweeper.enqueue=[{agent.x: 0.25}]"
+    again = cli("resume", "search", "hydra.sweeper.n_trials=5", "hydra.sweeper.confirm=0", point)
+    assert again.returncode == 0, again.stderr
+    assert last(again).startswith("5 complete; best -")
+    assert "enqueue: 1 of 1 points were asked for before" in again.stderr
+    assert len(runs(tmp_path / "search")) == len(found) == 4
 
 
 @pytest.mark.slow

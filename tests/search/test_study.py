@@ -132,8 +132,8 @@ def test_samplers_learn_from_what_paused_trials_have_reached(tmp_path):
 
 def test_points_are_tried_first_and_once(tmp_path):
     study = study_in(tmp_path)
-    for _ in range(2):
-        study.enqueue([{"a.x": 0.5}, {"a.n": 2, "a.x": 0.25}])
+    for new in (2, 0):
+        assert study.enqueue([{"a.x": 0.5}, {"a.n": 2, "a.x": 0.25}]) == new
         study = study_in(tmp_path)
     for _ in range(3):
         study.ask(1)
