@@ -79,7 +79,7 @@ def test_a_directory_with_something_else_is_refused(asked_for, tmp_path):
 
 
 def test_the_directory_of_a_single_run_is_said_to_be_none_of_a_sweep(asked_for, capsys):
-    asked_for("seed=0,1", "env=cartpol", "hydra.run.dir=mine")
+    asked_for("seed=0,1", "loop.max_episode=3", "hydra.run.dir=mine")
     assert "hydra.run.dir is of a single run" in capsys.readouterr().err
 
 
