@@ -1,5 +1,6 @@
 """Name the best run, and what can be done with it."""
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,18 @@ from gym_loop.mistake import Mistake
 from gym_loop.reports import films
 from gym_loop.terminal import short
 
+Told = tuple[dict[str, Any], list[str]]  # of a run: facts for programs, lines for people
+
 
 @click.command("best", epilog="Example: gym-loop best sweep --by agent,env")
 @click.argument("directories", nargs=-1, metavar="[DIR]...")
 @click.option("--by", default="", metavar="KEYS", help="Group by these alone: agent,env.")
 @click.option("--metric", metavar="NAME", help="As for `gym-loop report`.")
 @click.option("--unfinished", is_flag=True, help="Look at runs that have not finished, too.")
-def best(directories: tuple[str, ...], by: str, metric: str | None, unfinished: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="For programs: a JSON list.")
+def best(
+    directories: tuple[str, ...], by: str, metric: str | None, unfinished: bool, as_json: bool
+) -> None:
     """Name the best run in and below each DIR (./outputs and ./multirun), and what to do with it.
 
     That is the best run of the best group. Runs are grouped and compared as `gym-loop report` does:
@@ -35,18 +41,26 @@ def best(directories: tuple[str, ...], by: str, metric: str | None, unfinished: 
         and all(map(reading.is_search, directories))
         and not (by or metric or unfinished)
     ):
-        print("\n\n".join("\n".join(of_search(Path(name))) for name in directories))
-        return
-    content = compared(directories, by, metric, unfinished)
+        told = [of_search(Path(name)) for name in directories]
+    else:
+        told = of_runs(compared(directories, by, metric, unfinished))
+    if as_json:
+        print(json.dumps([facts for facts, _ in told], indent=1, allow_nan=False))
+    else:
+        print("\n\n".join("\n".join(lines) for _, lines in told))
+
+
+def of_runs(content: dict[str, Any]) -> list[Told]:
+    """Return what there is to say of the best run of each environment."""
     best_of: dict[tuple[str, ...], int] = {}
     for place, group in enumerate(content["groups"]):
         if group["iqm"] is not None:
             best_of.setdefault(tuple(group["envs"]), place)  # the groups of each come in order
-    print("\n\n".join("\n".join(lines(content, place)) for place in best_of.values()))
+    return [of_group(content, place) for place in best_of.values()]
 
 
-def of_search(directory: Path) -> list[str]:
-    """Return the lines on the best trial of a search."""
+def of_search(directory: Path) -> Told:
+    """Return what there is to say of the best trial of a search."""
     from gym_loop.search.report import Found
 
     found = Found(directory)
@@ -59,11 +73,20 @@ def of_search(directory: Path) -> list[str]:
         raise Mistake(f"{directory}: the runs of trial {best.trial.number} are gone")
     config = shlex.quote(short(directory / "best.yaml"))
     told = [f"  {best}; in this run {best.results[run]:.6g}", f"  {found.unconfirmed()}".rstrip()]
-    return [str(run), *filter(None, told), f"  gym-loop train -c {config}", *commands(run)]
+    facts = {
+        "directory": str(run),
+        "group": f"trial {best.trial.number}",
+        "metric": found.objective,
+        "score": best.results[run],
+        "group_score": best.value,
+        "said": str(best),
+    }
+    lines = [str(run), *filter(None, told), f"  gym-loop train -c {config}", *commands(run)]
+    return facts, lines
 
 
-def lines(content: dict[str, Any], place: int) -> list[str]:
-    """Return the lines on the group at `place` of a report."""
+def of_group(content: dict[str, Any], place: int) -> Told:
+    """Return what there is to say of the group at `place` of a report."""
     group, metric = content["groups"][place], content["metric"]
     run = films.best_run(content, place)
     assert run is not None  # the group has a score
@@ -72,13 +95,20 @@ def lines(content: dict[str, Any], place: int) -> list[str]:
         for pair in content["pairs"]
         if place in pair["groups"] and pair["verdict"] != "better"
     ]
-    return [
-        run["directory"],
-        f"  {group['name']}, seed {run['seed']}: {metric} {run['scores'][metric]:.6g}; the group's "
-        f"interquartile mean is {group['iqm']:.6g} (seeds: {group['seeds']})",
-        *(f"  {sentence}" for sentence in doubts),
-        *commands(Path(run["directory"])),
-    ]
+    said = (
+        f"{group['name']}, seed {run['seed']}: {metric} {run['scores'][metric]:.6g}; the group's "
+        f"interquartile mean is {group['iqm']:.6g} (seeds: {group['seeds']})"
+    )
+    facts = {
+        "directory": run["directory"],
+        "group": group["name"],
+        "metric": metric,
+        "score": run["scores"][metric],
+        "group_score": group["iqm"],
+        "said": "\n".join([said, *doubts]),
+    }
+    told = [f"  {sentence}" for sentence in (said, *doubts)]
+    return facts, [run["directory"], *told, *commands(Path(run["directory"]))]
 
 
 def commands(directory: Path) -> list[str]:

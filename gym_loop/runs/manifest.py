@@ -147,7 +147,7 @@ def load(directory: Path) -> dict[str, Any]:
     known = read(directory)
     if known is None or not isinstance(known.get("config"), dict):
         where = f"no readable {NAME} in it" if directory.exists() else "no such directory"
-        raise Mistake(f"{directory} is not a run: {where}")
+        raise Mistake(f"{directory} is not a run: {where}{hint(directory)}")
     path, base = directory / kept.FILE, kept.base(known)
     if (content := kept.read(directory)) is None:
         if "digests" in known:
@@ -162,6 +162,12 @@ def load(directory: Path) -> dict[str, Any]:
     if str(base) not in sys.path:  # where the launch found modules and files of the user's
         sys.path.append(str(base))
     return known | {"config": content, "cwd": str(base)}
+
+
+def hint(directory: Path) -> str:
+    """Return the end of a mistake about what is no run: a sweep or a search holds some."""
+    holds_runs = any(directory.glob(f"*/{NAME}"))
+    return f"; it holds runs: gym-loop best {directory} names the best" if holds_runs else ""
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -37,7 +37,8 @@ class Run:
         self.path: Path = directory.path if isinstance(directory, Run) else Path(directory)
         self._reader = reading.Run(self.path)
         if not self._reader.manifest:
-            raise Mistake(f"{self.path} is not a run: {self._reader.warnings[0]}")
+            why = self._reader.warnings[0]
+            raise Mistake(f"{self.path} is not a run: {why}{manifest.hint(self.path)}")
 
     def __repr__(self) -> str:
         """Return the directory, the state and the count of episodes."""

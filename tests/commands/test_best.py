@@ -38,6 +38,23 @@ def test_best_names_the_best_run_of_each_environment_and_what_to_do_with_it(runs
     assert commands == ["replay", "evaluate", "export", "resume"]
 
 
+def test_programs_are_told_the_best_run_of_each_environment(runs, as_a_child):
+    done = as_a_child(["best", "all", "--json"], runs.parent)
+    assert done.returncode == 0, done.stderr
+    other, good = json.loads(done.stdout)
+    assert good["directory"] == f"all/{evaluations(runs, 'good').name}"
+    assert good["score"] == gym_loop.Run(runs.parent / good["directory"]).result > 300
+    assert (good["group"], other["metric"]) == ("ars CartPole-v1", "evaluation")
+
+
+def test_where_a_run_is_expected_a_directory_of_runs_is_said_to_hold_some(runs):
+    for name in ("all", "."):
+        with pytest.raises(gym_loop.Mistake) as told:
+            gym_loop.Run(runs.parent / name)
+        hint = f"; it holds runs: gym-loop best {runs} names the best"
+        assert told.value.message.endswith(hint) == (name == "all")
+
+
 def test_best_says_when_the_seeds_cannot_tell(runs, as_a_child):
     for seed in range(5):
         write_run(runs / f"rival-{seed}", agent="q_learning", seed=seed + 50, level=400)

@@ -127,6 +127,10 @@ def test_a_better_trial_that_was_not_confirmed_is_said_to_be_there(played, capsy
     assert said in " ".join(capsys.readouterr().out.split())
     best.main(["search"])
     assert said in capsys.readouterr().out
+    best.main(["search", "--json"])
+    [facts] = json.loads(capsys.readouterr().out)
+    assert facts["directory"] == "search/confirm/agent.x=1,seed=3"
+    assert (facts["group"], facts["score"], facts["group_score"]) == ("trial 1", 6.0, 5.5)
 
 
 def test_agents_defaults_that_are_not_beaten_are_said_to_be_so_by_all(played, capsys):
