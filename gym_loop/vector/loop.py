@@ -311,15 +311,18 @@ class Running:
             terminated: of all environments, shape (num_envs,).
             truncated: the same.
         """
-        counts = self.numbers[rows] < self.end_of_round
-        self.loop.episodes += int(np.count_nonzero(counts))  # a fifth of the time of `sum`
+        numbers = self.numbers[rows]
+        counts = numbers < self.end_of_round
         metrics = self._tell_agent(rows, counts, truncated) if self.hooks else []
-        rows = rows[counts]
+        if not counts.all():
+            rows, numbers = rows[counts], numbers[counts]
+        self.loop.episodes += rows.size
         if not (self.watched and rows.size):
             return
+        places, since = rows.tolist(), self.since[rows]
         each = [
-            (slice(since, self.slot), row)
-            for since, row in zip(self.since[rows].tolist(), rows.tolist(), strict=True)
+            (slice(first, self.slot), row)
+            for first, row in zip(since.tolist(), places, strict=True)
         ]
         rewards = [self.rewards[steps, row].tolist() for steps, row in each]
         returns = agent_returns = np.array([*map(total, rewards)])
@@ -330,22 +333,22 @@ class Running:
             terminated[rows] = [g.terminated for g in games]
             truncated[rows] = ~terminated[rows]
         episodes = EpisodeBatch(
-            numbers=self.numbers[rows],
+            numbers=numbers,
             seeds=self.seeds[rows],
             returns=returns,
             agent_returns=agent_returns,
-            lengths=self.slot - self.since[rows],
+            lengths=self.slot - since,
             terminated=terminated[rows],
             truncated=truncated[rows],
             actions=[self.actions[steps, row] for steps, row in each],
             games=games,
-            infos=[self.env.info_of(row) if self.asks_infos else None for row in rows],
+            infos=[self.env.info_of(row) if self.asks_infos else None for row in places],
             rewards=rewards,
             metrics=metrics or [{} for _ in each],
             steps=self.loop.steps,
             seconds=self.loop.seconds,
             env=self.env,
-            begun=[self.begun[row] for row in rows],
+            begun=[self.begun[row] for row in places],
         )
         self.loop.notify("end_episodes", self.loop, episodes)
 
