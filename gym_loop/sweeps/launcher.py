@@ -109,7 +109,9 @@ class SweepLauncher(Launcher):
         if any(word.startswith("hydra.run.dir=") for word in words["hydra"]):
             text = "hydra.run.dir is of a single run; the directory of a sweep is hydra.sweep.dir"
             print(f"gym-loop: note: {text}", file=sys.stderr)
-        asked = directory.asked([*self.params, *words["task"]], words["hydra"])
+        # Those that a resumed sweep has recorded are among what was typed.
+        params = [word for word in self.params if word not in words["task"]]
+        asked = directory.asked([*params, *words["task"]], words["hydra"])
         config = options.in_memory.get(str(self.config.hydra.job.config_name))
         asked.config = config and to_yaml(config)
         return asked

@@ -290,6 +290,17 @@ def test_what_a_sampler_or_a_pruner_lacks_is_said_before_anything_starts(search,
 
 
 @pytest.mark.slow
+def test_a_space_among_the_sweepers_parameters_is_recorded_once(search, cli, tmp_path):
+    params = "hydra.sweeper.params={agent.x: 'interval(0.1,0.2)'}"
+    assert search(params, NONE, "hydra.sweeper.n_trials=1").returncode == 0
+    for number in (1, 2):
+        assert cli("resume", "search", f"hydra.sweeper.n_trials={number}").returncode == 0
+    overrides = json.loads((tmp_path / "search/sweep.json").read_text())["overrides"]
+    assert overrides.count("agent.x=interval(0.1,0.2)") == 1
+    assert len(runs(tmp_path / "search")) == 4
+
+
+@pytest.mark.slow
 def test_an_edited_space_and_another_environment_are_refused(search, cli, tmp_path):
     file = tmp_path / "thin.py"
     text = "def space(trial):\n    trial.suggest_float('agent.x', 0, 1)\n"
