@@ -14,8 +14,6 @@ from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer, infos
 from gym_loop.runs import tables
 
-TABLES = {"training": tables.EPISODES, "evaluation": tables.EVALUATIONS}
-
 
 class Episodes(Observer):
     """Writes `episodes.csv` of training and `evaluations.csv` of evaluation.
@@ -28,12 +26,11 @@ class Episodes(Observer):
     """
 
     def __init__(self) -> None:
-        self.sizes = dict.fromkeys(TABLES, 0)
+        self.sizes = dict.fromkeys(infos.TABLES, 0)
         self.tables: dict[str, tables.Writer] = {}
         self.wrapped = False
         self.info_keys: list[str] = []
         self.missing = infos.MissingKeys([])
-        self.missing_before: dict[str, Any] = {}
         self.loop: Any = None
 
     def open(self, cfg: DictConfig, directory: Path) -> None:
@@ -54,8 +51,7 @@ class Episodes(Observer):
         self.wrapped = hasattr(loop.env, "bare_game") or getattr(loop.env, "wrapped", False)
         self.info_keys = infos.keys(loop)
         self.loop, self.missing = loop, infos.MissingKeys(self.info_keys)
-        self.missing.load_state_dict(self.missing_before)
-        for name, file in TABLES.items():
+        for name, file in infos.TABLES.items():
             more = (*(["agent_return"] if self.wrapped else []), *self.info_keys)
             self.tables[name] = tables.Writer(loop.directory, file, self.sizes[name], more)
 
@@ -65,10 +61,9 @@ class Episodes(Observer):
         if self.wrapped:
             row += (total(episode.rewards),)
         if self.info_keys:
-            found = infos.values(self.info_keys, episode.info)
-            kind = "training" if episode.training else "evaluation"
-            self.missing.look(kind, episode.info, found)
-            row += (*found,)
+            if self.missing.unseen:
+                self.missing.look(episode.info)
+            row += (*infos.values(self.info_keys, episode.info),)
         if episode.training:
             self.tables["training"].add([(episode.number, *row)])
         else:
@@ -89,8 +84,8 @@ class Episodes(Observer):
         ]
         if self.info_keys:
             each = [infos.values(self.info_keys, info) for info in episodes.infos]
-            for info, found in zip(episodes.infos, each, strict=True):
-                self.missing.look("training", info, found)
+            if self.missing.unseen:
+                list(map(self.missing.look, episodes.infos))
             columns += map(list, zip(*each, strict=True))
         self.tables["training"].add(list(zip(*columns, strict=True)))
 
@@ -98,12 +93,11 @@ class Episodes(Observer):
         """Bring the tables to the disk, and return how long they are, in bytes."""
         for table in self.tables.values():
             table.sync()
-        sizes = {name: table.size for name, table in self.tables.items()}
-        return sizes | ({"info_keys": self.missing.state_dict()} if self.info_keys else {})
+        return {name: table.size for name, table in self.tables.items()}
 
     def lacks(self, loop: BaseLoop, state: dict[str, Any]) -> str:
         """Name a table that is shorter than `state` says, or has no row's end there."""
-        for name, file in TABLES.items():
+        for name, file in infos.TABLES.items():
             there, size = tables.size(loop.directory, file), state.get(name, 0)
             if there < size:
                 return f"{file} has {there} of {size} bytes"
@@ -113,8 +107,7 @@ class Episodes(Observer):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Remember where to cut the tables."""
-        self.sizes |= {name: state[name] for name in TABLES if name in state}
-        self.missing_before = state.get("info_keys", {})
+        self.sizes |= state
 
     def close(self, error: BaseException | None) -> None:
         """Bring the tables to the disk and close them.
@@ -122,5 +115,6 @@ class Episodes(Observer):
         Raises:
             Failure: rows cannot be written, and the run would have ended well.
         """
-        self.missing.warn(is_whole=error is None and not (self.loop and self.loop.stop))
         files.finish(((table.finish, table.path) for table in self.tables.values()), error)
+        if self.info_keys:
+            self.missing.warn(self.loop.directory, is_whole=not (error or self.loop.stop))

@@ -1,15 +1,20 @@
 """`loop.info_keys`: numbers that an environment's info holds at the end of an episode."""
 
+import contextlib
 import logging
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gym_loop.loops import BaseLoop, Episode
+from gym_loop.runs import tables
 
+TABLES = {"training": tables.EPISODES, "evaluation": tables.EVALUATIONS}
 MOST_NAMED = 10  # keys that there are
+NUMBERS = (int, float, np.number, np.bool_)
 
 log = logging.getLogger(__name__)
 
@@ -21,68 +26,63 @@ def keys(loop: BaseLoop) -> list[str]:
 
 def values(names: list[str], info: Any) -> list[float]:
     """Return the number that `info` has for each name; NaN where it has none."""
-    info = info if isinstance(info, Mapping) else {}
-    return [_number(info.get(name)) for name in names]
+    if type(info) is not dict and not isinstance(info, Mapping):
+        return [math.nan for _ in names]
+    return [
+        float(value) if isinstance(value := info.get(name), NUMBERS) else _number(value)
+        for name in names
+    ]
 
 
-def known(names: list[str], info: Any) -> dict[str, float]:
-    """Return those numbers that `info` has, by name."""
-    pairs = zip(names, values(names, info), strict=True)
-    return {name: value for name, value in pairs if not math.isnan(value)}
+def known(names: list[str], info: Any) -> tuple[list[str], list[float]]:
+    """Return the names of which `info` has a number, and the numbers."""
+    found = values(names, info)
+    if not math.isnan(sum(found)):
+        return names, found
+    pairs = [pair for pair in zip(names, found, strict=True) if not math.isnan(pair[1])]
+    return [name for name, _ in pairs], [value for _, value in pairs]
 
 
 def means(names: list[str], episodes: list[Episode]) -> dict[str, float]:
     """Return by name the mean over those episodes that have the number."""
-    found = [known(names, episode.info) for episode in episodes]
+    found = [dict(zip(*known(names, episode.info), strict=True)) for episode in episodes]
     each = {name: [one[name] for one in found if name in one] for name in names}
     return {name: sum(have) / len(have) for name, have in each.items() if have}
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, int | float | np.number | np.bool_):
-        return float(value)
+    """Return what is no plain number as one: an array of one element; NaN if it is none."""
     if isinstance(value, np.ndarray) and value.size == 1:
-        return _number(value.item())
-    return math.nan
+        value = value.item()
+    return float(value) if isinstance(value, NUMBERS) else math.nan
 
 
 class MissingKeys:
-    """Counts the episodes whose last info had no number for a key; warns at the end of a run."""
+    """Warns, at the end of a run, of keys that episodes' infos had no number for."""
 
     def __init__(self, names: list[str]) -> None:
         self.names = names
-        self.never = {*names}  # keys that no info of this launch has had
+        self.unseen = {*names}  # keys that no info of this launch has had
         self.others: set[str] = set()  # keys that there were
-        # By "training" and "evaluation": all episodes, and those without a number, by key.
-        self.episodes = {"training": 0, "evaluation": 0}
-        self.missing = {kind: dict.fromkeys(names, 0) for kind in self.episodes}
 
-    def look(self, kind: str, info: Any, found: list[float]) -> None:
-        """Count an episode, in whose info `values` has `found` these numbers."""
-        self.episodes[kind] += 1
-        for name, value in zip(self.names, found, strict=True):
-            if math.isnan(value):
-                self.missing[kind][name] += 1
-        if self.never and isinstance(info, Mapping):
-            self.never -= info.keys()
+    def look(self, info: Any) -> None:
+        """Take away what `info` has."""
+        if isinstance(info, Mapping):
+            self.unseen -= info.keys()
             self.others |= {*map(str, info)}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what has been counted."""
-        missing = {kind: {**counts} for kind, counts in self.missing.items()}
-        return {"episodes": {**self.episodes}, "missing": missing}
+    def warn(self, directory: Path, is_whole: bool) -> None:
+        """Warn of keys that no episode of a run's tables has; of a whole run, also of other gaps.
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what had been counted."""
-        self.episodes |= state.get("episodes", {})
-        for kind, counts in state.get("missing", {}).items():
-            self.missing[kind] |= {n: counts[n] for n in self.names if n in counts}
-
-    def warn(self, is_whole: bool) -> None:
-        """Warn of keys that were never there; of a whole run's, also of gaps."""
-        each = {n: tuple(self.missing[kind][n] for kind in self.episodes) for n in self.names}
-        total = sum(self.episodes.values())
-        never = sorted(n for n in self.never if total and sum(each[n]) == total)
+        Args:
+            directory: the run's.
+            is_whole: whether it has come to its end.
+        """
+        counted = {what: _gaps(directory, file, self.names) for what, file in TABLES.items()}
+        rows = {what: count for what, (count, _) in counted.items()}
+        each = {n: tuple(missing[n] for _, missing in counted.values()) for n in self.names}
+        total = sum(rows.values())
+        never = sorted(n for n in self.unseen if total and sum(each[n]) == total)
         if never:
             there = ", ".join(sorted(self.others)[:MOST_NAMED]) or "nothing"
             log.warning(
@@ -95,10 +95,26 @@ class MissingKeys:
             if is_whole and name not in never and any(each[name]):
                 gaps.setdefault(each[name], []).append(name)
         for counts, names in gaps.items():
-            both = zip(counts, self.episodes.values(), self.episodes, strict=True)
+            both = zip(counts, rows.values(), rows, strict=True)
             log.warning(
                 "info had no number for %s at the end of %s episodes, which the means leave out: "
                 "have the environment give it in every last step",
                 ", ".join(names),
-                " and ".join(f"{n} of {of} {kind}" for n, of, kind in both if n),
+                " and ".join(f"{n} of {of} {what}" for n, of, what in both if n),
             )
+
+
+def _gaps(directory: Path, file: str, names: list[str]) -> tuple[int, dict[str, int]]:
+    """Return how many rows a table of a run has, and in how many each of its columns is NaN."""
+    count, missing = 0, dict.fromkeys(names, 0)
+    with contextlib.suppress(OSError):  # no episode has ended, or none can be read
+        lines = tables.lines(directory, file)
+        header = next(lines, b"").split(b",")
+        places = {name: header.index(name.encode()) for name in names if name.encode() in header}
+        for line in lines:
+            count += 1
+            if b"nan" in line:
+                cells = line.split(b",")
+                for name, place in places.items():
+                    missing[name] += cells[place] == b"nan"
+    return count, missing

@@ -67,8 +67,8 @@ class Sink(Observer):
     def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
         if episode.training:
             metrics = {f"agent/{name}": value for name, value in episode.metrics.items()}
-            more = infos.known(infos.keys(loop), episode.info)
-            metrics |= {f"train/{name}": value for name, value in more.items()}
+            told = infos.known(infos.keys(loop), episode.info)
+            metrics |= {f"train/{name}": value for name, value in zip(*told, strict=True)}
             values = {"train/return": episode.ret, "train/length": episode.length, **metrics}
             self.attempt(self.send, values, episode.steps)
 

@@ -7,6 +7,7 @@ import re
 import socket
 import struct
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ PREFIX = "events.out.tfevents."
 pack = struct.Struct("<I").pack
 SECONDS_BETWEEN_WRITES = 0.05  # on the run's clock
 SECONDS_BETWEEN_SPEEDS = 1.0
+NOTHING: tuple[list[str], list[float]] = ([], [])  # that an info has told
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ class TensorBoard(Observer):
     """
 
     def __init__(self) -> None:
-        self.names: tuple[list[str], list[str]] | None = None  # of metrics and infos in `ended`
+        self.names: tuple[list[str], Sequence[str]] | None = None  # of metrics, infos in `ended`
         self.tags: tuple[str, ...] = ()
         self.ended: list[tuple[int, tuple[float, ...]]] = []  # steps and values, not written yet
         self.due = 0.0  # on the run's clock
@@ -68,17 +70,17 @@ class TensorBoard(Observer):
 
     def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
         if episode.training:
-            named = infos.known(self.info_keys, episode.info) if self.info_keys else {}
+            told = infos.known(self.info_keys, episode.info) if self.info_keys else NOTHING
             length = len(episode.rewards)
-            self._remember(episode.steps, episode.ret, length, episode.metrics, named)
+            self._remember(episode.steps, episode.ret, length, episode.metrics, *told)
             self._write_when_due(episode.steps, episode.seconds)
 
     def end_episodes(self, loop: BaseLoop, episodes: EpisodeBatch) -> None:
         returns, lengths = episodes.returns.tolist(), episodes.lengths.tolist()
         each = zip(returns, lengths, episodes.metrics, episodes.infos, strict=True)
         for ret, length, metrics, info in each:
-            named = infos.known(self.info_keys, info) if self.info_keys else {}
-            self._remember(episodes.steps, ret, length, metrics, named)
+            told = infos.known(self.info_keys, info) if self.info_keys else NOTHING
+            self._remember(episodes.steps, ret, length, metrics, *told)
         self._write_when_due(episodes.steps, episodes.seconds)
 
     def _remember(
@@ -87,16 +89,17 @@ class TensorBoard(Observer):
         ret: float,
         length: int,
         metrics: dict[str, float],
-        named: dict[str, float],
+        told: Sequence[str],
+        numbers: Sequence[float],
     ) -> None:
-        names = [*metrics], [*named]
+        names = [*metrics], told
         if names != self.names:
             self.write()  # events of other metrics have other tags
             agent = (f"agent/{name}" for name in metrics)
-            self.tags = ("train/return", "train/length", *agent, *(f"train/{n}" for n in named))
+            self.tags = ("train/return", "train/length", *agent, *(f"train/{n}" for n in told))
             self.names = names
-        more = map(float, (*metrics.values(), *named.values())) if metrics or named else ()
-        self.ended.append((steps, (ret, length, *more)))
+        own = map(float, metrics.values()) if metrics else ()
+        self.ended.append((steps, (ret, length, *own, *numbers)))
 
     def _write_when_due(self, steps: int, seconds: float) -> None:
         self.trained_until = seconds
