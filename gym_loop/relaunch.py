@@ -61,6 +61,7 @@ def fork(directory: Path, checkpoint: str | int, overrides: Sequence[str]) -> No
         before = known if parent == directory else manifest.load(parent)
         start(
             lambda cfg: _check_limit(path, cfg),
+            lambda cfg: _check_columns(before, cfg),
             *launch.prepare,
             lambda cfg: planting.plant(parent, path, before, cfg),
         )
@@ -148,6 +149,22 @@ def _check_fork(parent: Path, cfg: Any) -> None:
     directory = Path(cfg.hydra.run.dir)
     if directory.resolve() == parent.resolve() or manifest.read(directory):
         raise Mistake(f"{directory} holds a run already; choose another directory for the fork")
+
+
+def _check_columns(parent: dict[str, Any], cfg: Any) -> None:
+    """Check that the tables that the fork goes on with have its columns.
+
+    Args:
+        parent: what `manifest.load` returns for it.
+        cfg: the fork's config.
+    """
+    changes = [key for key, *_ in claim.config_changes(parent, cfg)]
+    if "loop.info_keys" in changes and not any(key.startswith("env.") for key in changes):
+        own = parent["config"]["loop"].get("info_keys") or ()
+        raise Mistake(
+            "loop.info_keys cannot change in a fork, whose tables go on with its parent's columns; "
+            f"expected loop.info_keys=[{','.join(map(str, own))}]"
+        )
 
 
 def _check_limit(checkpoint: Path, cfg: Any) -> None:

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gym_loop import files
+import gym_loop
+from gym_loop import Mistake, files
 from gym_loop.observers import checkpoints as writing
 from gym_loop.runs import checkpoints, compare, traces
 from tests.conftest import AGENTS, left_by_a_killed_process, rows
@@ -327,6 +328,19 @@ def test_a_fork_whose_agent_does_not_fit_the_spaces_is_refused_and_leaves_nothin
         assert cli("fork", "run", *larger).returncode == 0
         assert cli("fork", "run", "env=cartpole", "hydra.run.dir=none").returncode == 2
         assert not Path("none").exists()
+
+
+@pytest.mark.slow
+def test_a_fork_has_its_parents_info_keys_unless_its_episodes_are_all_its_own(launch, tmp_path):
+    launch(
+        "env=frozen_lake", "loop.info_keys=[prob]", "loop.max_episodes=2", "loop.eval_episodes=1"
+    )
+    more = ["loop.max_episodes=4", "loop.info_keys=[prob,other]"]
+    with pytest.raises(Mistake, match=r"cannot change in a fork.*expected loop.info_keys=\[prob\]"):
+        gym_loop.fork("run", *more, directory="refused")
+    assert not Path("refused").exists()
+    fork = gym_loop.fork("run", *more, "env.kwargs.map_name=8x8", directory="elsewhere")
+    assert list(fork.episodes["prob"]) == [1 / 3] * 2
 
 
 @pytest.mark.slow
