@@ -133,6 +133,24 @@ class Grid(dict[str, Dimension]):
         return {name: self[name].check(value) for name, value in point.items()}
 
 
+class GridSampler(optuna.samplers.TPESampler):
+    """TPE for parameters that every trial has; draws what Optuna's own draws.
+
+    That one finds out from all trials, for each new one, which parameters they share: a sixth to a
+    third of the time that the 500th takes.
+    """
+
+    def __init__(self, grid: Grid, seed: int) -> None:
+        super().__init__(seed=seed)
+        self.space = {name: each.distribution for name, each in sorted(grid.items())}
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
+    ) -> dict[str, optuna.distributions.BaseDistribution]:
+        """Return the parameters that are drawn together; see Optuna."""
+        return {name: each for name, each in self.space.items() if not each.single()}
+
+
 class Function:
     """A space in Python: a function that is given Optuna's trial.
 

@@ -207,7 +207,7 @@ class SearchSweeper(Sweeper):
             "hydra.sweeper.seeds": ",".join(map(str, self.seeds)),
             RUNGS: SEEDS if self.by_seed else EVALUATIONS,
         }
-        make_sampler = sampler_of(self.sampler, self.seed)
+        make_sampler = sampler_of(self.sampler, self.seed, space)
         if isinstance(self.sampler, dict) or isinstance(self.pruner, dict):
             check_optunas(self.sampler, make_sampler, self.pruner, space)
         directory = self.launcher.directory
@@ -383,7 +383,7 @@ def seeds_of(given: Any) -> list[int]:
     return found
 
 
-def sampler_of(named: Any, seed: int) -> Callable[[int], Any]:
+def sampler_of(named: Any, seed: int, space: "Space") -> Callable[[int], Any]:
     """Return a function that returns Optuna's sampler for the trial of a number.
 
     A new one for each trial, with a seed of its own: what a search asks for does not depend on how
@@ -391,6 +391,10 @@ def sampler_of(named: Any, seed: int) -> Callable[[int], Any]:
     """
     import optuna
 
+    from gym_loop.search.space import Grid, GridSampler
+
+    if named == "tpe" and isinstance(space, Grid):
+        return lambda number: GridSampler(space, derive(seed, f"trial/{number}"))
     known = {"tpe": "optuna.samplers.TPESampler", "random": "optuna.samplers.RandomSampler"}
     own = named if isinstance(named, dict) else {"_target_": known[named]}
     base = optuna.samplers.BaseSampler

@@ -8,7 +8,7 @@ optuna = pytest.importorskip("optuna", reason="needs the extra search")
 
 from optuna.trial import TrialState  # noqa: E402
 
-from gym_loop.search.space import Dimension, Grid  # noqa: E402
+from gym_loop.search.space import Dimension, Grid, GridSampler  # noqa: E402
 from gym_loop.search.study import DEFINITION, GOAL, OVERRIDES, SOURCE, Study  # noqa: E402
 from tests.search.conftest import study as seen_by_optuna  # noqa: E402
 
@@ -89,6 +89,29 @@ def test_a_trial_does_not_depend_on_how_often_the_search_was_launched(tmp_path):
         study.tell(study.ask(1), float(number))
     many = study_in(tmp_path / "many")
     assert [t.params for t in one.trials()] == [t.params for t in many.trials()]
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_sampler_of_a_grid_draws_what_optunas_tpe_draws(tmp_path, seed):
+    wide = Grid(SPACE)
+    kinds = optuna.distributions.CategoricalDistribution(["b", "a"])
+    wide["a.a"] = Dimension("a.a", "choice(b,a)", kinds)
+    wide["a.one"] = Dimension("a.one", "range(1)", optuna.distributions.IntDistribution(3, 3))
+    drawn = []
+    for name, sampler in (
+        ("own", lambda number: GridSampler(wide, seed + number)),
+        ("theirs", lambda number: optuna.samplers.TPESampler(seed=seed + number)),
+    ):
+        (tmp_path / name).mkdir()
+        study = study_in(tmp_path / name, wide, sampler)
+        for _ in range(16):
+            number = study.ask(1)
+            params = study.trials()[number].params
+            study.report(number, 1, params["a.x"])
+            if number % 3 != 1:  # else it is paused
+                study.tell(number, params["a.x"] - params["a.n"])
+        drawn.append([trial.params for trial in study.trials()])
+    assert drawn[0] == drawn[1]
 
 
 def test_a_study_of_another_space_is_refused_and_the_difference_named(tmp_path):
