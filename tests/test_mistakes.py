@@ -219,6 +219,8 @@ def files(tmp_path_factory, as_a_child):
         "conf/agent/nothing.yaml": "lr: 3\n",
         "conf/agent/bell.yaml": "_target_: agents.Mine\nname: \x07\n",
         "conf/agent/high.yaml": "_target_: agents:Mine\nlr: 3.0\n",
+        "conf/experiment/local.yaml": "defaults:\n  - override /agent: mine\n",
+        "conf/experiment/below.yaml": "# @package _global_\ndefaults:\n  - agent: mine\n",
         "damaged/run.json": '{"state": "fini',
         "hollow/run.json": '{"state": "finished", "config": {"agent": 3}}',
     }.items():
@@ -522,6 +524,8 @@ MISTAKES = [
     row("create-default --run-config x.yaml --loop DefaultLoop", "DefaultLoop"),
     row("create-default --run-confg x.yaml", "--run-confg", "'--run-config'?"),
     row("--config-path elsewhere env=cartpole", "--config-path", "--config-dir"),
+    row("+experiment=local", "experiment/local.yaml overrides agent", "# @package _global_"),
+    row("+experiment=below", "chooses agent: mine", "- override /agent: mine"),
     row("--experimental-rerun elsewhere", "--experimental-rerun", "train -c FILE"),
     # resume, fork
     row("resume", "DIRECTORY"),

@@ -73,6 +73,11 @@ def unknown_option(error: MissingConfigException) -> str:
         return f"no config {path!r}{place_of(path)}{near_of(path, error.options)}"
     at = (asked or cuts)[0 if asked else -1]
     group, name = path[:at], path[at + 1 :]
+    inner, _, option = name.partition("/")
+    typed = on_command_line(rf"\W*{re.escape(group)}(@\S*)?={re.escape(name)}")
+    if asked and option and not typed and (launch.CONF / inner).is_dir():
+        expected = f"`- override /{inner}: {option}`"
+        return f"the {group} chooses {inner}: {option}; expected {expected} among its defaults"
     place = COMMAND_LINE if asked else in_file(str(error)) or "defaults list"
     head = f"no {group} {name!r} ({place})"
     if suggestion := class_or_id(group, name):
@@ -147,6 +152,8 @@ def composition(error: ConfigCompositionException) -> str:
         return unknown_key(found[1], cause)
     if found := re.match(r"Could not delete from config\. '([^']*)' does not exist", text):
         return f"no key {found[1]!r} to take away ({COMMAND_LINE})"
+    if found := re.match(r"In '(.*)': Could not override '(.*)@.*'\.\nDid you mean to", text):
+        return f"{found[1]}.yaml overrides {found[2]}: it needs the line `# @package _global_`"
     if found := re.match(r"Could not override '([^']*)'", text):
         if (launch.CONF / found[1]).is_dir():
             return not_chosen(found[1])
