@@ -172,13 +172,12 @@ class Found:
         return comparison.compare(runs, by, metric=self.objective, maximize=self.maximize)
 
     def _beside(self, number: int, value: float, defaults: float) -> str:
-        """Return what a confirmed trial's value is worth: the agent's defaults may not be beaten.
-
-        Without SciPy it is not tested.
-        """
+        """Return what a confirmed trial's value is worth beside that of the agent's defaults."""
         said = f"; the agent's defaults reach {defaults:.6g} on the same seeds"
-        verdict = "cannot tell"
-        if tested := importlib.util.find_spec("scipy") and self.comparison:
+        tested, verdict = None, "cannot tell"
+        with contextlib.suppress(Mistake):  # it needs SciPy
+            tested = self.comparison
+        if tested:
             names = [group["name"] for group in tested["groups"]]
             both = {names.index(f"trial {number}"), names.index("defaults")}
             of_both = (pair["verdict"] for pair in tested["pairs"] if {*pair["groups"]} == both)
@@ -279,7 +278,9 @@ class Found:
         if self.importances:
             return f"Importances are Optuna's (PED-ANOVA), of {of}."
         if count < LEAST:
-            return f"Importances need {LEAST} complete trials; of {len(self.trials)}, {count} are."
+            return (
+                f"Importances need {LEAST} complete trials; so far: {count} of {len(self.trials)}."
+            )
         return f"Importances cannot be told from {of}."
 
     def parameters(self) -> dict[str, list[tuple[str, int, float, float]]]:

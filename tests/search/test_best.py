@@ -276,7 +276,7 @@ def change(job, **facts):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ([3.0, 9.0], "Importances need 4 complete trials; of 2, 2 are."),
+        ([3.0, 9.0], "Importances need 4 complete trials; so far: 2 of 2."),
         ([3.0, 3.0, 3.0, 3.0], "Importances cannot be told from 4 complete trials."),
         ([3.0, 9.0, 1.0, 4.0], "Importances are Optuna's (PED-ANOVA), of 4 complete trials."),
     ],
