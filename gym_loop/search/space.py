@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,8 +192,9 @@ class Function:
             raise Mistake(f"{self.said}: expected a function of one trial")
         self.function: Callable[[Any], Mapping[str, Any] | None] = found
         self.source = ""
-        with contextlib.suppress(OSError, TypeError):  # an object of a class has no file
-            file = Path(inspect.getfile(found))
+        with contextlib.suppress(OSError, TypeError, KeyError):  # not every module has a file
+            is_file = module.endswith(".py")
+            file = Path(module if is_file else inspect.getfile(sys.modules[module])).expanduser()
             digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
             self.source = f"{file.name} with SHA-256 {digest}"
 

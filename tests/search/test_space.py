@@ -192,12 +192,24 @@ def test_an_interval_for_an_integer_is_explained_by_what_was_typed(text, expecte
         assert (whole["agent.n"].distribution.low, whole["agent.n"].distribution.high) == (1, 8)
 
 
+WIDE = """
+import functools
+def space(trial): trial.suggest_float("agent.x", 0, 1)
+def nothing(trial): pass
+kept = functools.lru_cache(space)
+"""
+
+
 def test_the_digest_of_a_space_in_python_is_that_of_its_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "wide.py").write_text(MISTAKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("wide.py", "wide_module.py"):
+        (tmp_path / name).write_text(WIDE)
     first = Function("wide.py:space").source
     assert first.startswith("wide.py with SHA-256 ")
-    assert Function("wide.py:nothing").source == first
-    (tmp_path / "wide.py").write_text(MISTAKEN.replace("1, 3", "1, 4"))
+    assert Function("wide.py:nothing").source == Function("wide.py:kept").source == first
+    digest = first.partition(" with ")[2]
+    assert Function("wide_module:space").source == f"wide_module.py with {digest}"
+    (tmp_path / "wide.py").write_text(WIDE.replace("0, 1", "0, 2"))
     assert Function("wide.py:space").source != first
     assert space_of("agent.a=interval(0, 1)")[1].source == ""
