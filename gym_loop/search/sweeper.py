@@ -40,6 +40,16 @@ if TYPE_CHECKING:
 PAUSE = "+observers.pause._target_=gym_loop.search.pausing.Pause"
 WAIT_SECONDS = 0.5  # for other launches into the same search
 TRIED = 12  # random trials on which samplers are tried; the first ten, most draw at random
+OTHER = (
+    "returns of different environments cannot be compared: search in each of them, in a "
+    "hydra.sweep.dir of its own"
+)
+SHARED = {  # by all trials: what cannot be a parameter, and why
+    "seed": "its trials have hydra.sweeper.seeds=3 (0, 1, 2) or hydra.sweeper.seeds=[4,5,6]",
+    "env": OTHER,
+    "env.id": OTHER,
+    "env._target_": OTHER,
+}
 DIRECTIONS = ("maximize", "minimize")
 PRUNERS, SAMPLERS = ("asha", "median", "none"), ("tpe", "random")
 
@@ -237,12 +247,8 @@ class SearchSweeper(Sweeper):
 
         parser = OverridesParser.create(config_loader=self.loader)
         fixed, grid = split(parser.parse_overrides(list(words)))
-        if any(reading.key_and_value(word)[0] == "seed" for word in (*fixed, *grid)):
-            raise Mistake(
-                "seed= is no parameter of a search; its trials have hydra.sweeper.seeds=3 (0, 1, "
-                "2) or hydra.sweeper.seeds=[4,5,6]"
-            )
-        check_one_environment(grid)
+        given = (reading.key_and_value(word)[0] for word in fixed)
+        check_varied([*(key for key in given if key == "seed"), *grid])
         if self.space is None and not grid:
             raise Mistake(
                 "an empty space: nothing varies; expected a parameter such as "
@@ -273,7 +279,7 @@ class SearchSweeper(Sweeper):
         )
         probes = space.probes()
         names = [word.partition("=")[0].lstrip("+") for words in probes for word in words]
-        check_one_environment(names)
+        check_varied(names)
         by_all = directory.Sweep([], {}, [*self.checked.varied, *names])
         jobs = [[*fixed, *words, f"seed={self.seeds[0]}", PAUSE] for words in probes]
         try:
@@ -327,17 +333,14 @@ class SearchSweeper(Sweeper):
         )
 
 
-def check_one_environment(keys: Iterable[str]) -> None:
-    """Check that the environment is none of what varies.
+def check_varied(keys: Iterable[str]) -> None:
+    """Check that nothing varies that trials have to share.
 
     Raises:
-        Mistake: it is.
+        Mistake: something does.
     """
-    if chosen := next((key for key in keys if key in ("env", "env.id", "env._target_")), None):
-        raise Mistake(
-            f"{chosen} is no parameter of a search: returns of different environments cannot be "
-            "compared; search in each of them, in a hydra.sweep.dir of its own"
-        )
+    if key := next((key for key in keys if key in SHARED), None):
+        raise Mistake(f"{key}= is no parameter of a search; {SHARED[key]}")
 
 
 def name_of(words: Sequence[str], seed: int) -> str:

@@ -314,9 +314,10 @@ def test_an_edited_space_and_another_environment_are_refused(search, cli, tmp_pa
     file.write_text(text.replace("agent.x", "env"))
     for words, said in (
         (["hydra.sweeper.space=thin.py:space"], "hydra.sweeper.space's file was thin.py with"),
-        (["hydra.sweeper.space=thin.py:space", "hydra.sweep.dir=b"], "env is no parameter"),
-        ([X, "env=cartpole,taxi", "hydra.sweep.dir=b"], "env is no parameter of a search"),
-        ([X, "env.id=a,b", "hydra.sweep.dir=b"], "env.id is no parameter of a search"),
+        (["hydra.sweeper.space=thin.py:space", "hydra.sweep.dir=b"], "env= is no parameter"),
+        ([X, "env=cartpole,taxi", "hydra.sweep.dir=b"], "env= is no parameter of a search"),
+        ([X, "seed=1,2", "hydra.sweep.dir=b"], "seed= is no parameter of a search; its trials"),
+        ([X, "env.id=a,b", "hydra.sweep.dir=b"], "env.id= is no parameter of a search"),
     ):
         refused = search(NONE, *words)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr

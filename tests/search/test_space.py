@@ -9,6 +9,7 @@ optuna = pytest.importorskip("optuna", reason="needs the extra search")
 from hydra.core.override_parser.overrides_parser import OverridesParser  # noqa: E402
 
 from gym_loop.search.space import Function, split, word  # noqa: E402
+from gym_loop.search.sweeper import check_varied  # noqa: E402
 
 
 def space_of(*words):
@@ -213,3 +214,10 @@ def test_the_digest_of_a_space_in_python_is_that_of_its_file(tmp_path, monkeypat
     (tmp_path / "wide.py").write_text(WIDE.replace("0, 1", "0, 2"))
     assert Function("wide.py:space").source != first
     assert space_of("agent.a=interval(0, 1)")[1].source == ""
+
+
+def test_what_trials_have_to_share_is_no_parameter():
+    check_varied(["agent.x", "env.gravity", "loop.max_steps"])
+    for key in ("seed", "env", "env.id", "env._target_"):
+        with pytest.raises(Mistake, match=f"^{key}= is no parameter of a search; "):
+            check_varied(["agent.x", key])
