@@ -4,8 +4,10 @@ A space's kind is told from its attributes, not from its class, so that neither 
 imported.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
+
+import numpy as np
 
 from gym_loop.mistake import Mistake
 
@@ -54,6 +56,33 @@ def describe(space: Any) -> str:
     if name.startswith("Tuple"):
         return f"Tuple({', '.join(describe(part) for part in space.spaces)})"
     return name
+
+
+def misfit(space: Any, value: Any, what: str = "the observation") -> str:
+    """Return in which part a value is not in its space, and why; "" if it is in it."""
+    if space.contains(value):
+        return ""
+    inner, parts = getattr(space, "spaces", None), list[tuple[str, Any, Any]]()
+    if isinstance(inner, Mapping) and isinstance(value, Mapping):
+        if inner.keys() != value.keys():
+            return f"{what} has the keys {[*value]}; expected {[*inner]}"
+        parts = [(f"{what}[{key!r}]", inner[key], value[key]) for key in inner]
+    elif isinstance(inner, tuple | list) and isinstance(value, tuple) and len(inner) == len(value):
+        parts = [(f"{what}[{n}]", *both) for n, both in enumerate(zip(inner, value, strict=True))]
+    for name, own, part in parts:
+        if found := misfit(own, part, name):
+            return found
+    if kind(space) == "Box" and isinstance(value, np.ndarray):
+        if value.shape != space.shape:
+            return f"{what} has the shape {value.shape}; expected {space.shape}"
+        if not np.can_cast(value.dtype, space.dtype):
+            return f"{what} is of dtype {value.dtype}; expected {space.dtype}"
+        outside = np.argwhere(~((value >= space.low) & (value <= space.high)))
+        if len(outside):
+            place = tuple(outside[0].tolist())
+            low, high = space.low[place], space.high[place]
+            return f"{what} is {value[place]} at {[*place]}; expected {low} to {high}"
+    return f"{what} is {value!r:.60}; expected one of {describe(space)}"
 
 
 def require(

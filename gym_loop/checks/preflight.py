@@ -22,6 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gym_loop import errors, launch
+from gym_loop.agents import spaces
 from gym_loop.checks.growth import Growth, size
 from gym_loop.checks.running import OLD_STEP
 from gym_loop.observers import Observer
@@ -157,7 +158,15 @@ class Trial:
         subject = env if library == "gym" else env.unwrapped
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            checker.check_env(subject, skip_render_check=True)
+            try:
+                checker.check_env(subject, skip_render_check=True)
+            except AssertionError as error:  # which does not say in what an observation is outside
+                if "observation space" not in str(error):
+                    raise
+                first = subject.reset(seed=self.cfg.seed)[0]
+                if found := spaces.misfit(subject.observation_space, first):
+                    raise CheckFailed(f"reset(): {found}, by the observation_space") from None
+                raise
         env.close()
         texts = (uncoloured(str(w.message)) for w in caught)
         said = [text for text in texts if "different from the unwrapped version" not in text]

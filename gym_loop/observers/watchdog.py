@@ -1,17 +1,20 @@
 """Warnings of what looks wrong while a run goes on, in the log and in `run.json`."""
 
+import contextlib
 import logging
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from gym_loop.agents import BaseAgent
+from gym_loop.agents import BaseAgent, spaces
 from gym_loop.loops import BaseLoop, Episode
 from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
+from gym_loop.proxy import Wrapper
 
 ACTIONS_CHECKED = 64  # of one episode, at most
 NUMBERS = (int, float, np.generic)
@@ -26,7 +29,8 @@ class Watchdog(Observer):
 
     Warns once each of: a return or a metric that is NaN or infinite; an action outside its space,
     looked for in one episode a second; the same action in every step of many episodes; no episode
-    that ends; an agent that ended training before it began to learn.
+    that ends; an agent that ended training before it began to learn; the first observation of a
+    launch, if it is outside its space, in a single environment without wrappers.
 
     Args:
         seconds_without_episode: that pass without the end of an episode before it warns.
@@ -42,12 +46,32 @@ class Watchdog(Observer):
         self.streak = 0
         self.learned = False  # whether a metric of the agent's training has appeared
         self.due = -math.inf  # second of the run at which actions are looked at again
+        self.looks = False  # for the first observation
         self.closed = threading.Event()
+
+    def listens(self, event: str) -> bool:
+        """Return whether there is anything to do: at an episode's beginning only in one env."""
+        return super().listens(event) and (event != "begin_episode" or self.looks)
 
     def begin(self, loop: BaseLoop) -> None:
         """Start the thread that warns when no episode ends."""
         self.stops = loop.parameters.get("on_nan") == "stop"
+        self.looks = not any(hasattr(loop.env, name) for name in ("num_envs", "bare_game"))
         threading.Thread(target=self.wait, args=(loop,), daemon=True).start()
+
+    def begin_episode(self, loop: BaseLoop, episode: Episode) -> None:
+        if self.looks and episode.training:
+            self.looks = False
+            episode.env = _FirstLook(episode.env, self.look_at_reset)
+
+    def look_at_reset(self, returned: Any, env: Any) -> None:
+        """Warn if the observation that `reset` returned, beside its info, is outside its space."""
+        if not isinstance(returned, tuple):
+            return  # as before gym 0.26: the loop tells of it
+        # The space may be a class of the user's: whatever it raises, training goes on.
+        with contextlib.suppress(Exception):
+            if found := spaces.misfit(env.observation_space, returned[0]):
+                self.warn("observation", "reset(): %s, by the observation_space", found)
 
     def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
         self.look_at_numbers(episode.ret, episode.metrics, episode.number, episode.training)
@@ -161,6 +185,19 @@ class Watchdog(Observer):
                 self.warn("no episode", text, self.patience, limit)
                 return
             before = ended
+
+
+class _FirstLook(Wrapper):
+    """An environment of which `look` is called with what `reset` returns, and with the env."""
+
+    def __init__(self, env: Any, look: Callable[[Any, Any], None]) -> None:
+        super().__init__(env)
+        self.look = look
+
+    def reset(self, **options: Any) -> Any:
+        returned = self.env.reset(**options)
+        self.look(returned, self.env)
+        return returned
 
 
 def _inside(space: Any, action: Any) -> bool:

@@ -138,8 +138,8 @@ def compare(
     for group in groups:
         _read(group, drawn)
     metrics, notes = dict(METRICS), list[str]()
-    if metric is not None and metric not in METRICS:
-        metrics[metric], notes = _score_by_info(groups, metric)
+    if drawn != "return":
+        metrics[drawn], notes = _score_by_info(groups, drawn)
     metric, chosen = _choose(groups, metric, metrics, unfinished, runs)
     notes += [chosen] if chosen else []
     for group in groups:
@@ -156,8 +156,7 @@ def compare(
     groups.sort(key=lambda g: (g.envs, -sign * statistics.iqm(g.strata) if g.scores else math.inf))
     pairs, left_out = _pairs(groups, sign)
     # What is ranked is what is drawn, where every run has been evaluated in between.
-    scored = [member for group in groups for member in group.scored]
-    is_evaluated = all(len(member.evaluations[0]) > 1 for member in scored)
+    is_evaluated = all(len(m.evaluations[0]) > 1 for group in groups for m in group.scored)
     by_evaluation = metric in ("evaluation", drawn) and is_evaluated
     return {
         "metric": metric,

@@ -196,3 +196,61 @@ def test_an_agent_that_never_began_to_learn_is_warned_of(learns_from, warned, tm
     known = json.loads((folder / "run" / "run.json").read_text())
     line = f"no metric of Late's training appeared in {known['steps']} steps: it may not have "
     assert known["warnings"] == [f"{line}begun to learn"] * warned
+
+
+WRONG = """
+import numpy as np
+from gymnasium import Env, spaces
+
+class Wrong(Env):
+    action_space = spaces.Discrete(2)
+    observation_space = spaces.Dict(
+        a=spaces.Box(0, 1, (2,)), b=spaces.Tuple([spaces.Discrete(2), spaces.Box(0, 9, (1, 2))])
+    )
+
+    def __init__(self, given="{}"):
+        self.given = given
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        right = {"a": np.zeros(2, np.float32), "b": (1, np.ones((1, 2), np.float32))}
+        return eval(self.given, {"np": np, "right": right}), {}
+
+    def step(self, action):
+        return self.reset()[0], 1.0, True, False, {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("right", None),
+        ("{'a': right['a']}", "the observation has the keys ['a']; expected ['a', 'b']"),
+        ("right | {'a': np.zeros(2)}", "['a'] is of dtype float64; expected float32"),
+        ("right | {'a': np.zeros(3, 'f')}", "['a'] has the shape (3,); expected (2,)"),
+        (
+            "right | {'b': (1, np.array([[3, 10]], 'f'))}",
+            "['b'][1] is 10.0 at [0, 1]; expected 0.0",
+        ),
+        ("right | {'b': (2, right['b'][1])}", "['b'][0] is 2; expected one of Discrete(2)"),
+        ("None", "the observation is None; expected one of Dict"),
+    ],
+)
+def test_a_first_observation_outside_its_space_is_warned_of_once_by_its_part(
+    given, said, launch, tmp_path
+):
+    (tmp_path / "wrong.py").write_text(WRONG)
+    words = ["env=wrong.py:Wrong", f'env.given="{given}"', "agent=random", "loop.max_episodes=3"]
+    run = launch(*words, "loop.eval_episodes=1")
+    found = [line for line in warnings(run) if "observation" in line]
+    assert len(found) == (said is not None)
+    assert not said or (said in found[0] and found[0].endswith(", by the observation_space"))
+
+
+@pytest.mark.slow
+def test_check_names_the_part_of_an_observation_that_is_outside_its_space(cli, tmp_path):
+    (tmp_path / "wrong.py").write_text(WRONG)
+    given = "right | {'a': np.zeros(2)}"
+    done = cli("check", "env=wrong.py:Wrong", f'env.given="{given}"', "agent=random")
+    assert done.returncode == 1
+    assert "reset(): the observation['a'] is of dtype float64; expected float32" in done.stdout
