@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 # How many fields stand before the path in a line of `git status --porcelain=v2`.
 FIELDS = {"1": 8, "2": 9, "u": 10}
+NAMED = 5  # files of which a warning tells
 
 
 class Code(Observer):
@@ -120,6 +121,7 @@ class Code(Observer):
             remove(folder)  # of a launch of which every episode is played again
             self._write(folder, names, contents)
         elif not self._is_kept(folder, names, contents):
+            self._warn_of_other_code(folder, names, contents)
             folder = loop.directory / reading.FOLDER / f"episode-{loop.episodes:06d}"
             self._write(folder, names, contents)
         self.folder = folder
@@ -154,6 +156,17 @@ class Code(Observer):
             )
         except (ValueError, LookupError, TypeError, AttributeError):
             return False  # what the launch before has kept is damaged, and tells nothing
+
+    def _warn_of_other_code(
+        self, folder: Path, names: dict[str, str], contents: dict[str, bytes]
+    ) -> None:
+        """Warn of the files that are not what the launch before has used."""
+        own = names[reading.DESCRIPTION]
+        now = json.loads(contents.get(own) or self.store.content(own))
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # damaged: it tells nothing
+            then = json.loads((folder / reading.DESCRIPTION).read_bytes())
+            if others := reading.files_that_differ(then, now):
+                log.warning("goes on with other code than before: %s", ", ".join(others[:NAMED]))
 
     def _write(self, folder: Path, names: dict[str, str], contents: dict[str, bytes]) -> None:
         """Write a folder as a whole.

@@ -62,10 +62,9 @@ def differences(
 
 
 def files_that_differ(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """Return the names of the files of code that two runs have kept, and that are not the same."""
+    """Return the names of the files of code that both runs have kept, and that are not the same."""
     one, two = (_by_inner_name(side.get("files")) for side in (first, second))
-    names = sorted(one.keys() | two.keys())
-    return [printable(name) for name in names if one.get(name) != two.get(name)]
+    return [printable(name) for name in sorted(one.keys() & two.keys()) if one[name] != two[name]]
 
 
 def _by_inner_name(digests: Any) -> dict[str, Any]:

@@ -311,8 +311,13 @@ def _digest_of(value: Any, key: str) -> str | None:
 # For readers
 
 
-def view(cfg: DictConfig) -> dict[str, Any]:
-    """Return the config as readers see it: resolved, classes by one name each, secrets hidden."""
+def view(cfg: DictConfig, base: Path | None = None) -> dict[str, Any]:
+    """Return the config as readers see it: resolved, classes by one name each, secrets hidden.
+
+    Args:
+        cfg: the config.
+        base: where the run was launched; the current directory when None.
+    """
     raw, whole = content(cfg, resolve=False), content(cfg, resolve=True)
     shown = OmegaConf.select(cfg, "observers.manifest.shown") or ()
     if "oc.env" in str(raw):
@@ -324,23 +329,23 @@ def view(cfg: DictConfig) -> dict[str, Any]:
                     hidden = secrets.masked(value, path, from_environment=True)
                     at(whole, path[:-1])[path[-1]] = hidden
     for _, section in sections(whole):
-        section["_target_"] = one_name(section["_target_"])
+        section["_target_"] = one_name(section["_target_"], base or Path.cwd())
     masked: dict[str, Any] = secrets.masked(whole)
     return masked
 
 
-def record(cfg: DictConfig) -> dict[str, Any]:
-    """Return what run.json says of a config that is kept with paths relative to `cwd`."""
-    return {"config": view(cfg), "digests": digests(cfg), "cwd": os.getcwd()}
+def record(cfg: DictConfig, base: Path) -> dict[str, Any]:
+    """Return what run.json says of a config that is kept with paths relative to `base`."""
+    return {"config": view(cfg, base), "digests": digests(cfg), "cwd": str(base)}
 
 
-def one_name(target: str) -> str:
-    """Return the one spelling of a class: `FILE.py:Name` for a file of the user's, else dotted."""
+def one_name(target: str, base: Path) -> str:
+    """Return the one spelling of a class: `FILE.py:Name` for a file below `base`, else dotted."""
     module, _, name = target.rpartition(":" if ":" in target else ".")
     if module.endswith((".py", ".pkl")):
         return target
     file = getattr(sys.modules.get(module), "__file__", None)
-    if file and "." not in module and Path(file).resolve().is_relative_to(Path.cwd()):
+    if file and "." not in module and Path(file).resolve().is_relative_to(base):
         return f"{Path(file).resolve()}:{name}"
     return f"{module}.{name}"
 

@@ -85,7 +85,7 @@ class Manifest(Observer):
         program = "gym-loop" if sys.argv[0].endswith("gym-loop") else "python -m gym_loop"
         command = f"{program} {shlex.join(secrets.masked_words(sys.argv[1:]))}"
         self.cfg, self.launched_in = cfg, kept.base(known) if "cwd" in known else Path.cwd()
-        self.content = described(cfg, known, command) | {"cwd": str(self.launched_in)}
+        self.content = described(cfg, known, command, self.launched_in)
         self.has_begun = "start" not in known
         if self.has_begun:
             self._keep_config()
@@ -191,13 +191,14 @@ class Manifest(Observer):
             manifest.write(self.directory, self.content)
 
 
-def described(cfg: DictConfig, known: dict[str, Any], command: str) -> dict[str, Any]:
+def described(cfg: DictConfig, known: dict[str, Any], command: str, base: Path) -> dict[str, Any]:
     """Return what run.json says of a launch that begins; `known` is what it says of those before.
 
     Args:
         cfg: the config.
         known: empty for the first launch.
         command: of this launch; that of the first one is kept.
+        base: what the paths of files in the config are relative to.
     """
     overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     given = [*(known.get("overrides") or ()), *secrets.masked_words(overrides)]
@@ -207,7 +208,7 @@ def described(cfg: DictConfig, known: dict[str, Any], command: str) -> dict[str,
         "command": known.get("command", command),
         "overrides": [*{word.partition("=")[0]: word for word in given}.values()],
         "seed": cfg.seed,
-        **kept.record(cfg),
+        **kept.record(cfg, base),
         "versions": versions(),
         "host": socket.gethostname(),
         "pid": os.getpid(),

@@ -125,7 +125,7 @@ def check_past(
     def past(key: str) -> bool:
         group, _, name = key.partition(".")
         return group in ("agent", "env", "eval_env", "seed") or (
-            group == "loop" and name not in free
+            group == "loop" and name.partition(".")[0] not in free
         )
 
     name = short(directory)

@@ -50,6 +50,7 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
     origin = {"directory": str(parent.absolute()), "episode": checkpoints.episode(checkpoint)}
     if before := (manifest.read(parent) or {}).get("parent"):
         origin["parent"] = before
-    kept.write(directory, cfg, Path.cwd())
-    manifest.write(directory, {"state": "stopped", "parent": origin, **kept.record(cfg)})
+    base = Path(known["cwd"])  # where the parent's modules and files are found
+    kept.write(directory, cfg, base)
+    manifest.write(directory, {"state": "stopped", "parent": origin, **kept.record(cfg, base)})
     planted[:] = [path.absolute() for path in directory.rglob("*") if path not in there]

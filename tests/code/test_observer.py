@@ -161,7 +161,8 @@ def test_a_launch_with_other_code_adds_a_folder_and_one_with_the_same_does_not(c
     cli("resume", "run", "loop.max_episodes=3")
     assert not list(project.glob("run/code/episode-*"))
     (project / "helper.py").write_text("value = 2\n")
-    cli("resume", "run", "loop.max_episodes=4")
+    done = cli("resume", "run", "loop.max_episodes=4")
+    assert "goes on with other code than before: helper.py\n" in done.stderr
     (folder,) = project.glob("run/code/episode-*")
     assert folder.name == "episode-000003"
     name = root(folder, project)["name"]

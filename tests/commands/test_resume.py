@@ -90,6 +90,11 @@ def test_a_run_can_be_used_from_any_folder(cli, tmp_path):
         done = cli(*command, cwd=away)
         assert done.returncode == 0, (command, done.stderr)
     assert len(rows(home / "run")) == 3
+    # However a run came about and was resumed, readers are told one name of its class.
+    runs = home / "run", away / "fork"
+    names = {json.loads((d / "run.json").read_text())["config"]["agent"]["_target_"] for d in runs}
+    assert names == {f"{home / 'mine.py'}:Chosen"}
+    assert cli("resume", "fork", "loop.max_episodes=5", cwd=away).returncode == 0
 
 
 @pytest.mark.slow

@@ -802,6 +802,12 @@ def test_a_parameter_that_makes_no_sense_is_refused(parameters, message):
         ours.SAC(None, None, **parameters)
 
 
+def test_a_schedule_that_no_checkpoint_can_hold_is_refused_before_training():
+    env = gymnasium.make("Pendulum-v1")
+    with pytest.raises(Mistake, match=r"learning_rate is .*, which no checkpoint can hold"):
+        ours.SAC(env.observation_space, env.action_space, learning_rate=lambda progress: progress)
+
+
 def test_classes_are_given_by_their_dotted_names():
     env = gymnasium.make("CartPole-v1")
     agent = ours.PPO(

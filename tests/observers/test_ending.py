@@ -107,6 +107,14 @@ def test_a_higher_limit_asks_for_new_evaluations(tmp_path):
     assert len(gym_loop.resume(run, "loop.max_episodes=21").episodes) == 8
 
 
+@pytest.mark.parametrize("word", ["loop.stop_at.evaluations=3", at_least(1, 3)])
+def test_another_rule_takes_a_run_further_that_the_first_has_ended(tmp_path, word):
+    words = (*WORDS, at_least(1, 2), "loop.max_episodes=20")
+    run = gym_loop.run(*words, directory=tmp_path / "run")
+    assert len(run.episodes) == 4
+    assert len(gym_loop.resume(run, word).episodes) > 4
+
+
 @pytest.mark.slow
 def test_a_repeated_sweep_skips_jobs_that_ended_early(tmp_path, capsys):
     words = (*WORDS, at_least(1), "loop.max_episodes=9", "seed=1,2", "hydra/launcher=basic")

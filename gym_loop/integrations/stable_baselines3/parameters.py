@@ -1,6 +1,7 @@
 """The parameters of Stable-Baselines3's agents: how a config writes them, and what is refused."""
 
 import copy
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,13 @@ def translate(parameters: dict[str, Any]) -> dict[str, Any]:
 def schedule(name: str, value: Any) -> Any:
     """Return the schedule that `lin_0.001` or a dotted name stands for; other values unchanged."""
     if not isinstance(value, str):
+        try:
+            pickle.dumps(value)
+        except Exception as error:
+            raise ValueError(
+                f"{name} is {value!r:.80}, which no checkpoint can hold ({error}); expected a "
+                "class with __call__, or a function that stands in a module"
+            ) from None
         return value
     if not value.startswith("lin_") and re.fullmatch(NAME, value):
         return locate(name, value)
@@ -150,7 +158,8 @@ def locate(name: str, value: Any) -> Any:
     except (ImportError, AttributeError, OSError, ValueError) as error:
         module, _, attribute = value.rpartition(".")
         file = f"{module.replace('.', '/')}.py"
-        near = f"; did you mean {file}:{attribute}?" if Path(file).is_file() else ""
+        is_module = ".py:" not in value and Path(file).is_file()
+        near = f"; did you mean {file}:{attribute}?" if is_module else ""
         raise ValueError(f"{name} is {value!r}, which cannot be imported: {error}{near}") from None
     if not callable(found):
         raise ValueError(f"{name} is {value!r}; expected a dotted name such as torch.nn.ReLU")
