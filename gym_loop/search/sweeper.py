@@ -134,7 +134,6 @@ class SearchSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run what is missing of the search; exit with 1 when something still is."""
-        from gym_loop.search.report import Found
         from gym_loop.search.study import FILE
 
         setup_globals()
@@ -182,6 +181,14 @@ class SearchSweeper(Sweeper):
             code = launcher.execute(trials, 0, self.n_trials)
             if trials.open and not code:
                 time.sleep(WAIT_SECONDS)
+        self._conclude(trials, fixed, code)
+        return []
+
+    def _conclude(self, trials: "Trials", fixed: Sequence[str], code: int) -> None:
+        """Say what a search has come to, and leave its best; exit with 1 when something lacks."""
+        from gym_loop.search.report import Found
+
+        place = self.launcher.directory
         found = Found(place)
         trials.standing.counts = found.counts()
         print(f"{place}: {len(found.trials)} trials: {trials.standing}")
@@ -194,7 +201,6 @@ class SearchSweeper(Sweeper):
             print(self._why_no_best(trials.standing.counts))
             raise SystemExit(1)
         self._leave_best(fixed, found)
-        return []
 
     def _why_no_best(self, counts: Mapping[str, int]) -> str:
         """Return why a search that has asked for all trials has no best one, and what to do."""
