@@ -66,12 +66,14 @@ def of_search(directory: Path) -> Told:
     found = Found(directory)
     best = found.best()
     if best is None:
-        raise Mistake(f"{directory}: no trial has come to its end; {found.counted()}")
+        more = f"gym-loop resume {short(directory)} goes on"
+        raise Mistake(f"{directory}: no trial has come to its end; {found.counted()}; {more}")
     order = max if found.maximize else min
     run = order(best.results, key=best.results.__getitem__, default=None)
     if run is None:
         raise Mistake(f"{directory}: the runs of trial {best.trial.number} are gone")
-    config = shlex.quote(short(directory / "best.yaml"))
+    config = directory / "best.yaml"
+    train = f"  gym-loop train -c {shlex.quote(short(config))}" if config.exists() else ""
     told = [f"  {best}; in this run {best.results[run]:.6g}", f"  {found.unconfirmed()}".rstrip()]
     facts = {
         "directory": str(run),
@@ -81,7 +83,7 @@ def of_search(directory: Path) -> Told:
         "group_score": best.value,
         "said": str(best),
     }
-    lines = [str(run), *filter(None, told), f"  gym-loop train -c {config}", *commands(run)]
+    lines = [str(run), *filter(None, [*told, train]), *commands(run)]
     return facts, lines
 
 

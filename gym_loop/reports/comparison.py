@@ -152,8 +152,7 @@ def compare(
         )
     _name(groups, by)
     sign = 1 if maximize else -1
-    # Of groups with the same mean, the one that was launched first.
-    groups.sort(key=lambda g: (g.envs, -sign * statistics.iqm(g.strata) if g.scores else math.inf))
+    groups.sort(key=lambda group: _place(sign, group))
     pairs, left_out = _pairs(groups, sign)
     # What is ranked is what is drawn, where every run has been evaluated in between.
     is_evaluated = all(len(m.evaluations[0]) > 1 for group in groups for m in group.scored)
@@ -179,6 +178,14 @@ def compare(
         "notes": [*notes, *left_out],
         "warnings": [f"{short(run.directory)}: {text}" for run in runs for text in run.warnings],
     }
+
+
+def _place(sign: int, group: Group) -> tuple[list[str], float, float]:
+    """Return what groups are sorted by: of the same interquartile mean, the mean of all tells."""
+    if not group.scores:
+        return group.envs, math.inf, math.inf
+    mean = float(np.mean(np.concatenate(group.strata)))
+    return group.envs, -sign * statistics.iqm(group.strata), -sign * mean
 
 
 def _member(run: Run, unfinished: bool) -> Member:

@@ -40,7 +40,7 @@ def of(directory: Path) -> str:
         "history": _history(found),
         "parameters": list(_parameters(found, importances, names)),
         "on_importances": found.on_importances,
-        "unconfirmed": report.UNCONFIRMED if content is None else found.unconfirmed(),
+        "unconfirmed": found.unconfirmed() or (report.UNCONFIRMED if content is None else ""),
         "confirmed": report.parameters_of(found),
         "metric_is": None,
         "heads": [

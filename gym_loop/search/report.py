@@ -28,7 +28,7 @@ from gym_loop.search.study import DEFINITION, GOAL, NAME, OVERRIDES, RUNGS, SEED
 from gym_loop.search.sweeper import name_of
 from gym_loop.search.trials import STEPS, counted, is_launched, state_of
 from gym_loop.sweeps.table import columns
-from gym_loop.terminal import printable
+from gym_loop.terminal import printable, short
 
 BINS = 4  # of a parameter's range
 LEAST = 4  # complete trials, for importances
@@ -128,7 +128,7 @@ class Found:
         return list(different.values())
 
     def confirmation(self) -> Confirmation | None:
-        """Return what was played with fresh seeds; None where nothing was."""
+        """Return what was played with fresh seeds; None where nothing was, or some still lack."""
         folder = self.directory / CONFIRMED
         results: dict[Path, float] = {}
         seeds = set[int]()
@@ -143,7 +143,7 @@ class Found:
             jobs = [folder / name_of(trial.user_attrs[OVERRIDES], seed) for seed in fresh]
             if results.keys() >= {*jobs}:
                 confirmed[trial.number] = {job: results[job] for job in jobs}
-        if not fresh or not confirmed:
+        if not fresh or not confirmed or seeds != {*fresh}:
             return None
         defaults = [folder / name_of((), seed) for seed in fresh]
         return Confirmation(fresh, {job: results[job] for job in defaults}, confirmed)
@@ -196,8 +196,11 @@ class Found:
         """
         order = self.ranked()
         if confirmed := self.confirmation():
-            values = {n: interquartile_mean(own.values()) for n, own in confirmed.results.items()}
-            number = (max if self.maximize else min)(values, key=values.__getitem__)
+            each = confirmed.results.items()
+            values = {number: interquartile_mean(own.values()) for number, own in each}
+            means = {number: fmean(own.values()) for number, own in each}
+            order_of = max if self.maximize else min
+            number = order_of(values, key=lambda number: (values[number], means[number]))
             seeds = f"{confirmed.seeds[0]} to {confirmed.seeds[-1]}"
             said = f"interquartile mean of {self.objective} over the fresh seeds {seeds}"
             trial = next(trial for trial in order if trial.number == number)
@@ -213,9 +216,16 @@ class Found:
         return Best(order[0], order[0].value, said, results)
 
     def unconfirmed(self) -> str:
-        """Return a line on the best trial in the search where others alone were confirmed."""
+        """Return a line on what no fresh seeds have confirmed; "" where the best trial was."""
         ranked, confirmed = self.ranked(), self.confirmation()
-        if confirmed is None or ranked[0].number in confirmed.results:
+        if confirmed is None:
+            begun = (self.directory / CONFIRMED).is_dir()
+            return (
+                f"Not confirmed to the end: gym-loop resume {short(self.directory)}"
+                if begun
+                else ""
+            )
+        if ranked[0].number in confirmed.results:
             return ""
         return (
             f"Trial {ranked[0].number}, the best by the seeds of the search, was not confirmed: "
@@ -279,7 +289,8 @@ class Found:
             return f"Importances are Optuna's (PED-ANOVA), of {of}."
         if count < LEAST:
             return (
-                f"Importances need {LEAST} complete trials; so far: {count} of {len(self.trials)}."
+                f"Importances need {LEAST} complete trials; so far: {count} of {len(self.trials)}. "
+                "Resumed with hydra.sweeper.pruner=none, paused trials are played to their ends."
             )
         return f"Importances cannot be told from {of}."
 
@@ -366,7 +377,7 @@ def text(directory: Path, width: int | None = None) -> str:
 def confirmation(found: Found, width: int | None) -> list[str]:
     """Return what fresh seeds say of the best trials and of the agent's defaults."""
     if found.comparison is None:
-        return [UNCONFIRMED]
+        return [found.unconfirmed() or UNCONFIRMED]
     from gym_loop.reports import text as reports
 
     said = [reports.broken(f"  {name}: {words}", width) for name, words in parameters_of(found)]

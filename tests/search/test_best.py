@@ -102,6 +102,32 @@ def test_once_confirmed_the_best_by_the_fresh_seeds_is_named_by_all(played, caps
         best.main(["search", "--metric", "x"])  # an option compares the runs
 
 
+def test_a_confirmation_that_is_not_complete_tells_nothing(played, capsys):
+    leave, confirm = played
+    found = leave([3.0, 9.0, 8.0])
+    confirm("agent.x=1", [1.0, 1.0])
+    confirm("agent.x=2", [6.0, 7.0])
+    confirm("", [2.0])
+    assert (found.confirmation(), found.best().trial.number) == (None, 1)
+    said = "Not confirmed to the end: gym-loop resume search"
+    assert found.unconfirmed() == said
+    for command in (report.main, best.main):
+        command(["search"])
+        assert said in capsys.readouterr().out
+
+
+def test_of_equal_interquartile_means_the_mean_tells(played, capsys):
+    pytest.importorskip("scipy", reason="needs the extra report")
+    leave, confirm = played
+    leave([9.0, 8.0, 3.0])
+    confirm("agent.x=0", [5.0, 5.0, 5.0, 1.0])
+    confirm("agent.x=1", [5.0, 5.0, 5.0, 5.0])
+    confirm("", [2.0, 2.0, 2.0, 2.0])
+    _, [first, verdict] = named(capsys)
+    assert first.startswith("Best: trial 1")
+    assert "best: trial 1;" in verdict
+
+
 def test_where_less_is_better_the_report_and_the_best_have_less(played, capsys):
     pytest.importorskip("scipy", reason="needs the extra report")
     leave, confirm = played
