@@ -116,5 +116,5 @@ def _gaps(directory: Path, file: str, names: list[str]) -> tuple[int, dict[str, 
             if b"nan" in line:
                 cells = line.split(b",")
                 for name, place in places.items():
-                    missing[name] += cells[place] == b"nan"
+                    missing[name] += cells[place : place + 1] == [b"nan"]  # a row may be damaged
     return count, missing
