@@ -51,7 +51,7 @@ def report(
 
     --films plays episodes again, and so runs the environments' code: only for runs that you trust.
 
-    KEYS are agent, env and dotted config keys. NAME is evaluation, return, mean, best,
+    KEYS are agent, env and dotted config keys. NAME is evaluation, return, mean, best, auc,
     steps_per_second or one of the runs' loop.info_keys; the larger, the better.
     """
     from gym_loop.runs import reading
