@@ -802,6 +802,14 @@ def test_a_parameter_that_makes_no_sense_is_refused(parameters, message):
         ours.SAC(None, None, **parameters)
 
 
+def test_what_is_named_as_a_schedule_and_is_none_is_refused_by_its_key():
+    env = gymnasium.make("Pendulum-v1")
+    with pytest.raises(
+        Mistake, match=r"learning_rate is 'math.atan2', which is no schedule \(atan2"
+    ):
+        ours.SAC(env.observation_space, env.action_space, learning_rate="math.atan2")
+
+
 def test_a_schedule_that_no_checkpoint_can_hold_is_refused_before_training():
     env = gymnasium.make("Pendulum-v1")
     with pytest.raises(Mistake, match=r"learning_rate is .*, which no checkpoint can hold"):

@@ -143,7 +143,15 @@ def schedule(name: str, value: Any) -> Any:
             ) from None
         return value
     if not value.startswith("lin_") and re.fullmatch(NAME, value):
-        return locate(name, value)
+        named = locate(name, value)
+        try:
+            float(named(1.0))
+        except Exception as error:
+            raise ValueError(
+                f"{name} is {value!r}, which is no schedule ({error}); expected a function of the "
+                "progress that remains, from 1 to 0"
+            ) from None
+        return named
     return LinearSchedule(float(value.removeprefix("lin_")), 0.0, 1.0)
 
 
