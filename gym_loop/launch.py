@@ -129,4 +129,4 @@ def instantiate(node: DictConfig, partial: bool = False) -> Any:
     """Build what `node` describes; with `partial`, return a function that does."""
     content: Any = OmegaConf.to_container(node, resolve=True)
     content["_target_"] = maker(content)
-    return inner.instantiate(content, partial)
+    return inner.instantiate(content, partial, locate)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import gym_loop
 from gym_loop.mistake import Mistake
 from tests.conftest import AGENTS, rows
 
@@ -84,6 +85,20 @@ def test_a_class_brings_its_parameters_as_keys_that_are_checked(launch):
     assert (agent["lr"], agent["capacity"]) == (0.5, 9)
     with pytest.raises(Mistake, match="lrr"):
         launch(f"agent={AGENTS}:Learner", *FAST, "agent.lrr=0.5", directory="other")
+
+
+def test_an_argument_is_built_by_a_class_of_a_file(launch, tmp_path):
+    (tmp_path / "parts.py").write_text(
+        f"{AGENTS.read_text()}\n\nclass Decay:\n"
+        "    def __init__(self, start):\n        self.start = start\n\n\n"
+        "class Decaying(Plain):\n"
+        "    get_default_parameters = staticmethod(lambda: {'decay': None})\n"
+        "    def metrics(self, episode_num):\n"
+        "        return {'start': self.parameters['decay'].start}\n"
+    )
+    decay = "agent.decay={_target_: parts.py:Decay, start: 0.25}"
+    directory = launch("agent=parts.py:Decaying", decay, *FAST, "loop.max_episodes=1")
+    assert gym_loop.Run(directory).metrics("agent/start")[1].tolist() == [0.25]
 
 
 @pytest.mark.parametrize("words", [(), ("-m", "seed=0,1", "hydra.sweep.dir=run")])

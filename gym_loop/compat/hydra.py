@@ -127,7 +127,7 @@ def result(job: JobReturn) -> Any:
     return job.return_value
 
 
-def instantiate(content: dict[str, Any], partial: bool) -> Any:
+def instantiate(content: dict[str, Any], partial: bool, locate: Callable[[str], Any]) -> Any:
     """Build what plain containers describe, as Hydra does; they may hold any objects.
 
     Hydra makes config nodes of them, and copies and resolves these: a quarter of a sweep's short
@@ -136,13 +136,16 @@ def instantiate(content: dict[str, Any], partial: bool) -> Any:
     Args:
         content: the arguments, and `_target_`: a class or a function, not its name.
         partial: return a function that builds it.
+        locate: returns what is named as `path/to/file.py:Name` in an argument that is built.
     """
     arguments = {key: value for key, value in content.items() if key != "_target_"}
     if not _says_how(arguments):
         make = functools.partial(content["_target_"], **arguments)
         return make if partial else make()
     # Hydra reads each text twice. In a dict, 1.4 takes no objects, nor a target without a name.
-    content = _with_names(literal(literal({**content, "_partial_": partial, "_convert_": "all"})))
+    content = _with_names(
+        locate, literal(literal({**content, "_partial_": partial, "_convert_": "all"}))
+    )
     return hydra.utils.instantiate(OmegaConf.create(content, flags={"allow_objects": True}))
 
 
@@ -153,14 +156,15 @@ def _says_how(content: Any) -> bool:
     return isinstance(content, list) and any(map(_says_how, content))
 
 
-def _with_names(content: Any) -> Any:
-    """Return `content` with the names of targets, where they have one, instead of them."""
+def _with_names(locate: Callable[[str], Any], content: Any) -> Any:
+    """Return `content` with dotted names of targets, where they have one, instead of them."""
     if not isinstance(content, dict):
         return content
     target: Any = content.get("_target_")
+    target = locate(target) if isinstance(target, str) and ".py:" in target else target
     if hasattr(target, "__qualname__"):
         content = content | {"_target_": f"{target.__module__}.{target.__qualname__}"}
-    return {key: _with_names(value) for key, value in content.items()}
+    return {key: _with_names(locate, value) for key, value in content.items()}
 
 
 def apply_values(overrides: list[Any], cfg: DictConfig) -> None:
