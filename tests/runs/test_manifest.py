@@ -73,7 +73,7 @@ def test_a_run_that_another_process_has_just_finished_is_left_alone(tmp_path):
     groups = {group: {"_target_": f"gym_loop.{name}"} for group, name in makers.items()}
     cfg = OmegaConf.create(kept.completed(groups))
     kept.write(tmp_path, cfg, tmp_path)
-    manifest.write(tmp_path, {"state": "finished", "result": 3.0, **kept.record(cfg)})
+    manifest.write(tmp_path, {"state": "finished", "result": 3.0, **kept.record(cfg, tmp_path)})
     before = (tmp_path / manifest.NAME).read_bytes()
     observer = Manifest()
 

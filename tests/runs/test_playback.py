@@ -26,7 +26,8 @@ def put_run(directory, length, parent):
     cfg = OmegaConf.create(config)
     kept.write(directory, cfg, Path.cwd())
     parent = parent and {"directory": str(parent[0]), "episode": parent[1]}
-    manifest.write(directory, {"state": "finished", "parent": parent, **kept.record(cfg)})
+    known = {"state": "finished", "parent": parent, **kept.record(cfg, Path.cwd())}
+    manifest.write(directory, known)
 
 
 def test_an_episode_from_before_a_fork_is_played_as_the_ancestor_played_it(tmp_path):
