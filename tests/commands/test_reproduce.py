@@ -71,7 +71,8 @@ def test_after_the_code_was_edited_and_moved_a_run_is_equal_to_itself(cli, proje
 @pytest.mark.slow
 def test_the_first_step_that_differs_is_named(cli, tmp_path):
     (tmp_path / "agent.py").write_text(AGENT)
-    (tmp_path / "helper.py").write_text("import time\ndef chance():\n    return time.time() % 1\n")
+    drawn = "import random\ndef chance():\n    return random.SystemRandom().random()\n"
+    (tmp_path / "helper.py").write_text(drawn)
     assert cli(*FAST, "agent=agent.py:Mine").returncode == 0
     done = cli("reproduce", "runs/a")
     assert done.returncode == 1, done.stdout + done.stderr

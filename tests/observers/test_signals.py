@@ -112,7 +112,8 @@ def test_two_signals_in_the_final_evaluation_stop_the_run_and_resume_only_evalua
     assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "stopped"
     rows = (tmp_path / "run/episodes.csv").read_bytes()
 
-    (tmp_path / "told.py").write_text(SIGNALS_ITSELF.replace("SIGTERM", "SIGCONT"))
+    # Of another length: within a second, Python takes what it has compiled of a file as long.
+    (tmp_path / "told.py").write_text(SIGNALS_ITSELF.replace("SIGTERM", "SIGCONT") + "\n# edited\n")
     done = cli("resume", "run")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "finished"
