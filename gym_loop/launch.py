@@ -38,7 +38,7 @@ maker: Callable[[dict[str, Any]], Any] = lambda section: locate(section["_target
 # Runs a task on a composed config, as Hydra does.
 run_job: Callable[..., Any] = inner.run_job
 # Returns Hydra's own flags, and the overrides, from a command line.
-parse: Callable[[list[str]], Any] = inner.parse
+parse: Callable[[list[str]], inner.Flags] = inner.parse
 
 
 @functools.cache

@@ -16,7 +16,6 @@ from gym_loop.code import environment, reading
 from gym_loop.mistake import Mistake
 
 TOOLS = {"pip", "uv"}  # that install packages, and are none that a run uses
-CHANGES = "changes.diff"
 
 
 class Again:
@@ -58,8 +57,8 @@ class Again:
                 repository = self._repository(root["path"], root["commit"])
                 self.worktrees.append((repository, target))
                 git(repository, "worktree", "add", "-q", "--detach", str(target), root["commit"])
-                if (kept / CHANGES).is_file():
-                    git(target, "apply", "--whitespace=nowarn", str(kept / CHANGES))
+                if (kept / reading.CHANGES).is_file():
+                    git(target, "apply", "--whitespace=nowarn", str(kept / reading.CHANGES))
             if (kept / "files").is_dir():
                 shutil.copytree(kept / "files", target, symlinks=True, dirs_exist_ok=True)
         if (package := self.run / reading.FOLDER / reading.PACKAGE).is_file():

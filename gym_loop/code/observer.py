@@ -78,7 +78,7 @@ class Code(Observer):
 
         assert self.folder
         added = sources.collect(new)
-        contents = {n: c for n, c in added.files.items() if not n.endswith(sources.CHANGES)}
+        contents = {n: c for n, c in added.files.items() if not n.endswith(reading.CHANGES)}
         if not contents and not added.description["left_out"]:
             return
         known = json.loads((self.folder / reading.DESCRIPTION).read_bytes())
@@ -115,15 +115,19 @@ class Code(Observer):
             self.store.note(mark, known)
         names = known["files"]
         folder = self._newest(loop)
-        if not (folder / reading.DESCRIPTION).exists():
-            self._write(folder, names, contents)
-        elif not loop.episodes and not self._is_kept(folder, names, contents):
-            remove(folder)  # of a launch of which every episode is played again
-            self._write(folder, names, contents)
-        elif not self._is_kept(folder, names, contents):
-            self._warn_of_other_code(folder, names, contents)
-            folder = loop.directory / reading.FOLDER / f"episode-{loop.episodes:06d}"
-            self._write(folder, names, contents)
+        if (folder / reading.DESCRIPTION).exists():
+            own = names[reading.DESCRIPTION]
+            now = json.loads(contents.get(own) or self.store.content(own))
+            if _is_kept(folder, now):
+                self.folder = folder
+                return
+            if loop.episodes:
+                _warn_of_other_code(folder, now)
+            else:
+                remove(folder)  # every episode of that launch is played again
+            if folder.exists():
+                folder = loop.directory / reading.FOLDER / f"episode-{loop.episodes:06d}"
+        self._write(folder, names, contents)
         self.folder = folder
 
     def _newest(self, loop: "BaseLoop") -> Path:
@@ -140,34 +144,6 @@ class Code(Observer):
                 newest = loop.directory / name
         return newest
 
-    def _is_kept(self, folder: Path, names: dict[str, str], contents: dict[str, bytes]) -> bool:
-        """Return whether the launch before has used the same, and perhaps more files."""
-        own = names[reading.DESCRIPTION]
-        now = json.loads(contents.get(own) or self.store.content(own))
-        try:
-            then = json.loads((folder / reading.DESCRIPTION).read_bytes())
-            commits = [{r["path"]: r["commit"] for r in each["roots"]} for each in (then, now)]
-            diffs = [{n for n in each["files"] if n.endswith(".diff")} for each in (then, now)]
-            return (
-                now["files"].items() <= then["files"].items()
-                and commits[1].items() <= commits[0].items()
-                and diffs[0] == diffs[1]
-                and not [*reading.differences(then, now)]
-            )
-        except (ValueError, LookupError, TypeError, AttributeError):
-            return False  # what the launch before has kept is damaged, and tells nothing
-
-    def _warn_of_other_code(
-        self, folder: Path, names: dict[str, str], contents: dict[str, bytes]
-    ) -> None:
-        """Warn of the files that are not what the launch before has used."""
-        own = names[reading.DESCRIPTION]
-        now = json.loads(contents.get(own) or self.store.content(own))
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # damaged: it tells nothing
-            then = json.loads((folder / reading.DESCRIPTION).read_bytes())
-            if others := reading.files_that_differ(then, now):
-                log.warning("goes on with other code than before: %s", ", ".join(others[:NAMED]))
-
     def _write(self, folder: Path, names: dict[str, str], contents: dict[str, bytes]) -> None:
         """Write a folder as a whole.
 
@@ -182,6 +158,30 @@ class Code(Observer):
         except OSError:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
+
+
+def _is_kept(folder: Path, now: dict[str, Any]) -> bool:
+    """Return whether the launch before has used the same, and perhaps more files."""
+    try:
+        then = json.loads((folder / reading.DESCRIPTION).read_bytes())
+        commits = [{r["path"]: r["commit"] for r in each["roots"]} for each in (then, now)]
+        diffs = [{n for n in each["files"] if n.endswith(".diff")} for each in (then, now)]
+        return (
+            now["files"].items() <= then["files"].items()
+            and commits[1].items() <= commits[0].items()
+            and diffs[0] == diffs[1]
+            and not [*reading.differences(then, now)]
+        )
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return False  # what the launch before has kept is damaged, and tells nothing
+
+
+def _warn_of_other_code(folder: Path, now: dict[str, Any]) -> None:
+    """Warn of the files that are not what the launch before has used."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # damaged: it tells nothing
+        then = json.loads((folder / reading.DESCRIPTION).read_bytes())
+        if others := reading.files_that_differ(then, now):
+            log.warning("goes on with other code than before: %s", ", ".join(others[:NAMED]))
 
 
 def remove(folder: Path) -> None:

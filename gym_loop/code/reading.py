@@ -11,6 +11,7 @@ from gym_loop.terminal import printable
 FOLDER = "code"
 FORMAT = 1
 DESCRIPTION = "environment.json"
+CHANGES = "changes.diff"  # of a repository, against its commit
 PACKAGE = "gym_loop.zip"  # this package, where it is neither a release nor in a repository
 ABSENT = "(absent)"
 LARGEST = 4_000_000  # bytes of a description: of a larger one, nothing is read
@@ -62,13 +63,22 @@ def differences(
 
 
 def files_that_differ(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """Return the names of the files of code that both runs have kept, and that are not the same."""
+    """Return the names of the files of code that two runs have kept, and that are not the same.
+
+    A file that one of them has not used is none of these; changes to a commit are.
+    """
     one, two = (_by_inner_name(side.get("files")) for side in (first, second))
-    return [printable(name) for name in sorted(one.keys() & two.keys()) if one[name] != two[name]]
+    names = {name for name in one | two if name in one.keys() & two.keys() or name == CHANGES}
+    return [printable(name) for name in sorted(names) if one.get(name) != two.get(name)]
 
 
-def _by_inner_name(digests: Any) -> dict[str, Any]:
-    """Return digests by the names that files have within their repository."""
-    pairs = digests.items() if isinstance(digests, dict) else ()
-    inner = ((name.partition("/")[2] or name, digest) for name, digest in pairs)
-    return {name.removeprefix("files/"): digest for name, digest in inner}
+def _by_inner_name(digests: Any) -> dict[str, list[str]]:
+    """Return digests by the names that files have within their repository, of which several may be.
+
+    So a project that lies in another folder now has the same names.
+    """
+    found: dict[str, list[str]] = {}
+    for name, digest in digests.items() if isinstance(digests, dict) else ():
+        inner = name.partition("/")[2] or name
+        found.setdefault(inner.removeprefix("files/"), []).append(str(digest))
+    return {name: sorted(each) for name, each in found.items()}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gym_loop import launch
-from gym_loop.code import masking
+from gym_loop.code import masking, reading
 from gym_loop.code.used import INSTALLED, SUFFIXES, root_of
 
 LARGEST_FILE, LARGEST_DIFF = 1_000_000, 5_000_000  # bytes of what is kept
@@ -25,7 +25,6 @@ DIFF = (
     *("diff", "--binary", "--no-renames", "--no-color", "--no-ext-diff", "--no-textconv"),
     *("--ignore-submodules", "--src-prefix=a/", "--dst-prefix=b/", "HEAD"),
 )
-CHANGES = "changes.diff"
 YAML_NAMED = re.compile(r"""["']([^"'\n]+\.ya?ml)["']""")
 
 
@@ -140,7 +139,7 @@ class _Repository:
             reason = f"changes larger than {LARGEST_DIFF:,} bytes"
             found.description["left_out"][self.root] = reason
         elif diff:
-            found.files[f"{name}/{CHANGES}"] = diff
+            found.files[f"{name}/{reading.CHANGES}"] = diff
         return whole
 
     def _paths(self, *words: str) -> list[str]:

@@ -32,6 +32,7 @@ from gym_loop.literal import literal
 
 __all__ = ["run_job"]
 
+Flags = argparse.Namespace  # Hydra's own, and the overrides
 # A warm process has these imported: Hydra itself does so only when a job builds something.
 USED_BY_A_JOB = ("hydra._internal.instantiate._instantiate2", "hydra._internal.logging_config")
 KEYWORDS = {"_target_", "_args_", "_recursive_", "_convert_", "_partial_"}

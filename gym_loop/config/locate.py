@@ -57,6 +57,12 @@ def unpickle(pickled: bytes) -> Any:
     return Unpickler(io.BytesIO(pickled)).load()
 
 
+def look_in(folder: str) -> None:
+    """Have modules and files by relative paths be looked for in `folder`, too, after all others."""
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
 def load_file(path: str) -> types.ModuleType:
     """Import the file at `path`, once; its folder joins `sys.path`.
 

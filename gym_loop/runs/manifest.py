@@ -5,7 +5,6 @@ import functools
 import json
 import os
 import stat
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,7 +140,7 @@ def load(directory: Path) -> dict[str, Any]:
         kept,
         stored,  # it imports the launcher, whose plugins import this module
     )
-    from gym_loop.config.locate import present_name
+    from gym_loop.config.locate import look_in, present_name
     from gym_loop.literal import literal
 
     known = read(directory)
@@ -159,8 +158,7 @@ def load(directory: Path) -> dict[str, Any]:
         for _, section in kept.sections(whole):
             section["_target_"] = kept.absolute(present_name(section["_target_"]), base)
     by_value.folders.append(directory / by_value.FOLDER)
-    if str(base) not in sys.path:  # where the launch found modules and files of the user's
-        sys.path.append(str(base))
+    look_in(str(base))
     return known | {"config": content, "cwd": str(base)}
 
 

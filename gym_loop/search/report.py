@@ -219,12 +219,8 @@ class Found:
         """Return a line on what no fresh seeds have confirmed; "" where the best trial was."""
         ranked, confirmed = self.ranked(), self.confirmation()
         if confirmed is None:
-            begun = (self.directory / CONFIRMED).is_dir()
-            return (
-                f"Not confirmed to the end: gym-loop resume {short(self.directory)}"
-                if begun
-                else ""
-            )
+            told = f"Not confirmed to the end: gym-loop resume {short(self.directory)}"
+            return told if (self.directory / CONFIRMED).is_dir() else ""
         if ranked[0].number in confirmed.results:
             return ""
         return (
@@ -288,9 +284,12 @@ class Found:
         if self.importances:
             return f"Importances are Optuna's (PED-ANOVA), of {of}."
         if count < LEAST:
+            there = f"{count} of {len(self.trials)}"
+            told = f"Importances need {LEAST} complete trials; so far: {there}."
+            if not self.counts()["paused"]:
+                return told
             return (
-                f"Importances need {LEAST} complete trials; so far: {count} of {len(self.trials)}. "
-                "Resumed with hydra.sweeper.pruner=none, paused trials are played to their ends."
+                f"{told} With hydra.sweeper.pruner=none, resume plays paused trials to their ends."
             )
         return f"Importances cannot be told from {of}."
 

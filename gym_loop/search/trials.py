@@ -360,7 +360,8 @@ def entry_of(trial: FrozenTrial) -> Entry:
 def is_launched(directory: Path) -> bool:
     """Return whether another process is running the search in `directory`, as far as one can see.
 
-    Jobs that an engine has been given go on without it.
+    Jobs that an engine has been given go on without it. A launch itself asks only when it is over:
+    closing the file ends a process's own locks.
     """
     if (directory / reading.SUBMITTED).exists():
         return True

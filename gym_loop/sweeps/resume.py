@@ -2,13 +2,13 @@
 
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from gym_loop.config import by_value, options
+from gym_loop.config.locate import look_in
 from gym_loop.config.stored import quoted
 from gym_loop.mistake import Mistake
 from gym_loop.runs import reading
@@ -46,7 +46,7 @@ def resume(directory: Path, overrides: list[str]) -> None:
         options.in_memory[name] = content
     if Path(known.cwd).is_dir():  # which its paths are relative to, and its modules are in
         os.chdir(known.cwd)
-        sys.path.append(known.cwd)
+        look_in(known.cwd)
     given = dict(map(reading.key_and_value, words))
     sweeper = given.get("hydra/sweeper", "grid")
     if sweeper not in ("grid", "search"):

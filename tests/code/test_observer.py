@@ -171,6 +171,17 @@ def test_a_launch_with_other_code_adds_a_folder_and_one_with_the_same_does_not(c
 
 
 @pytest.mark.slow
+def test_changes_of_tracked_files_are_warned_of_and_differ(cli, project):
+    words = ("agent=agent.py:Mine", "hydra.run.dir=run")
+    run(cli, *words)
+    (project / "agent.py").write_text(f"{AGENT}# changed\n")
+    done = cli("resume", "run", "loop.max_episodes=3")
+    assert "goes on with other code than before: changes.diff\n" in done.stderr
+    run(cli, "agent=agent.py:Mine", "hydra.run.dir=other")
+    assert "files that differ: changes.diff\n" in cli("diff", "run", "other").stdout
+
+
+@pytest.mark.slow
 def test_a_run_that_begins_anew_says_so_and_keeps_what_its_first_launch_used(cli, project):
     """It was killed before its first checkpoint; resume does not read the experiment's file."""
     (project / "agent.py").write_text(
