@@ -1,6 +1,7 @@
 """Show what gym-loop can do."""
 
 import ast
+import textwrap
 from pathlib import Path
 
 from gym_loop import __version__
@@ -37,9 +38,9 @@ def confs() -> list[Path]:
 
 
 def groups() -> dict[str, list[str]]:
-    """Return the names of the options of each group."""
+    """Return the names of the options of each group, the user's first."""
     found: dict[str, dict[str, None]] = {}
-    for conf in confs():
+    for conf in reversed(confs()):
         for file in sorted(conf.glob("[!.]*/**/*.yaml")):
             group, _, option = str(file.relative_to(conf).with_suffix("")).partition("/")
             if group != "hydra":
@@ -48,16 +49,14 @@ def groups() -> dict[str, list[str]]:
 
 
 def options() -> str:
-    """Return a line for each group of options."""
-    lines = []
+    """Return the options of each group, in three lines at most."""
+    lines: list[str] = []
     for group, names in groups().items():
-        line = f"  {group + '=':<13}"
-        for name in names:
-            if len(line) + len(name) > 78:
-                lines.append(line.rstrip())
-                line = " " * 15
-            line += f"{name} "
-        lines.append(line.rstrip())
+        told = textwrap.wrap(
+            " ".join(names), 63, break_on_hyphens=False, max_lines=3, placeholder=" ..."
+        )
+        lines += textwrap.indent("\n".join(told), " " * 15).splitlines()
+        lines[-len(told)] = f"  {group + '=':<13}{told[0]}"
     return "\n".join(lines)
 
 

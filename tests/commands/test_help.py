@@ -32,8 +32,20 @@ def test_every_command_but_help_is_tried():
     assert CLICK.keys() == {file.stem.replace("_", "-") for file in FILES} - {"help"}
 
 
-def test_the_overview_fits_80_columns(capsys):
+def test_the_users_own_options_come_first(tmp_path, monkeypatch):
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    (tmp_path / "conf/experiment/zebra.yaml").touch()
+    (tmp_path / "conf/experiment/ars_cartpole.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    names = overview.groups()["experiment"]
+    assert names[:2] == ["ars_cartpole", "zebra"] and names.count("ars_cartpole") == 1
+
+
+def test_the_overview_fits_a_screen(capsys):
     overview.main([])
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
+    assert len(lines) <= 48
+    experiment = "".join(lines).partition("experiment=")[2].split()
+    assert "..." in experiment[:20]  # of a long group, the first are named
     assert all(any(line.startswith(f"  {name} ") for line in lines) for name in CLICK)
