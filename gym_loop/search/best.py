@@ -35,9 +35,11 @@ def confirm(
         SystemExit: a job has not finished.
     """
     both: list[Job] = []
-    for words in (*(trial.user_attrs[OVERRIDES] for trial in finalists[:FINALISTS]), []):
+    played = [(f"trial {t.number}", t.user_attrs[OVERRIDES]) for t in finalists[:FINALISTS]]
+    for name, words in [*played, ("defaults", [])]:
         for seed in seeds:
             job, _ = make(len(both), words, seed)
+            job.label = f"{name}, seed {seed}"
             both.append(job)
             job.state = "skipped" if job.state == "finished" else "new"
     missing = [job for job in both if job.state == "new"]

@@ -322,7 +322,7 @@ class Trials(Iterator[Job | None]):
             self.study.fail(trial.number, mistake.message)
             self.table.say(f"failed: trial {trial.number}: {mistake.message}")
             return None
-        job.state = "new"
+        job.state, job.label = "new", f"trial {trial.number}, seed {due.seed}"
         if goal != END:
             with read_write(config.hydra), open_dict(config.hydra):
                 config.hydra.job.env_set[VARIABLE] = str(goal)

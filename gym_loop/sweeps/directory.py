@@ -44,6 +44,7 @@ class Job:
     takes_gpu: bool = False  # one of the pool's
     ran: bool = False  # to its end, by this launch itself
     place: str = ""  # where it runs: a GPU, or an engine's node
+    label: str = ""  # in the table of those that run, instead of the name
     where: Any = None  # what an engine says of it: a `submitted.Where`
 
 

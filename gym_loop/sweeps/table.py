@@ -100,7 +100,7 @@ class Table:
             grid.add_column(title, justify="right", no_wrap=True)
         room = max(self.live.console.size.height - 8, 1)
         for job in list(running)[:room]:
-            grid.add_row(job.name, job.place, *progress(job))
+            grid.add_row(job.label or job.name, job.place, *progress(job))
         if len(running) > room:
             grid.add_row(f"... and {len(running) - room} more", "", "", "", "")
         bar = Grid.grid(expand=True, padding=(0, 1))

@@ -7,6 +7,8 @@ import pytest
 
 pytest.importorskip("optuna", reason="needs the extra search")
 
+from gym_loop.search import best
+from gym_loop.search.study import OVERRIDES
 from gym_loop.search.trials import Standing, TrialTable
 from gym_loop.sweeps.directory import Job
 
@@ -18,3 +20,21 @@ def test_the_line_on_a_search_tells_trials_from_jobs(tmp_path, capsys):
     table.show([Job(f"seed={n}", [], n, tmp_path / f"seed={n}") for n in (0, 1)])
     line = capsys.readouterr().err
     assert line.startswith("12 trials: 2 paused, 1 running, 2 jobs running, ")
+
+
+def test_the_jobs_of_a_confirmation_are_shown_by_what_they_play(tmp_path):
+    started = []
+
+    def execute(missing, skipped, total):
+        started.extend(job.label for job in missing)
+        for job in missing:
+            job.state = "finished"
+        return 0
+
+    def make(number, words, seed):
+        return Job(f"{words},seed={seed}", words, number, tmp_path / f"{number}"), None
+
+    launcher = SimpleNamespace(directory=tmp_path, execute=execute)
+    finalist = SimpleNamespace(number=12, user_attrs={OVERRIDES: ["agent.x=1"]})
+    best.confirm(launcher, make, [finalist], [2, 3])
+    assert started == [f"{who}, seed {n}" for who in ("trial 12", "defaults") for n in (2, 3)]

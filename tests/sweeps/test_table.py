@@ -52,12 +52,14 @@ def test_the_live_table_of_a_thousand_jobs_fits_the_terminal(tmp_path):
     table = Table(1000)
     table.live = type("Live", (), {"console": console})
     jobs = [Job(f"seed={n}", [], n, tmp_path / str(n)) for n in range(1000)]
+    jobs[1].label = "trial 7, seed 3"
 
     lines = console.render_lines(table.render(jobs, table.began + 1))
 
     text = "\n".join("".join(segment.text for segment in line) for line in lines)
     assert len(lines) <= 24
     assert "seed=0" in text
+    assert "trial 7, seed 3" in text and "seed=1 " not in text
     assert "more" in text
     assert "0 of 1000 jobs" in text
 
