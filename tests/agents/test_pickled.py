@@ -1,4 +1,4 @@
-"""An agent's pickle: whole, of the same types, and written without a copy of its arrays."""
+"""An agent's pickle: whole, of the same types, and written without a copy of what is large."""
 
 import os
 import pickle
@@ -37,13 +37,56 @@ def test_arrays_come_back_as_they_are(tmp_path, array):
     assert np.array_equal(back["first"], array)
 
 
+@pytest.fixture(scope="module")
+def torch():
+    return pytest.importorskip("torch", reason='needs the extra: pip install "gym-loop[sb3]"')
+
+
+TENSORS = {
+    "plain": lambda torch: torch.arange(3e6).view(3, 1_000_000),
+    "half": lambda torch: torch.arange(3e6).to(torch.bfloat16),
+    "flags": lambda torch: torch.arange(6_000_000) % 3 == 0,
+    "learnt": lambda torch: torch.ones(2_000_000, requires_grad=True),
+    "columns first": lambda torch: torch.arange(3e6).view(3, 1_000_000).t(),
+    "part": lambda torch: torch.arange(6e6)[1_000_000:3_000_000],
+    "complex": lambda torch: torch.ones(2_000_000, dtype=torch.complex64).conj(),
+    "sparse": lambda torch: torch.ones(2_000, 2_000).to_sparse(),
+    "small": lambda torch: torch.arange(3),
+}
+
+
+@pytest.mark.parametrize("kind", TENSORS)
+def test_tensors_come_back_as_they_are(tmp_path, torch, kind):
+    value = TENSORS[kind](torch)
+    pickled.dump({"first": value, "again": value}, tmp_path / "file")
+    back = pickled.load(tmp_path / "file")
+    assert back["first"] is back["again"]
+    now = back["first"]
+    assert (now.dtype, now.shape, now.layout) == (value.dtype, value.shape, value.layout)
+    assert now.requires_grad == value.requires_grad
+    assert torch.equal(now.to_dense(), value.to_dense())
+
+
+def test_a_module_comes_back_with_its_tied_weights(tmp_path, torch):
+    layers = torch.nn.ModuleList([torch.nn.Linear(1200, 1200) for _ in range(2)])
+    layers[1].weight = layers[0].weight
+    pickled.dump(layers, tmp_path / "file")
+    back = pickled.load(tmp_path / "file")
+    assert back[0].weight is back[1].weight
+    assert type(back[0].weight) is torch.nn.Parameter
+    assert back[0].weight.requires_grad
+    assert all(
+        torch.equal(b, v) for b, v in zip(back.parameters(), layers.parameters(), strict=True)
+    )
+
+
 MEASURE = """
-import resource, sys
-import numpy as np
+import importlib, resource, sys
 from pathlib import Path
 from gym_loop.agents import pickled
 
-content = {"memory": np.ones(12_500_000)}
+library = importlib.import_module(sys.argv[2])
+content = {"memory": library.ones(12_500_000, dtype=library.float64)}
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 pickled.dump(content, Path(sys.argv[1]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
@@ -51,8 +94,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="kilobytes of memory are Linux's unit")
-def test_writing_takes_a_tenth_of_an_agents_memory(tmp_path):
-    words = [sys.executable, "-c", MEASURE, str(tmp_path / "file")]
+@pytest.mark.parametrize("library", ["numpy", pytest.param("torch", marks=pytest.mark.slow)])
+def test_writing_takes_a_tenth_of_an_agents_memory(tmp_path, library):
+    pytest.importorskip(library, reason='needs the extra: pip install "gym-loop[sb3]"')
+    words = [sys.executable, "-c", MEASURE, str(tmp_path / "file"), library]
     grown = int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
     assert os.path.getsize(tmp_path / "file") > 100e6
     assert grown * 1024 < 10e6

@@ -12,6 +12,7 @@ if not torch.cuda.is_available():
     pytest.skip("needs a GPU that torch can use", allow_module_level=True)
 
 import gym_loop  # noqa: E402
+from gym_loop.agents import pickled  # noqa: E402
 from gym_loop.runs import parting  # noqa: E402
 
 
@@ -66,3 +67,55 @@ def test_where_there_is_no_gpu_the_agent_acts_on_the_cpu(agent, tmp_path):
     assert "here it is on the CPU" in told
     gym_loop_command("export", run, tmp_path / "model.zip", CUDA_VISIBLE_DEVICES="")
     gym_loop_command("resume", run, "loop.max_episodes=8", CUDA_VISIBLE_DEVICES="")
+
+
+PEAK = """
+import resource, sys, torch
+from pathlib import Path
+from gym_loop.agents import pickled
+
+torch.ones(1 << 22).cuda().cpu()  # what copying takes once
+content = torch.nn.Linear(12_500, 10_000, device="cuda")
+status = lambda name: int(open("/proc/self/status").read().split(name)[1].split()[0])
+open("/proc/self/clear_refs", "w").write("5")
+before = status("VmHWM:")
+pickled.dump(content, Path(sys.argv[1]))
+print(status("VmHWM:") - before)
+"""
+
+
+@pytest.mark.slow
+def test_a_large_agent_comes_to_the_cpu_in_pieces(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(tmp_path / "file")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert os.path.getsize(tmp_path / "file") > 500e6
+    assert int(done.stdout) * 1024 < 50e6
+
+
+@pytest.mark.slow
+def test_tensors_of_a_gpu_come_back_as_they_are(tmp_path):
+    layer = torch.nn.Linear(1200, 1200, device="cuda")
+    pickled.dump({"layer": layer, "half": layer.weight.detach().half()}, tmp_path / "file")
+    back = pickled.load(tmp_path / "file")
+    assert back["layer"].weight.is_cuda
+    assert back["layer"].weight.requires_grad
+    assert torch.equal(back["layer"].weight, layer.weight)
+    assert torch.equal(back["half"], layer.weight.half())
+
+
+@pytest.mark.slow
+def test_workers_leave_cuda_in_the_parent_unharmed(tmp_path):
+    words = ["agent=sb3/ppo", "env=gymnasium:CartPole-v1", "agent.device=cuda", "loop=vector"]
+    words += ["loop.num_envs=4", "agent.n_steps=64", "loop.max_steps=2000", "loop.eval_episodes=1"]
+    for count in (0, 2):
+        gym_loop_command(
+            *words, f"loop.num_workers={count}", f"hydra.run.dir={tmp_path / str(count)}"
+        )
+    one, two = (gym_loop.Run(tmp_path / name).policy().agent.model.policy for name in ("0", "2"))
+    other = two.state_dict()
+    assert all(torch.equal(value, other[name]) for name, value in one.state_dict().items())
+    assert one.device.type == "cuda"
