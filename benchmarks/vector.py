@@ -117,15 +117,20 @@ def bare(rival: Callable[[], Bare], steps: int) -> Callable[[], int]:
 IN_WORKERS = (("HalfCheetah-v5", 16, 100, 0.6), (CARTPOLE, 64, 250, 0.8))
 
 
+def sampled(space: Any, num_envs: int, steps: int) -> list[Any]:
+    """Return actions for so many steps: what the agent takes to choose them is not compared."""
+    return [np.array([space.sample() for _ in range(num_envs)]) for _ in range(steps)]
+
+
 def stepped(env: VectorEnv, steps: int) -> Callable[[], int]:
-    """Return what steps `env` with sampled actions, resets with seeds, and counts transitions."""
+    """Return what steps `env`, resets with seeds, and counts transitions."""
     seeds = itertools.count()
     env.start([next(seeds) for _ in range(env.num_envs)])
-    sample, row = env.action_space.sample, range(env.num_envs)
+    chosen = sampled(env.action_space, env.num_envs, steps)
 
     def block() -> int:
-        for _ in range(steps):
-            states, _, terminated, truncated = env.step(np.array([sample() for _ in row]))
+        for actions in chosen:
+            states, _, terminated, truncated = env.step(actions)
             ended = (terminated | truncated).nonzero()[0]
             if ended.size:
                 env.restart(states, ended, [next(seeds) for _ in ended])
@@ -140,11 +145,11 @@ def stepped_by_stable_baselines3(id: str, num_envs: int, steps: int) -> Callable
 
     env = SubprocVecEnv([functools.partial(make_gymnasium, id)] * num_envs)
     env.reset()
-    sample, row = env.action_space.sample, range(num_envs)
+    chosen = sampled(env.action_space, num_envs, steps)
 
     def block() -> int:
-        for _ in range(steps):
-            env.step(np.array([sample() for _ in row]))
+        for actions in chosen:
+            env.step(actions)
         return steps * num_envs
 
     return block

@@ -87,7 +87,7 @@ VECTOR = Table(
     Free(
         "num_workers",
         "auto",
-        "processes that step the copies of an environment; 0: none; auto: where that pays",
+        "processes that step copies, the run's own among them; 0: it alone; auto: what pays",
         kind=object,
         least=0,
     ),

@@ -77,7 +77,7 @@ class VectorLoop(DefaultLoop):
         count = self.parameters["num_workers"]
         if count != "auto":
             workers.check(env, count)
-            if count and getattr(agent, "needs_env", False):
+            if count > 1 and getattr(agent, "needs_env", False):
                 raise Mistake(
                     f"{type(agent).__name__} sees its environments, which loop.num_workers={count} "
                     "would have in other processes: loop.num_workers=0"

@@ -1,4 +1,7 @@
-"""Processes that step the copies of an environment, each its share of them: `loop.num_workers`."""
+"""Processes that step the copies of an environment, each its share of them: `loop.num_workers`.
+
+The run's own process is one of them: it would have nothing to do while others step.
+"""
 
 import contextlib
 import logging
@@ -27,6 +30,7 @@ from gym_loop.envs.greetings import log_mujoco_warnings
 from gym_loop.envs.make import import_library
 from gym_loop.machine import cores
 from gym_loop.mistake import Failure, Mistake
+from gym_loop.streams import NO_SEED
 from gym_loop.vector.batches import Array, array_type, leaves, map_arrays, parts_of, take
 from gym_loop.vector.envs import Copies, Step, VectorEnv
 
@@ -37,21 +41,23 @@ SECONDS_TO_CLOSE = 5.0  # until a worker that does not end is killed
 ALIGNED = 64  # bytes; a worker's write does not slow down another array's reader
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # a terminal's and a scheduler's reach workers as well
 NAME = "loop.num_workers"
+STEP, BEGIN = b"", b"begin"  # messages to a worker; others are pickled: a method and arguments
+SHORT = {STEP: ("step", ()), BEGIN: ("begin", ())}
 
 log = logging.getLogger(__name__)
 
 
 class Workers(Copies):
-    """Copies of an environment in other processes, each of which steps its share of them.
+    """Copies of an environment in several processes, each of which steps its share of them.
 
-    Observations, actions, rewards and ends of episodes are in memory that all share. For a step,
-    each worker is sent an empty message, and sends one back, in which are the infos of episodes
-    that have ended, if any have. A worker ends when this process closes its end of the pipe, or is
-    killed.
+    Observations, actions, rewards, ends of episodes and seeds are in memory that all share. For a
+    step, each worker is sent an empty message, and sends one back, in which are the infos of
+    episodes that have ended, if any have. Meanwhile this process steps the last share. A worker
+    ends when this process closes its end of the pipe, or is killed.
 
     Args:
-        copies: in this process; they are closed when the workers have them.
-        count: how many workers.
+        copies: in this process; those that the workers have are closed here.
+        count: how many processes, this one among them; at least 2.
         exactly: refuse environments that might lose there what they keep between episodes.
 
     Raises:
@@ -71,19 +77,22 @@ class Workers(Copies):
                 f"the environment does not pickle, which {NAME}={count} needs and 0 does not "
                 f"({reason:.300})"
             ) from error
-        shares = np.array_split(np.arange(self.num_envs), min(count, self.num_envs))
-        self.owner = np.repeat(np.arange(len(shares)), [len(share) for share in shares])
-        self.first = [int(share[0]) for share in shares]
+        split = np.array_split(np.arange(self.num_envs), min(count, self.num_envs))
+        *shares, last = [slice(int(rows[0]), int(rows[-1]) + 1) for rows in split]
+        self.owner = np.repeat(np.arange(len(split)), [len(rows) for rows in split])
+        self.first = [int(rows[0]) for rows in split]
         memory = _shared_memory(_size(self))
         self.shared = SharedArrays(self, memory)
+        mine = Copies(copies.envs[last])
+        mine.infos = copies.infos[last]
+        self.mine = Share(mine, last, self.shared)
         self.processes: list[subprocess.Popen[bytes]] = []
         self.pipes: list[Connection] = []
         try:
             for _ in shares:
                 self._start_process(memory)
             libraries = [n for n in ("gym", "gymnasium", "mujoco") if n in sys.modules]
-            for worker, share in enumerate(shares):
-                own = slice(int(share[0]), int(share[-1]) + 1)
+            for worker, own in enumerate(shares):
                 spaces = self.observation_space, self.action_space
                 order = self.num_envs, *spaces, own, saved[own], copies.infos[own]
                 first = libraries, by_value.pickles, pickle.dumps(order)
@@ -92,22 +101,22 @@ class Workers(Copies):
             if warned and exactly:
                 raise Failure(warned[0][0])
         except BaseException:
-            self.close()
+            self._end_workers()
             raise
         finally:
             os.close(memory)
-        copies.close()
+        for env in copies.envs[: last.start]:
+            env.close()
 
     def step(self, actions: Any) -> Step:
-        shared, message = self.shared, b""
+        shared, message, given = self.shared, STEP, None
         if actions.shape == shared.actions.shape and actions.dtype == shared.actions.dtype:
             shared.actions[:] = actions
         else:  # of another form than the space's: as they are
-            message = pickle.dumps(("step", (actions,)))
-        for worker in range(len(self.pipes)):
-            self._tell(worker, message)
+            message, given = pickle.dumps(("step", (actions,))), actions
+        everyone = range(len(self.first))
         self.known_infos = {}
-        for infos in self._hear_all(range(len(self.pipes))):
+        for infos in self._ask(everyone, [message] * len(self.pipes), self.mine.step, given):
             self.known_infos |= infos or {}
         flags = shared.flags.copy()
         states = map_arrays(lambda array: array.copy(), shared.states)
@@ -115,7 +124,9 @@ class Workers(Copies):
 
     def begin(self, rows: Iterable[int], seeds: Sequence[int]) -> Any:
         places = np.array([*rows])
-        self._call(places, "begin", seeds)
+        self.shared.seeds[places] = seeds
+        owners = sorted({*self.owner[places].tolist()})
+        self._ask(owners, [BEGIN] * len(owners), self.mine.begin)
         return take(self.shared.states, places)
 
     def info_of(self, row: int) -> Any:
@@ -139,7 +150,11 @@ class Workers(Copies):
         return _copies, (self.each_copy(pickle.dumps), infos)
 
     def close(self) -> None:
-        """End the workers, which close their environments."""
+        """End the workers, which close their environments, and close those of this process."""
+        self._end_workers()
+        self.mine.copies.close()
+
+    def _end_workers(self) -> None:
         for pipe in self.pipes:
             pipe.close()
         limit = time.monotonic() + SECONDS_TO_CLOSE
@@ -177,16 +192,41 @@ class Workers(Copies):
             method: takes rows of the share, and of `columns` what belongs to them.
             columns: of as many values as there are rows.
         """
+        if not len(rows):
+            return []
         owners, answers = self.owner[rows], [None] * len(rows)
-        places = {int(worker): (owners == worker).nonzero()[0] for worker in np.unique(owners)}
-        for worker, mine in places.items():
-            own = rows[mine] - self.first[worker]
-            arguments = own, *([column[place] for place in mine] for column in columns)
-            self._tell(worker, pickle.dumps((method, arguments)))
-        for mine, own in zip(places.values(), self._hear_all(places), strict=True):
-            for place, answer in zip(mine, own or (), strict=False):
+        shares = {int(owner): (owners == owner).nonzero()[0] for owner in np.unique(owners)}
+        arguments = [
+            (rows[own] - self.first[owner], *([column[i] for i in own] for column in columns))
+            for owner, own in shares.items()
+        ]
+        messages = (pickle.dumps((method, each)) for each in arguments)
+        found = self._ask([*shares], messages, getattr(self.mine, method), *arguments[-1])
+        for own, each in zip(shares.values(), found, strict=True):
+            for place, answer in zip(own, each or (), strict=False):
                 answers[place] = answer
         return answers
+
+    def _ask(
+        self,
+        owners: Sequence[int],
+        messages: Iterable[bytes],
+        method: Callable[..., Any],
+        *arguments: Any,
+    ) -> list[Any]:
+        """Have shares do something at the same time; return the answer of each.
+
+        Args:
+            owners: of the shares, ascending: workers, and `len(self.pipes)` for this process.
+            messages: for the workers among them.
+            method: of this process's share, called if it is among them.
+            *arguments: for `method`.
+        """
+        others = [owner for owner in owners if owner < len(self.pipes)]
+        for worker, message in zip(others, messages, strict=False):
+            self._tell(worker, message)
+        mine = [method(*arguments)] if len(others) < len(owners) else []
+        return self._hear_all(others) + mine
 
     def _hear_all(self, workers: Iterable[int]) -> list[Any]:
         """Return the answers of `workers`.
@@ -229,23 +269,33 @@ class Workers(Copies):
         )
 
 
-class WorkerEnvs:
-    """A worker's environments, in its process.
+class Share:
+    """The environments that one process steps.
 
     Args:
         copies: these environments.
         rows: theirs among all.
         shared: the arrays of all.
+        streams: the global ones, in a process where nothing else draws from them.
     """
 
-    def __init__(self, copies: Copies, rows: slice, shared: "SharedArrays") -> None:
-        self.copies, self.rows, self.shared = copies, rows, shared
+    def __init__(
+        self,
+        copies: Copies,
+        rows: slice,
+        shared: "SharedArrays",
+        streams: tuple[Any, ...] | None = None,
+    ) -> None:
+        self.copies, self.rows, self.shared, self.streams = copies, rows, shared, streams
         self.games, self.go_on = copies.games, copies.go_on
-        self.streams = global_streams()
 
-    def begin(self, rows: Array, seeds: Sequence[int]) -> None:
-        """Reset the environments `rows`."""
-        fill(self.shared.states, rows + self.rows.start, self.copies.begin(rows, seeds))
+    def begin(self) -> None:
+        """Reset the environments that have been given a seed."""
+        seeds = self.shared.seeds[self.rows]
+        rows = (seeds != NO_SEED).nonzero()[0]
+        first = self.copies.begin(rows, seeds[rows].tolist())
+        seeds[rows] = NO_SEED
+        fill(self.shared.states, rows + self.rows.start, first)
         if len(rows) == self.copies.num_envs:  # a round: each time would take longer than a reset
             self._check_streams()
 
@@ -273,7 +323,7 @@ class WorkerEnvs:
 
     def _check_streams(self) -> None:
         """Raise Failure if an environment has drawn from a stream that all of a process share."""
-        if global_streams() != self.streams:
+        if self.streams and global_streams() != self.streams:
             raise Failure(
                 "the environment draws from the global stream of random or numpy.random, which is "
                 f"another one in each process: {NAME}=0, or have it draw from its own np_random"
@@ -288,12 +338,15 @@ class SharedArrays:
         actions: a batch of actions.
         rewards: float64, shape (num_envs,).
         flags: bool, shape (2, num_envs): terminated, truncated.
+        seeds: int64, shape (num_envs,): of the resets that are asked for; else NO_SEED.
     """
 
     def __init__(self, env: Any, memory: int) -> None:
         self.buffer, self.used, count = mmap.mmap(memory, 0), 0, env.num_envs
         self.rewards = self._array((count,), np.dtype(np.float64))
         self.flags = self._array((2, count), np.dtype(np.bool_))
+        self.seeds = self._array((count,), np.dtype(np.int64))
+        self.seeds[:] = NO_SEED
         self.actions = self._batch(env.action_space, count)
         self.states = self._batch(env.observation_space, count)
 
@@ -315,7 +368,7 @@ class SharedArrays:
 
 def check(env: VectorEnv, count: int) -> None:
     """Raise Mistake where `env` cannot be in that many workers, as far as that is seen from it."""
-    if not count:
+    if count < 2:
         return
     if not isinstance(env, Copies):
         raise Mistake(
@@ -327,12 +380,12 @@ def check(env: VectorEnv, count: int) -> None:
 
 
 def placed(env: VectorEnv, count: int) -> VectorEnv:
-    """Return the copies of an environment in that many workers; `env` itself for 0.
+    """Return the copies of an environment in that many processes; `env` itself below two.
 
     Raises:
         Failure: it cannot be in other processes.
     """
-    return Workers(env, count) if count and type(env) is Copies else env
+    return Workers(env, count) if count > 1 and type(env) is Copies else env
 
 
 def measured(env: VectorEnv) -> "Measured | None":
@@ -355,7 +408,7 @@ class Measured:
 
     Args:
         env: the copies.
-        count: of workers that could step them.
+        count: of processes that could step them, this one among them.
 
     Attributes:
         decided: where the environments are from here on is settled.
@@ -388,7 +441,7 @@ class Measured:
         except Failure as failure:
             log.info("%s, and they stay in this process: %s", what, failure)
             return self.env
-        log.info("%s: from here on %d workers step them", what, self.count)
+        log.info("%s: from here on %d processes step them", what, self.count)
         return moved
 
 
@@ -397,30 +450,28 @@ def main(pipe: int, memory: int) -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    envs: WorkerEnvs | None = None
+    share: Share | None = None
     answer: Any
     with Connection(pipe) as messages, contextlib.suppress(EOFError, ConnectionError):
         while True:
             message = messages.recv_bytes()
             try:
-                if envs is None:
-                    envs, answer = _set_up(memory, *pickle.loads(message))
-                elif message:
-                    method, arguments = pickle.loads(message)
-                    answer = getattr(envs, method)(*arguments)
+                if share is None:
+                    share, answer = _set_up(memory, *pickle.loads(message))
                 else:
-                    answer = envs.step()
+                    method, arguments = SHORT.get(message) or pickle.loads(message)
+                    answer = getattr(share, method)(*arguments)
                 reply = b"" if answer is None else pickle.dumps((True, answer))
             except Exception as error:
                 reply = pickle.dumps((False, errors.message(error)))
             messages.send_bytes(reply)
-    if envs:
-        envs.copies.close()
+    if share:
+        share.copies.close()
 
 
 def _set_up(
     memory: int, libraries: list[Any], classes: dict[str, bytes], order: bytes
-) -> tuple[WorkerEnvs, list[str]]:
+) -> tuple[Share, list[str]]:
     """Make a worker's environments; return them, and warnings of what they may have lost.
 
     Raises:
@@ -446,7 +497,7 @@ def _set_up(
     copies.infos, every.num_envs = infos, num_envs
     for env in (copies, every):
         env.observation_space, env.action_space = observation_space, action_space
-    return WorkerEnvs(copies, rows, SharedArrays(every, memory)), texts
+    return Share(copies, rows, SharedArrays(every, memory), global_streams()), texts
 
 
 def fill(batch: Any, rows: Any, new: Any) -> None:
@@ -493,7 +544,7 @@ def _not_shared(copies: Copies) -> str:
 
 def _size(env: Any) -> int:
     """Return how many bytes the shared arrays of `env` take at most."""
-    size = env.num_envs * (8 + 2) + 2 * ALIGNED  # rewards and flags
+    size = env.num_envs * (8 + 2 + 8) + 3 * ALIGNED  # rewards, flags, seeds
     for space in (*leaves(env.observation_space), *leaves(env.action_space)):
         size += ALIGNED + env.num_envs * np.dtype(space.dtype).itemsize * math.prod(space.shape)
     return int(size)
