@@ -79,6 +79,12 @@ def content(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
     return whole
 
 
+def raw_and_resolved(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the config's `content` as it was composed, and resolved."""
+    raw = content(cfg, resolve=False)
+    return raw, content(cfg, resolve=True) if "${" in str(raw) else copy.deepcopy(raw)
+
+
 # Before a run starts
 
 
@@ -220,14 +226,18 @@ def absolute(target: str, base: Path) -> str:
 # What comes from outside
 
 
-def digests(cfg: DictConfig) -> dict[str, Any]:
+def digests(cfg: DictConfig, raw: dict[str, Any]) -> dict[str, Any]:
     """Return a new key, and with it a digest of each value that an interpolation has brought.
 
     A reference to another key (`${seed}`) is none of them: it is what the other one is.
+
+    Args:
+        cfg: the config.
+        raw: its content, unresolved.
     """
     key = randomness.token_hex(16)
     found = {}
-    for path, _ in _brought(content(cfg, resolve=False)):
+    for path, _ in _brought(raw):
         if (digest := _digest(cfg, path, key)) is not None:
             found[dotted(path)] = digest
     return {"key": key, "values": found}
@@ -318,7 +328,12 @@ def view(cfg: DictConfig, base: Path | None = None) -> dict[str, Any]:
         cfg: the config.
         base: where the run was launched; the current directory when None.
     """
-    raw, whole = content(cfg, resolve=False), content(cfg, resolve=True)
+    return _view(cfg, *raw_and_resolved(cfg), base or Path.cwd())
+
+
+def _view(
+    cfg: DictConfig, raw: dict[str, Any], whole: dict[str, Any], base: Path
+) -> dict[str, Any]:
     shown = OmegaConf.select(cfg, "observers.manifest.shown") or ()
     if "oc.env" in str(raw):
         for path, text in leaves(raw):
@@ -329,14 +344,16 @@ def view(cfg: DictConfig, base: Path | None = None) -> dict[str, Any]:
                     hidden = secrets.masked(value, path, from_environment=True)
                     at(whole, path[:-1])[path[-1]] = hidden
     for _, section in sections(whole):
-        section["_target_"] = one_name(section["_target_"], base or Path.cwd())
+        section["_target_"] = one_name(section["_target_"], base)
     masked: dict[str, Any] = secrets.masked(whole)
     return masked
 
 
 def record(cfg: DictConfig, base: Path) -> dict[str, Any]:
     """Return what run.json says of a config that is kept with paths relative to `base`."""
-    return {"config": view(cfg, base), "digests": digests(cfg), "cwd": str(base)}
+    raw, whole = raw_and_resolved(cfg)
+    shown = _view(cfg, raw, whole, base)
+    return {"config": shown, "digests": digests(cfg, raw), "cwd": str(base)}
 
 
 def one_name(target: str, base: Path) -> str:

@@ -158,7 +158,7 @@ class Manifest(Observer):
 
     def _keep_config(self) -> None:
         kept.write(self.directory, self.cfg, self.launched_in)
-        named = kept.sections(kept.content(self.cfg, resolve=True))
+        named = kept.sections(self.content["config"])
         by_value.keep((section["_target_"] for _, section in named), self.directory)
 
     def _remove(self) -> None:
