@@ -312,7 +312,7 @@ def _column(actions: list[Any]) -> dict[str, Array] | None:
         dtypes = {action.dtype for action in actions}
         if len({action.shape for action in actions}) > 1 or len({d.kind for d in dtypes}) > 1:
             return None
-        array = np.array(actions)
+        array = _one_array(actions, dtypes)
         if array.ndim == 1 or array.dtype.kind not in "biuf":
             return None
         return {"action": array, TYPES + "action": _types_of(actions, dtypes)}
@@ -334,6 +334,16 @@ def _column(actions: list[Any]) -> dict[str, Array] | None:
     if plain or kinds == {float}:
         return {"action": array}
     return {"action": array, TYPES + "action": _types_of(actions, {*map(np.dtype, kinds)})}
+
+
+def _one_array(actions: list[Array], dtypes: set[np.dtype[Any]]) -> Array:
+    """Return arrays of one shape, and of these types, as one."""
+    first = actions[0]
+    if len(dtypes) == 1 and first.dtype.isnative and first.dtype.kind in "biuf" and first.nbytes:
+        with contextlib.suppress(BufferError):  # an array that is not contiguous
+            joined = np.frombuffer(b"".join(actions), first.dtype)  # three times faster
+            return joined.reshape(-1, *first.shape)
+    return np.array(actions)
 
 
 def _types_of(actions: list[Any], dtypes: set[np.dtype[Any]]) -> Array:
