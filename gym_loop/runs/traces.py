@@ -336,7 +336,7 @@ def _column(actions: list[Any]) -> dict[str, Array] | None:
     return {"action": array, TYPES + "action": _types_of(actions, {*map(np.dtype, kinds)})}
 
 
-def _one_array(actions: list[Array], dtypes: set[np.dtype[Any]]) -> Array:
+def _one_array(actions: list[Any], dtypes: set[np.dtype[Any]]) -> Array:
     """Return arrays of one shape, and of these types, as one."""
     first = actions[0]
     if len(dtypes) == 1 and first.dtype.isnative and first.dtype.kind in "biuf" and first.nbytes:
