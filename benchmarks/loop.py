@@ -103,6 +103,8 @@ class Run:
         words = ("loop.max_episodes=null", f"hydra.run.dir={self.folder.name}/run")
         with silent():
             launcher.launch([*overrides, *words], task=self.begin)
+        self.surroundings = contextlib.ExitStack()  # as a run has them until its end
+        self.surroundings.enter_context(launcher.surroundings())
 
     def begin(self, cfg: Any) -> None:
         """Do what a launch does before it trains."""
@@ -136,6 +138,7 @@ class Run:
         with silent():
             for observer in reversed(self.observers.values()):
                 observer.close(None)
+        self.surroundings.close()
         self.folder.cleanup()
 
 
@@ -234,10 +237,10 @@ def rows() -> Iterator[Row]:
                 yield skipped(what, rival, goal, "stable-baselines3 is not installed")
 
 
-def measured(blocks: int, *sides: Callable[[], Side]) -> list[list[Cost]]:
+def measured(blocks: int, *sides: Callable[[], Side], turns: int = TURNS) -> list[list[Cost]]:
     """Return what each side costs, turn by turn."""
-    turns = every_turn(lambda: apart(blocks, *sides), TURNS)
-    return [list(side) for side in zip(*turns, strict=True)]
+    costs = every_turn(lambda: apart(blocks, *sides), turns)
+    return [list(side) for side in zip(*costs, strict=True)]
 
 
 def compared(

@@ -25,7 +25,7 @@ from benchmarks.harness import Row, apart, show, side_by_side, skipped, spread, 
 from benchmarks.loop import leave_out
 from gym_loop.agents import RandomAgent
 from gym_loop.envs import make_gym, make_gymnasium
-from gym_loop.launch import CONF, instantiate, parts
+from gym_loop.launch import CONF, instantiate, parts, surroundings
 from gym_loop.machine import cores
 from gym_loop.vector import workers
 from gym_loop.vector.envpool import make_envpool
@@ -202,6 +202,8 @@ class Training:
         self.loop.observers, self.loop.directory = self.observers, Path(self.folder.name)
         self.loop.notify("begin", self.loop)
         self.loop.listeners["end_training"] = []  # it goes on with the next block
+        self.surroundings = contextlib.ExitStack()  # as a run has them until its end
+        self.surroundings.enter_context(surroundings())
         self.steps, self.paused = steps * ENVS, time.perf_counter()
 
     def __call__(self) -> int:
@@ -217,6 +219,7 @@ class Training:
         """Close what watches."""
         for observer in reversed(self.observers.values()):
             observer.close(KeyboardInterrupt())  # nothing to sum up
+        self.surroundings.close()
         self.folder.cleanup()
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from gym_loop.mistake import Failure
 
+CONTAINERS = (list, tuple, dict, set, str)
+
 
 def as_float(reward: Any) -> float:
     """Return a reward as a float; inf or -inf for an integer beyond what that holds."""
@@ -32,7 +34,7 @@ def as_flag(value: Any, name: str) -> bool:
     Raises:
         Failure: it is a container, which Python takes for true unless it is empty.
     """
-    if isinstance(value, list | tuple | dict | set | str):
+    if isinstance(value, CONTAINERS):
         raise Failure(
             f"step() of the environment returned {value!r:.60} as {name}; expected true or false "
             "(an environment of many at once is for loop=vector)"
