@@ -48,7 +48,11 @@ def get_state() -> dict[str, Any]:
     """Return the state of every global stream."""
     state: dict[str, Any] = {"random": random.getstate(), "numpy": np.random.get_state()}
     if torch := imported_torch():
-        state |= {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+        state["torch"] = torch.get_rng_state()
+        # Asking for CUDA's streams starts CUDA, on each GPU. Until somebody else does, they have no
+        # state, and the seed that waits for them is that of the CPU's.
+        on_gpus = torch.cuda.is_initialized()
+        state["cuda"] = torch.cuda.get_rng_state_all() if on_gpus else torch.initial_seed()
     return state
 
 
@@ -58,7 +62,10 @@ def set_state(state: dict[str, Any]) -> None:
     np.random.set_state(state["numpy"])
     if "torch" in state and (torch := imported_torch()):
         torch.set_rng_state(state["torch"])
-        torch.cuda.set_rng_state_all(state["cuda"])
+        if isinstance(state["cuda"], int):
+            torch.cuda.manual_seed_all(state["cuda"])
+        else:
+            torch.cuda.set_rng_state_all(state["cuda"])
 
 
 @contextlib.contextmanager

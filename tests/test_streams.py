@@ -119,3 +119,19 @@ def test_a_streams_seed_is_that_of_its_name():
     assert len(seeds) == 15
     assert all(0 <= seed < 2**31 for seed in seeds)
     assert streams.derive(5, "eval/3") == streams.episode_seed(5, 3, "eval")
+
+
+def test_a_gpu_that_nobody_uses_is_left_alone(monkeypatch):
+    torch = pytest.importorskip("torch", reason='needs the extra: pip install "gym-loop[sb3]"')
+    if torch.cuda.is_initialized():
+        pytest.skip("this process uses a GPU")
+    waiting = []
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: pytest.fail("starts CUDA"))
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", waiting.append)
+    streams.seed_all(3)
+    state = streams.get_state()
+    drawn = torch.rand(2)
+    streams.seed_all(4)
+    streams.set_state(state)
+    assert waiting[0] == waiting[-1] != waiting[1]  # the seed for when it is used
+    assert torch.equal(torch.rand(2), drawn)

@@ -119,3 +119,32 @@ def test_workers_leave_cuda_in_the_parent_unharmed(tmp_path):
     other = two.state_dict()
     assert all(torch.equal(value, other[name]) for name, value in one.state_dict().items())
     assert one.device.type == "cuda"
+
+
+LATE = """
+import sys, types, torch
+from gym_loop import streams
+from gym_loop.observers import beside
+
+streams.seed_all(5)
+state = streams.get_state()
+if sys.argv[1] != "nothing":
+    with streams.preserved(types.SimpleNamespace(), 5):
+        torch.rand(1, device=sys.argv[1])
+if sys.argv[1] != "cuda":
+    assert beside.is_possible()  # nobody has started CUDA
+if sys.argv[1] == "nothing":
+    streams.set_state(state)
+print(torch.rand(3, device="cuda").tolist())
+"""
+
+
+@pytest.mark.slow
+def test_an_evaluation_leaves_a_gpu_that_is_used_later_as_it_is():
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", LATE, device], capture_output=True, text=True, check=True
+        ).stdout
+        for device in ("nothing", "cpu", "cuda")
+    ]
+    assert told[0] == told[1] == told[2]
