@@ -163,7 +163,6 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
         Mistake: an interpolation that leads nowhere or round in a circle, or a value not given.
     """
     unresolved = kept.content(cfg, resolve=False)
-    has_references = "${" in str(unresolved)
     for path, raw in kept.leaves(unresolved):
         key = kept.dotted(path)
         try:
@@ -180,7 +179,7 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
             passed = "; an agent is given its spaces as observation_space and action_space"
             more = passed if key.startswith("agent.") and "space" in key else ""
             raise Mistake(f"{key} is not given{origin(cfg, key)}; expected {key}={example}{more}")
-    return kept.content(cfg, resolve=True) if has_references else unresolved
+    return kept.resolved(cfg, unresolved)
 
 
 def check_seed(cfg: DictConfig, seed: Any) -> None:

@@ -79,10 +79,9 @@ def content(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
     return whole
 
 
-def raw_and_resolved(cfg: DictConfig) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the config's `content` as it was composed, and resolved."""
-    raw = content(cfg, resolve=False)
-    return raw, content(cfg, resolve=True) if "${" in str(raw) else copy.deepcopy(raw)
+def resolved(cfg: DictConfig, raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the config's `content`, resolved; `raw` is what it is unresolved."""
+    return content(cfg, resolve=True) if "${" in str(raw) else copy.deepcopy(raw)
 
 
 # Before a run starts
@@ -328,12 +327,11 @@ def view(cfg: DictConfig, base: Path | None = None) -> dict[str, Any]:
         cfg: the config.
         base: where the run was launched; the current directory when None.
     """
-    return _view(cfg, *raw_and_resolved(cfg), base or Path.cwd())
+    return _view(cfg, content(cfg, resolve=False), base or Path.cwd())
 
 
-def _view(
-    cfg: DictConfig, raw: dict[str, Any], whole: dict[str, Any], base: Path
-) -> dict[str, Any]:
+def _view(cfg: DictConfig, raw: dict[str, Any], base: Path) -> dict[str, Any]:
+    whole = resolved(cfg, raw)
     shown = OmegaConf.select(cfg, "observers.manifest.shown") or ()
     if "oc.env" in str(raw):
         for path, text in leaves(raw):
@@ -351,9 +349,8 @@ def _view(
 
 def record(cfg: DictConfig, base: Path) -> dict[str, Any]:
     """Return what run.json says of a config that is kept with paths relative to `base`."""
-    raw, whole = raw_and_resolved(cfg)
-    shown = _view(cfg, raw, whole, base)
-    return {"config": shown, "digests": digests(cfg, raw), "cwd": str(base)}
+    raw = content(cfg, resolve=False)
+    return {"config": _view(cfg, raw, base), "digests": digests(cfg, raw), "cwd": str(base)}
 
 
 def one_name(target: str, base: Path) -> str:

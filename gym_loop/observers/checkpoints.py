@@ -44,7 +44,7 @@ from gym_loop.runs.checkpoints import (
 from gym_loop.terminal import short
 
 MAX_SHARE_OF_TIME = 0.02  # of a launch, for checkpoints; above it, one that is due waits
-MIN_SECONDS_BETWEEN = 10.0  # two checkpoints: one takes 20 ms, and the disk may be shared
+MIN_SECONDS_BETWEEN = 1.0  # two checkpoints: the disk may be shared with other runs
 LARGE_CHECKPOINT = 32_000_000  # bytes; a fork costs more than to write a smaller one
 MAX_SHARE_BESIDE = 0.1  # of the time, for a child that writes: it takes a core, and the disk
 PATIENCE = 60.0, 20.0  # a child may take so many seconds, and times those of a write in the loop

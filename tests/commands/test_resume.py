@@ -170,14 +170,14 @@ BEST = "best"  # instead of a length: an evaluation, the best so far
 @pytest.mark.parametrize(
     ("parameters", "took", "episodes", "written"),
     [
-        ({"episodes_per_checkpoint": 10}, 0.001, [1.5] * 30, [15, 30, 45]),
-        ({"episodes_per_checkpoint": 10}, 0.001, [0.6] * 100, [6, 16.2, 26.4, 36.6, 46.8, 57]),
+        ({"episodes_per_checkpoint": 10}, 0.001, [0.5] * 30, [5, 10, 15]),
+        ({"episodes_per_checkpoint": 10}, 0.001, [0.06] * 100, [0.6, 1.62, 2.64, 3.66, 4.68, 5.7]),
         # What slow episodes leave unused is not made up for in a burst.
         (
             {"episodes_per_checkpoint": 1},
             0.001,
-            [50] * 4 + [6] * 9,
-            [50, 100, 150, 200, 212, 224, 236, 248],
+            [5] * 4 + [0.6] * 9,
+            [5, 10, 15, 20, 21.2, 22.4, 23.6, 24.8],
         ),
         # Two percent: a second each, so one in fifty.
         ({"episodes_per_checkpoint": 1}, 1, [10] * 16, [10, 50, 100, 150]),

@@ -234,3 +234,14 @@ def test_a_run_without_traces_says_why_that_may_be(tmp_path):
     with pytest.raises(Mistake) as error:
         traces.Traces(tmp_path, "eval")
     assert "leave out --eval" in error.value.message
+
+
+@pytest.mark.parametrize(
+    "lay",
+    [np.asfortranarray, lambda action: np.repeat(action, 2, 1)[:, ::2]],
+    ids=["columns", "gaps"],
+)
+def test_an_action_is_kept_however_it_lies_in_memory(lay):
+    actions = [lay(np.arange(6.0).reshape(2, 3) + n) for n in range(3)]
+    (trace,) = traces.episodes(gather([actions]), [0])
+    assert np.array_equal(np.array(trace.actions), np.array(actions))
