@@ -102,10 +102,7 @@ def uniform_reward(reward: float, steps: int) -> Array:
 def join(first: dict[str, Array], second: dict[str, Array]) -> dict[str, Array]:
     """Return the arrays of a file that holds the episodes of two, neither of an earlier version."""
     if (kind := _kind(first)) is None or kind != _kind(second):
-        first, second = (
-            {n: a for n, a in each.items() if not _is_action(n)} | _texts(_actions(unpacked(each)))
-            for each in (first, second)
-        )
+        first, second = map(_as_texts, (first, second))
     names = [name for name in first if not name.startswith(TYPES)]
     joined = {name: np.concatenate((first[name], second[name])) for name in names}
     key = TYPES + "action"
@@ -386,6 +383,14 @@ def _texts(actions: list[Any]) -> dict[str, Array]:
             raise ValueError(f"actions of type {type(action).__name__}") from error
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     return {"json": np.frombuffer(b"".join(texts), np.uint8), "json_length": lengths}
+
+
+def _as_texts(arrays: dict[str, Array]) -> dict[str, Array]:
+    """Return the arrays of a file with the actions as JSON."""
+    if "json" in arrays:
+        return arrays
+    others = {name: array for name, array in arrays.items() if not _is_action(name)}
+    return others | _texts(_actions(unpacked(arrays)))
 
 
 def _plain(value: Any) -> Any:

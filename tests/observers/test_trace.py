@@ -170,6 +170,29 @@ def test_actions_that_cannot_be_kept_cost_one_warning_and_leave_no_file(
     assert not (tmp_path / "traces").exists()
 
 
+@pytest.mark.parametrize("kind", [Pair, Wide, Words, Counter])
+def test_a_file_is_the_same_in_however_many_parts_it_was_gathered(tmp_path, monkeypatch, kind):
+    class Mixed(RandomAgent):
+        def act(self, state, episode_num):
+            action = super().act(state, episode_num)
+            return action.astype(np.float64) if kind is Wide and episode_num == 9 else action
+
+    kept = []
+    for parts in (1, 30):
+        monkeypatch.setattr(observer, "PARTS", parts)
+        monkeypatch.setattr(observer, "STEPS_PER_FILE", 600)
+        play(tmp_path / str(parts), kind(), Mixed, max_episodes=20)
+        found = traces.files(tmp_path / str(parts) / "traces", "train")
+        kept.append([(first, traces.load(path)) for first, path in found])
+    one, many = kept
+    assert [first for first, _ in one] == [first for first, _ in many]
+    for (_, ours), (_, theirs) in zip(one, many, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            assert ours[name].dtype == theirs[name].dtype, name
+            assert ours[name].tobytes() == theirs[name].tobytes(), name
+
+
 def test_texts_are_kept(tmp_path):
     play(tmp_path, Words(), max_episodes=50)
     assert {len(action) for action in kept_actions(tmp_path)} == {1, 2, 3, 4, 5}
