@@ -21,7 +21,7 @@ from gym_loop.runs import manifest
 
 PREFIX = "events.out.tfevents."
 pack = struct.Struct("<I").pack
-SECONDS_BETWEEN_WRITES = 0.05  # on the run's clock
+SECONDS_BETWEEN_WRITES = 0.25  # on the run's clock
 SECONDS_BETWEEN_SPEEDS = 1.0
 NOTHING: tuple[list[str], list[float]] = ([], [])  # that an info has told
 
@@ -35,7 +35,7 @@ class TensorBoard(Observer):
 
     Each of `loop.info_keys` is a curve of training and of evaluation, such as `eval/is_success`.
 
-    Events of quick episodes are written together, twenty times a second: writing each on its own
+    Events of quick episodes are written together, four times a second: writing each on its own
     takes three times as long, with cold caches. Until then only steps and values are kept, so that
     the next episode reuses the memory of the last one's steps.
 
