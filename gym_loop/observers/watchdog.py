@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gym_loop.agents import BaseAgent, spaces
+from gym_loop.envs.wrappers import statistics
 from gym_loop.loops import BaseLoop, Episode
 from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.mistake import Failure
@@ -30,7 +31,8 @@ class Watchdog(Observer):
     Warns once each of: a return or a metric that is NaN or infinite; an action outside its space,
     looked for in one episode a second; the same action in every step of many episodes; no episode
     that ends; an agent that ended training before it began to learn; the first observation of a
-    launch, if it is outside its space, in a single environment without wrappers.
+    launch, if it is outside its space, in a single environment without wrappers; statistics of a
+    wrapper that are not those of training in evaluation, or others in each copy.
 
     Args:
         seconds_without_episode: that pass without the end of an episode before it warns.
@@ -104,6 +106,27 @@ class Watchdog(Observer):
         if seconds >= self.due:
             self.look_for_outside(actions, getattr(env, "action_space", None))
             self.due = seconds + SECONDS_BETWEEN_CHECKS
+
+    def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
+        if "statistics" in self.said:
+            return
+        # They may be objects of the user's: whatever they raise, training goes on.
+        with contextlib.suppress(Exception):
+            env: Any = loop.env
+            if hasattr(env, "each_copy"):  # they may be in other processes
+                copies: list[Any] = env.each_copy(statistics)
+            else:
+                copies = [statistics(each) for each in getattr(env, "wrapped_envs", None) or [env]]
+            first, *others = *copies, statistics(loop.eval_env)
+            apart = [n for n in first if any(o.get(n, first[n]) != first[n] for o in others)]
+            if apart:
+                text = (
+                    "%s differs between copies of the environment, and so evaluation has not what "
+                    "training has learnt: name the wrapper in env.wrappers, as "
+                    "wrap=[normalize_observation] does, and give one of your own get_state(), "
+                    "set_state(state) and training"
+                )
+                self.warn("statistics", text, apart[0])
 
     def end_training(self, loop: BaseLoop) -> None:
         """Warn if the agent has metrics and none of its training has appeared."""

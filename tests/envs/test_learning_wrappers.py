@@ -198,6 +198,57 @@ def test_so_do_those_of_the_libraries_in_this_process(launch):
     assert len(learnt(launch("env=gym_vector:Pendulum-v1", *words, directory="gym"))) == 3
 
 
+WITHOUT_THE_CONTRACT = """
+import gymnasium
+from gymnasium.wrappers.utils import RunningMeanStd
+
+class Plain(gymnasium.ObservationWrapper):
+    mean, count = 0.0, 0
+
+    def observation(self, observation):
+        self.count += 1
+        self.mean = self.mean + (observation - self.mean) / self.count
+        return (observation - self.mean).astype("float32")
+
+class Held(gymnasium.ObservationWrapper):
+    def __init__(self, env):
+        super().__init__(env)
+        self.seen = RunningMeanStd(shape=(4,))
+
+    def observation(self, observation):
+        self.seen.update(observation[None])
+        return (observation - self.seen.mean).astype("float32")
+
+def made():
+    return gymnasium.wrappers.NormalizeReward(gymnasium.make("CartPole-v1"))
+"""
+EVALUATED = ("loop.max_episodes=4", "loop.episodes_per_eval=2", "loop.eval_episodes=1")
+WORDS = {
+    "Plain.mean": (LIBRARIES["gymnasium"], "wrap=[bad.py:Plain]"),
+    "Held.seen": (LIBRARIES["gymnasium"], "wrap=[bad.py:Held]"),
+    "NormalizeReward.return_rms": ("env=bad.py:made",),
+}
+
+
+@pytest.mark.parametrize("loop", ["default", "vector"])
+@pytest.mark.parametrize("statistic", WORDS)
+def test_statistics_that_each_copy_has_for_itself_are_warned_of_once(
+    statistic, loop, launch, tmp_path
+):
+    (tmp_path / "bad.py").write_text(WITHOUT_THE_CONTRACT)
+    run = launch(*WORDS[statistic], "agent=random", f"loop={loop}", *EVALUATED)
+    (warning,) = [each for each in Run(run).warnings if "has learnt" in each]
+    assert warning.startswith(f"{statistic} differs between copies of the environment")
+
+
+def test_statistics_that_are_shared_or_frozen_are_not_warned_of(words, launch):
+    alone = launch(*words, *EVALUATED)
+    assert not [each for each in Run(alone).warnings if "has learnt" in each]
+    if NORMALIZED in words:
+        many = launch(*words[1:], "agent=random", "loop=vector", *EVALUATED, directory="many")
+        assert not [each for each in Run(many).warnings if "has learnt" in each]
+
+
 def test_learning_in_processes_of_their_own_is_refused(as_a_child, tmp_path):
     words = ["env=gym_vector:CartPole-v1", "env.asynchronous=true", "loop=vector", NORMALIZED]
     done = as_a_child([*words, "hydra.run.dir=run"], tmp_path)
