@@ -4,6 +4,7 @@ import contextlib
 import math
 import shutil
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,9 +99,12 @@ def stacked(values: list[Any], space: Any) -> dict[Part, Any]:
         try:
             if class_of(leaf) in WITHOUT_ARRAYS:
                 raise ValueError(class_of(leaf))
-            array = np.array([value_at(value, part) for value in values])
+            own = [value_at(value, part) for value in values]
+            array = np.array(own)
             if array.dtype.kind not in "biufcSU":
                 raise ValueError(array.dtype)
+            if array.dtype.kind in "SU" and array.tolist() != np.array(own, object).tolist():
+                raise ValueError("NumPy cuts NUL off the end of texts and bytes")
         except (LookupError, TypeError, ValueError):
             arrays[part] = None
             continue
@@ -143,15 +147,22 @@ def part_name(what: str, part: Part) -> str:
     return ".".join([what, *words])
 
 
+def part_names(what: str, parts: Iterable[Part]) -> dict[Part, str]:
+    """Return the names of parts, those that would share one (of keys 1 and "1") by their keys."""
+    names = {part: part_name(what, part) for part in parts}
+    times = Counter(names.values())
+    return {p: n if times[n] == 1 else f"{what}{[*p]}" for p, n in names.items()}
+
+
 def write_npz(target: Path, recordings: Iterable[Recording], env: Any) -> tuple[int, list[str]]:
     """Write the recordings into one .npz file, in constant memory.
 
     Returns the count of steps, and a name for what could not be written.
     """
     spaces = {"observation": env.observation_space, "action": env.action_space}
-    of_parts = {
-        part_name(what, part): leaf for what in spaces for part, leaf in simple_parts(spaces[what])
-    }
+    leaves = {what: dict(simple_parts(space)) for what, space in spaces.items()}
+    names = {what: part_names(what, parts) for what, parts in leaves.items()}
+    of_parts = {names[what][part]: leaf for what in leaves for part, leaf in leaves[what].items()}
     temporary = files.new_folder(target)
     columns: dict[str, Column] = {}
     left_out: dict[str, None] = {}
@@ -163,8 +174,8 @@ def write_npz(target: Path, recordings: Iterable[Recording], env: Any) -> tuple[
                 "episode": np.array([each.episode]),
                 "seed": np.array([each.seed]),
                 "length": np.array([length]),
-                **{part_name("observation", part): a for part, a in each.observations.items()},
-                **{part_name("action", part): a for part, a in each.actions.items()},
+                **{names["observation"][part]: a for part, a in each.observations.items()},
+                **{names["action"][part]: a for part, a in each.actions.items()},
                 "reward": each.rewards,
                 "terminated": each.terminations,
                 "truncated": each.truncations,

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gym_loop import errors, launch
 from gym_loop.config import kept, stored
+from gym_loop.loops.copies import copied
 from gym_loop.loops.returns import as_float, total
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import manifest
@@ -128,7 +129,9 @@ class Playback:
         yield 0, observation, 0.0
         for step, recorded in enumerate(trace.rewards.tolist()):
             with _naming(f"step {step + 1}"):
-                observation, reward, terminated, truncated, _ = env.step(trace.actions[step])
+                # A copy: an environment may change its action, which is still to be exported.
+                given = copied(trace.actions[step])
+                observation, reward, terminated, truncated, _ = env.step(given)
             rewards.append(as_float(reward))
             if not same(rewards[-1], recorded):
                 self._differs(step, f"the reward is {rewards[-1]!r}, recorded is {recorded!r}")

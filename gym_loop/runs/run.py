@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from gym_loop import errors, launch, streams
 from gym_loop.agents import environment
+from gym_loop.loops.copies import copied
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import checkpoints, compare, manifest, playback, reading, tables, traces
 
@@ -155,9 +156,10 @@ class Run:
             again = playback.Playback(env, trace)
             observations, pictures = [], list[npt.NDArray[np.uint8]]()
             for _, observation, _ in again:
-                observations.append(observation)
+                # Copies: an environment may give one and the same array again and again.
+                observations.append(copied(observation))
                 if frames:
-                    pictures.append(env.render())
+                    pictures.append(copied(env.render()))
             steps = len(observations) - 1
             return Replay(
                 observations,

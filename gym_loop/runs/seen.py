@@ -53,7 +53,7 @@ class RecordedActions(Proxy):
     def step(self, action: Any) -> Any:
         """Play the next action."""
         action, self.played = self.next_action, self.played + 1
-        return self.env.step(action)
+        return self.env.step(copied(action))  # which it may change
 
 
 def by_agent(run: Path, kind: str, numbers: list[int]) -> Iterator[Seen]:

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
+import gym_loop
 from gym_loop.commands import export
 from gym_loop.envs import make_gym, make_gymnasium
 from gym_loop.mistake import Failure, Mistake
-from gym_loop.runs.dataset import Column
+from gym_loop.runs.dataset import Column, stacked
 from tests.conftest import rows
 
 ENVS = Path(__file__).parents[1] / "sample_envs.py"
@@ -168,6 +170,80 @@ def test_a_dataset_of_nothing_is_refused_by_the_space_s_name(launch, tmp_path, o
         run_export(run, tmp_path / "all", "--jobs", "1")
     assert f"{of}s of a Graph space" in error.value.message
     assert not (tmp_path / "all").exists()
+
+
+WRECKER = """
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+
+class Wrecker(gymnasium.Env):
+    def __init__(self, pair=False, render_mode=None):
+        self.observation_space = spaces.Box(0, 1000, (1,))
+        box = spaces.Box(-1, 1, (2,), np.float64)
+        self.action_space = spaces.Dict({"a": box, "1": box, 1: box}) if pair else box
+        self.seen, self.frame = np.zeros(1, np.float32), np.zeros((2, 2, 3), np.uint8)
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = self.seen[0] = 0
+        return self.seen, {}
+
+    def step(self, action):
+        self.steps += 1
+        self.seen[0] += 1
+        parts = action.values() if isinstance(action, dict) else [action]
+        reward = float(sum(n * part.sum() for n, part in enumerate(parts, 1)))
+        for part in parts:
+            part[...] = 0
+        if isinstance(action, dict):
+            action.clear()
+        return self.seen, reward, self.steps == 4, False, {}
+
+    def render(self):
+        self.frame[...] = self.steps
+        return self.frame
+"""
+
+
+@pytest.mark.parametrize("observations", ["environment", "agent"])
+def test_actions_that_an_environment_changes_are_written_as_they_were_given(
+    launch, tmp_path, observations
+):
+    (tmp_path / "wrecker.py").write_text(WRECKER)
+    run = launch("env=wrecker.py:Wrecker", "loop.max_episodes=3")
+    run_export(run, tmp_path / "a.npz", "--jobs", "1", "--observations", observations)
+    with np.load(tmp_path / "a.npz") as data:
+        assert data["observation"].ravel().tolist() == [0, 1, 2, 3, 4] * 3
+        assert data["action"].sum(1).tolist() == pytest.approx(data["reward"].tolist())
+    again = gym_loop.Run(run).replay(0, frames=True)
+    assert [seen.item() for seen in again.observations] == [0, 1, 2, 3, 4]
+    assert [picture.max() for picture in again.frames] == [0, 1, 2, 3, 4]
+    assert [action.sum() for action in again.actions] == pytest.approx([*again.rewards])
+
+
+def test_parts_whose_keys_are_written_alike_are_all_there(launch, tmp_path):
+    (tmp_path / "wrecker.py").write_text(WRECKER)
+    run = launch("env=wrecker.py:Wrecker", "env.pair=true", "loop.max_episodes=3")
+    run_export(run, tmp_path / "a.npz", "--jobs", "1")
+    with np.load(tmp_path / "a.npz") as data:
+        assert {name for name in data if name.startswith("action")} == {
+            *("action.a", "action['1']", "action[1]")
+        }
+        sums = [data[name].sum(1) for name in ("action.a", "action['1']", "action[1]")]
+        by_key = dict(zip(("a", "1", 1), sums, strict=True))
+        space = gym_loop.Run(run).env().action_space
+        expected = sum(n * by_key[key] for n, key in enumerate(space, 1))
+        assert expected.tolist() == pytest.approx(data["reward"].tolist())
+
+
+@pytest.mark.parametrize("words", [["a", "b\0"], [b"a", b"b\0"]])
+def test_a_text_that_an_array_would_cut_is_left_out(words):
+    assert stacked(words, gymnasium.spaces.Text(2))[()] is None
+    assert stacked(words[:1], gymnasium.spaces.Text(2))[()].tolist() == words[:1]
+    array = np.array([words[:1], words[:1]])
+    assert np.array_equal(stacked([*array], gymnasium.spaces.Text(2))[()], array)
 
 
 def test_values_of_several_types_are_all_held(tmp_path):
