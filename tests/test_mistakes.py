@@ -632,8 +632,8 @@ def test_the_docs_show_what_is_printed(folder, as_a_child):
 
 # What only a run can tell: the fault shows when the agent or the environment is first called.
 FAULTS = [
-    row("env=envs.py:OldStep", "four values", "gym before 0.26", "expected five"),
-    row("env=envs.py:OldReset", "reset()", "gym before 0.26"),
+    row("env=envs.py:OldStep", "four values", "gym before 0.26", "expected five", "wrap=[old_api]"),
+    row("env=envs.py:OldReset", "reset()", "gym before 0.26", "wrap=[old_api]"),
     row("env=envs.py:LongStep", "step() of the environment returned", "5 values", "five: obs"),
     row("env=envs.py:NoStep", "step() of the environment returned None", "five: obs"),
     row("env=envs.py:NoStep loop=vector", "step() of the environment returned None", "five: obs"),

@@ -8,6 +8,7 @@ import re
 import traceback
 from typing import Any
 
+from gym_loop.checks.running import OLD_API
 from gym_loop.errors import user_frames
 from gym_loop.launch import PACKAGE
 
@@ -66,7 +67,7 @@ def wrong_count(error: Exception, source: str) -> str | None:
     else:
         return None
     old = call == "reset()" or came.startswith("4")
-    advice = "; wrap=[old_api] is for environments of the API before gym 0.26" if old else ""
+    advice = OLD_API if old else ""
     return f"{call} of the environment returned {came}; expected {EXPECTED[call]}{advice}"
 
 

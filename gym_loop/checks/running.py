@@ -11,13 +11,14 @@ from typing import Any
 from gym_loop.errors import user_frames
 from gym_loop.launch import PACKAGE
 
+OLD_API = "; wrap=[old_api] is for environments of the API before gym 0.26"
 OLD_STEP = (
     "step() of the environment returned four values, as in gym before 0.26; expected five: "
-    "observation, reward, terminated, truncated, info"
+    f"observation, reward, terminated, truncated, info{OLD_API}"
 )
 OLD_RESET = (
     "reset() of the environment is that of gym before 0.26; expected "
-    "reset(seed=None, options=None) to return observation, info"
+    f"reset(seed=None, options=None) to return observation, info{OLD_API}"
 )
 
 

@@ -112,11 +112,13 @@ class VectorLoop(DefaultLoop):
             every = self.parameters[name]
             if every and played >= 2 * every and not self.warned:
                 self.warned = True
+                size = max(self.env.num_envs, episodes * every // played)
+                smaller = size < self.round_size(self.parameters)
                 log.warning(
                     "loop.%s is %d, but evaluations wait for the end of a round, which was %d "
-                    "episodes and %d steps: loop.episodes_per_round=%d makes rounds shorter",
+                    "episodes and %d steps: %s makes rounds shorter",
                     *(name, every, episodes, steps),
-                    max(self.env.num_envs, episodes * every // played),
+                    f"loop.episodes_per_round={size}" if smaller else "a smaller loop.num_envs",
                 )
 
     def play_round(self) -> None:

@@ -92,6 +92,7 @@ class ByColumns(Watcher):
         (["loop.episodes_per_eval=4"], "loop.episodes_per_eval is 4, but evaluations wait"),
         (["loop.steps_per_eval=100"], "loop.episodes_per_round=20 makes rounds shorter"),
         (["loop.steps_per_eval=100", "loop.episodes_per_round=20"], None),
+        (["loop.steps_per_eval=5", "loop.episodes_per_round=2"], "a smaller loop.num_envs makes"),
         (["loop.steps_per_eval=200"], None),
     ],
 )
