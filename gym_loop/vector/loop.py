@@ -141,7 +141,8 @@ class VectorLoop(DefaultLoop):
             if not resetting.size:
                 numbers = running.numbers
                 actions = as_batch(act(states, numbers), count, agent, dtype)
-                after, rewards, terminated, truncated = step(actions)
+                # A copy: an environment may change its action, which is recorded and learnt from.
+                after, rewards, terminated, truncated = step(actions.copy())
                 memorize(states, actions, rewards, terminated, after)
                 update(numbers)
                 if env.wrapped:
@@ -153,7 +154,7 @@ class VectorLoop(DefaultLoop):
                 chosen = as_batch(act(states, numbers), rows.size, agent, dtype)
                 actions = actions.astype(chosen.dtype)  # a copy; those of `resetting` are ignored
                 actions[rows] = chosen
-                after, rewards, terminated, truncated = step(actions)
+                after, rewards, terminated, truncated = step(actions.copy())
                 dones = terminated.take(rows)
                 memorize(states, chosen, rewards.take(rows), dones, take(after, rows))
                 update(numbers)

@@ -394,6 +394,47 @@ def test_a_batch_that_its_agent_changes_later_is_kept_as_it_was(launch, cli, env
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+CLIPS = """
+import gymnasium
+import numpy as np
+
+
+class Clips(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Box(-1, 1, (2,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        reward = float(action @ [1, 2])
+        np.clip(action, 0, 0, out=action)
+        return np.zeros(2, np.float32), reward, self.steps == 5, False, {}
+"""
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        "env=clips.py:Clips",
+        "env=gymnasium_vector:Clips-v0 env.mode=sync env.imports=[registered]",
+    ],
+)
+def test_actions_that_an_environment_changes_are_kept_as_they_were_given(cli, tmp_path, env):
+    (tmp_path / "clips.py").write_text(CLIPS)
+    (tmp_path / "registered.py").write_text(
+        "import gymnasium\ngymnasium.register('Clips-v0', 'clips:Clips')\n"
+    )
+    words = ("agent=random", *env.split(), "loop=vector", "loop.num_envs=3", "loop.max_episodes=9")
+    done = cli(*words, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    done = cli("replay", "run", "--every", "1", "--jobs", "1")
+    assert done.stdout.count("as recorded") == 9, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("word", ["loop.random_episodes=3", "loop.record=true"])
 def test_what_the_vector_loop_does_not_do_is_not_among_its_parameters(cli, word):
     done = cli("env=cartpole", "loop=vector", word)
