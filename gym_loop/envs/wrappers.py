@@ -9,8 +9,10 @@ import functools
 import importlib
 import inspect
 import logging
+import multiprocessing
 import pickle
 import re
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -244,7 +246,7 @@ class Wrapped(Proxy):
 
     def __init__(self, env: Any, tape: Tape) -> None:
         super().__init__(env)
-        self.tape = tape
+        self.tape, self.has_begun = tape, False
 
     def __reduce__(self) -> Any:
         return Wrapped, (self.env, self.tape)
@@ -258,10 +260,22 @@ class Wrapped(Proxy):
         """Begin a game; one that is still running is given up.
 
         A wrapper that keeps a game going (EpisodicLife) takes a step and sees that it has ended.
+
+        Raises:
+            Mistake: the first time, a library's wrapper does not work with those in it.
         """
         game = self.tape.game
         game.truncated = not game.terminated
-        result = self.env.reset(**arguments)
+        try:
+            result = self.env.reset(**arguments)
+        except Exception as error:
+            if self.has_begun or not _is_of_libraries_wrappers(error):
+                raise
+            raise Mistake(
+                "the wrappers cannot begin an episode in this order, innermost first: "
+                f"{', '.join(layers(self))}: {type(error).__name__}: {error!s:.200}"
+            ) from error
+        self.has_begun = True
         if arguments.get("seed") is not None and self.tape.game.seed == NO_SEED:
             _warn_of_lost_seed()
         return result
@@ -301,6 +315,16 @@ class Wrapped(Proxy):
             self.tape.holds = False
 
 
+def _is_of_libraries_wrappers(error: Exception) -> bool:
+    """Return whether neither the environment, nor any code of the user's, has raised `error`.
+
+    In a process of its own an environment's error goes to the one that started it, as it is.
+    """
+    frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    inside = Tape.reset.__code__ in frames or Tape.step.__code__ in frames
+    return not (inside or user_frames(error) or multiprocessing.parent_process())
+
+
 @functools.cache  # once is enough
 def _warn_of_lost_seed() -> None:
     log.warning(
@@ -321,13 +345,21 @@ RUNNING = ("returns", "discounted_reward")  # numbers of the episode that runs
 
 def learning_layers(env: Wrapped) -> dict[str, Any]:
     """Return the wrappers of `env` that learn, by the names of their classes, innermost first."""
-    layers, layer = list[Any](), env.env
+    return {
+        name: layer
+        for name, layer in layers(env).items()
+        if hasattr(type(layer), "get_state") or set(STATISTICS) & vars(layer).keys()
+    }
+
+
+def layers(env: Wrapped) -> dict[str, Any]:
+    """Return the wrappers of `env` by the names of their classes, innermost first."""
+    found, layer = list[Any](), env.env
     while type(layer) is not Tape:
-        if hasattr(type(layer), "get_state") or set(STATISTICS) & vars(layer).keys():
-            layers.insert(0, layer)
+        found.insert(0, layer)
         layer = layer.env
     named: dict[str, Any] = {}
-    for layer in layers:
+    for layer in found:
         name = type(layer).__name__
         count = sum(key.partition("#")[0] == name for key in named)
         named[f"{name}#{count}" if count else name] = layer
@@ -506,8 +538,13 @@ def atari(
 ) -> Any:
     """Return an Atari game as agents are trained on it: small grey frames, skipped and stacked.
 
-    The environment itself skips no frames: `env.kwargs.frameskip=1`.
+    Raises:
+        Mistake: the environment itself skips frames, too.
     """
+    if frame_skip > 1 and getattr(env.unwrapped, "_frameskip", 1) != 1:
+        raise Mistake(
+            f"wrap=[atari] skips {frame_skip} frames, and so does the game: env.kwargs.frameskip=1"
+        )
     preprocessed = _wrappers_of(env)[1].AtariPreprocessing(
         env,
         noop_max=noop_max,

@@ -11,6 +11,7 @@ from typing import Any
 from gym_loop.loops import BaseLoop, Episode
 from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.loops.returns import total
+from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import manifest
 from gym_loop.runs.reading import WINDOW
@@ -118,7 +119,8 @@ class Progress(Observer):
     def close(self, error: BaseException | None) -> None:
         self._stop()
         loop = self.loop
-        if loop is None or not (error is None or isinstance(error, SystemExit | KeyboardInterrupt)):
+        told = isinstance(error, SystemExit | KeyboardInterrupt) and not isinstance(error, Mistake)
+        if loop is None or not (error is None or told):
             return
         why = loop.stop or (error and type(error).__name__)  # SystemExit, from the agent
         state = f"stopped by {SPOKEN.get(why, why)}" if why else "finished"

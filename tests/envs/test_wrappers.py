@@ -230,6 +230,30 @@ def test_a_mistake_is_one_line_before_anything_starts(words, said, as_a_child, t
     assert left <= {"odd.py", "__pycache__"}
 
 
+ATARI = ["env=gymnasium:ALE/Breakout-v5", "agent=random"]
+ORDER = "innermost first: FlattenObservation, AtariPreprocessing, FrameStackObservation: Runtime"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["env.kwargs.frameskip=1", "wrap=[flatten,atari]"], ORDER),
+        (["env.kwargs.frameskip=1", "wrap=[flatten,atari]", "loop=vector"], ORDER),
+        (["wrap=[atari]"], "wrap=[atari] skips 4 frames, and so does the game: env.kwargs.frames"),
+    ],
+)
+def test_wrappers_in_which_no_game_of_ataris_can_begin_are_one_line(
+    words, said, as_a_child, tmp_path
+):
+    pytest.importorskip("ale_py", reason='needs the extra: pip install "gym-loop[atari]"')
+    done = as_a_child([*ATARI, *words, "hydra.run.dir=run"], tmp_path)
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("gym-loop: ")]
+    assert said in line
+    assert "Traceback" not in done.stderr
+    assert "resume" not in done.stdout
+
+
 def test_what_an_own_wrapper_raises_is_shown_from_its_line_on(as_a_child, mine):
     done = as_a_child([GYMNASIUM, "wrap=[mine.py:Broken]", "hydra.run.dir=run"], mine)
     assert done.returncode == 1
