@@ -245,7 +245,10 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
             where = origin(cfg, f"{name}.{key}")
             if expected == "a string" and (word := typed_text(cfg, f"{name}.{key}")):
                 expected = f"a string: {name}.{key}='\"{word}\"'"
-            raise Mistake(f"{name}.{key} is {as_written(value)}{where}; expected {expected}")
+            raw: Any = OmegaConf.to_container(OmegaConf.select(cfg, name), resolve=False)
+            hides = "${oc.env:" in str(raw.get(key))  # what comes from the environment is a secret
+            written = raw[key] if hides else as_written(value)
+            raise Mistake(f"{name}.{key} is {written}{where}; expected {expected}")
     for key, value in known.items():
         if isinstance(value, str) and value == MISSING and key not in given:
             raise Mistake(

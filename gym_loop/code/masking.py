@@ -138,10 +138,12 @@ def _in_yaml(text: str) -> list[Span]:
                 visit(part, keys)
         elif node.tag not in NULL_OR_BOOL and "${" not in node.value and node.value:
             value = 0 if node.tag in NUMBERS else node.value
+            begin, end = node.start_mark.index, node.end_mark.index
+            shown = secrets.masked_text(text[begin:end])
             if any(secrets.names_a_secret(key, value) for key in keys):
-                begin, end = node.start_mark.index, node.end_mark.index
                 line_end = "\n" * text[begin:end].endswith("\n")  # of a block, `|` or `>`
-                found.append((begin, end, f"{secrets.HIDDEN!r}{line_end}"))
+                shown = f"{secrets.HIDDEN!r}{line_end}"
+            found.append((begin, end, shown))
 
     for document in yaml.compose_all(text, yaml.SafeLoader):
         if document:

@@ -333,14 +333,17 @@ def view(cfg: DictConfig, base: Path | None = None) -> dict[str, Any]:
 def _view(cfg: DictConfig, raw: dict[str, Any], base: Path) -> dict[str, Any]:
     whole = resolved(cfg, raw)
     shown = OmegaConf.select(cfg, "observers.manifest.shown") or ()
-    if "oc.env" in str(raw):
+    if "${" in str(raw):
+        hidden = secrets.hidden_texts(whole)
         for path, text in leaves(raw):
             if isinstance(text, str) and "${" in text and dotted(path) not in shown:
                 _environment_read.clear()
                 value = _plain(at(cfg, path))
                 if _environment_read:
-                    hidden = secrets.masked(value, path, from_environment=True)
-                    at(whole, path[:-1])[path[-1]] = hidden
+                    value = secrets.masked(value, path, from_environment=True)
+                elif isinstance(value, str) and any(each in value for each in hidden):
+                    value = secrets.HIDDEN
+                at(whole, path[:-1])[path[-1]] = value
     for _, section in sections(whole):
         section["_target_"] = one_name(section["_target_"], base)
     masked: dict[str, Any] = secrets.masked(whole)

@@ -11,15 +11,20 @@ HIDDEN = "(hidden)"
 # Where such a word comes earlier (`token_size`), only a text is hidden.
 NAMES = {
     *("token", "password", "passwd", "passphrase", "pwd", "secret", "secrets"),
-    *("credential", "credentials", "apikey", "authorization"),
+    *("credential", "credentials", "apikey", "authorization", "bearer", "cookie", "jwt"),
 }
 # The same for two words in a row.
-PAIRS = {"api_key", "access_key", "private_key", "secret_key", "auth_key", "account_key"}
+PAIRS = {
+    *("api_key", "access_key", "private_key", "secret_key", "auth_key", "account_key"),
+    *("signing_key", "encryption_key", "session_key", "ssh_key", "license_key", "master_key"),
+}
 # Keys that are shown even when their value comes from the environment: they tell runs apart.
 SHOWN = {"seed", "id", "_target_", "dir", "logdir"}
-# A key and its value in a mapping that is typed: `{user: me, token: abc}`.
-IN_MAPPING = re.compile(r"""([\w.-]+)(\s*:\s*)('[^']*'|"[^"]*"|[^][{},'"]+)""")
-PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
+KEY_IN_MAPPING = re.compile(r"([\w.-]+)\s*:\s*")  # `{user: me, token: abc}`, as it is typed
+# `user:password@` in a URL; what is long and stands alone there is a token.
+PASSWORD_IN_URL = re.compile(r"""(?<=://)([^/?#\s'"]*:[^/?#\s'"]+|[^/?#\s'"@:]{16,})(?=@)""")
+# `?token=abc&` in a URL, `Password=abc;` of a connection.
+ASSIGNED = re.compile(r"""((?:^|[?&;])\s*([\w.-]+)=)([^&;\s'"]+)""")
 
 
 def names_a_secret(key: str, value: Any = "") -> bool:
@@ -46,10 +51,34 @@ def masked(value: Any, path: tuple[Any, ...] = (), from_environment: bool = Fals
         return [masked(v, (*path, n), from_environment) for n, v in enumerate(value)]
     if any(names_a_secret(str(key), value) for key in path):
         return HIDDEN
-    if from_environment and isinstance(value, str) and str(path[-1]) not in SHOWN:
+    plain = value is None or isinstance(value, bool) or path[0] == "loop"  # limits, and such
+    if from_environment and not plain and str(path[-1]) not in SHOWN:
         # Runs with different values stay different in a report; too short to guess a value from.
-        return f"(hidden {hashlib.blake2b(value.encode(), digest_size=3).hexdigest()})"
-    return PASSWORD_IN_URL.sub(HIDDEN, value) if isinstance(value, str) else value
+        return f"(hidden {hashlib.blake2b(str(value).encode(), digest_size=3).hexdigest()})"
+    return masked_text(value) if isinstance(value, str) else value
+
+
+def masked_text(text: str) -> str:
+    """Return a text with what is secret hidden in a URL or an address of a connection."""
+    return ASSIGNED.sub(
+        lambda found: f"{found[1]}{HIDDEN}" if names_a_secret(found[2], found[3]) else found[0],
+        PASSWORD_IN_URL.sub(HIDDEN, text),
+    )
+
+
+def hidden_texts(whole: Any) -> set[str]:
+    """Return the values of a resolved config that are hidden for their keys' names, as texts."""
+    found = set()
+
+    def visit(value: Any, path: tuple[Any, ...]) -> None:
+        if isinstance(value, dict | list):
+            for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+                visit(each, (*path, key))
+        elif value != "" and any(names_a_secret(str(key), value) for key in path):
+            found.add(str(value))
+
+    visit(whole, ())
+    return found
 
 
 def _as_text(key: Any) -> Any:
@@ -67,13 +96,36 @@ def masked_words(words: Sequence[str]) -> list[str]:
     hidden = []
     for word in words:
         key, equals, value = word.partition("=")
-        secret = equals and names_a_secret(key.lstrip("+~"), value) and "${" not in value
-        if "{" in value:
-            word = IN_MAPPING.sub(_masked_pair, word)
-        hidden.append(f"{key}={HIDDEN}" if secret else PASSWORD_IN_URL.sub(HIDDEN, word))
+        if equals and "${" not in value and names_a_secret(key.lstrip("+~"), value):
+            value = HIDDEN
+        value = _masked_mapping(value) if "{" in value else value
+        hidden.append(f"{masked_text(key)}{equals}{masked_text(value)}")
     return hidden
 
 
-def _masked_pair(pair: re.Match[str]) -> str:
-    key, colon, value = pair.groups()
-    return f"{key}{colon}{HIDDEN}" if names_a_secret(key, value.strip()) else pair[0]
+def _masked_mapping(typed: str) -> str:
+    """Return a typed value with the values of secret keys hidden in the mappings in it."""
+    parts, done = [], 0
+    for key in KEY_IN_MAPPING.finditer(typed):
+        end = _end_of_value(typed, key.end())
+        value = typed[key.end() : end]
+        if key.start() >= done and "${" not in value and names_a_secret(key[1], value.strip()):
+            parts += [typed[done : key.end()], HIDDEN]
+            done = end
+    return "".join([*parts, typed[done:]])
+
+
+def _end_of_value(typed: str, begin: int) -> int:
+    """Return where the value ends that begins there: at the comma or bracket that follows it."""
+    depth, quote = 0, ""
+    for place in range(begin, len(typed)):
+        letter = typed[place]
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        elif depth == 0 and letter in ",]}":
+            return place
+        else:
+            depth += (letter in "[{") - (letter in "]}")
+    return len(typed)

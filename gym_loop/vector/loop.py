@@ -141,8 +141,7 @@ class VectorLoop(DefaultLoop):
             if not resetting.size:
                 numbers = running.numbers
                 actions = as_batch(act(states, numbers), count, agent, dtype)
-                # A copy: an environment may change its action, which is recorded and learnt from.
-                after, rewards, terminated, truncated = step(actions.copy())
+                after, rewards, terminated, truncated = step(actions.copy())  # it may change
                 memorize(states, actions, rewards, terminated, after)
                 update(numbers)
                 if env.wrapped:

@@ -230,11 +230,40 @@ def test_secrets_are_told_by_their_names(key, value, secret):
         ("a={deep:{password:abc}}", "a={deep:{password:(hidden)}}"),
         ("a={where:postgres://me:abc@host/db}", "a={where:postgres://(hidden)@host/db}"),
         ("agent.x={tokens:64,lr:1e-3}", "agent.x={tokens:64,lr:1e-3}"),
+        ("a={secret:{x:abc,y:[d]},n:1}", "a={secret:(hidden),n:1}"),
+        ("a=[{token:[abc, '}'], b:2}, 3]", "a=[{token:(hidden), b:2}, 3]"),
+        ("a={token:${oc.env:TOKEN},n:1}", "a={token:${oc.env:TOKEN},n:1}"),
+        ("a='http://host/?token=abc&n=1'", "a='http://host/?token=(hidden)&n=1'"),
+        ('a="Server=me;Password=abc;"', 'a="Server=me;Password=(hidden);"'),
+        ("a=redis://:abc@host/0", "a=redis://(hidden)@host/0"),
+        ("a=https://me:a@bc@host/", "a=https://(hidden)@host/"),
+        ("a=https://ghp_0123456789abcdef@host/", "a=https://(hidden)@host/"),
+        ("a=ssh://git@host/", "a=ssh://git@host/"),
         ("agent.x=${oc.env:TOKEN}", "agent.x=${oc.env:TOKEN}"),
     ],
 )
 def test_secrets_that_are_typed_are_hidden_in_mappings_too(word, expected):
     assert secrets.masked_words([word]) == [expected]
+
+
+def test_whatever_comes_from_the_environment_or_from_a_secret_key_is_hidden(run):
+    words = [
+        *("agent=noting.py:Noting", *QUICK, "hydra.run.dir=r", "+user=me"),
+        *("+api_key=Typed1", "+also=${api_key}"),
+        "agent.x={pin:'${oc.decode:${oc.env:PIN}}',more:'${oc.decode:${oc.env:MORE}}',"
+        "whole:'${user} ${also}'}",
+        "agent.rate='${oc.decode:${oc.env:RATE}}'",
+        "loop.max_steps='${oc.decode:${oc.env:STEPS}}'",
+    ]
+    given = {"PIN": "91827", "MORE": "[1.5, b, {c: 64738}]", "STEPS": "4000"}
+    said = run(*words, **given, RATE="Text1", code=2)
+    assert "agent.rate is ${oc.decode:${oc.env:RATE}} (command line); expected a number" in said
+    run(*words, **given, RATE="0.125")
+    text = (run.folder / "r" / "run.json").read_text()
+    assert not [secret for secret in ("91827", "64738", "0.125", "Typed1") if secret in text]
+    config = json.loads(text)["config"]
+    assert (config["user"], config["loop"]["max_steps"]) == ("me", 4000)
+    assert config["agent"]["x"]["pin"].startswith("(hidden ")
 
 
 def test_no_file_but_what_composes_the_config_has_a_secret_in_clear(run):
