@@ -23,7 +23,8 @@ class Recorder(Observer):
     `record` and `record_every` choose training episodes; `eval_record` means all evaluation
     episodes, which are numbered through the run. Frames are streamed to an encoder. The first
     failure is a warning, and training goes on; each later episode is tried again, since the disk
-    may have room by then.
+    may have room by then, unless an environment could not draw: MuJoCo ends a process that asks it
+    again.
     """
 
     def __init__(self) -> None:
@@ -68,6 +69,7 @@ class Recorder(Observer):
                 env.reset(seed=0)
                 render(env)
         except VideoError as error:
+            self.able = False
             self._warn(error)
         finally:
             if env is not loop.env:
@@ -116,6 +118,7 @@ class Recorder(Observer):
         assert self.writer is not None
         try:
             if isinstance(frame, VideoError):
+                self.able = False
                 raise frame
             self.writer.write(frame)
         except VideoError as error:

@@ -113,3 +113,15 @@ def test_an_environment_of_the_package_is_resumed_and_replayed(id, package, extr
     for name in ("return", "agent_return", "length", "seed"):
         assert (Run(cut).episodes[name] == Run(whole).episodes[name]).all()
     assert Run(cut).replay(3).difference is None
+
+
+def test_a_run_outlives_a_mujoco_that_cannot_draw(cli, tmp_path):
+    """Asked a second time, MuJoCo 4 ends the process."""
+    pytest.importorskip("mujoco", reason='needs the extra: pip install "gym-loop[mujoco]"')
+    words = ["env=gymnasium:HalfCheetah-v5", "loop.eval_record=true", "loop.max_episodes=1"]
+    short = ["loop.eval_episodes=2", "loop.max_episode_len=5", "hydra.run.dir=run"]
+    environment = {"MUJOCO_GL": "glfw", "DISPLAY": "", "WAYLAND_DISPLAY": ""}
+    done = cli(*words, *short, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "cannot render" in done.stderr
+    assert "finished: 1 episodes" in done.stdout

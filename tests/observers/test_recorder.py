@@ -286,7 +286,7 @@ def test_an_environment_without_frames_is_named_with_its_render_mode_and_the_fix
     assert message.startswith("Env gives no frames: its render_mode is None")
     assert "rgb_array" in message
     assert lengths(tmp_path / "episode_records") == {}
-    assert env.rendered == 5, "an episode that cannot be recorded is not drawn on"
+    assert env.rendered == 1, "what cannot be drawn is not asked for again"
 
 
 def test_an_evaluation_that_cannot_be_recorded_is_said_before_anything_is_played(tmp_path, caplog):
@@ -307,6 +307,7 @@ def test_an_evaluation_that_cannot_be_recorded_is_said_before_anything_is_played
     loop.notify("close", None)
     assert loop.evaluated == 10
     assert len(warnings(caplog)) == 1
+    assert [env.rendered for env in made] == [1, 0]
 
 
 def test_an_environment_that_cannot_draw_is_one_line_with_the_fix(tmp_path, caplog):
