@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.harness import Cost, Row, show, side_by_side, skipped, spread, turns_of
-from benchmarks.loop import MAKERS, with_and_without
+from benchmarks.loop import with_and_without
 
+LIBRARIES = "gym", "gymnasium"
 STEPS, BLOCKS, TURNS = 5_000, 61, 8
 
 
@@ -30,7 +31,7 @@ def play(library: str, sizes: list[float]) -> Sequence[Cost]:
 def rows() -> Iterator[Row]:
     """Yield what traces cost with each library, then how large they are."""
     sizes: list[float] = []
-    for library in MAKERS:
+    for library in LIBRARIES:
         what, rival = f"traces, {library} CartPole-v1", "the run without them"
         if importlib.util.find_spec(library) is None:
             yield skipped(what, rival, "at most 2 % more", f"{library} is not installed")

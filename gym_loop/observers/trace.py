@@ -18,7 +18,6 @@ STEPS_PER_FILE = 150_000  # hundreds or thousands of episodes, a few megabytes i
 # A step whose action is an array takes the room of STEPS_PER_ARRAY steps in a file, and of another
 # one for each NUMBERS_PER_STEP numbers in it.
 STEPS_PER_ARRAY, NUMBERS_PER_STEP = 4, 16
-PARTS = 32  # of a file, gathered one by one: actions' memory is used again while it is in a cache
 UNIFORM_REWARDS = (1, -1)  # kept as one number while all are equal; the same number in every dtype
 SECONDS_BETWEEN_WRITES = 30.0  # on the run's clock, so that a running run can be watched
 
@@ -105,8 +104,6 @@ class Trace(Observer):
             if file.steps >= file.room or seconds > file.due:
                 file.due = seconds + SECONDS_BETWEEN_WRITES
                 self._write(file)
-            elif file.steps >= file.full // PARTS:
-                self._gather(file)
             following = file.waiting.pop(file.next, None) if file.waiting else None
 
     def state_dict(self) -> dict[str, Any]:
@@ -145,12 +142,14 @@ class Trace(Observer):
         What a full disk did not take is kept, and tried again with the next episodes; for other
         errors that is so until the file is full.
         """
-        if not self._gather(file):
-            return
         try:
             file.write()
             if raised:  # a checkpoint, which counts on what is on the disk
                 file.sync()
+        except ValueError as error:
+            self.training = self.evaluation = None
+            traces.remove(file.directory)
+            log.warning("%s cannot be kept: there will be no traces to replay", error)
         except OSError as error:
             if error.errno in raised:
                 raise
@@ -160,17 +159,6 @@ class Trace(Observer):
             file.warned = True
             if error.errno not in files.DISK_FULL:
                 file.unwritten.clear()
-
-    def _gather(self, file: "_File") -> bool:
-        """Gather the episodes so far; keep no traces, and return False, where that cannot be."""
-        try:
-            file.gather()
-        except ValueError as error:
-            self.training = self.evaluation = None
-            traces.remove(file.directory)
-            log.warning("%s cannot be kept: there will be no traces to replay", error)
-            return False
-        return True
 
 
 class _File:
@@ -231,11 +219,12 @@ class _File:
             self.rewards = [self.uniform_reward] * self.steps
         self.rewards += rewards
 
-    def gather(self) -> None:
-        """Put the episodes since the last call into arrays.
+    def write(self) -> None:
+        """Replace the file by one with all episodes so far, if there are new ones.
 
         Raises:
             ValueError: their actions cannot be kept.
+            OSError: the file cannot be written; it is as it was.
         """
         if self.rows:
             rewards = self.rewards or traces.uniform_reward(self.uniform_reward, self.steps)
@@ -247,13 +236,6 @@ class _File:
             self.steps = 0
             self.unwritten[traces.name(self.kind, int(arrays["episode"][0]))] = arrays
             self._start_another_when_full()
-
-    def write(self) -> None:
-        """Replace the file by one with all episodes gathered so far, if there are new ones.
-
-        Raises:
-            OSError: the file cannot be written; it is as it was.
-        """
         for name in list(self.unwritten):
             self.directory.mkdir(exist_ok=True)
             files.write(self.directory / name, traces.pack(self.unwritten[name]))

@@ -171,22 +171,24 @@ def test_actions_that_cannot_be_kept_cost_one_warning_and_leave_no_file(
 
 
 @pytest.mark.parametrize("kind", [Pair, Wide, Words, Counter])
-def test_a_file_is_the_same_in_however_many_parts_it_was_gathered(tmp_path, monkeypatch, kind):
+def test_a_file_is_the_same_however_often_it_was_written(tmp_path, monkeypatch, kind):
     class Mixed(RandomAgent):
         def act(self, state, episode_num):
             action = super().act(state, episode_num)
             return action.astype(np.float64) if kind is Wide and episode_num == 9 else action
 
     kept = []
-    for parts in (1, 30):
-        monkeypatch.setattr(observer, "PARTS", parts)
+    for seconds in (1000.0, -1.0):  # never before the file is full, and after each episode
+        monkeypatch.setattr(observer, "SECONDS_BETWEEN_WRITES", seconds)
         monkeypatch.setattr(observer, "STEPS_PER_FILE", 600)
-        play(tmp_path / str(parts), kind(), Mixed, max_episodes=20)
-        found = traces.files(tmp_path / str(parts) / "traces", "train")
+        directory = tmp_path / str(seconds)
+        directory.mkdir()
+        play(directory, kind(), Mixed, max_episodes=20)
+        found = traces.files(directory / "traces", "train")
         kept.append([(first, traces.load(path)) for first, path in found])
-    one, many = kept
-    assert [first for first, _ in one] == [first for first, _ in many]
-    for (_, ours), (_, theirs) in zip(one, many, strict=True):
+    once, often = kept
+    assert [first for first, _ in once] == [first for first, _ in often]
+    for (_, ours), (_, theirs) in zip(once, often, strict=True):
         assert ours.keys() == theirs.keys()
         for name in ours:
             assert ours[name].dtype == theirs[name].dtype, name
