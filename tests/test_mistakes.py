@@ -226,6 +226,7 @@ def files(tmp_path_factory, as_a_child):
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
+    (folder / "dangling").symlink_to("nowhere")
     (folder / "binary.yaml").write_bytes(b"\xff\xfe\x00agent")
     latin = b"_target_: agents.Mine\nname: gr\xfcn\n"
     (folder / "conf" / "agent" / "latin.yaml").write_bytes(latin)
@@ -237,7 +238,7 @@ def files(tmp_path_factory, as_a_child):
 
 @pytest.fixture
 def folder(files, tmp_path):
-    return shutil.copytree(files, tmp_path / "work")
+    return shutil.copytree(files, tmp_path / "work", symlinks=True)
 
 
 def listing(folder):
@@ -478,6 +479,7 @@ MISTAKES = [
     row("hydra.run.dir=text.txt", "text.txt is a file"),
     row("hydra.run.dir=text.txt/run", "text.txt is a file"),
     row("hydra.run.dir=/proc/nowhere/run", "/proc/nowhere/run"),
+    row("hydra.run.dir=dangling", "dangling is a link that leads nowhere; expected a directory"),
     row(["hydra.run.dir=${hydra:run.dir}"], "hydra.run.dir"),
     row("loop.logdir=${hydra:runtime.cwd}/text.txt", "loop.logdir is ", "text.txt is a file"),
     row("hydra.run.dir=run", "run"),

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import inspect
+import os
 import re
 import sys
 import tempfile
@@ -417,11 +418,12 @@ def described(cfg: DictConfig, name: str, value: str) -> str:
 def check_writable(path: Path, what: Callable[[], str]) -> None:
     """Raise a Mistake unless a directory can be made at `path` and written into."""
     try:
-        existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+        existing = next(p for p in (path, *path.absolute().parents) if os.path.lexists(p))
         if existing in _writable:
             return
         if not existing.is_dir():
-            raise Mistake(f"{what()}: {existing} is a file; expected a directory")
+            kind = "a file" if existing.exists() else "a link that leads nowhere"
+            raise Mistake(f"{what()}: {existing} is {kind}; expected a directory")
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(bytes(1 << 16))
     except (OSError, ValueError) as error:

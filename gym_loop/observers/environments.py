@@ -1,5 +1,6 @@
 """Environments in a checkpoint: pickled, and tested after unpickling before a run uses them."""
 
+import copy
 import logging
 import pickle
 from collections import deque
@@ -57,7 +58,7 @@ def restore(saved: Saved | bytes, what: str) -> Any:
         if getattr(env, "render_mode", None) == "human":
             return env  # a second one would open a window
         kept = _changed_attributes(attributes, _attributes(env))
-        _put(trial, kept)
+        _put(trial, copy.deepcopy(kept))  # a reset may append to a list in it
         _reset(trial)  # fails where the environment needs an object that is gone, such as a server
         if kept:
             new = unpickle(pickled)

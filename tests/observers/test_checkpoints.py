@@ -44,6 +44,19 @@ class AsNew(Counting, EzPickle):
         Counting.__init__(self)
         EzPickle.__init__(self)
 
+class InAList(AsNew):
+    '''Keeps the games in what a reset changes in place.'''
+
+    def __init__(self):
+        super().__init__()
+        self.played = []
+
+    def reset(self, *, seed=None, options=None):
+        self.played.append(seed)
+        result = super().reset(seed=seed)
+        self.games = len(self.played)
+        return result
+
 class Forgetful(AsNew):
     '''Keeps nothing, but looks different after a game, as a simulator does.'''
 
@@ -82,7 +95,9 @@ def said(directory):
     return (manifest.read(Path(directory)) or {})["warnings"]
 
 
-@pytest.mark.parametrize("name", ["Counting", pytest.param("AsNew", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["Counting", pytest.param("AsNew", marks=pytest.mark.slow), "InAList"]
+)
 def test_what_environments_keep_from_game_to_game_goes_on(launch, environments, name):
     words = ("agent=random", f"env=envs_of_a_user.py:{name}", "loop.eval_episodes=2")
     words = (*words, "loop.episodes_per_eval=1")
@@ -92,8 +107,9 @@ def test_what_environments_keep_from_game_to_game_goes_on(launch, environments, 
     for table in ("episodes.csv", "evaluations.csv"):
         assert rows(part, table) == rows(whole, table)
     assert [row["return"] for row in rows(part)] == ["3.0", "6.0", "9.0", "12.0", "15.0", "18.0"]
-    assert len([line for line in said(part) if "as new" in line and "games" in line]) == (
-        2 if name == "AsNew" else 0  # training's and evaluation's
+    kept = "played" if name == "InAList" else "games"
+    assert len([line for line in said(part) if "as new" in line and kept in line]) == (
+        0 if name == "Counting" else 2  # training's and evaluation's
     )
 
 
