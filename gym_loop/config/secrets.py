@@ -67,15 +67,15 @@ def masked_text(text: str) -> str:
 
 
 def hidden_texts(whole: Any) -> set[str]:
-    """Return the values of a resolved config that are hidden for their keys' names, as texts."""
+    """Return the texts of a resolved config that are hidden for their keys' names."""
     found = set()
 
     def visit(value: Any, path: tuple[Any, ...]) -> None:
         if isinstance(value, dict | list):
             for key, each in value.items() if isinstance(value, dict) else enumerate(value):
                 visit(each, (*path, key))
-        elif value != "" and any(names_a_secret(str(key), value) for key in path):
-            found.add(str(value))
+        elif isinstance(value, str) and value and any(names_a_secret(str(k), value) for k in path):
+            found.add(value)  # a number, such as 0, may be in any text
 
     visit(whole, ())
     return found

@@ -266,6 +266,13 @@ def test_whatever_comes_from_the_environment_or_from_a_secret_key_is_hidden(run)
     assert config["agent"]["x"]["pin"].startswith("(hidden ")
 
 
+def test_a_number_below_a_secret_name_hides_no_other_value(run):
+    words = "+pad_token=0", "+name='run-${seed}'", "seed=10"
+    run("agent=noting.py:Noting", *QUICK, "hydra.run.dir=r", *words)
+    config = json.loads((run.folder / "r" / "run.json").read_text())["config"]
+    assert (config["pad_token"], config["name"]) == ("(hidden)", "run-10")
+
+
 def test_no_file_but_what_composes_the_config_has_a_secret_in_clear(run):
     (run.folder / "conf" / "loop").mkdir(parents=True)
     (run.folder / "conf" / "loop" / "mine.yaml").write_text(
