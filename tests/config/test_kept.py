@@ -267,10 +267,10 @@ def test_whatever_comes_from_the_environment_or_from_a_secret_key_is_hidden(run)
 
 
 def test_a_number_below_a_secret_name_hides_no_other_value(run):
-    words = "+pad_token=0", "+name='run-${seed}'", "seed=10"
+    words = "agent.x={pad_token:0,name:'run-${seed}'}", "seed=10"
     run("agent=noting.py:Noting", *QUICK, "hydra.run.dir=r", *words)
     config = json.loads((run.folder / "r" / "run.json").read_text())["config"]
-    assert (config["pad_token"], config["name"]) == ("(hidden)", "run-10")
+    assert config["agent"]["x"] == {"pad_token": "(hidden)", "name": "run-10"}
 
 
 def test_no_file_but_what_composes_the_config_has_a_secret_in_clear(run):
