@@ -11,6 +11,6 @@ def literal(value: Any) -> Any:
     """
     if isinstance(value, dict):
         return {key: literal(each) for key, each in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):  # OmegaConf makes a list of both
         return [literal(each) for each in value]
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value

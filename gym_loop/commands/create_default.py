@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from gym_loop.commands import run_click
+from gym_loop.literal import literal
 from gym_loop.mistake import Mistake
 
 HEADER = """# A run config of gym_loop. Launch it: gym-loop train -c {name} [overrides]
@@ -82,12 +83,13 @@ def config_of(group: str, option: str) -> dict[str, Any]:
             content = OmegaConf.to_container(OmegaConf.load(file))
             assert isinstance(content, dict)
             made = options.default_parameters(options.load_class(content["_target_"], group))
-            return {"_target_": content.pop("_target_"), **made, **content}
+            return {"_target_": content.pop("_target_"), **literal(made), **content}
     if group == "env" and ":" not in option:
         option = f"gym:{option}"
     if ":" in option:
         return options.option_config(group, option)
-    return {"_target_": option, **options.default_parameters(options.load_class(option, group))}
+    defaults = options.default_parameters(options.load_class(option, group))
+    return {"_target_": option, **literal(defaults)}
 
 
 def entry(group: str, name: str, value: Any, comment: str | None) -> str:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from gym_loop.config import signature
 from gym_loop.config.locate import locate
+from gym_loop.literal import literal
 from gym_loop.mistake import Mistake, nearest
 
 GROUPS = ("agent", "env", "loop", "wrap")
@@ -110,7 +111,7 @@ def option_config(group: str, option: str) -> dict[str, Any]:
             known = sorted(str(file) for file in path.parent.glob("*.py"))
             raise Mistake(f"{group}={option}: no file {module}{nearest(module, known)}")
         option = f"{path.resolve()}:{name}"
-    return {"_target_": option, **default_parameters(load_class(option, group))}
+    return {"_target_": option, **literal(default_parameters(load_class(option, group)))}
 
 
 def load_class(target: str, group: str) -> Any:
