@@ -300,7 +300,7 @@ def _missing(library: Library, id: str, error: Exception) -> str:
     if library == "gymnasium" and (extra := next(filter(None, map(EXTRAS.get, named)), None)):
         advice = f': pip install "gym-loop[{extra}]"'
     elif "gym[box2d]" in reason and library == "gym":
-        advice = " (gym[box2d] no longer installs; pip install box2d pygame does)"
+        advice = " (gym[box2d] no longer installs; pip install box2d does)"
     elif isinstance(error, ModuleNotFoundError) and error.name:
         advice = f": install the package that provides {error.name}"
     return f"{id} cannot be made: {reason}{advice}"

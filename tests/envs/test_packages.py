@@ -2,14 +2,19 @@
 
 import ctypes.util
 import os
+import re
 import subprocess
 import sys
+from importlib.metadata import requires
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from gym_loop.envs import make_gymnasium
 from gym_loop.runs.run import Run
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -125,3 +130,13 @@ def test_a_run_outlives_a_mujoco_that_cannot_draw(cli, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "cannot render" in done.stderr
     assert "finished: 1 episodes" in done.stdout
+
+
+@pytest.mark.parametrize("package", ["gymnasium", "minigrid"])
+def test_the_pygame_that_is_installed_is_the_one_that_the_package_brings(package):
+    """Two that share a folder write over each other's files."""
+    pytest.importorskip(package, reason=f"needs the extra of {package}")
+    theirs = set(re.findall(r"^pygame[-\w]*", "\n".join(requires(package)), re.MULTILINE))
+    if theirs == {"pygame"}:
+        pytest.skip("an older one, from before pygame-ce")
+    assert set(re.findall(r'"(pygame[-\w]*)[<=>]', (ROOT / "pyproject.toml").read_text())) == theirs
