@@ -286,10 +286,21 @@ class Wrapped(Proxy):
         return [{name: learnt(layer) for name, layer in layers.items()}] if layers else []
 
     def put_into_wrappers(self, state: list[dict[str, Any]]) -> None:
-        """Give the wrappers copies of what others of their classes had learnt."""
-        for name, layer in learning_layers(self).items():
-            if state and name in state[0]:
-                put_learnt(layer, state[0][name])
+        """Give the wrappers copies of what others of their classes had learnt.
+
+        Of a class of which there were more, or fewer, none is given anything: whose it was is not
+        known.
+        """
+        own, known = learning_layers(self), state[0] if state else {}
+        for name in own.keys() & known.keys():
+            kind = name.partition("#")[0]
+            here, there = (
+                sum(n.partition("#")[0] == kind for n in names) for names in (own, known)
+            )
+            if here == there:
+                put_learnt(own[name], known[name])
+            else:
+                _warn_of_other_count(kind, here, there)
 
     def freeze_wrappers_like(self, env: Any) -> None:
         """Give the wrappers copies of what those of `env` have learnt; they learn no more."""
@@ -323,6 +334,15 @@ def _is_of_libraries_wrappers(error: Exception) -> bool:
     frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
     inside = Tape.reset.__code__ in frames or Tape.step.__code__ in frames
     return not (inside or user_frames(error) or multiprocessing.parent_process())
+
+
+@functools.cache  # once is enough
+def _warn_of_other_count(kind: str, here: int, there: int) -> None:
+    log.warning(
+        "%s begins anew: there were %d of them, and now there are %d, so that what each of them "
+        "had learnt cannot be told",
+        *(kind, there, here),
+    )
 
 
 @functools.cache  # once is enough

@@ -151,6 +151,23 @@ def test_evaluate_and_fork_have_what_was_learnt(words, launch, cli, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_fork_that_has_one_normalizer_less_gives_its_statistics_to_no_other(
+    cli, launch, tmp_path
+):
+    target = "_target_=gymnasium.wrappers"
+    two = [f"env.wrappers.a.{target}.NormalizeObservation"]
+    two += [f"env.wrappers.b.{target}.FrameStackObservation", "env.wrappers.b.stack_size=2"]
+    two += [f"env.wrappers.c.{target}.NormalizeObservation", "agent=random"]
+    run = launch(LIBRARIES["gymnasium"], *two, "loop.max_episodes=5")
+    done = cli("fork", run, "env.wrappers.a=null", "loop.max_episodes=6", "hydra.run.dir=f")
+    assert done.returncode == 0, done.stderr
+    steps = Run(tmp_path / "f").episodes["length"][-1]
+    assert count(learnt(tmp_path / "f")) == [steps + 1]
+    (warning,) = [each for each in Run(tmp_path / "f").warnings if "begins anew" in each]
+    assert "there were 2 of them, and now there are 1" in warning
+
+
+@pytest.mark.slow
 def test_a_killed_run_goes_on_exactly(words, launch, start, cli, tmp_path):
     short = [*words, "loop.max_episodes=400", "loop.eval_episodes=2", "loop.episodes_per_eval=50"]
     whole = launch(*short, directory="whole")
