@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NO_DISPLAY = "no display: set loop.render=false, use loop.record=true, or run under xvfb-run"
+NO_DISPLAY = (
+    "no display for loop.render or loop.eval_render: use loop.record=true or "
+    "loop.eval_record=true, or run under xvfb-run"
+)
 
 
 class Viewer(Observer):

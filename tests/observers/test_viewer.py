@@ -199,6 +199,7 @@ def begin(parameters, hook="begin", **extra):
 def test_without_a_display_it_says_so_in_one_line_with_the_fix(parameter, hook):
     said, _ = begin({parameter: True}, hook)
     assert said == viewer.NO_DISPLAY
+    assert f"loop.{parameter}" in said
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS always has a display")
