@@ -5,6 +5,7 @@ name of its module, so that this name depends on nothing but the file. Every pro
 the class finds the file by it, also a worker that is started anew and has not imported gym_loop.
 """
 
+import ast
 import hashlib
 import importlib.util
 import itertools
@@ -16,6 +17,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import quote, unquote
 
+_joined: list[str] = []  # folders of files, which have joined `sys.path`
 __path__: list[str] = []  # makes this module a package; `Finder` finds the modules in it
 
 
@@ -49,6 +51,8 @@ class File(SourceFileLoader):
         file = Path(self.path)
         if str(file.parent) not in sys.path:
             sys.path.append(str(file.parent))
+            _joined.append(str(file.parent))
+        check_what_it_imports(file)
         names = other_names(file)
         sys.modules.update(dict.fromkeys(names, module))
         try:
@@ -57,6 +61,40 @@ class File(SourceFileLoader):
             for name in names:
                 sys.modules.pop(name, None)
             raise
+
+
+def check_what_it_imports(file: Path) -> None:
+    """Refuse a file that would import what lies beside another one instead of beside itself.
+
+    Raises:
+        ImportError: the folders of both have a module of that name, with other content.
+    """
+    others = [os.path.realpath(folder) for folder in _joined if folder != str(file.parent)]
+    for name in _imported(file) if others else ():
+        places = file.parent / f"{name}.py", file.parent / name / "__init__.py"
+        beside = next((p.relative_to(file.parent) for p in places if p.is_file()), None)
+        known = sys.modules.get(name) or PathFinder.find_spec(name)
+        found = os.path.realpath(getattr(known, "__file__", getattr(known, "origin", None)) or "")
+        if (
+            beside
+            and found in [os.path.realpath(f"{other}/{beside}") for other in others]
+            and Path(found).read_bytes() != (file.parent / beside).read_bytes()
+        ):
+            raise ImportError(
+                f"`import {name}` in {file} gives {found}, not the one beside it: "
+                "in one process a name is one module; rename one of the two"
+            )
+
+
+def _imported(file: Path) -> set[str]:
+    """Return the first parts of the modules' names that a file imports; none if it has errors."""
+    try:
+        nodes = [*ast.walk(ast.parse(file.read_bytes()))]
+    except (SyntaxError, ValueError):
+        return set()
+    found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    found |= {n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module and not n.level}
+    return {name.partition(".")[0] for name in found}
 
 
 class Known:

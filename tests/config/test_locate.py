@@ -117,6 +117,27 @@ def test_what_a_class_is_pickled_under_depends_on_its_file_alone(tmp_path):
     assert len(set(there)) == 2
 
 
+def test_a_file_that_would_import_what_lies_beside_another_one_is_refused(tmp_path):
+    """Each is fine alone; in one sweep the second would use the first one's helper."""
+    write(
+        tmp_path,
+        one__mine_py=AGENT,
+        two__mine_py=AGENT,
+        one__helper_beside_py="class Helper: ...",
+        two__helper_beside_py="class Helper: size = 2",
+    )
+    code = "from gym_loop.config.locate import locate\n"
+    for folder in ("one", "two"):
+        python(f"{code}locate('{folder}/mine.py:Mine')", tmp_path)
+    said = python(
+        f"{code}locate('one/mine.py:Mine')\n"
+        "try:\n    locate('two/mine.py:Mine')\nexcept ImportError as error:\n    print(error)",
+        tmp_path,
+    )
+    words = [str(tmp_path / "two" / "mine.py"), str(tmp_path / "one" / "helper_beside.py")]
+    assert [word for word in said if word.strip(",") in words] == [words[0], f"{words[1]},"]
+
+
 @pytest.mark.parametrize("first", ["file", "module"])
 def test_a_file_and_the_module_of_its_name_are_one(first, tmp_path):
     write(tmp_path, twice_py="class Thing: ...\n")
