@@ -22,7 +22,12 @@ from gym_loop.checks import foreign, wording
 from gym_loop.checks.kinds import is_whole, problem
 from gym_loop.checks.origin import origin
 from gym_loop.config import kept, signature
-from gym_loop.config.options import constructor_parameters, default_parameters, load_class
+from gym_loop.config.options import (
+    constructor_parameters,
+    default_parameters,
+    load_class,
+    wrapper_parameters,
+)
 from gym_loop.config.yaml_files import check_keys, first_line
 from gym_loop.errors import user_frames, with_place
 from gym_loop.mistake import Mistake, nearest
@@ -225,7 +230,7 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
             f"{name}._target_ is {target!r}{origin(cfg, name)}; expected package.module.Class"
         )
     target = find_class(cfg, name, section["_target_"])
-    known = default_parameters(target)
+    known = (wrapper_parameters if ".wrappers." in name else default_parameters)(target)
     if hasattr(target, "get_default_parameters"):
         known |= {k: v for k, v in constructor_parameters(target).items() if v is not MISSING}
     given = {k: v for k, v in section.items() if k not in HYDRAS}

@@ -111,7 +111,8 @@ def option_config(group: str, option: str) -> dict[str, Any]:
             known = sorted(str(file) for file in path.parent.glob("*.py"))
             raise Mistake(f"{group}={option}: no file {module}{nearest(module, known)}")
         option = f"{path.resolve()}:{name}"
-    return {"_target_": option, **literal(default_parameters(load_class(option, group)))}
+    keys = wrapper_parameters if group == "wrap" else default_parameters
+    return {"_target_": option, **literal(keys(load_class(option, group)))}
 
 
 def load_class(target: str, group: str) -> Any:
@@ -146,6 +147,12 @@ def default_parameters(target: Any) -> dict[str, Any]:
     if hasattr(target, "get_default_parameters"):
         return dict(target.get_default_parameters())
     return constructor_parameters(target)
+
+
+def wrapper_parameters(target: Any) -> dict[str, Any]:
+    """Return the config keys of a wrapper; its first argument is the environment."""
+    first = next(iter(signature.parameters(target) or ()), None)
+    return {key: each for key, each in constructor_parameters(target).items() if key != first}
 
 
 def constructor_parameters(target: Any) -> dict[str, Any]:

@@ -115,6 +115,16 @@ def test_a_wrapper_that_loses_the_seed_is_warned_of_once_and_replay_says_why_it_
     assert "by a wrapper that loses it" in cli("replay", run).stderr
 
 
+@pytest.mark.parametrize("words", [["wrap=[own.py:x]"], ["env.wrappers.x._target_=own.py:x"]])
+def test_the_environment_may_have_any_name_among_a_wrappers_arguments(words, launch, tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import gymnasium\n"
+        "def x(environment, most): return gymnasium.wrappers.TimeLimit(environment, most)\n"
+    )
+    run = launch("env=gymnasium:CartPole-v1", *words, "env.wrappers.x.most=3")
+    assert (Run(run).episodes["length"] == 3).all()
+
+
 def test_a_class_of_the_users_own_is_wrapped_as_any_environment(launch, mine):
     run = launch("env=mine.py:Corridor", "wrap=[flatten]", "loop.max_episodes=1")
     assert env_of(run)[0].observation_space.shape == (4,)
