@@ -10,8 +10,6 @@ import importlib
 import inspect
 import logging
 import multiprocessing
-import pickle
-import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -359,7 +357,6 @@ def _warn_of_lost_seed() -> None:
 # `set_state(state)`, which takes a copy; while its attribute `training` is False it does not learn.
 # The normalizers of gym and Gymnasium have neither, and are known by these attributes:
 STATISTICS = ("obs_rms", "return_rms")  # objects with a mean, a variance, a count, and `update`
-STATISTIC = re.compile(r"(^|_)(mean|std|var|variance|rms)(_|$)")  # names in wrappers of the user's
 RUNNING = ("returns", "discounted_reward")  # numbers of the episode that runs
 
 
@@ -440,23 +437,6 @@ def share_learnt(envs: Sequence[Any]) -> None:
         for name, layer in learning_layers(env).items():
             for key in set(STATISTICS) & vars(layer).keys():
                 vars(layer)[key] = vars(first[name])[key]
-
-
-def statistics(env: Any) -> dict[str, bytes]:
-    """Return what the wrappers of `env` call a mean, a variance or the like, pickled.
-
-    The keys are `Class.attribute`. An object counts by the names of its own attributes. What the
-    bare environment has is its own.
-    """
-    found = {}
-    while (inner := getattr(env, "__dict__", {}).get("env")) is not None:
-        for name, value in vars(env).items():
-            own = getattr(value, "__dict__", {}) if name != "env" else {}
-            kept = {key: own[key] for key in own if STATISTIC.search(key)}
-            if kept or STATISTIC.search(name):
-                found[f"{type(env).__name__}.{name}"] = pickle.dumps(kept or value)
-        env = inner
-    return found
 
 
 def library(kind: Any) -> str | None:

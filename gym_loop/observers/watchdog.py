@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import math
+import pickle
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from gym_loop.agents import BaseAgent, spaces
-from gym_loop.envs.wrappers import statistics
 from gym_loop.loops import BaseLoop, Episode
 from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.mistake import Failure
@@ -21,6 +22,7 @@ ACTIONS_CHECKED = 64  # of one episode, at most
 NUMBERS = (int, float, np.generic)
 NOT_OF_LEARNING = ("rollout/", "time/")  # Stable-Baselines3 has these before it has learned
 SECONDS_BETWEEN_CHECKS = 1.0  # of actions
+STATISTIC = re.compile(r"(^|_)(mean|std|var|variance|rms)(_|$)")  # names in wrappers of the user's
 
 log = logging.getLogger(__name__)
 
@@ -230,3 +232,20 @@ def _inside(space: Any, action: Any) -> bool:
         return bool(space.contains(action))
     values = np.asarray(action)
     return values.shape == low.shape and bool(np.all((values >= low) & (values <= high)))
+
+
+def statistics(env: Any) -> dict[str, bytes]:
+    """Return what the wrappers of `env` call a mean, a variance or the like, pickled.
+
+    The keys are `Class.attribute`. An object counts by the names of its own attributes. What the
+    bare environment has is its own.
+    """
+    found = {}
+    while (inner := getattr(env, "__dict__", {}).get("env")) is not None:
+        for name, value in vars(env).items():
+            own = getattr(value, "__dict__", {}) if name != "env" else {}
+            kept = {key: own[key] for key in own if STATISTIC.search(key)}
+            if kept or STATISTIC.search(name):
+                found[f"{type(env).__name__}.{name}"] = pickle.dumps(kept or value)
+        env = inner
+    return found
