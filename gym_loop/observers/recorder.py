@@ -86,11 +86,14 @@ class Recorder(Observer):
 
         self._settle(MAX_ENCODERS - 1)
         folder = _folder(loop, prefix)
+        path = folder / f"episode-{episode.index:06d}.mp4"
+        own = path.resolve().is_relative_to(Path(loop.directory).resolve())
+        if not own and path.exists():  # or this run's, of the same episode, before it was killed
+            self._warn(VideoError(f"{path} exists, and may be another run's: it is left alone"))
+            return
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.writer = VideoWriter(
-                folder / f"episode-{episode.index:06d}.mp4", frames_per_second(episode.env)
-            )
+            self.writer = VideoWriter(path, frames_per_second(episode.env))
         except (OSError, ValueError) as error:
             self._warn(VideoError(str(error)))
             return

@@ -1,6 +1,7 @@
 """Recordings: the right episodes, whole, and never at the cost of the training."""
 
 import copy
+import json
 import logging
 import os
 import re
@@ -319,3 +320,17 @@ def test_an_environment_that_cannot_draw_is_one_line_with_the_fix(tmp_path, capl
     assert "RuntimeError: gladLoadGL error no context" in message
     assert "MUJOCO_GL=egl" in message
     assert "\n" not in message
+
+
+def test_a_recording_in_a_folder_that_is_shared_is_not_written_over(launch, tmp_path):
+    shared = tmp_path / "shared"
+    words = ("env=cartpole", "loop.max_episodes=2", "loop.record=true", "loop.eval_episodes=0")
+    words = (*words, "loop.max_episode_len=3", f"loop.record_dir={shared}")
+    launch("agent=random", *words, directory="one")
+    before = {file.name: file.read_bytes() for file in shared.iterdir()}
+    assert set(before) == {"episode-000000.mp4", "episode-000001.mp4"}
+    two = launch("agent=random", "seed=1", *words, directory="two")
+    assert {file.name: file.read_bytes() for file in shared.iterdir()} == before
+    said = json.loads((two / "run.json").read_text())["warnings"]
+    assert len(said) == 1
+    assert "may be another run's" in said[0]
