@@ -16,6 +16,7 @@ from gym_loop.loops import BaseLoop, Episode
 from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
+from gym_loop.observers.restoring import quicken
 from gym_loop.proxy import Wrapper
 
 ACTIONS_CHECKED = 64  # of one episode, at most
@@ -129,6 +130,7 @@ class Watchdog(Observer):
                     "set_state(state) and training"
                 )
                 self.warn("statistics", text, apart[0])
+        quicken(loop)  # `__dict__` of each wrapper was read
 
     def end_training(self, loop: BaseLoop) -> None:
         """Warn if the agent has metrics and none of its training has appeared."""
