@@ -43,7 +43,7 @@ from gym_loop.runs.checkpoints import (
 )
 from gym_loop.terminal import short
 
-MAX_SHARE_OF_TIME = 0.01  # of a launch, for checkpoints; above it, one that is due waits
+MAX_SHARE_OF_TIME = 0.02  # of a launch, for checkpoints; above it, one that is due waits
 MIN_SECONDS_BETWEEN = 1.0  # two checkpoints: the disk may be shared with other runs
 LARGE_CHECKPOINT = 32_000_000  # bytes; a fork costs more than to write a smaller one
 MAX_SHARE_BESIDE = 0.1  # of the time, for a child that writes: it takes a core, and the disk
@@ -56,7 +56,7 @@ class Checkpoints(Observer):
     """Restores the run from its newest sound checkpoint; writes `checkpoints/episode-000010/`.
 
     A checkpoint is due every `episodes_per_checkpoint` episodes or `time_per_checkpoint` seconds.
-    One that is due waits while checkpoints have taken more than 1 % of this launch's time, and
+    One that is due waits while checkpoints have taken more than 2 % of this launch's time, and
     until a second has passed since the last one, or `time_per_checkpoint` if that is less. The
     first, the last, the one on a stop, and the best by evaluation do not wait.
 
