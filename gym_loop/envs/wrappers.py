@@ -365,8 +365,13 @@ def learning_layers(env: Wrapped) -> dict[str, Any]:
     return {
         name: layer
         for name, layer in layers(env).items()
-        if hasattr(type(layer), "get_state") or set(STATISTICS) & vars(layer).keys()
+        if gives_state(layer) or set(STATISTICS) & vars(layer).keys()
     }
+
+
+def gives_state(layer: Any) -> bool:
+    """Return whether a wrapper says what it has learnt, and takes it back."""
+    return all(hasattr(type(layer), name) for name in ("get_state", "set_state"))
 
 
 def layers(env: Wrapped) -> dict[str, Any]:
@@ -385,7 +390,7 @@ def layers(env: Wrapped) -> dict[str, Any]:
 
 def learnt(layer: Any) -> Any:
     """Return a copy of what a wrapper has learnt."""
-    if hasattr(type(layer), "get_state"):
+    if gives_state(layer):
         return copy.deepcopy(layer.get_state())
     own = vars(layer)
     kept: dict[str, Any] = {name: own[name] for name in RUNNING if name in own}
@@ -398,7 +403,7 @@ def learnt(layer: Any) -> Any:
 def put_learnt(layer: Any, state: Any) -> None:
     """Give a wrapper a copy of what `learnt` returned."""
     state = copy.deepcopy(state)
-    if hasattr(type(layer), "get_state"):
+    if gives_state(layer):
         layer.set_state(state)
         return
     for name, value in state.items():
@@ -410,7 +415,7 @@ def put_learnt(layer: Any, state: Any) -> None:
 
 def freeze(layer: Any) -> None:
     """Have a wrapper learn no more."""
-    if hasattr(type(layer), "get_state"):
+    if gives_state(layer):
         layer.training = False
     for name in set(STATISTICS) & vars(layer).keys():
         vars(layer)[name].update = _idle  # gym has no switch for it
@@ -428,7 +433,7 @@ def share_learnt(envs: Sequence[Any]) -> None:
     """
     first = learning_layers(envs[0])
     for name, layer in first.items():
-        if hasattr(type(layer), "get_state"):
+        if gives_state(layer):
             raise Mistake(
                 f"{name} learns, and loop=vector would give each of its {len(envs)} environments "
                 "one that learns alone: use loop=default, or have the agent learn it"

@@ -284,3 +284,10 @@ def test_a_wrapper_that_cannot_be_shared_is_refused_by_loop_vector(as_a_child, t
     [line] = done.stderr.splitlines()
     assert "Centred learns" in line
     assert "loop=default" in line
+
+
+def test_a_wrapper_that_only_gives_its_state_is_one_that_does_not_learn(launch, tmp_path):
+    half = OWN.replace("def set_state(self, state):", "def put(self, state):")
+    (tmp_path / "half.py").write_text(half)
+    words = LIBRARIES["gymnasium"], f"wrap=[{tmp_path / 'half.py'}:Centred]", "loop.eval_episodes=1"
+    assert Run(launch(*words, "loop.max_episodes=3")).state == "finished"
