@@ -546,7 +546,7 @@ def atari(
     Raises:
         Mistake: the environment itself skips frames, too.
     """
-    if frame_skip > 1 and getattr(env.unwrapped, "_frameskip", 1) != 1:
+    if frame_skip > 1 and getattr(env.spec, "kwargs", {}).get("frameskip", 1) != 1:
         raise Mistake(
             f"wrap=[atari] skips {frame_skip} frames, and so does the game: env.kwargs.frameskip=1"
         )
