@@ -28,13 +28,14 @@ def test_episodes_csv_has_a_row_for_each_episode_whose_steps_add_up(launch):
 
 def test_a_row_is_in_the_file_as_soon_as_its_episode_has_ended(start, tmp_path):
     process = start("env=pendulum", "loop.max_episodes=100000", "hydra.run.dir=run")
+    table = tmp_path / "run" / "episodes.csv"
     for _ in range(1000):
-        if (tmp_path / "run" / "episodes.csv").exists():
+        if table.exists() and table.stat().st_size:  # it is made just before its first row
             break
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    text = (tmp_path / "run" / "episodes.csv").read_text()
+    text = table.read_text()
     assert text.endswith("\n")
     assert len(text.splitlines()) > 1
 
