@@ -141,7 +141,7 @@ class VectorLoop(DefaultLoop):
             if not resetting.size:
                 numbers = running.numbers
                 actions = as_batch(act(states, numbers), count, agent, dtype)
-                after, rewards, terminated, truncated = step(actions.copy())  # it may change
+                after, rewards, terminated, truncated = step(actions.copy())  # env may edit it
                 memorize(states, actions, rewards, terminated, after)
                 update(numbers)
                 if env.wrapped:
