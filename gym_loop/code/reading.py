@@ -1,6 +1,7 @@
 """Reads `code/` of a run's directory: safe whatever lies in it; nothing is run or followed."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,17 +69,23 @@ def files_that_differ(first: dict[str, Any], second: dict[str, Any]) -> list[str
     A file that one of them has not used is none of these; changes to a commit are.
     """
     one, two = (_by_inner_name(side.get("files")) for side in (first, second))
-    names = {name for name in one | two if name in one.keys() & two.keys() or name == CHANGES}
-    return [printable(name) for name in sorted(names) if one.get(name) != two.get(name)]
+    differ = {name for name in one.keys() & two.keys() if not _agree(one[name], two[name])}
+    differ |= {CHANGES} if one.get(CHANGES) != two.get(CHANGES) else set()
+    return [printable(name) for name in sorted(differ)]
 
 
-def _by_inner_name(digests: Any) -> dict[str, list[str]]:
+def _agree(one: Counter[str], two: Counter[str]) -> bool:
+    """Return whether one has only what the other has, which may have others of that name."""
+    return one <= two or two <= one
+
+
+def _by_inner_name(digests: Any) -> dict[str, Counter[str]]:
     """Return digests by the names that files have within their repository, of which several may be.
 
     So a project that lies in another folder now has the same names.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[str, Counter[str]] = {}
     for name, digest in digests.items() if isinstance(digests, dict) else ():
         inner = name.partition("/")[2] or name
-        found.setdefault(inner.removeprefix("files/"), []).append(str(digest))
-    return {name: sorted(each) for name, each in found.items()}
+        found.setdefault(inner.removeprefix("files/"), Counter())[str(digest)] += 1
+    return found

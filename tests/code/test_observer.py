@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -179,6 +180,32 @@ def test_changes_of_tracked_files_are_warned_of_and_differ(cli, project):
     assert "goes on with other code than before: changes.diff\n" in done.stderr
     run(cli, "agent=agent.py:Mine", "hydra.run.dir=other")
     assert "files that differ: changes.diff\n" in cli("diff", "run", "other").stdout
+
+
+@pytest.mark.slow
+def test_a_file_of_the_same_name_that_another_run_of_the_process_used_is_no_other_code(
+    cli, tmp_path
+):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        text = f"{AGENT.replace('import helper', '')}# {name}\n"
+        (tmp_path / name / "agent.py").write_text(text)
+    here = tmp_path / "here"
+    here.mkdir()
+    done = cli("agent=../two/agent.py:Mine", *FAST, "hydra.run.dir=two", cwd=here)
+    assert done.returncode == 0, done.stderr
+    program = f"""
+import gym_loop
+gym_loop.run("agent=../one/agent.py:Mine", *{FAST}, directory="one")
+gym_loop.resume("two", "loop.max_episodes=3")
+"""
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, cwd=here, check=True, capture_output=True, text=True)
+    assert "continuing" in done.stderr
+    assert "other code" not in done.stderr
+    (tmp_path / "two" / "agent.py").write_text(f"{AGENT.replace('import helper', '')}# 2\n")
+    done = cli("resume", "two", "loop.max_episodes=4", cwd=here)
+    assert "goes on with other code than before: agent.py\n" in done.stderr
 
 
 @pytest.mark.slow
