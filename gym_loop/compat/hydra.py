@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -32,6 +33,7 @@ from gym_loop.literal import literal
 
 __all__ = ["run_job"]
 
+CONF = Path(hydra.__file__).parent / "conf"
 Flags = argparse.Namespace  # Hydra's own, and the overrides
 # A warm process has these imported: Hydra itself does so only when a job builds something.
 USED_BY_A_JOB = ("hydra._internal.instantiate._instantiate2", "hydra._internal.logging_config")

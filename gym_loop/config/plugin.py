@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 
 from gym_loop import errors, launch
-from gym_loop.compat import hydra, hydra_job
+from gym_loop.compat import hydra, hydra_job, omegaconf
 from gym_loop.config.kept import noting_what_is_read, prepare_to_keep
 from gym_loop.config.locate import locate
 from gym_loop.config.options import Options, SearchPath
@@ -15,7 +15,12 @@ from gym_loop.config.options import Options, SearchPath
 @contextlib.contextmanager
 def our_hydra() -> Iterator[None]:
     """Give the block a Hydra of its own that knows our options."""
-    with hydra.own_state(), hydra.plugins([SearchPath, Options]), hydra.options_in_folders():
+    with (
+        hydra.own_state(),
+        hydra.plugins([SearchPath, Options]),
+        hydra.options_in_folders(),
+        omegaconf.parsing_in_c((launch.CONF, hydra.CONF)),
+    ):
         yield
 
 
