@@ -8,7 +8,7 @@ from typing import Any
 
 HIDDEN = "(hidden)"
 # A key whose last word is one of these holds a secret, whatever its type: `auth_token`, `API-KEY`.
-# Where such a word comes earlier (`token_size`), only a text is hidden.
+# Where such a word comes earlier (`token_size`) or in the plural (`max_tokens`), only a text is.
 NAMES = {
     *("token", "password", "passwd", "passphrase", "pwd", "secret", "secrets"),
     *("credential", "credentials", "apikey", "authorization", "bearer", "cookie", "jwt"),
@@ -18,6 +18,7 @@ PAIRS = {
     *("api_key", "access_key", "private_key", "secret_key", "auth_key", "account_key"),
     *("signing_key", "encryption_key", "session_key", "ssh_key", "license_key", "master_key"),
 }
+TEXTS = {"auth", "pass"}  # nor are numbers of these hidden
 # Keys that are shown even when their value comes from the environment: they tell runs apart.
 SHOWN = {"seed", "id", "_target_", "dir", "logdir"}
 KEY_IN_MAPPING = re.compile(r"([\w.-]+)\s*:\s*")  # `{user: me, token: abc}`, as it is typed
@@ -34,7 +35,9 @@ def names_a_secret(key: str, value: Any = "") -> bool:
     pairs = ["_".join(pair) for pair in itertools.pairwise(words)]
     if words[-1] in NAMES or (pairs and pairs[-1] in PAIRS):
         return not (value is None or isinstance(value, bool))
-    return isinstance(value, str | bytes) and bool(NAMES & {*words} or PAIRS & {*pairs})
+    singular = {each.removesuffix("s") for each in (*words, *pairs)}
+    known = NAMES | PAIRS | TEXTS
+    return isinstance(value, str | bytes) and not known.isdisjoint({*words, *pairs} | singular)
 
 
 def masked(value: Any, path: tuple[Any, ...] = (), from_environment: bool = False) -> Any:
