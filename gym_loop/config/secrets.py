@@ -21,6 +21,7 @@ PAIRS = {
 TEXTS = {"auth", "pass"}  # nor are numbers of these hidden
 # Keys that are shown even when their value comes from the environment: they tell runs apart.
 SHOWN = {"seed", "id", "_target_", "dir", "logdir"}
+NUMBER = re.compile(r"[-+\d._e]*\d[-+\d._e]*")  # as it is typed
 KEY_IN_MAPPING = re.compile(r"([\w.-]+)\s*:\s*")  # `{user: me, token: abc}`, as it is typed
 # `user:password@` in a URL; what is long and stands alone there is a token.
 PASSWORD_IN_URL = re.compile(r"""(?<=://)([^/?#\s'"]*:[^/?#\s'"]+|[^/?#\s'"@:]{16,})(?=@)""")
@@ -37,7 +38,8 @@ def names_a_secret(key: str, value: Any = "") -> bool:
         return not (value is None or isinstance(value, bool))
     singular = {each.removesuffix("s") for each in (*words, *pairs)}
     known = NAMES | PAIRS | TEXTS
-    return isinstance(value, str | bytes) and not known.isdisjoint({*words, *pairs} | singular)
+    is_text = isinstance(value, bytes) or (isinstance(value, str) and not NUMBER.fullmatch(value))
+    return is_text and not known.isdisjoint({*words, *pairs} | singular)
 
 
 def masked(value: Any, path: tuple[Any, ...] = (), from_environment: bool = False) -> Any:

@@ -227,6 +227,7 @@ def test_secrets_are_told_by_their_names(key, value, secret):
     ("word", "expected"),
     [
         ("+api_key=abc", "+api_key=(hidden)"),
+        ("agent.max_tokens=1e3", "agent.max_tokens=1e3"),
         ("agent.x={api_key:abc,n:1}", "agent.x={api_key:(hidden),n:1}"),
         (
             "agent.x=[{user: 'me', auth-token: 'a, b'}]",
