@@ -71,8 +71,13 @@ def test_after_the_code_was_edited_and_moved_a_run_is_equal_to_itself(cli, proje
 @pytest.mark.slow
 def test_the_first_step_that_differs_is_named(cli, tmp_path):
     (tmp_path / "agent.py").write_text(AGENT)
-    drawn = "import random\ndef chance():\n    return random.SystemRandom().random()\n"
-    (tmp_path / "helper.py").write_text(drawn)
+    (tmp_path / "helper.py").write_text(
+        "from pathlib import Path\n"
+        f"ran = Path({str(tmp_path / 'ran')!r})\n"
+        "value = 0.9 if ran.exists() else 0.5\n"
+        "ran.touch()\n"
+        "def chance():\n    return value\n"
+    )
     assert cli(*FAST, "agent=agent.py:Mine").returncode == 0
     done = cli("reproduce", "runs/a")
     assert done.returncode == 1, done.stdout + done.stderr
