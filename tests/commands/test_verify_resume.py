@@ -123,10 +123,13 @@ def test_an_agent_that_forgets_an_attribute_has_it_named(cli, tmp_path):
 @pytest.mark.slow
 def test_a_run_that_does_not_repeat_itself_is_told_from_one_that_a_stop_changes(cli, tmp_path):
     (tmp_path / "clock.py").write_text(
-        "import os\n"
+        "from pathlib import Path\n"
         "from gym_loop.agents import RandomAgent\n"
+        f"ran = Path({str(tmp_path / 'ran')!r})\n"
+        "chance = 0.9 if ran.exists() else 0.5\n"
+        "ran.touch()\n"
         "class Clock(RandomAgent):\n"
-        "    def act(self, state, episode_num): return os.urandom(1)[0] % 2\n"
+        "    def act(self, state, episode_num): return int(self.rng.random() < chance)\n"
     )
     words = ("--kills", "1", "--seed", "2", "agent=clock.py:Clock", "env=cartpole")
     done = cli("verify-resume", *words, "loop.max_episodes=40", "loop.eval_episodes=0")
