@@ -8,7 +8,8 @@ from typing import Any
 
 HIDDEN = "(hidden)"
 # A key whose last word is one of these holds a secret, whatever its type: `auth_token`, `API-KEY`.
-# Where such a word comes earlier (`token_size`) or in the plural (`max_tokens`), only a text is.
+# Where such a word comes earlier (`token_size`) or in the plural, only a text is hidden; `tokens`
+# are those of a language.
 NAMES = {
     *("token", "password", "passwd", "passphrase", "pwd", "secret", "secrets"),
     *("credential", "credentials", "apikey", "authorization", "bearer", "cookie", "jwt"),
@@ -36,7 +37,7 @@ def names_a_secret(key: str, value: Any = "") -> bool:
     pairs = ["_".join(pair) for pair in itertools.pairwise(words)]
     if words[-1] in NAMES or (pairs and pairs[-1] in PAIRS):
         return not (value is None or isinstance(value, bool))
-    singular = {each.removesuffix("s") for each in (*words, *pairs)}
+    singular = {each.removesuffix("s") for each in (*words, *pairs) if each != "tokens"}
     known = NAMES | PAIRS | TEXTS
     is_text = isinstance(value, bytes) or (isinstance(value, str) and not NUMBER.fullmatch(value))
     return is_text and not known.isdisjoint({*words, *pairs} | singular)

@@ -210,7 +210,7 @@ def test_a_run_of_an_older_version_goes_on(run):
         ("db_password", 1234, True),
         ("agent.token_size", 64, False),
         ("agent.tokens", 64, False),
-        ("sink.api_tokens", "abc", True),
+        ("sink.passwords", "abc", True),
         ("sink.api_keys", "abc", True),
         ("sink.http_auth", "abc", True),
         ("sink.pass", "abc", True),
@@ -227,7 +227,7 @@ def test_secrets_are_told_by_their_names(key, value, secret):
     ("word", "expected"),
     [
         ("+api_key=abc", "+api_key=(hidden)"),
-        ("agent.max_tokens=1e3", "agent.max_tokens=1e3"),
+        ("agent.token_size=1e3", "agent.token_size=1e3"),
         ("agent.x={api_key:abc,n:1}", "agent.x={api_key:(hidden),n:1}"),
         (
             "agent.x=[{user: 'me', auth-token: 'a, b'}]",
