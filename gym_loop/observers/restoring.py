@@ -208,6 +208,7 @@ def _restore_environments(loop: BaseLoop, rest: dict[str, Any], same_eval_env: b
     """
     saved = rest.get("envs") or {"env": rest["env"]}  # older checkpoints have one
     rendered = rest.get("rendered", {})
+    count = getattr(loop.env, "num_envs", None)  # a fork may have others, or another loop
     for name, each in saved.items():
         if each is None or (is_rendered(loop, name) and not rendered.get(name, True)):
             continue  # it was made without rendering, which this launch needs
@@ -216,6 +217,9 @@ def _restore_environments(loop: BaseLoop, rest: dict[str, Any], same_eval_env: b
         if name == "env":
             loop.env.close()  # first: both may use one handle, such as a port
         env = environments.restore(each, ENVIRONMENTS[name])
+        if name == "env" and env is not None and getattr(env, "num_envs", None) != count:
+            env.close()
+            env = None
         if env is None and name == "env":
             env = loop.make_env_again()
         setattr(loop, name, env)

@@ -11,7 +11,7 @@ from gym_loop.loops.copies import copied
 from gym_loop.loops.returns import as_float
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.proxy import Proxy
-from gym_loop.runs import manifest, playback, tables, traces
+from gym_loop.runs import playback, tables, traces
 from gym_loop.runs.traces import Trace, Traces
 
 STEPS = 5_000  # of traces that are read at a time
@@ -66,18 +66,12 @@ def by_agent(run: Path, kind: str, numbers: list[int]) -> Iterator[Seen]:
         Failure: an episode is not as it was recorded.
     """
     with contextlib.closing(playback.make_env(run, kind, numbers[0], bare=False)) as env:
-        learning = ", ".join(learning_layers(env)) if isinstance(env, Wrapped) else ""
+        learning = isinstance(env, Wrapped) and learning_layers(env)
     if not learning:
         for trace in _traces(run, kind, numbers):
             with contextlib.closing(playback.make_env(run, kind, trace.episode, bare=False)) as env:
                 yield from _play(env, trace)
         return
-    config = manifest.load(run)["config"]
-    if "num_envs" in config["loop"]:
-        raise Mistake(
-            f"{learning} learns from all environments of loop=vector in turns, which are not "
-            "recorded: expected --observations environment"
-        )
     known = TrainingEnv(run)
     if kind == "train":
         for trace in _traces(run, kind, list(range(max(numbers) + 1))):
@@ -108,10 +102,20 @@ class TrainingEnv:
         self.by: Any = None  # run.json of the run that has played, this one or a parent
 
     def play(self, trace: Trace) -> Iterator[Seen]:
-        """Play the next training episode."""
-        by, _ = playback.played_by(self.run, "train", trace.episode)
+        """Play the next training episode.
+
+        Raises:
+            Mistake: it was played in turns with others, from which the wrappers learnt, too.
+        """
+        by, config = playback.played_by(self.run, "train", trace.episode)
         if by != self.by:
             env = playback.make_env(self.run, "train", trace.episode, bare=False)
+            if (learning := learning_layers(env)) and "num_envs" in config["loop"]:
+                env.close()
+                raise Mistake(
+                    f"{', '.join(learning)} learns from all environments of loop=vector in turns, "
+                    "which are not recorded: expected --observations environment"
+                )
             if self.env is not None:  # as a fork begins with what its parent has learnt
                 env.put_into_wrappers(self.env.learnt_by_wrappers())
                 self.env.close()

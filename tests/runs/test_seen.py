@@ -168,3 +168,14 @@ def test_what_cannot_be_known_is_refused_in_one_line(words, said, launch, folder
     assert said in mistake.value.message
     assert "--observations environment" in mistake.value.message
     assert not list(folder.glob("*.npz"))
+
+
+@pytest.mark.slow
+def test_nor_can_what_wrappers_had_learnt_in_turns_before_a_fork(launch, folder, cli):
+    words = ("env=gymnasium:CartPole-v1", NORMALIZED, "loop=vector", "agent=random")
+    launch(*words, "loop.max_episodes=4", "loop.eval_episodes=0")
+    more = ("loop=default", "loop.max_episodes=10", "loop.eval_episodes=0")
+    done = cli("fork", "run", *more, "hydra.run.dir=fork")
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(Mistake, match="NormalizeReward learns from all environments"):
+        exported(folder / "fork", "--episode", "9")

@@ -315,6 +315,35 @@ def test_a_fork_goes_on_from_within_a_round(launch, cli, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_fork_steps_as_many_environments_as_it_asks_for(launch, cli, tmp_path):
+    words = (
+        "agent=random",
+        "env=cartpole",
+        "loop=vector",
+        "loop.num_envs=3",
+        "loop.max_episodes=9",
+    )
+    parent = rows(launch(*words, directory="parent"))
+    for change in ("loop.num_envs=5", "loop=default"):
+        directory = tmp_path / change
+        more = ("loop.max_episodes=19", "loop.eval_episodes=0", f"hydra.run.dir='{directory}'")
+        done = cli("fork", "parent", change, *more)
+        assert done.returncode == 0, done.stderr
+        table = rows(directory)
+        assert table[:9] == parent
+        steps = [int(row["steps"]) - int(parent[-1]["steps"]) for row in table[9:]]
+        played = [sum(int(row["length"]) for row in table[9 : n + 10]) for n in range(10)]
+        if change == "loop=default":
+            assert steps == played
+        else:
+            assert all(count % 5 == 0 for count in steps)
+    back = ("loop=vector", "loop.max_episodes=29", "hydra.run.dir=back")
+    done = cli("fork", "loop=default", *back)
+    assert done.returncode == 0, done.stderr
+    assert len(rows(tmp_path / "back")) == 29
+
+
+@pytest.mark.slow
 def test_a_stop_waits_for_the_end_of_the_round(start, cli, tmp_path, alone):
     words = (f"agent={AGENTS}:Learner", "env=cartpole", "loop=vector", "loop.num_envs=4")
     words += ("loop.max_episodes=300", "loop.episodes_per_round=50", "loop.eval_episodes=2")
