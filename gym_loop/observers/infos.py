@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gym_loop.loops import BaseLoop, Episode
+from gym_loop.loops.returns import as_float
 from gym_loop.runs import tables
 
 TABLES = {"training": tables.EPISODES, "evaluation": tables.EVALUATIONS}
@@ -29,7 +30,7 @@ def values(names: list[str], info: Any) -> list[float]:
     if type(info) is not dict and not isinstance(info, Mapping):
         return [math.nan for _ in names]
     return [
-        float(value) if isinstance(value := info.get(name), NUMBERS) else _number(value)
+        as_float(value) if isinstance(value := info.get(name), NUMBERS) else _number(value)
         for name in names
     ]
 
@@ -54,7 +55,7 @@ def _number(value: Any) -> float:
     """Return what is no plain number as one: an array of one element; NaN if it is none."""
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.item()
-    return float(value) if isinstance(value, NUMBERS) else math.nan
+    return as_float(value) if isinstance(value, NUMBERS) else math.nan
 
 
 class MissingKeys:

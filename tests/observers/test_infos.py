@@ -152,6 +152,13 @@ def test_a_key_whose_values_are_no_numbers_is_warned_of(launch):
     assert "no number for who at the end of 8 of 8 training and 5 of 5 evaluation" in warning
 
 
+@pytest.mark.parametrize("loop", ["default", "vector"])
+def test_an_integer_beyond_what_a_float_holds_is_infinite(loop, launch, tmp_path):
+    (tmp_path / "reach.py").write_text(REACH.replace('"me"', "-(10**400)"))
+    run = launch(FEW[0], "loop.info_keys=[who]", *FEW[2:], f"loop={loop}", "agent=random")
+    assert (Run(run).episodes["who"] == -np.inf).all()
+
+
 def test_a_key_that_came_only_before_a_resume_has_not_never_come(launch, tmp_path):
     early = "loop.info_keys=[early]"
     there = 'if __import__("os").path.exists("early"): info["early"] = 1'
