@@ -114,6 +114,8 @@ def wrapped(env: Any, wrappers: Wrappers | None) -> Any:
             reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
             kind = env.__class__.__name__
             raise Mistake(f"env.wrappers.{name} cannot wrap {kind}: {reason:.300}") from error
+        if env is None:
+            raise Mistake(f"env.wrappers.{name} returned None; expected the wrapped environment")
     return Wrapped(env, tape)
 
 

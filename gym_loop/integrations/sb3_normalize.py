@@ -14,22 +14,28 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from gym_loop.mistake import Mistake, nearest
 
-# The arguments of `VecNormalize` that `agent.normalize` takes.
-ARGUMENTS = [*inspect.signature(VecNormalize).parameters][2:]
+# The arguments of `VecNormalize` that `agent.normalize` takes, with their defaults.
+DEFAULTS = {p.name: p.default for p in [*inspect.signature(VecNormalize).parameters.values()][2:]}
+ARGUMENTS = [*DEFAULTS]
 SUFFIX = ".vecnormalize.pkl"  # of the file beside an exported zip
 
 
 def check(value: Any) -> None:
-    """Raise ValueError if `value`, as `agent.normalize` gives it, is no bool and no mapping."""
+    """Raise ValueError if `value`, as `agent.normalize` gives it, is no bool and no arguments."""
     if not isinstance(value, dict):
         if type(value) is not bool:
             example = "{norm_obs: true, norm_reward: false}"
             raise ValueError(f"normalize is {value!r}; expected true, false, or such as {example}")
         return
-    for name in value:
+    for name, given in value.items():
         if name not in ARGUMENTS:
             known = f"; VecNormalize has {', '.join(ARGUMENTS)}"
             raise ValueError(f"normalize has no {name!r}{nearest(name, ARGUMENTS) or known}")
+        kind = type(DEFAULTS[name])
+        if kind is bool and type(given) is not bool:
+            raise ValueError(f"normalize.{name} is {given!r}; expected true or false")
+        if kind is float and (type(given) is bool or not isinstance(given, int | float)):
+            raise ValueError(f"normalize.{name} is {given!r}; expected a number")
 
 
 def made(env: VecEnv, value: Any, gamma: float) -> "Normalizer":

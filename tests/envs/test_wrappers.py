@@ -203,6 +203,9 @@ class Mission(Space):
 
 class Odd(gymnasium.Env):
     observation_space, action_space = Dict(a=Mission(), b=Box(0, 1)), Box(0, 1)
+
+def forgets(env):
+    gymnasium.wrappers.FlattenObservation(env)
 """
 GYMNASIUM = "env=gymnasium:CartPole-v1"
 NEXT = "+env.vector_kwargs.autoreset_mode=NextStep"
@@ -223,6 +226,7 @@ NEXT = "+env.vector_kwargs.autoreset_mode=NextStep"
         ([GYMNASIUM, "env.wrappers.x._target_=gym.wrappers.ClipAction"], "one of gymnasium"),
         (["env=gymnasium:Blackjack-v1", "wrap=[normalize_observation]"], "cannot wrap"),
         ([GYMNASIUM, "wrap=[stack_channels]"], "TypeError: expected images"),
+        ([GYMNASIUM, "wrap=[odd.py:forgets]"], "env.wrappers.forgets returned None"),
         (["env=odd.py:Odd", "wrap=[flatten]"], "cannot flatten observations of Dict('a': Mission"),
         (["env=gymnasium_vector:CartPole-v1", "loop=vector", "wrap=[flatten]"], "env.mode=sync"),
         (["env=gymnasium_vector:Acrobot-v1", "loop=vector", "wrap=[flatten]", NEXT], "NextStep"),

@@ -200,6 +200,9 @@ def test_what_is_exported_is_read_by_the_library_and_read_again(tmp_path):
     ("value", "told"),
     [
         ({"norm_ob": True}, "normalize has no 'norm_ob'; did you mean 'norm_obs'"),
+        ({"norm_obs": "no"}, "normalize.norm_obs is 'no'; expected true or false"),
+        ({"clip_obs": [1, 2]}, r"normalize.clip_obs is \[1, 2\]; expected a number"),
+        ({"gamma": None}, "normalize.gamma is None; expected a number"),
         (3, "expected true, false, or such as"),
     ],
 )
