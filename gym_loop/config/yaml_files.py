@@ -51,8 +51,10 @@ def check_keys(file: Path) -> None:
             seen = set[Any]()
             for key, value in node.value:
                 nodes.append(value)
+                if key.tag == MERGE:
+                    continue
                 made = SafeConstructor().construct_object(key, deep=True)
-                if key.tag != MERGE and made in seen:
+                if made in seen:
                     place = f"{short(file)}:{key.start_mark.line + 1}:{key.start_mark.column + 1}"
                     raise Mistake(f"{place}: not YAML: found duplicate key {key.value}")
                 seen.add(made)

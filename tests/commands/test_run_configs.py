@@ -64,6 +64,7 @@ def test_a_value_is_the_same_in_a_run_config_and_in_conf(tmp_path, as_a_child):
     (folder / "conf" / "agent").mkdir(parents=True)
     (folder / "odd.py").write_text(AGENT)
     values = "_target_: odd.Odd\nrate: 2e-4\nlayers: [1e-3, 5E2, on, 2026-02-03]\nday: 2026-03-04\n"
+    values += "empty: {<<: {a: 1, b: 2}, a: 3}\n"
     (folder / "conf" / "agent" / "mine.yaml").write_text(values)
     words = ["env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=0", "hydra.run.dir=run"]
     there = config_of(folder, as_a_child(["agent=mine", *words], folder))["agent"]
@@ -77,3 +78,4 @@ def test_a_value_is_the_same_in_a_run_config_and_in_conf(tmp_path, as_a_child):
     here = json.loads((folder / "again" / "run.json").read_text())["config"]["agent"]
     assert {key: here[key] for key in there} == there
     assert there["layers"] == [0.001, 500.0, True, "2026-02-03"]
+    assert there["empty"] == {"a": 3, "b": 2}
