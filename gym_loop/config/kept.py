@@ -108,7 +108,7 @@ def prepare_to_keep(cfg: DictConfig) -> None:
         for path, value in leaves(whole):
             if not isinstance(value, (*PLAIN, Path, Enum)):
                 raise Mistake(f"{dotted(path)} is {value!r}, which no YAML holds")
-            if isinstance(value, str) and re.search(r"\$\{(hydra|now):", value):
+            if isinstance(value, str) and re.search(r"\$\{(hydra[.:]|now:)", value):
                 if "${oc.env:" in value:
                     raise Mistake(
                         f"{dotted(path)} is {value}: what refers to the launch is kept as a value, "

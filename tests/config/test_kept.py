@@ -149,8 +149,9 @@ def test_a_seed_from_the_environment_does_not_continue_another_run(run):
 
 
 @pytest.mark.slow
-def test_what_refers_to_the_launch_is_what_it_was_then(run):
-    words = ("agent.x=${hydra:job.name}-${now:%f}", "hydra.job.name=first", "hydra.run.dir=r")
+@pytest.mark.parametrize("name", ["${hydra:job.name}", "${hydra.job.name}"])
+def test_what_refers_to_the_launch_is_what_it_was_then(run, name):
+    words = (f"agent.x={name}-${{now:%f}}", "hydra.job.name=first", "hydra.run.dir=r")
     run("agent=noting.py:Noting", *QUICK, *words)
     run("resume", "r", "loop.max_episodes=2")
     assert len(set(noted(run))) == 1
