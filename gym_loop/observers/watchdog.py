@@ -175,14 +175,18 @@ class Watchdog(Observer):
     def count_same(self, actions: list[Any], env: Any) -> None:
         """Count the episodes in a row in which every step's action was the same."""
         first, last = actions[0], actions[-1]
-        if isinstance(first, NUMBERS):  # a few comparisons tell most episodes apart
-            same = first == last and first == actions[len(actions) // 2]
-            same = bool(same) and actions.count(first) == len(actions)
-        elif isinstance(first, np.ndarray):
-            same = first.tobytes() == last.tobytes() and bool(np.all(np.array(actions) == first))
-            first = first.tolist()
-        else:  # a tuple, a dict, a text
-            same = all(repr(action) == repr(first) for action in reversed(actions))
+        same = False
+        with contextlib.suppress(Exception):  # what cannot be compared is not the same
+            if isinstance(first, NUMBERS):  # a few comparisons tell most episodes apart
+                same = first == last and first == actions[len(actions) // 2]
+                same = bool(same) and actions.count(first) == len(actions)
+            elif isinstance(first, np.ndarray):
+                same = first.tobytes() == last.tobytes() and bool(
+                    np.all(np.array(actions) == first)
+                )
+                first = first.tolist()
+            else:  # a tuple, a dict, a text
+                same = all(repr(action) == repr(first) for action in reversed(actions))
         if not same or getattr(getattr(env, "action_space", None), "n", None) == 1:
             self.streak = 0
             return

@@ -139,6 +139,24 @@ def test_a_float64_action_within_the_bounds_is_not_outside(watched):
     assert watched("env=pendulum", "agent.action=0.5", "loop.max_episodes=2") == []
 
 
+class Shapes(Loud):
+    """Its four actions have no shape, or no type, in common."""
+
+    def act(self, state, episode_num):
+        self.steps = getattr(self, "steps", -1) + 1
+        kinds = {
+            "arrays": [np.zeros(0), np.zeros(2), np.zeros((1, 2)), np.zeros((0, 3))],
+            "array, number": [np.zeros(2), 1, 1, 0],
+            "number, array": [0, 1, 1, np.zeros(2)],
+        }
+        return kinds[self.parameters["action"]][self.steps % 4]
+
+
+@pytest.mark.parametrize("actions", ["arrays", "array, number", "number, array"])
+def test_actions_of_many_shapes_do_not_end_a_run(launch, actions):
+    launch(f"agent={THIS}:Shapes", f"agent.action='{actions}'", f"env={THIS}:Env")
+
+
 @pytest.mark.parametrize("loop", [["loop=default"], ["loop=vector", "loop.num_envs=2"]])
 def test_what_a_wrapper_makes_of_an_action_is_not_outside(launch, loop):
     wrapper = "env.wrappers.rescaled"
