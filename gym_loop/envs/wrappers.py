@@ -226,7 +226,7 @@ class Tape(Proxy):
         game.actions.append(action if type(action) in IMMUTABLE else copied(action))
         result = self.env.step(action)
         game.last, reward, terminated, truncated, _ = result
-        game.rewards.append(reward)
+        game.rewards.append(reward if type(reward) in IMMUTABLE else copied(reward))
         if terminated or truncated:
             game.terminated, game.truncated = bool(terminated), bool(truncated)
         return result

@@ -1,4 +1,4 @@
-"""Copies of actions: an agent may return one object again and again and change it."""
+"""Copies of actions and rewards: one object may be returned again and again, and changed."""
 
 import copy
 from typing import Any
@@ -9,12 +9,12 @@ import numpy as np
 IMMUTABLE = frozenset((int, float, bool, str, np.int64, np.float32, np.float64))
 
 
-def copied(action: Any) -> Any:
-    """Return a copy of an action; the action itself where it cannot be copied."""
-    if type(action) is np.ndarray:
-        return action.copy()
+def copied(given: Any) -> Any:
+    """Return a copy of an action or a reward; the thing itself where it cannot be copied."""
+    if type(given) is np.ndarray:
+        return given.copy()
     try:
         # A tensor with a gradient graph cannot be copied.
-        return copy.deepcopy(action.detach() if hasattr(action, "detach") else action)
+        return copy.deepcopy(given.detach() if hasattr(given, "detach") else given)
     except Exception:
-        return action
+        return given

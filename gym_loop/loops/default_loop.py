@@ -74,7 +74,7 @@ class DefaultLoop(BaseLoop):
             action = act(ob, number)
             actions.append(action if type(action) in IMMUTABLE else copied(action))
             next_ob, reward, terminated, truncated, info = step(action)
-            rewards.append(reward)
+            rewards.append(reward if type(reward) in IMMUTABLE else copied(reward))
             if learn:
                 memorize(ob, action, reward, terminated, next_ob)
                 update(number)

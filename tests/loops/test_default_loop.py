@@ -9,6 +9,8 @@ from gym_loop.envs import make_gym
 from gym_loop.loops import DefaultLoop
 from gym_loop.observers import Observer
 from gym_loop.streams import episode_seed
+from tests import sample_envs
+from tests.conftest import rows
 from tests.sample_envs import Pair
 
 
@@ -190,6 +192,13 @@ def test_actions_are_kept_even_if_the_agent_reuses_its_array():
     loop, diary = make("Pendulum-v1", agent=Careless, max_episodes=1)
     loop.train()
     assert len({float(action[0]) for action in diary.episodes[0].actions}) > 100
+
+
+@pytest.mark.parametrize("wrap", [[], ["wrap=[clip_reward]"]])
+def test_rewards_are_kept_even_if_the_environment_reuses_its_array(launch, wrap):
+    words = (*wrap, "env.length=4", "loop.max_episodes=2", "loop.eval_episodes=0")
+    directory = launch(f"env={sample_envs.__file__}:SameArray", *words)
+    assert [float(row["return"]) for row in rows(directory)] == [10, 10]
 
 
 def test_stop_ends_training_at_the_next_episode_boundary():
