@@ -51,6 +51,13 @@ class Fractions(RandomAgent):
         return np.full(len(episode_nums), 0.5)
 
 
+class Forgets(RandomAgent):
+    """Forgets to return its actions."""
+
+    def act(self, states, episode_nums):
+        super().act(states, episode_nums)
+
+
 class Changes(RandomAgent):
     """Changes one array again and again."""
 

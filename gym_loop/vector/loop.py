@@ -1,5 +1,6 @@
 """`loop=vector`: one agent in many environments that are stepped at once."""
 
+import contextlib
 import logging
 import math
 from collections.abc import Callable
@@ -409,8 +410,10 @@ def as_batch(actions: Any, count: int, agent: Any, dtype: Any) -> Array:
     """
     if type(actions) is np.ndarray and actions.dtype == dtype and actions.shape[:1] == (count,):
         return actions
-    batch = in_type(actions, dtype)
-    if dtype is not None and batch.dtype != dtype:
+    batch: Array | None = None
+    with contextlib.suppress(TypeError, ValueError):  # None, texts, rows of several lengths
+        batch = in_type(actions, dtype)
+    if batch is None or (dtype is not None and batch.dtype != dtype):
         raise Failure(
             f"{type(agent).__name__}.act returned {' '.join(f'{actions!r:.60}'.split())}; expected "
             f"actions that an array of {dtype} holds, the type of the action space"

@@ -406,10 +406,13 @@ def test_a_batch_of_the_wrong_length_is_named(cli):
     assert "Traceback" not in done.stderr
 
 
-def test_fractions_for_whole_numbers_are_named(cli):
-    done = cli(f"agent={AGENTS}:Fractions", "env=cartpole", "loop=vector", "loop.num_envs=3")
+@pytest.mark.parametrize(
+    ("agent", "returned"), [("Fractions", "array([0.5, 0.5, 0.5])"), ("Forgets", "None")]
+)
+def test_what_is_no_batch_of_whole_numbers_is_named(cli, agent, returned):
+    done = cli(f"agent={AGENTS}:{agent}", "env=cartpole", "loop=vector", "loop.num_envs=3")
     assert done.returncode == 1
-    assert "Fractions.act returned array([0.5, 0.5, 0.5])" in done.stderr
+    assert f"{agent}.act returned {returned}; expected" in done.stderr
     assert "Traceback" not in done.stderr
 
 
