@@ -12,6 +12,7 @@ from gym_loop import launch
 from gym_loop.mistake import Mistake
 
 KEY = "eval_env"
+TARGET = "${env._target_}"  # of one that says only what differs, when it is complete
 ALONE = {"eval_record": None, "eval_render": None}  # what is made to be looked at renders nothing
 
 
@@ -31,23 +32,24 @@ def complete_eval_env(cfg: DictConfig) -> None:
             f"eval_env is {differing!r}; expected what differs from env, such as "
             "eval_env.kwargs.g=12, or an option: env@eval_env=cartpole"
         )
-    if "_target_" not in differing and isinstance(cfg.env, DictConfig):
+    own: Any = OmegaConf.to_container(differing, resolve=False)
+    env = OmegaConf.to_container(cfg.env, resolve=False) if OmegaConf.is_dict(cfg.env) else None
+    if isinstance(env, dict) and own.get("_target_", TARGET) == TARGET:
         with open_dict(cfg):
-            _refer(differing, cfg.env, "env")
+            cfg[KEY] = _completed(own, env, "env")
 
 
-def _refer(section: DictConfig, to: DictConfig, path: str) -> None:
-    """Give `section` a reference for each key of `to`, which lies at `path`, that it lacks."""
-    for key in to:
-        if key not in section:
-            section[key] = f"${{{path}.{key!s}}}"
-        elif _has_mapping(to, key) and _has_mapping(section, key):
-            _refer(section[key], to[key], f"{path}.{key!s}")
+def _completed(own: dict[Any, Any], other: dict[Any, Any], path: str) -> dict[Any, Any]:
+    """Return `own` with references to what it lacks of `other`, which lies at `path`.
 
-
-def _has_mapping(section: DictConfig, key: Any) -> bool:
-    """Return whether a key has a mapping of its own, and none that it refers to."""
-    return not OmegaConf.is_interpolation(section, key) and isinstance(section.get(key), DictConfig)
+    They are in the order of `other`, which is that of wrappers.
+    """
+    completed = {}
+    for key, value in other.items():
+        completed[key] = own.get(key, f"${{{path}.{key}}}")
+        if isinstance(value, dict) and isinstance(completed[key], dict):
+            completed[key] = _completed(completed[key], value, f"{path}.{key}")
+    return completed | {key: value for key, value in own.items() if key not in other}
 
 
 def check_eval_spaces(cfg: DictConfig) -> None:

@@ -47,7 +47,9 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
         same_eval_env="eval_env" not in groups,
         same_seed="seed" not in groups,
     )
-    origin = {"directory": str(parent.absolute()), "episode": checkpoints.episode(checkpoint)}
+    evaluated = (checkpoints.read_state(checkpoint) or {}).get("evaluated", 0)
+    number = checkpoints.episode(checkpoint)
+    origin = {"directory": str(parent.absolute()), "episode": number, "evaluated": evaluated}
     if before := (manifest.read(parent) or {}).get("parent"):
         origin["parent"] = before
     base = Path(known["cwd"])  # where the parent's modules and files are found

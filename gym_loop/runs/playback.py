@@ -223,7 +223,8 @@ def in_parallel(work: Callable[[Any], Any], jobs: Iterable[Any], workers: int) -
 def played_by(run: Path, kind: str, episode: int) -> tuple[dict[str, Any], DictConfig]:
     """Return run.json and config of the run that played an episode: a parent's, before the fork."""
     found, seen = _load(run), {run.resolve()}
-    while kind == "train" and (parent := found[0].get("parent")) and episode < parent["episode"]:
+    count = "episode" if kind == "train" else "evaluated"  # older forks do not have the latter
+    while (parent := found[0].get("parent")) and episode < parent.get(count, 0):
         origin = Path(parent["directory"]).resolve()
         if origin in seen or not manifest.read(origin):
             break

@@ -50,6 +50,29 @@ def test_a_wrapper_that_is_null_is_taken_away(launch):
     assert Run(run).evaluations["length"].min() > 5
 
 
+def test_a_wrapper_that_differs_keeps_its_place(launch):
+    run = launch(
+        *("env=cartpole", "wrap=[normalize_reward,time_limit,flatten]", *FEW),
+        *("env.wrappers.time_limit.max_episode_steps=5", "eval_env.wrappers.flatten=null"),
+        "eval_env.wrappers.time_limit.max_episode_steps=4",
+    )
+    section = OmegaConf.load(run / "config.yaml").eval_env
+    assert list(section.wrappers) == ["normalize_reward", "time_limit", "flatten"]
+    assert Run(run).evaluations["length"].max() == 4
+
+
+@pytest.mark.slow
+def test_what_a_fork_changes_in_it_leaves_the_rest_following_env(launch, cli, tmp_path):
+    launch("env=pendulum", "env.kwargs.g=3", "eval_env.id=Pendulum-v1", *FEW)
+    words = ["loop.max_episodes=5", "hydra.run.dir=fork", "eval_env.kwargs.render_mode=rgb_array"]
+    done = cli(
+        "fork", "run", *words, "wrap=[time_limit]", "env.wrappers.time_limit.max_episode_steps=7"
+    )
+    assert done.returncode == 0, done.stderr
+    assert Run(tmp_path / "fork").env().unwrapped.g == 3
+    assert set(Run(tmp_path / "fork").evaluations["length"]) == {7}
+
+
 @pytest.mark.slow
 def test_a_fork_evaluates_elsewhere_and_trains_as_before(launch, cli, tmp_path):
     launch("env=pendulum", *FEW)
@@ -62,6 +85,9 @@ def test_a_fork_evaluates_elsewhere_and_trains_as_before(launch, cli, tmp_path):
     light = launch("env=pendulum", "eval_env.kwargs.g=2", *FEW, directory="light")
     returns = [Run(r).evaluations["return"][-2:] for r in (tmp_path / "fork", light)]
     np.testing.assert_array_equal(*returns)
+    played = len(Run(tmp_path / "fork").evaluations["return"])
+    again = [Run(tmp_path / "fork").replay(n, evaluation=True) for n in range(played)]
+    assert not any(episode.difference for episode in again)
 
 
 @pytest.mark.parametrize(
