@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,7 @@ def section_of(group: str, option: str) -> str:
         envs.check_id("gymnasium" if gymnasium else "gym", content["id"])
     comments = parameter_comments(options.load_class(content["_target_"], group))
     entries = (entry(group, name, value, comments.get(name)) for name, value in content.items())
-    return f"{group}:\n{textwrap.indent(''.join(entries), '  ')}"
+    return f"{group}:\n{''.join(entries)}"
 
 
 def config_of(group: str, option: str) -> dict[str, Any]:
@@ -93,7 +92,7 @@ def config_of(group: str, option: str) -> dict[str, Any]:
 
 
 def entry(group: str, name: str, value: Any, comment: str | None) -> str:
-    """Return a parameter as the run config's reader takes it, with its comment.
+    """Return a parameter's lines, as the run config's reader takes them, with its comment.
 
     Raises:
         Mistake: YAML has nothing for the value.
@@ -101,16 +100,19 @@ def entry(group: str, name: str, value: Any, comment: str | None) -> str:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from gym_loop.compat.hydra_job import plain, to_yaml
+
     try:
-        first, *more = OmegaConf.to_yaml(OmegaConf.create({name: value})).splitlines(True)
+        text = to_yaml(plain(OmegaConf.create({group: {name: value}})))
     except OmegaConfBaseException:
         raise Mistake(
             f"the default of {group}.{name} is {value!r:.60}; expected what YAML can hold: a "
             "number, a text, true or false, null, a list or a mapping of these"
         ) from None
-    if comment and more and first.rstrip()[-1] != ":":  # a text of several lines
-        return f"# {comment}\n{first}{''.join(more)}"
-    return first.rstrip() + (f"  # {comment}\n" if comment else "\n") + "".join(more)
+    _, first, more = text.split("\n", 2)  # other separators are of the value
+    if comment and more and not first.endswith(":"):  # a text of several lines
+        return f"  # {comment}\n{first}\n{more}"
+    return f"{first}  # {comment}\n{more}" if comment else f"{first}\n{more}"
 
 
 def parameter_comments(target: Any) -> dict[str, str]:

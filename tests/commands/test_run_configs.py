@@ -9,6 +9,7 @@ DEFAULTS = {
     "on": 1, "no": "off", "null": 3, "y": None, "1": 2, "a b": "1e-3", "#c": "x # y",
     "rate": 1e-5, "day": "2026-02-03", "layers": [8, {"no": "yes"}], "pair": (1, "2"),
     "long": "word " * 50, "lines": "a\\n b\\n", "quote": "it's: \\"so\\"", "empty": {},
+    "apart": "a\\u2028b\\x85c", "a\\u2029b": 1,
     "dollar": "${x}", "escaped": ["\\\\${x}", {"${y}": "a ${y"}],
 }
 
