@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
 from gym_loop import launch
@@ -124,8 +125,7 @@ def check_files(content: dict[str, Any], given: set[str]) -> None:
 
 def quoted(path: Path) -> str:
     """Return an absolute path as a value that Hydra's grammar takes whole."""
-    text = literal(str(path.absolute())).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"
+    return QuotedString(literal(str(path.absolute())), Quote.single).with_quotes()
 
 
 @contextlib.contextmanager

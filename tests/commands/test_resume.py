@@ -290,6 +290,16 @@ def test_the_same_command_with_a_higher_limit_extends_the_run(launch, cli):
 
 
 @pytest.mark.slow
+def test_a_run_goes_on_in_its_own_directory_whatever_that_is_called(launch, cli, tmp_path):
+    directory = launch("env=cartpole", "loop.max_episodes=2", "loop.eval_episodes=0")
+    odd = directory.rename(tmp_path / "it's \\ a,b=[$x]\\")
+    done = cli("resume", odd.name, "loop.max_episodes=3")
+    assert done.returncode == 0, done.stderr
+    assert len(rows(odd)) == 3
+    assert [path.name for path in tmp_path.iterdir()] == [odd.name]
+
+
+@pytest.mark.slow
 def test_a_fork_into_another_environment_has_rows_of_its_own(launch, cli):
     words = ("agent=random", "loop.eval_episodes=1", "loop.episodes_per_eval=2")
     launch(*words, "env=cartpole", "loop.max_episodes=4")
