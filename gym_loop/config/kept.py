@@ -118,8 +118,13 @@ def prepare_to_keep(cfg: DictConfig) -> None:
 
 
 def sections(config: dict[str, Any]) -> Iterator[tuple[Keys, dict[str, Any]]]:
-    """Yield (path, section) for each section of a config whose class is to be built."""
-    pairs: list[tuple[Keys, Any]] = [((n,), config.get(n)) for n in (*GROUPS, "eval_env")]
+    """Yield (path, section) for each section of a config whose class is to be built.
+
+    The order is that in which Hydra reads the options of a launch, which may import their files:
+    of two modules of one name, a resume then finds the one that the launch has found.
+    """
+    names = ("loop", "eval_env", "env", "agent")
+    pairs: list[tuple[Keys, Any]] = [((name,), config.get(name)) for name in names]
     for path in (("observers",), ("env", "wrappers"), ("eval_env", "wrappers")):
         if isinstance(found := _raw(config, path), dict):
             pairs += [((*path, name), section) for name, section in found.items()]

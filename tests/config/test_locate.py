@@ -99,6 +99,22 @@ def test_a_run_resumes_whatever_its_files_are_called(agent, env, tmp_path):
     assert known["warnings"] == [], "the environment went on from the checkpoint"
 
 
+@pytest.mark.slow
+def test_a_run_resumes_where_its_environment_imports_what_has_the_name_of_the_agents_file(
+    cli, tmp_path
+):
+    write(
+        tmp_path,
+        a__thing_py="from gym_loop.agents import RandomAgent\n\nclass Mine(RandomAgent): ...\n",
+        b__walk_py=f"import thing\n{ENV}",
+        b__thing_py="",
+    )
+    words = ("agent=a/thing.py:Mine", "env=b/walk.py:Walk", "loop.eval_episodes=1")
+    assert cli(*words, "loop.max_episodes=2", "hydra.run.dir=run").returncode == 0
+    done = cli("resume", "run", "loop.max_episodes=3")
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_a_class_is_pickled_under_depends_on_its_file_alone(tmp_path):
     write(
         tmp_path,
