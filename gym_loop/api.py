@@ -20,6 +20,7 @@ from gym_loop.compat.standard_library import own_logging
 from gym_loop.config import by_value
 from gym_loop.config.stored import preparations, quoted
 from gym_loop.mistake import Mistake
+from gym_loop.output import open_streams
 from gym_loop.runs import claim
 from gym_loop.runs.run import Run, Runs
 from gym_loop.sweeps import resume as sweeps
@@ -231,6 +232,8 @@ def _as_command(*words: str) -> Iterator[None]:
     failed (1), and a stop by a signal (128 and its number). Here that is told by the run's state.
     """
     here, argv, random = os.getcwd(), sys.argv, streams.get_state()
+    given = sys.stdin, sys.stdout, sys.stderr
+    open_streams()  # whether a run finishes does not depend on who reads what it prints
     sys.argv = ["gym-loop", *words]
     try:
         with own_logging(), errors.mistakes_raised():
@@ -240,5 +243,9 @@ def _as_command(*words: str) -> Iterator[None]:
             raise
     finally:
         sys.argv = argv
+        for stream in (sys.stdout, sys.stderr):
+            if stream and stream not in given:
+                stream.flush()
+        sys.stdin, sys.stdout, sys.stderr = given
         os.chdir(here)
         streams.set_state(random)

@@ -44,8 +44,9 @@ def open_streams() -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         stream = getattr(sys, name)
         if stream is getattr(sys, f"__{name}__"):
-            if stream:
-                stream.flush()
+            with contextlib.suppress(OSError, ValueError):  # broken, full or closed
+                if stream:
+                    stream.flush()
             text = io.TextIOWrapper(
                 io.BufferedWriter(Output(number, "w", closefd=False)),
                 encoding=stream.encoding if stream else "utf-8",

@@ -11,9 +11,9 @@ LONGEST = 4000  # characters of a text that is shown
 SPOKEN = {"SIGINT": "Ctrl-C", "KeyboardInterrupt": "Ctrl-C"}  # what a person calls it
 
 
-def is_terminal(stream: TextIO) -> bool:
-    """Return whether a person watches what is written to `stream`."""
-    return stream.isatty()
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a person watches what is written to `stream`; a program may have none."""
+    return stream is not None and stream.isatty()
 
 
 def width() -> int | None:

@@ -35,6 +35,17 @@ def test_a_run_ends_well_whatever_its_streams_are(tmp_path, streams):
     )  # nothing was printed there
 
 
+@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "> /dev/full 2>&1", BROKEN])
+def test_a_run_from_python_ends_well_whatever_its_streams_are(tmp_path, streams):
+    if "full" in streams and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    script = f"import gym_loop\ngym_loop.run(*{RUN.split()}, directory='run')\n"
+    (tmp_path / "script.py").write_text(script)
+    assert shell(f"python script.py {streams}", tmp_path) == 0
+
+    assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "finished"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("streams", [">&- 2>&-", BROKEN])
 def test_a_sweep_ends_well_whatever_its_streams_are(tmp_path, streams):
