@@ -124,7 +124,7 @@ class Progress(Observer):
             return
         why = loop.stop or (error and type(error).__name__)  # SystemExit, from the agent
         state = f"stopped by {SPOKEN.get(why, why)}" if why else "finished"
-        rate = getattr(self, "rate_of_training", 0.0)
+        rate = getattr(self, "rate_of_training", self.rate(loop.seconds))
         by = None if why or loop.ended else manifest.ended_by(loop)
         limits = [f"loop.{name}={loop.parameters[name]}" for name in by.split(", ")] if by else []
         limits += [loop.ended] if loop.ended and not why else []

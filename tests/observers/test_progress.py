@@ -83,6 +83,19 @@ def test_the_steps_a_second_leave_the_time_of_evaluations_out(tmp_path):
     assert progress.rate(loop.seconds) == 10
 
 
+def test_a_run_that_its_agent_leaves_says_how_fast_it_was(as_a_child, tmp_path):
+    (tmp_path / "leaves.py").write_text(
+        "from gym_loop.agents import RandomAgent\n"
+        "class Leaves(RandomAgent):\n"
+        "    def end_episode(self, episode_num, truncated):\n"
+        "        if episode_num == 3:\n"
+        "            raise SystemExit\n"
+    )
+    done = as_a_child(["agent=leaves.py:Leaves", "env=cartpole"], tmp_path)
+    assert "stopped by SystemExit: 3 episodes" in done.stdout
+    assert " 0 steps a second" not in done.stdout
+
+
 def test_a_line_says_what_is_counted_how_fast_how_well_and_how_long(tmp_path):
     progress, loop = Progress(), Loop(max_episodes=1000, max_steps=None)
     loop.directory = tmp_path
