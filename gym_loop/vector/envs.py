@@ -166,13 +166,14 @@ class Copies(VectorEnv):
         )
         try:
             flags = np.array((terminated, truncated), np.bool_)
-            rewarded = np.array(rewards, np.float64)
-        except OverflowError:  # an integer beyond a float
-            rewarded = np.array([*map(as_float, rewards)])
+            rewarded = np.array(rewards)
+            if rewarded.dtype.kind == "O":  # integers beyond what NumPy has, fractions
+                rewarded = np.array([*map(as_float, rewards)])
         except (TypeError, ValueError) as error:
             raise Failure(unlike_one(rewards, terminated, truncated)) from error
-        if flags.ndim != 2 or rewarded.ndim != 1:
+        if flags.ndim != 2 or rewarded.ndim != 1 or rewarded.dtype.kind not in "fiub":
             raise Failure(unlike_one(rewards, terminated, truncated))
+        rewarded = rewarded.astype(np.float64)
         return stack(obs, self.observation_space), rewarded, flags[0], flags[1]
 
     def restart(self, states: Any, rows: Array, seeds: Sequence[int]) -> Any:

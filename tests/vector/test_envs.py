@@ -300,6 +300,8 @@ def test_observations_that_are_none_of_their_space_are_named():
         ((np.array([1.0, 2.0]), False, False), r"array\(\[1., 2.\]\) as the reward; expected a nu"),
         ((np.array([1.0]), False, False), r"array\(\[1.\]\) as the reward; expected a number"),
         ((1 + 2j, False, False), r"\(1\+2j\) as the reward; expected a number"),
+        ((None, False, False), "None as the reward; expected a number"),
+        (("1.0", False, False), "'1.0' as the reward; expected a number"),
     ],
 )
 def test_a_reward_or_a_flag_that_is_none_is_named(returned, line):
