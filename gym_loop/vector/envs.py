@@ -173,7 +173,7 @@ class Copies(VectorEnv):
             raise Failure(unlike_one(rewards, terminated, truncated)) from error
         if flags.ndim != 2 or rewarded.ndim != 1 or rewarded.dtype.kind not in "fiub":
             raise Failure(unlike_one(rewards, terminated, truncated))
-        rewarded = rewarded.astype(np.float64)
+        rewarded = rewarded.astype(np.float64, copy=False)
         return stack(obs, self.observation_space), rewarded, flags[0], flags[1]
 
     def restart(self, states: Any, rows: Array, seeds: Sequence[int]) -> Any:
