@@ -15,15 +15,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from benchmarks.harness import Cost, Pairs, Row, apart, every_turn, show, skipped, spread
-from benchmarks.samples import Images, Mlp
+from benchmarks.samples import Images, Mlp, made
 from gym_loop import launch as launcher
 from gym_loop.agents import RandomAgent
-from gym_loop.envs import make_gym, make_gymnasium
+from gym_loop.envs.make import Library
 from gym_loop.loops import BaseLoop
 
 Side = Callable[[], int]
@@ -59,19 +59,19 @@ SETTINGS = {
     f"{library} {id}": Setting(
         library,
         (f"env={library}:{id}",),
-        functools.partial(make, id),
+        functools.partial(made, library, id),
         RandomAgent,
         steps,
         share,
         (id, few, 4),
     )
     for id, steps, share, few in ((CARTPOLE, 12_000, 0.85, 1_500), (PENDULUM, 2_600, 0.97, 500))
-    for library, make in (("gym", make_gym), ("gymnasium", make_gymnasium))
+    for library in get_args(Library)
 } | {
     f"gymnasium {CHEETAH}": Setting(
         "mujoco",
         (f"env=gymnasium:{CHEETAH}",),
-        functools.partial(make_gymnasium, CHEETAH),
+        functools.partial(made, "gymnasium", CHEETAH),
         RandomAgent,
         2_000,
         0.97,
@@ -79,7 +79,7 @@ SETTINGS = {
     f"an MLP in NumPy, gymnasium {CARTPOLE}": Setting(
         "gymnasium",
         (f"agent={MLP}", f"env=gymnasium:{CARTPOLE}"),
-        functools.partial(make_gymnasium, CARTPOLE),
+        functools.partial(made, "gymnasium", CARTPOLE),
         Mlp,
         5_000,
         0.95,

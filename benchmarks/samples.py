@@ -6,12 +6,22 @@ from typing import Any
 import numpy as np
 
 from gym_loop.agents import BaseAgent
-from gym_loop.envs.make import import_library
+from gym_loop.envs import gym_numpy
+from gym_loop.envs.make import Library, import_library
 
 gym = import_library("gym")  # which greets everybody else
 
 HIDDEN = 64
 SIDE, LENGTH = 84, 200
+
+
+def made(library: Library, id: str) -> Any:
+    """Return an environment as its library makes it, for what steps it without us.
+
+    Less the checker, which fails on NumPy 2 in gym; gym's physics as on NumPy 1, as ours has it.
+    """
+    env = import_library(library).make(id, disable_env_checker=True)
+    return gym_numpy.adapt(env) if library == "gym" else env
 
 
 class Mlp(BaseAgent):

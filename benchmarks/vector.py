@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 
 from benchmarks.harness import Row, apart, show, side_by_side, skipped, spread, turns_of
 from benchmarks.loop import leave_out
+from benchmarks.samples import made
 from gym_loop.agents import RandomAgent
 from gym_loop.envs import make_gym, make_gymnasium
 from gym_loop.launch import CONF, instantiate, parts, surroundings
@@ -67,7 +68,7 @@ def bare_gymnasium(**limit: int) -> Bare:
 
 def bare_copies() -> Bare:
     """Return the space of gym's, and what steps single environments and resets those that end."""
-    envs = [make_gym(CARTPOLE) for _ in range(ENVS)]
+    envs = [made("gym", CARTPOLE) for _ in range(ENVS)]
     seeds, no_reset = itertools.count(), np.zeros(1, bool)
     first = np.array([env.reset(seed=next(seeds))[0] for env in envs])
 
@@ -177,7 +178,7 @@ def stepped_by_stable_baselines3(id: str, num_envs: int, steps: int) -> Callable
     """Return the same of a SubprocVecEnv, which resets by itself and without seeds."""
     from stable_baselines3.common.vec_env import SubprocVecEnv
 
-    env = SubprocVecEnv([functools.partial(make_gymnasium, id)] * num_envs)
+    env = SubprocVecEnv([functools.partial(made, "gymnasium", id)] * num_envs)
     env.reset()
     chosen = sampled(env.action_space, num_envs, steps)
 

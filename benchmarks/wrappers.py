@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.harness import Row, show, skipped
 from benchmarks.loop import Run, bare, compared, measured
+from benchmarks.samples import made
 from gym_loop.agents import RandomAgent
 
 WRAPPERS = "frame_stack", "normalize_observation", "normalize_reward"
@@ -23,10 +24,9 @@ ENVS = {("Pendulum-v1", "gymnasium"): (30, 2_000), ("HalfCheetah-v5", "mujoco"):
 
 def wrapped(id: str) -> Any:
     """Return the environment in the library's own wrappers."""
-    import gymnasium
     from gymnasium import wrappers
 
-    env = wrappers.FrameStackObservation(gymnasium.make(id, disable_env_checker=True), 4)
+    env = wrappers.FrameStackObservation(made("gymnasium", id), 4)
     return wrappers.NormalizeReward(wrappers.NormalizeObservation(env))
 
 

@@ -1,10 +1,12 @@
 """Make an environment of gym 0.26 or of Gymnasium by its registered id.
 
 Both libraries check every step of a new environment by default; here they do not: it costs
-time, and gym's check fails on NumPy 2. A mistake in the request is an `EnvError`, in one line.
+time, gym's check fails on NumPy 2, and a loop resets before it steps. A mistake in the request is
+an `EnvError`, in one line.
 """
 
 import ctypes.util
+import dataclasses
 import difflib
 import importlib
 import os
@@ -130,7 +132,7 @@ def _make(library: Library, id: str, kwargs: Mapping[str, Any], render_mode: str
         _check_kwargs(spec.id, kwargs, creator, module.make)
         _check_render_mode(spec.id, mode, creator)
         # Given the spec and not the id, `make` does not warn about versions.
-        env = module.make(spec, **arguments)
+        env = module.make(dataclasses.replace(spec, order_enforce=False), **arguments)
     except (ImportError, module.error.DependencyNotInstalled) as error:
         raise MissingDependencyError(_missing(library, spec.id, error)) from error
     _check_render_mode(spec.id, mode, env)  # of an entry point that is a function, known only now

@@ -148,7 +148,8 @@ class Game:
             the agent's under frame skip.
         terminated, truncated: the environment's own.
         last: observation of the newest step, or of the reset.
-        drawn: state of the environment's generator after the reset; None where it has none.
+        drawn: until the first step, the state of the environment's generator after the reset; None
+            where it has none.
         stream: from which wrappers draw; made when one does first.
     """
 
@@ -182,17 +183,14 @@ class Tape(Proxy):
 
     def __init__(self, env: Any) -> None:
         vars(self).update(env=env, game=Game(truncated=True), holds=False)
+        # Some wrappers ask for it in each step, and layers of properties are slow.
+        vars(self)["observation_space"] = env.observation_space
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in vars(self):
             vars(self)[name] = value
         else:
             setattr(self.env, name, value)
-
-    @property
-    def observation_space(self) -> Any:
-        """The environment's, which some wrappers ask for in each step: `__getattr__` is slow."""
-        return self.env.observation_space
 
     @property
     def np_random(self) -> Any:
@@ -221,8 +219,8 @@ class Tape(Proxy):
         game = self.game
         if game.terminated or game.truncated:
             return game.last, 0.0, game.terminated, game.truncated, {}
-        if not game.rewards and game.drawn is not None:
-            self._generator().bit_generator.state = game.drawn
+        if game.drawn is not None:
+            self._generator().bit_generator.state, game.drawn = game.drawn, None
         game.actions.append(action if type(action) in IMMUTABLE else copied(action))
         result = self.env.step(action)
         game.last, reward, terminated, truncated, _ = result

@@ -95,7 +95,8 @@ def test_a_pickle_behaves_the_same_in_a_process_that_made_no_environment(
 def test_an_environment_that_needs_nothing_gets_no_wrapper_of_ours(id):
     import gym
 
-    assert wrappers(make_gym(id)) == wrappers(gym.make(id, disable_env_checker=True))
+    theirs = wrappers(gym.make(id, disable_env_checker=True))
+    assert wrappers(make_gym(id)) == [name for name in theirs if name != "OrderEnforcing"]
 
 
 @pytest.mark.skipif(np.__version__ >= "2", reason="NumPy 2 needs three wrappers")
