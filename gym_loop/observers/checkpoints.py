@@ -44,7 +44,7 @@ from gym_loop.runs.checkpoints import (
 from gym_loop.terminal import short
 
 MAX_SHARE_OF_TIME = 0.02  # of a launch, for checkpoints; above it, one that is due waits
-MIN_SECONDS_BETWEEN = 1.0  # two checkpoints: the disk may be shared with other runs
+MIN_SECONDS_BETWEEN = 3.0  # two checkpoints: the disk may be shared with other runs
 LARGE_CHECKPOINT = 32_000_000  # bytes; a fork costs more than to write a smaller one
 MAX_SHARE_BESIDE = 0.1  # of the time, for a child that writes: it takes a core, and the disk
 PATIENCE = 60.0, 20.0  # a child may take so many seconds, and times those of a write in the loop
@@ -57,8 +57,8 @@ class Checkpoints(Observer):
 
     A checkpoint is due every `episodes_per_checkpoint` episodes or `time_per_checkpoint` seconds.
     One that is due waits while checkpoints have taken more than 2 % of this launch's time, and
-    until a second has passed since the last one, or `time_per_checkpoint` if that is less. The
-    first, the last, the one on a stop, and the best by evaluation do not wait.
+    until three seconds have passed since the last one, or `time_per_checkpoint` if that is less.
+    The first, the last, the one on a stop, and the best by evaluation do not wait.
 
     Where the one before was large, a child process writes the next one beside training, from the
     memory at its fork: see `beside`. It counts once it is whole and on the disk. The first, the

@@ -171,13 +171,13 @@ BEST = "best"  # instead of a length: an evaluation, the best so far
     ("parameters", "took", "episodes", "written"),
     [
         ({"episodes_per_checkpoint": 10}, 0.001, [0.5] * 30, [5, 10, 15]),
-        ({"episodes_per_checkpoint": 10}, 0.001, [0.06] * 100, [0.6, 1.62, 2.64, 3.66, 4.68, 5.7]),
+        ({"episodes_per_checkpoint": 10}, 0.001, [0.06] * 200, [0.6, 3.6, 6.6, 9.6]),
         # What slow episodes leave unused is not made up for in a burst.
         (
             {"episodes_per_checkpoint": 1},
             0.001,
-            [5] * 4 + [0.6] * 9,
-            [5, 10, 15, 20, 21.2, 22.4, 23.6, 24.8],
+            [5] * 4 + [0.7] * 14,
+            [5, 10, 15, 20, 23.5, 27],
         ),
         # Two percent: a second each, so one in fifty.
         ({"episodes_per_checkpoint": 1}, 1, [10] * 16, [10, 50, 100, 150]),
