@@ -403,6 +403,7 @@ MISTAKES = [
     row("loop.max_episodes=1.5", "loop.max_episodes is 1.5", "an integer"),
     row("loop.max_steps=1e-6", "loop.max_steps is 1e-06", "an integer"),
     row("agent=agents.py:Mine agent.name=1e3", "a string: agent.name='\"1e3\"'"),
+    row("agent=agents.py:Mine agent.name=${seed}", "a string, which ${seed} is not"),
     row("loop.max_steps=many", "loop.max_steps is 'many'", "an integer"),
     row("loop.max_time=nan", "loop.max_time is nan", "not NaN"),
     row("loop.max_time=-3", "loop.max_time is -3", "at least 0"),

@@ -250,7 +250,8 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
         elif key in known and (expected := problem(group, key, value, known[key])):
             where = origin(cfg, f"{name}.{key}")
             if expected == "a string" and (word := typed_text(cfg, f"{name}.{key}")):
-                expected = f"a string: {name}.{key}='\"{word}\"'"
+                quoted = f"a string: {name}.{key}='\"{word}\"'"
+                expected = quoted if "${" not in word else f"a string, which {word} is not"
             raw: Any = OmegaConf.to_container(OmegaConf.select(cfg, name), resolve=False)
             hides = "${oc.env:" in str(raw.get(key))  # what comes from the environment is a secret
             written = raw[key] if hides else as_written(value)
