@@ -103,11 +103,15 @@ def _package(name: str) -> str:
     return package or group
 
 
-def check_files(content: dict[str, Any], given: set[str]) -> None:
+def check_files(content: dict[str, Any], given: set[str] | None) -> None:
     """Check that the files of a config's classes exist, except those that an override names.
 
+    Args:
+        content: the config.
+        given: the keys of the overrides; None for a command that takes none.
+
     Raises:
-        Mistake: one is not; the line says how to tell where it is now.
+        Mistake: one is not; the line says what to do.
     """
     for path, section in kept.sections(content):
         file, _, name = section["_target_"].rpartition(":")
@@ -115,12 +119,12 @@ def check_files(content: dict[str, Any], given: set[str]) -> None:
         if (
             file.endswith(".py")
             and not Path(file).is_file()
-            and not {key, f"{key}._target_"} & given
+            and not {key, f"{key}._target_"} & (given or set())
         ):
-            raise Mistake(
-                f"{key}: no file {file}; say where it is now: {key}._target_=path/to/"
-                f"{Path(file).name}:{name}"
-            )
+            advice = f"say where it is now: {key}._target_=path/to/{Path(file).name}:{name}"
+            if given is None:
+                advice = "it is looked for where the run was launched, then in the current folder"
+            raise Mistake(f"{key}: no file {file}; {advice}")
 
 
 def quoted(path: Path) -> str:

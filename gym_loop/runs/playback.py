@@ -75,7 +75,7 @@ def check_sources(known: dict[str, Any], config: dict[str, Any]) -> None:
         Mistake: a file is gone, or a value from outside has changed.
     """
     kept.refuse_changed(known, None)
-    stored.check_files(config, set())
+    stored.check_files(config, None)
 
 
 @dataclass

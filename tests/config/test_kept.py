@@ -189,6 +189,20 @@ def test_a_project_that_was_moved_goes_on_and_an_override_says_where_a_class_is(
     assert OmegaConf.load(moved / "r" / "config.yaml").agent._target_ == "lib/noting.py:Noting"
 
 
+def test_a_replay_where_a_moved_environment_is_not_found_says_where_it_was_looked_for(
+    run, tmp_path
+):
+    (run.folder / "hall.py").write_text(
+        "from gym.envs.classic_control import CartPoleEnv\n\nclass Hall(CartPoleEnv): ...\n"
+    )
+    run(*QUICK, "env=hall.py:Hall", "hydra.run.dir=r")
+    moved = run.folder.rename(tmp_path / "moved")
+    [line] = run("replay", "moved/r", folder=tmp_path, code=2).splitlines()
+    assert "no file" in line
+    assert line.endswith("where the run was launched, then in the current folder")
+    run("replay", "r", folder=moved)
+
+
 @pytest.mark.slow
 def test_a_run_of_an_older_version_goes_on(run):
     words = ("agent=noting.py:Noting", *QUICK, r"agent.x='\${seed}'", "hydra.run.dir=r")
