@@ -81,7 +81,16 @@ def content(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
 
 def resolved(cfg: DictConfig, raw: dict[str, Any]) -> dict[str, Any]:
     """Return the config's `content`, resolved; `raw` is what it is unresolved."""
-    return content(cfg, resolve=True) if "${" in str(raw) else copy.deepcopy(raw)
+    if "${" not in str(raw):
+        return copy.deepcopy(raw)
+    import_classes(raw)
+    return content(cfg, resolve=True)
+
+
+def import_classes(config: dict[str, Any]) -> None:
+    """Import the classes of a config, as far as they are there: their files may have resolvers."""
+    for _, section in sections(config):
+        defaults(section["_target_"])
 
 
 # Before a run starts
@@ -256,11 +265,15 @@ def changed(known: dict[str, Any], cfg: DictConfig | None = None) -> Iterator[tu
     """
     recorded = known.get("digests") or {}
     values = recorded.get("values") or {}
-    then: Any = OmegaConf.create(known["config"]) if values else None
-    for path, text in _brought(known["config"]) if values else ():
-        key, name = recorded["key"], dotted(path)
-        if name not in values:
-            continue
+    if not values:
+        return
+    then: Any = OmegaConf.create(known["config"])
+    key = recorded["key"]
+    brought = [(path, text) for path, text in _brought(known["config"]) if dotted(path) in values]
+    if any(_digest(then, path, key) is None for path, _ in brought):
+        import_classes(known["config"])
+    for path, text in brought:
+        name = dotted(path)
         if cfg is not None:
             now = _raw(content(cfg, resolve=False), path)
             if now != text or _digest(cfg, path, key) == values[name]:

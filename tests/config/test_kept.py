@@ -204,6 +204,22 @@ def test_a_replay_where_a_moved_environment_is_not_found_says_where_it_was_looke
 
 
 @pytest.mark.slow
+def test_a_resolver_of_the_agents_file_is_there_in_sweeps_and_for_every_command(run):
+    resolver = "OmegaConf.register_new_resolver('twice', lambda a: 2 * a, replace=True)"
+    text = f"from omegaconf import OmegaConf\n{resolver}\n{AGENT}"
+    (run.folder / "noting.py").write_text(text)
+    words = ("agent=noting.py:Noting", *QUICK, "agent.x='${twice:${seed}}'")
+    run(*words, "seed=3", "hydra.run.dir=r")
+    for command in ("replay", "evaluate"):
+        run(command, "r")
+    run("-m", *words, "seed=4,5", "hydra.sweep.dir=s")
+    assert noted(run)[0] == "6 0.5"
+    assert {"8 0.5", "10 0.5"} <= {*noted(run)}
+    (run.folder / "noting.py").write_text(text.replace("2 * a", "3 * a"))
+    run("replay", "r", code=2)
+
+
+@pytest.mark.slow
 def test_a_run_of_an_older_version_goes_on(run):
     words = ("agent=noting.py:Noting", *QUICK, r"agent.x='\${seed}'", "hydra.run.dir=r")
     run(*words)
