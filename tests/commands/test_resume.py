@@ -377,7 +377,8 @@ def test_a_fork_goes_on_from_a_checkpoint_with_a_changed_config(launch, cli, tmp
     done = cli("fork", "run", "--at", at, *words)
     assert done.returncode == 0, done.stderr
     run = json.loads((tmp_path / "forked" / "run.json").read_text())
-    assert run["parent"] == {"directory": str(parent), "episode": at}
+    evaluated = checkpoints.read_state(parent / "checkpoints" / f"episode-{at:06d}")["evaluated"]
+    assert run["parent"] == {"directory": str(parent), "episode": at, "evaluated": evaluated}
     assert run["config"]["agent"]["lr"] == 0.7
     assert rows("forked")[:at] == rows(parent)[:at]
     assert len(rows("forked")) == 15
