@@ -296,15 +296,15 @@ def refuse_changed(known: dict[str, Any], cfg: DictConfig | None, otherwise: str
         )
 
 
-def followers(known: dict[str, Any], cfg: DictConfig) -> Iterator[tuple[str, Any, Any]]:
-    """Yield (key, value then, value now) where `cfg` refers to what an override has changed."""
+def followers(known: dict[str, Any], cfg: DictConfig) -> Iterator[tuple[str, str, Any, Any]]:
+    """Yield (key, text, value then, now) where `cfg` refers to what an override has changed."""
     raw, then = content(cfg, resolve=False), OmegaConf.create(known["config"])
     for path, text in leaves(known["config"]):
         if isinstance(text, str) and "${" in text and _raw(raw, path) == text:
             with contextlib.suppress(OmegaConfBaseException):
                 old, new = _plain(at(then, path)), _plain(at(cfg, path))
                 if old != new:
-                    yield dotted(path), old, new
+                    yield dotted(path), text, old, new
 
 
 def is_as_recorded(known: dict[str, Any], key: str, value: Any) -> bool:

@@ -139,23 +139,37 @@ def check_past(
             )
     kept.refuse_changed(known, cfg, fork)
     keys = {key for key, *_ in changes}
-    for key, then, now in kept.followers(known, cfg):
-        texts = secrets.shown(key, then), secrets.shown(key, now)
-        sources = ", ".join(sorted(keys))
+    for key, _, then, now in kept.followers(known, cfg):
         if not past(key):
             continue
+        follows = _following(key, then, now, keys)
         if key.startswith("agent.") and all(k.startswith(("loop.", "observers.")) for k in keys):
-            print(
-                f"note: {key} follows {sources}: {texts[1]} instead of {texts[0]}. A schedule over "
-                "it goes on as if that had been said from the start, not as in a single run",
-                file=sys.stderr,
-            )
+            note_schedule(follows)
         else:
-            raise Mistake(
-                f"{key} follows {sources}: {texts[1]} instead of {texts[0]} would change what has "
-                f"already happened; {fork}"
-            )
+            raise Mistake(f"{follows} would change what has already happened; {fork}")
     return keys
+
+
+def note_schedules(known: dict[str, Any], cfg: DictConfig, keys: Collection[str]) -> None:
+    """Print a note for each value of the agent's that follows one of the loop's in `keys`."""
+    sources = [key for key in keys if key.startswith("loop.")]
+    for key, text, then, now in kept.followers(known, cfg):
+        if key.startswith("agent.") and "${loop." in text:
+            note_schedule(_following(key, then, now, sources))
+
+
+def note_schedule(follows: str) -> None:
+    """Print what a schedule over the run's length does when that has changed."""
+    print(
+        f"note: {follows}. A schedule over it goes on as if that had been said from the start, not "
+        "as in a single run",
+        file=sys.stderr,
+    )
+
+
+def _following(key: str, then: Any, now: Any, sources: Collection[str]) -> str:
+    texts = secrets.shown(key, then), secrets.shown(key, now)
+    return f"{key} follows {', '.join(sorted(sources))}: {texts[1]} instead of {texts[0]}"
 
 
 def is_moved_class(key: str, then: str, now: str) -> bool:

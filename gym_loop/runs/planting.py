@@ -32,6 +32,7 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
     directory = Path(cfg.hydra.run.dir)
     there = {*directory.rglob("*")}
     changes = [key for key, *_ in claim.config_changes(known, cfg)]
+    claim.note_schedules(known, cfg, changes)
     changes += [key for key, *_ in kept.followers(known, cfg)]
     for key, source in kept.changed(known):
         print(f"warning: {key} comes from {source}, which has changed since", file=sys.stderr)

@@ -219,6 +219,15 @@ def test_a_resolver_of_the_agents_file_is_there_in_sweeps_and_for_every_command(
     run("replay", "r", code=2)
 
 
+def test_a_schedule_over_the_runs_length_is_noted_by_resume_and_by_fork(run):
+    words = ("env=cartpole", "loop.max_steps=20", "loop.eval_episodes=1", "hydra.run.dir=r")
+    run("agent=noting.py:Noting", *words, "agent.x=${loop.max_steps}", "agent.rate=${seed}")
+    note = "note: agent.x follows loop.max_steps: 60 instead of 20. A schedule over it"
+    assert note in run("fork", "r", "loop.max_steps=60", "seed=3", "hydra.run.dir=longer")
+    assert "note" not in run("fork", "r", "seed=3", "hydra.run.dir=other")
+    assert note in run("resume", "r", "loop.max_steps=60")
+
+
 @pytest.mark.slow
 def test_a_run_of_an_older_version_goes_on(run):
     words = ("agent=noting.py:Noting", *QUICK, r"agent.x='\${seed}'", "hydra.run.dir=r")
