@@ -150,8 +150,8 @@ def merge(known: Sweep | None, asked: Sweep, directory: Path) -> Sweep:
     if differences:
         raise Mistake(
             f"{directory} is a sweep with other fixed overrides: {'; '.join(differences)}. "
-            "Repeat them as they were, or choose another hydra.sweep.dir (gym-loop resume "
-            f"{directory}/JOB lengthens a single run)"
+            "Repeat them as they were, or choose another hydra.sweep.dir (gym-loop fork "
+            f"{directory}/JOB goes on from one of its runs)"
         )
     varied = list(dict.fromkeys((*known.varied, *asked.varied)))
     return Sweep(asked.overrides, fixed, varied, asked.command, asked.cwd, known.jobs, asked.config)
