@@ -4,6 +4,7 @@
 """
 
 import importlib
+import textwrap
 from pathlib import Path
 
 import click
@@ -46,7 +47,7 @@ sweep. The rest are sub-commands.
 def config(target, table):
     """The option of a loop, each parameter with its comment."""
     lines = [entry("loop", name, each.default, each.help) for name, each in table.items()]
-    return CONFIG.format(target=target) + "".join(lines)
+    return CONFIG.format(target=target) + textwrap.dedent("".join(lines))
 
 
 def keys():
