@@ -8,8 +8,8 @@ from typing import Any
 
 HIDDEN = "(hidden)"
 # A key whose last word is one of these holds a secret, whatever its type: `auth_token`, `API-KEY`.
-# Where such a word comes earlier (`token_size`) or in the plural, only a text is hidden; `tokens`
-# are those of a language.
+# Where such a word comes earlier (`token_size`) or in the plural, a text alone is hidden, and no
+# number; `tokens` are those of a language.
 NAMES = {
     *("token", "password", "passwd", "passphrase", "pwd", "secret", "secrets"),
     *("credential", "credentials", "apikey", "authorization", "bearer", "cookie", "jwt"),
@@ -19,10 +19,10 @@ PAIRS = {
     *("api_key", "access_key", "private_key", "secret_key", "auth_key", "account_key"),
     *("signing_key", "encryption_key", "session_key", "ssh_key", "license_key", "master_key"),
 }
-TEXTS = {"auth", "pass"}  # nor are numbers of these hidden
+# The words under which a text is hidden, wherever they come in a key.
+OF_TEXTS = NAMES | PAIRS | {"auth", "pass"}
 # Keys that are shown even when their value comes from the environment: they tell runs apart.
 SHOWN = {"seed", "id", "_target_", "dir", "logdir"}
-NUMBER = re.compile(r"[-+\d._e]*\d[-+\d._e]*")  # as it is typed
 KEY_IN_MAPPING = re.compile(r"([\w.-]+)\s*:\s*")  # `{user: me, token: abc}`, as it is typed
 # `user:password@` in a URL; what is long and stands alone there is a token.
 PASSWORD_IN_URL = re.compile(r"""(?<=://)([^/?#\s'"]*:[^/?#\s'"]+|[^/?#\s'"@:]{16,})(?=@)""")
@@ -38,9 +38,18 @@ def names_a_secret(key: str, value: Any = "") -> bool:
     if words[-1] in NAMES or (pairs and pairs[-1] in PAIRS):
         return not (value is None or isinstance(value, bool))
     singular = {each.removesuffix("s") for each in (*words, *pairs) if each != "tokens"}
-    known = NAMES | PAIRS | TEXTS
-    is_text = isinstance(value, bytes) or (isinstance(value, str) and not NUMBER.fullmatch(value))
-    return is_text and not known.isdisjoint({*words, *pairs} | singular)
+    return not OF_TEXTS.isdisjoint({*words, *pairs} | singular) and _is_text(value)
+
+
+def _is_text(value: Any) -> bool:
+    """Return whether a value is a text, and no number as it is typed on a command line."""
+    if not isinstance(value, str):
+        return isinstance(value, bytes)
+    try:
+        float(value)
+    except ValueError:
+        return True
+    return False
 
 
 def masked(value: Any, path: tuple[Any, ...] = (), from_environment: bool = False) -> Any:

@@ -50,13 +50,10 @@ class Trace(Observer):
         if shape:
             full //= STEPS_PER_ARRAY + math.prod(shape) // NUMBERS_PER_STEP
         training, evaluation = _File(directory, "train", full), _File(directory, "eval", full)
-        pairs = [(training, loop.episodes), (evaluation, loop.evaluated)]
-        missing = [file.kind for file, count in pairs if not file.cut(count) and count]
+        training.cut(loop.episodes)
+        evaluation.cut(loop.evaluated)
         if loop.parameters.get("trace", True):
             self.training, self.evaluation = training, evaluation
-            for kind in missing:
-                what = "%s has no %s-*.npz of the episodes before; they cannot be replayed"
-                log.warning(what, directory, kind)
 
     def listens(self, event: str) -> bool:
         """Return whether there is anything to do: at an episode's end, when traces are kept."""
@@ -185,36 +182,32 @@ class _File:
         self.next = 0  # the number of the episode to come
         self.waiting: dict[int, Played] = {}  # ended, by number, while an earlier one runs
 
-    def cut(self, count: int) -> bool:
-        """Forget the episodes from number `count` on, and go on filling the file before them.
-
-        Return whether there was a file before them.
-        """
+    def cut(self, count: int) -> None:
+        """Forget the episodes from number `count` on, and go on filling the file before them."""
         self.next = count
         known = traces.files(self.directory, self.kind)
         while known and known[-1][0] >= count:
             known.pop()[1].unlink()
         if not known:
-            return False
+            return
         path = known[-1][1]
         try:
             arrays = traces.load(path)
         except Failure as error:
             log.warning("%s; its episodes cannot be replayed", error)
             path.unlink()
-            return True
+            return
         self.arrays = traces.head(arrays, count)
         lengths = self.arrays["length"]
         if len(lengths) < len(arrays["length"]):
             files.write(path, traces.pack(self.arrays))
         if traces.of_earlier_version(self.arrays):
             self.arrays = None
-            return True
+            return
         if (end := int(self.arrays["episode"][-1]) + 1) < count:
             log.warning("%s ends before episode %d; expected %d of them", path, end, count)
         self.room -= int(lengths.sum())
         self._start_another_when_full()
-        return True
 
     def take(self, rewards: list[float]) -> None:
         """Append an episode's rewards, not all of which are the file's `uniform_reward`."""

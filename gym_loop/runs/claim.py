@@ -151,8 +151,14 @@ def check_past(
 
 
 def note_schedules(known: dict[str, Any], cfg: DictConfig, keys: Collection[str]) -> None:
-    """Print a note for each value of the agent's that follows one of the loop's in `keys`."""
-    sources = [key for key in keys if key.startswith("loop.")]
+    """Print a note for each value of the agent's that follows one of the loop's.
+
+    Args:
+        known: run.json of the run that is forked.
+        cfg: the fork's config.
+        keys: in which they differ.
+    """
+    sources = [key for key in keys if key.startswith("loop.")] or keys
     for key, text, then, now in kept.followers(known, cfg):
         if key.startswith("agent.") and "${loop." in text:
             note_schedule(_following(key, then, now, sources))

@@ -340,19 +340,6 @@ def test_with_the_newest_checkpoint_damaged_the_traces_go_back_to_the_one_before
 
 
 @pytest.mark.slow
-def test_traces_that_are_gone_cost_a_warning(launch, cli):
-    run = launch("env=cartpole", "loop.max_episodes=2", "loop.eval_episodes=1")
-    for file in (run / "traces").glob("train-*"):
-        file.unlink()
-    done = cli("resume", run, "loop.max_episodes=3")
-    told = [line for line in done.stderr.splitlines() if "cannot be replayed" in line]
-    assert told == [
-        f"{run / 'traces'} has no train-*.npz of the episodes before; they cannot be replayed"
-    ]
-    assert cli("replay", run).returncode == 0
-
-
-@pytest.mark.slow
 def test_a_damaged_last_file_costs_a_warning_and_its_own_episodes(launch, cli, tmp_path):
     run = launch("env=cartpole", "loop.max_episodes=30", "loop.eval_episodes=1")
     (run / "traces" / "train-000000.npz").write_bytes(b"damaged")

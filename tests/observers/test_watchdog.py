@@ -154,7 +154,8 @@ class Shapes(Loud):
 
 @pytest.mark.parametrize("actions", ["arrays", "array, number", "number, array"])
 def test_actions_of_many_shapes_do_not_end_a_run(launch, actions):
-    launch(f"agent={THIS}:Shapes", f"agent.action='{actions}'", f"env={THIS}:Env")
+    directory = launch(f"agent={THIS}:Shapes", f"agent.action='{actions}'", f"env={THIS}:Env")
+    assert json.loads((directory / "run.json").read_text())["state"] == "finished"
 
 
 @pytest.mark.parametrize("loop", [["loop=default"], ["loop=vector", "loop.num_envs=2"]])
