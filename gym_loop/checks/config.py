@@ -69,9 +69,10 @@ def check(cfg: DictConfig) -> None:
         Mistake: in one line: what was got, where it came from, what was expected, what is nearest.
         Exception: what the user's own module raised when it was imported.
     """
-    check_sections(cfg)
+    raw = kept.content(cfg, resolve=False)
+    check_sections(cfg, raw)
     check_files(cfg)
-    content = resolve(cfg)
+    content = resolve(cfg, raw)
     check_seed(cfg, content.get("seed"))
     for group in GROUPS:
         check_section(cfg, group, content[group])
@@ -90,9 +91,8 @@ def check(cfg: DictConfig) -> None:
     note_idle_stop_at(cfg, content)
 
 
-def check_sections(cfg: DictConfig) -> None:
-    """Check the config's top level."""
-    raw = kept.content(cfg, resolve=False)
+def check_sections(cfg: DictConfig, raw: dict[str, Any]) -> None:
+    """Check the top level of the config, whose content is `raw`, unresolved."""
     for group in GROUPS:
         section = raw.get(group)
         if not isinstance(section, dict):
@@ -162,13 +162,12 @@ def top_level() -> frozenset[str]:
     return frozenset(name for name in names if name != "defaults")
 
 
-def resolve(cfg: DictConfig) -> dict[str, Any]:
-    """Return the config, without Hydra's part, as plain values.
+def resolve(cfg: DictConfig, unresolved: dict[str, Any]) -> dict[str, Any]:
+    """Return the config's content, `unresolved`, as plain values.
 
     Raises:
         Mistake: an interpolation that leads nowhere or round in a circle, or a value not given.
     """
-    unresolved = kept.content(cfg, resolve=False)
     for path, raw in kept.leaves(unresolved):
         key = kept.dotted(path)
         try:

@@ -20,15 +20,27 @@ def imported(before: Collection[str] = ()) -> set[str]:
     Args:
         before: names of modules that are left out.
     """
-    found = []
-    for name, module in [*sys.modules.items()]:
-        if name not in before:
-            file = getattr(module, "__dict__", {}).get("__file__")
-            if isinstance(file, str) and file.endswith(".py") and INSTALLED not in file:
-                found.append(file)
-    own = [file for file in found if not file.startswith(STANDARD)]
+    own, packages = [], dict[str, bool]()
+    for name in sys.modules.keys() - before:
+        package = name.partition(".")[0]
+        if package not in packages:
+            packages[package] = is_installed(file_of(package))
+        # What lies in an installed package is not looked at: those are most of all modules.
+        if not packages[package] and (file := file_of(name)) and not is_installed(file):
+            own.append(file)
     real = {folder: os.path.realpath(folder) for folder in {*map(os.path.dirname, own)}}
     return {os.path.join(real[os.path.dirname(file)], os.path.basename(file)) for file in own}
+
+
+def file_of(module: str) -> str | None:
+    """Return the Python file of a module that has been imported; None: it has none."""
+    file = getattr(sys.modules.get(module), "__dict__", {}).get("__file__")
+    return file if isinstance(file, str) and file.endswith(".py") else None
+
+
+def is_installed(file: str | None) -> bool:
+    """Return whether a file is Python's own, or of an installed package."""
+    return file is not None and (INSTALLED in file or file.startswith(STANDARD))
 
 
 def composed_from(cfg: Any, hydra: Any) -> set[str]:

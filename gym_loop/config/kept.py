@@ -28,6 +28,7 @@ from omegaconf.resolvers import oc
 
 from gym_loop import files
 from gym_loop.compat.hydra_job import to_yaml
+from gym_loop.compat.omegaconf import plain
 from gym_loop.config import secrets
 from gym_loop.literal import literal
 from gym_loop.mistake import Mistake
@@ -67,16 +68,9 @@ def _register(environment: Callable[..., Any]) -> None:
 
 def content(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
     """Return the config without Hydra's part, as plain values."""
-    whole: dict[str, Any] = {}
     names: list[Any] = [name for name in cfg if name != "hydra"]
-    for name in names:
-        holder: Any = cfg
-        if not resolve and (
-            OmegaConf.is_interpolation(cfg, name) or OmegaConf.is_missing(cfg, name)
-        ):  # the key alone, for `cfg[name]` is what it stands for
-            holder = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(name)]), resolve=False)
-        whole[str(name)] = _plain(holder[name], resolve)
-    return whole
+    whole = cfg if resolve else plain(cfg)
+    return {str(name): _plain(whole[name]) for name in names}
 
 
 def resolved(cfg: DictConfig, raw: dict[str, Any]) -> dict[str, Any]:
@@ -415,5 +409,5 @@ def _raw(node: Any, path: Keys) -> Any:
         return ABSENT
 
 
-def _plain(value: Any, resolve: bool = True) -> Any:
-    return OmegaConf.to_container(value, resolve=resolve) if OmegaConf.is_config(value) else value
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -1,5 +1,6 @@
 """Hides the values of a config that are secret; the list of names that tell them."""
 
+import functools
 import hashlib
 import itertools
 import re
@@ -32,13 +33,23 @@ ASSIGNED = re.compile(r"""((?:^|[?&;])\s*([\w.-]+)=)([^&;\s'"]+)""")
 
 def names_a_secret(key: str, value: Any = "") -> bool:
     """Return whether a key, the last part of a dotted one, has a name of a secret: `api_token`."""
+    of_all, of_texts = _meaning(key)
+    if of_all:
+        return not (value is None or isinstance(value, bool))
+    return of_texts and _is_text(value)
+
+
+@functools.lru_cache(1000)
+def _meaning(key: str) -> tuple[bool, bool]:
+    """Return whether any value under `key` is secret, and whether a text is."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key.rpartition(".")[2])
     words = re.split(r"[^a-z0-9]+", spaced.lower())
     pairs = ["_".join(pair) for pair in itertools.pairwise(words)]
-    if words[-1] in NAMES or (pairs and pairs[-1] in PAIRS):
-        return not (value is None or isinstance(value, bool))
     singular = {each.removesuffix("s") for each in (*words, *pairs) if each != "tokens"}
-    return not OF_TEXTS.isdisjoint({*words, *pairs} | singular) and _is_text(value)
+    return (
+        words[-1] in NAMES or (pairs != [] and pairs[-1] in PAIRS),
+        not OF_TEXTS.isdisjoint({*words, *pairs} | singular),
+    )
 
 
 def _is_text(value: Any) -> bool:

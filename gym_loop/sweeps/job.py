@@ -91,7 +91,10 @@ def work(
 
 
 def run(packed: bytes, common: bytes) -> Outcome:
-    """Run a job whose output goes to its log, and return its outcome."""
+    """Run a job whose output goes to its log, and return its outcome.
+
+    The process that it was forked from has entered `launch.surroundings`.
+    """
     open_streams()
     config, task, context = begin(packed, common)
     directory = Path(config.hydra.runtime.output_dir)
@@ -100,8 +103,7 @@ def run(packed: bytes, common: bytes) -> Outcome:
         redirect(directory / f"{config.hydra.job.name}.log")
     except OSError as error:
         return Outcome("failed", reason=f"cannot write {error.filename}: {error.strerror}")
-    with launch.surroundings():
-        return attempt(config, task, context, directory)
+    return attempt(config, task, context, directory)
 
 
 def begin(packed: bytes, common: bytes) -> tuple[DictConfig, Any, Any]:

@@ -8,17 +8,18 @@ import signal
 from types import FrameType
 
 MODULES = "GYM_LOOP_WARM"  # the environment variable that names what is to be imported
+for_all_jobs = contextlib.ExitStack()  # what this process enters, and every job finds itself in
 
 
 def warm_up(modules: list[str]) -> None:
     """Import what jobs import, and do once what takes longer the first time."""
     from gym_loop import launch
 
-    with launch.surroundings():
-        for name in modules:
-            # The job will tell what is wrong with a module. It must not end this process.
-            with contextlib.suppress(BaseException):
-                importlib.import_module(name)
+    for_all_jobs.enter_context(launch.surroundings())
+    for name in modules:
+        # The job will tell what is wrong with a module. It must not end this process.
+        with contextlib.suppress(BaseException):
+            importlib.import_module(name)
 
     from omegaconf import OmegaConf
 
