@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -53,6 +54,12 @@ def write(path: Path, data: bytes | str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Replace `path` with `content` as indented JSON."""
     write(path, json.dumps(content, indent=1, default=str) + "\n")
+
+
+def check_regular(path: Path) -> None:
+    """Raise an OSError unless `path` is a regular file: reading a pipe might never end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def sync(*paths: Path) -> None:

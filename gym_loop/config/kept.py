@@ -204,6 +204,7 @@ def read(directory: Path) -> Any:
     """
     path = directory / FILE
     try:
+        files.check_regular(path)
         return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except FileNotFoundError:
         return None

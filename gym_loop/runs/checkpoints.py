@@ -113,6 +113,7 @@ def read_state(path: Path) -> dict[str, Any] | None:
     None: there is no sound one by this name.
     """
     try:
+        files.check_regular(path / "state.json")
         known, _, text = (path / "state.json").read_text().partition("\n")
         if checksum([text.rstrip("\n").encode()]) != known:
             return None
@@ -215,6 +216,7 @@ def point(link: Path, name: str) -> str:
 def _is_copy(folder: Path) -> bool:
     """Return whether `folder` is a copy of a checkpoint beside it."""
     try:
+        files.check_regular(folder / "state.json")
         text = (folder / "state.json").read_text()
         state = json.loads(text.partition("\n")[2])
         original = folder.with_name(f"episode-{state['episodes']:06d}")
@@ -228,5 +230,6 @@ def _is_copy(folder: Path) -> bool:
 def _is_name(file: Path) -> bool:
     """Return whether `file` holds a checkpoint's name: a link that was unpacked as a file."""
     with contextlib.suppress(OSError, ValueError):
+        files.check_regular(file)
         return file.stat().st_size < 100 and bool(NAME.fullmatch(file.read_text().strip()))
     return False

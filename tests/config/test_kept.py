@@ -1,6 +1,7 @@
 """How a run's config is kept, checked against the outside, and shown."""
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -8,6 +9,7 @@ from omegaconf import OmegaConf
 
 from gym_loop.config import secrets
 from gym_loop.literal import literal
+from gym_loop.runs import checkpoints
 
 QUICK = ("env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=1")
 # An agent that writes down each parameter it is given, with its type, in the working directory.
@@ -239,6 +241,19 @@ def test_a_run_of_an_older_version_goes_on(run):
     run(*words)
     run("resume", "r", "loop.max_episodes=2")
     assert noted(run) == ["'${seed}' 0.5"] * 2
+
+
+@pytest.mark.slow
+def test_a_pipe_in_the_place_of_a_kept_config_or_a_checkpoints_state_holds_nobody_up(run):
+    run("agent=noting.py:Noting", *QUICK, "hydra.run.dir=r")
+    state = next((run.folder / "r" / "checkpoints").glob("episode-*/state.json"))
+    state.unlink()
+    os.mkfifo(state)
+    assert checkpoints.read_state(state.parent) is None
+    (run.folder / "r" / "config.yaml").unlink()
+    os.mkfifo(run.folder / "r" / "config.yaml")
+    for words in (("resume", "r", "loop.max_episodes=4"), ("replay", "r"), ("evaluate", "r")):
+        assert "cannot read r/config.yaml: [Errno 22] not a regular file" in run(*words, code=2)
 
 
 @pytest.mark.parametrize(
