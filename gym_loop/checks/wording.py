@@ -1,5 +1,6 @@
 """Messages of one line for the errors of Hydra, OmegaConf, YAML and imports."""
 
+import contextlib
 import importlib.util
 import re
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -44,6 +46,8 @@ def explain(error: BaseException) -> str | None:
     if composing(error) and user_frames(error) is None:
         if isinstance(error, RecursionError):
             return f"the config refers to itself, in a circle{suspect()}"
+        if line := no_name():
+            return line
         return f"cannot compose the config{suspect()}: {first_line(error)}"
     return None
 
@@ -93,6 +97,21 @@ def options(group: str) -> set[str]:
         for folder in folders
         for file in folder.rglob("*.yaml")
     }
+
+
+def no_name() -> str | None:
+    """Return the line for what is chosen of a group on the command line and is no text, or None."""
+    for word in sys.argv[1:]:
+        group, is_override, value = word.lstrip("+").partition("=")
+        if not (is_override and (launch.CONF / group).is_dir()):
+            continue
+        with contextlib.suppress(yaml.YAMLError):
+            chosen = yaml.safe_load(value)
+            for each in chosen if isinstance(chosen, list) else [chosen]:
+                if not isinstance(each, str):
+                    known = enumerated(options(group))
+                    return f"{word} ({COMMAND_LINE}): {each!r} is no name; expected some of {known}"
+    return None
 
 
 def class_or_id(group: str, name: str) -> str | None:
