@@ -138,7 +138,7 @@ def attempt(config: DictConfig, task: Any, context: Any, directory: Path) -> Out
         log.error(mistake.message)
         return Outcome("failed", reason=mistake.message)
     except SystemExit as stop:
-        if isinstance(stop.code, int) and stop.code > 128:
+        if isinstance(stop.code, int) and stop.code - 128 in signal.valid_signals():
             return Outcome("stopped", reason=f"by {signal_name(stop.code - 128)}")
         return Outcome("failed", reason=f"left with exit code {stop.code}")
     except BaseException as error:

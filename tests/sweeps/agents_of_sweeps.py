@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 
 from gym_loop.agents import RandomAgent
@@ -29,6 +30,8 @@ class Fated(RandomAgent):
                 os.kill(os.getpid(), signal.SIGKILL)
             if fate == "leave":
                 os._exit(7)
+            if fate == "wrap":
+                sys.exit(256)
             if fate == "hang":
                 time.sleep(1000)
             if fate == "deaf":

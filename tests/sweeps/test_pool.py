@@ -84,6 +84,15 @@ def test_a_growing_sweep_runs_what_is_new(sweep, tmp_path):
 
 
 @pytest.mark.slow
+def test_an_exit_code_beyond_those_of_signals_is_no_signal(sweep):
+    result = sweep("agent.fate=wrap")
+
+    assert result.returncode == 1
+    assert "left with exit code 256" in result.stdout
+    assert "signal" not in result.stdout
+
+
+@pytest.mark.slow
 def test_jobs_end_at_their_timeout(sweep, tmp_path):
     result = sweep("agent.fate=a,hang,deaf,leave", "hydra.launcher.timeout=3")
 
