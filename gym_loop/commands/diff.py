@@ -55,6 +55,7 @@ def between_runs(first: Run, second: Run) -> dict[str, Any]:
         "directories": [str(run.directory) for run in runs],
         "config": _changed(*(reading.flat(run.config) for run in runs)),
         "commit": _changed(*({"commit": _commit(entry)} for entry in git)).get("commit"),
+        "in_git": any(isinstance(entry, dict) for entry in git),
         "versions": _changed(*(v if isinstance(v, dict) else {} for v in versions)),
         **_kept(first.directory, second.directory),
         **{
@@ -104,7 +105,8 @@ def as_lines(found: dict[str, Any], names: list[str]) -> list[str]:
         for key, (one, two) in found[name].items():
             text += [f"  - {key}={one}", f"  + {key}={two}"]
     commit = found["commit"]
-    text.append(f"code: {f'{commit[0]} and {commit[1]}' if commit else 'the same commit'}")
+    same = "the same commit" if found["in_git"] else "neither was in a git repository"
+    text.append(f"code: {f'{commit[0]} and {commit[1]}' if commit else same}")
     if found.get("files"):
         text.append(f"files that differ: {', '.join(found['files'])}")
     for what in parting.TABLES.values():

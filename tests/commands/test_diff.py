@@ -25,6 +25,12 @@ def test_two_runs_of_one_config_and_seed_are_the_same(cli, tmp_path):
     ]
 
 
+def test_runs_outside_of_git_are_not_said_to_be_of_one_commit(cli, tmp_path):
+    for name in ("a", "b"):
+        edit(write_run(tmp_path / name), git=None)
+    assert "code: neither was in a git repository" in cli("diff", "a", "b").stdout
+
+
 def test_config_commit_packages_and_the_parting_episode_are_named(cli, tmp_path):
     one = write_run(tmp_path / "a", parameters={"step_size": 0.1})
     two = write_run(tmp_path / "b", parameters={"step_size": 0.1})
