@@ -61,6 +61,7 @@ def _learn(cfg: Any) -> Curve:
     from omegaconf import OmegaConf
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.vec_env import VecNormalize
 
     from gym_loop.integrations.stable_baselines3 import parameters
 
@@ -77,10 +78,11 @@ def _learn(cfg: Any) -> Curve:
     torch.set_num_threads(1)
     given: Any = OmegaConf.to_container(cfg.agent, resolve=True)
     kind = launcher.locate(given.pop("_target_")).algorithm
-    steps, envs = given["total_timesteps"], given["n_envs"]
-    for name in parameters.OURS:
-        del given[name]
-    env = make_vec_env(cfg.env.id, envs, seed=cfg.seed)
+    own = {name: given.pop(name) for name in parameters.OURS}
+    steps = own["total_timesteps"]
+    env: Any = make_vec_env(cfg.env.id, own["n_envs"], seed=cfg.seed)
+    if own["normalize"]:  # the presets say true
+        env = VecNormalize(env, gamma=given["gamma"])
     episodes = Episodes()
     kind(env=env, **parameters.translate(given)).learn(steps, callback=episodes)
     found = np.array(episodes.found, float).reshape(-1, 2)
