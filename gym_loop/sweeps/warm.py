@@ -1,5 +1,6 @@
 """Imported by the process that all jobs of a sweep are forked from, to make it warm."""
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -16,6 +17,7 @@ def warm_up(modules: list[str]) -> None:
     from gym_loop import launch
 
     for_all_jobs.enter_context(launch.surroundings())
+    atexit.register(for_all_jobs.close)  # in this process alone: a job's ends without
     for name in modules:
         # The job will tell what is wrong with a module. It must not end this process.
         with contextlib.suppress(BaseException):
