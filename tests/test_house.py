@@ -173,7 +173,7 @@ def test_a_part_can_be_deleted(part, tmp_path):
 
     own = ["agent=own.py:Agent", "env=own.py:Env", "loop.eval_episodes=1"]
     own += ["observers=none"] if part in ("observers", "runs") else []
-    own += ["observers.code=null"] if part == "code" else []
+    own += ["observers.code=null", "observers.outside=null"] if part == "code" else []
     own += ["hydra/launcher=basic", "hydra/sweeper=basic"] if part == "sweeps" else []
     done = run(*own)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,140 @@
+"""The observer that warns of state which lies outside the agent and the environment."""
+
+import hashlib
+import logging
+import os
+import random
+import sys
+from collections import deque
+from collections.abc import Iterator
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from gym_loop.code.used import file_of, is_installed
+from gym_loop.loops import BaseLoop
+from gym_loop.observers import Observer
+from gym_loop.observers.environments import layers
+
+SCALARS = (bool, int, float, complex, str, bytes, type(None))
+MOST_VALUES, MOST_BYTES = 10_000, 1_000_000  # in a variable; a larger one is not looked at
+FILES = "gym_loop_files"  # ours, too; the modules in it are the user's
+NAMED = 5  # variables that a warning names
+
+log = logging.getLogger(__name__)
+
+
+class Outside(Observer):
+    """Warns of variables of modules and classes that have changed since the run began.
+
+    No checkpoint has them, and a resumed run begins with them as they are after the import. Looked
+    at are numbers, texts, arrays, generators, and what contains nothing else, in the user's own
+    modules: those of the agent, the environment and the loop, and those whose objects these name.
+    """
+
+    def __init__(self) -> None:
+        self.loop: Any = None
+        self.known = dict[tuple[str, str], bytes]()  # see `digests`
+
+    def begin(self, loop: BaseLoop) -> None:
+        """Remember what the variables are."""
+        self.loop, self.known = loop, digests(loop)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Warn of those that have changed, each once; nothing is kept."""
+        now = digests(self.loop)
+        changed = [name for name, own in self.known.items() if now.get(name, own) != own]
+        for name in changed:
+            del self.known[name]
+        if changed:
+            names = [f"{os.path.basename(file_of(m) or m)}:{name}" for m, name in changed]
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            log.warning(
+                "changed since the run began, and in no checkpoint: %s%s. A resumed run begins "
+                "with it as new, which is exact unless play depends on it: state belongs in the "
+                "agent or the environment",
+                *(", ".join(names[:NAMED]), more),
+            )
+        return {}
+
+
+def digests(loop: BaseLoop) -> dict[tuple[str, str], bytes]:
+    """Return a digest of each variable of the user's modules and classes that is plain data.
+
+    They go by the name of the module, and their own, which for a class's begins with the class's.
+    """
+    found = {}
+    for module, variables in modules(loop).items():
+        owners = {"": variables}
+        for name, value in variables.items():
+            if issubclass(type(value), type) and value.__module__ == module:
+                owners[f"{name}."] = dict(vars(value))
+        for owner, each in owners.items():
+            for name, value in each.items():
+                if not name.startswith("__") and (digest := digest_of(value)):
+                    found[module, f"{owner}{name}"] = digest
+    return found
+
+
+def modules(loop: BaseLoop) -> dict[str, dict[str, Any]]:
+    """Return the variables of the user's modules, by the modules' names."""
+    found = dict[str, dict[str, Any]]()
+    parts = (loop, loop.agent, *layers(loop.env).values(), *layers(loop.eval_env).values())
+    waiting = [kind.__module__ for part in parts for kind in type(part).__mro__]
+    while waiting:
+        name = waiting.pop()
+        file, is_ours = file_of(name), name.partition(".")[0] == "gym_loop" or name == FILES
+        if file and name not in found and not is_ours and not is_installed(file):
+            found[name] = dict(vars(sys.modules[name]))
+            waiting += _named_in(found[name])
+    return found
+
+
+def _named_in(variables: dict[str, Any]) -> Iterator[str]:
+    """Yield the names of the modules that variables are, or whose classes and functions."""
+    for value in variables.values():
+        kind = type(value)  # asked itself, a proxy may raise
+        if issubclass(kind, ModuleType):
+            yield value.__name__
+        elif issubclass(kind, type | FunctionType):
+            yield value.__module__
+
+
+def digest_of(value: Any) -> bytes | None:
+    """Return a digest of plain data, the same only for equal data; None for anything else."""
+    digest, left = hashlib.blake2b(digest_size=16), MOST_VALUES
+
+    def add(value: Any) -> None:
+        nonlocal left
+        left -= 1
+        kind = type(value)
+        if left < 0 or (kind is np.ndarray and value.nbytes > MOST_BYTES):
+            raise OverflowError
+        digest.update(f"{kind.__name__}:".encode())
+        if kind in SCALARS:
+            digest.update(repr(value).encode("utf-8", "surrogatepass"))
+        elif kind is np.ndarray and not value.dtype.hasobject:
+            digest.update(f"{value.dtype.str}{value.shape}".encode() + value.tobytes())
+        elif isinstance(value, np.generic):
+            digest.update(value.tobytes())
+        elif kind in (list, tuple, set, frozenset, deque):
+            digest.update(f"{len(value)}[".encode())
+            for each in value:
+                add(each)
+        elif kind is dict:
+            add(list(value.items()))
+        elif kind is random.Random:
+            add(value.getstate())
+        elif kind is np.random.RandomState:
+            add(value.get_state())
+        elif kind is np.random.Generator:
+            add(value.bit_generator.state)
+        else:
+            raise TypeError
+
+    try:
+        add(value)
+    except (TypeError, OverflowError, RecursionError):
+        return None
+    return digest.digest()
