@@ -26,6 +26,7 @@ from gym_loop.config import by_value
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.output import open_streams
 from gym_loop.runs import manifest
+from gym_loop.sweeps import warm
 
 GRACE = 3.0  # seconds from the request to stop until the process is killed
 
@@ -91,11 +92,9 @@ def work(
 
 
 def run(packed: bytes, common: bytes) -> Outcome:
-    """Run a job whose output goes to its log, and return its outcome.
-
-    The process that it was forked from has entered `launch.surroundings`.
-    """
+    """Run a job whose output goes to its log, and return its outcome."""
     open_streams()
+    warm.enter_surroundings()
     config, task, context = begin(packed, common)
     directory = Path(config.hydra.runtime.output_dir)
     try:

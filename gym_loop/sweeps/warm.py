@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import functools
 import gc
 import importlib
 import os
@@ -9,15 +10,21 @@ import signal
 from types import FrameType
 
 MODULES = "GYM_LOOP_WARM"  # the environment variable that names what is to be imported
-for_all_jobs = contextlib.ExitStack()  # what this process enters, and every job finds itself in
+
+
+@functools.cache
+def enter_surroundings() -> None:
+    """Enter `launch.surroundings` for good, unless the process this was forked from has done so."""
+    from gym_loop import launch
+
+    surroundings = contextlib.ExitStack()
+    surroundings.enter_context(launch.surroundings())
+    atexit.register(surroundings.close)  # a job's process ends without
 
 
 def warm_up(modules: list[str]) -> None:
     """Import what jobs import, and do once what takes longer the first time."""
-    from gym_loop import launch
-
-    for_all_jobs.enter_context(launch.surroundings())
-    atexit.register(for_all_jobs.close)  # in this process alone: a job's ends without
+    enter_surroundings()
     for name in modules:
         # The job will tell what is wrong with a module. It must not end this process.
         with contextlib.suppress(BaseException):

@@ -322,3 +322,24 @@ def ended(folder):
     names = [name for name, state in states(folder / "sweep").items() if state == "finished"]
     paths = [folder / "sweep" / name / "run.json" for name in names]
     return {path: path.stat().st_mtime_ns for path in paths}
+
+
+def test_jobs_run_where_another_one_has_started_the_process_that_they_are_forked_from(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from gym_loop.agents import RandomAgent\nclass Mine(RandomAgent): pass\n"
+    )
+    words = ["-m", "agent=mine.py:Mine", *SHORT, "seed=0,1", "hydra.sweep.dir=sweep"]
+    (tmp_path / "script.py").write_text(
+        "import sys\n"
+        "from multiprocessing import forkserver\n"
+        "from gym_loop.__main__ import main\n"
+        "if __name__ == '__main__':\n"
+        "    forkserver.ensure_running()  # as workers of a library do\n"
+        f"    sys.argv[1:] = {words}\n"
+        "    main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "2 jobs: 2 done, 0 skipped, 0 failed" in done.stdout, done.stderr
+    assert done.stderr == ""
