@@ -27,8 +27,8 @@ class Failure(Exception):
     """A run that failed for a reason outside of any code, in one line. Exit code 1."""
 
 
-def nearest(word: str, known: Iterable[str], otherwise: str = "") -> str:
+def nearest(word: object, known: Iterable[str], otherwise: str = "") -> str:
     """Return "; did you mean 'x'?" for the known word closest to `word`, else `otherwise`."""
     fold = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(word.lower(), fold, 1, 0.5)
+    near = difflib.get_close_matches(str(word).lower(), fold, 1, 0.5)
     return f"; did you mean {fold[near[0]]!r}?" if near else otherwise

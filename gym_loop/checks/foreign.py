@@ -19,7 +19,7 @@ NAMES = {
 OURS = {theirs: ours for ours, names in NAMES.items() for theirs in names.split()}
 
 
-def ours(name: str) -> str:
+def ours(name: object) -> str:
     """Return "; here it is ..." for another library's name of a key, else ""."""
-    known = OURS.get(name.lower().replace("-", "_").strip("_"))
+    known = OURS.get(str(name).lower().replace("-", "_").strip("_"))
     return f"; here it is {known}" if known else ""
