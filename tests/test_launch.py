@@ -272,3 +272,25 @@ def test_completion_of_the_console_script_offers_options(tmp_path):
         check=False,
     )
     assert "env=pendulum" in done.stdout.split()
+
+
+@pytest.mark.slow
+def test_what_a_long_launch_has_made_is_freed_before_the_process_ends(cli, tmp_path):
+    (tmp_path / "held.py").write_text(
+        "import atexit, gc, time, weakref\n"
+        "from gymnasium import Env, spaces\n"
+        "made = []\n"
+        "atexit.register(lambda: print('left:', sum(each() is not None for each in made)))\n"
+        "class Held(Env):\n"
+        "    observation_space = action_space = spaces.Discrete(2)\n"
+        "    def __init__(self):\n"
+        "        self.itself = self\n"
+        "        made.append(weakref.ref(self))\n"
+        "    def reset(self, seed=None, options=None):\n"
+        "        return 0, {}\n"
+        "    def step(self, action):\n"
+        "        time.sleep(1), gc.collect()  # what is there becomes old\n"
+        "        return 0, 1.0, True, False, {}\n"
+    )
+    done = cli("agent=random", "env=held.py:Held", "loop.max_episodes=2", "loop.eval_episodes=1")
+    assert "left: 0" in done.stdout, done.stderr

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import time
 import warnings
 from collections.abc import Iterator
 
@@ -10,6 +11,8 @@ from gym_loop.compat import hydra, hydra_job, omegaconf
 from gym_loop.config.kept import noting_what_is_read, prepare_to_keep
 from gym_loop.config.locate import locate
 from gym_loop.config.options import Options, SearchPath
+
+LONG = 2.0  # seconds of a launch
 
 
 @contextlib.contextmanager
@@ -29,14 +32,17 @@ def fewer_collections() -> Iterator[None]:
     """Have the garbage collector run less often, and skip the objects that imports have made.
 
     Composing and copying configs makes many objects and no garbage; so do most agents. Collecting
-    was a tenth of a short run.
+    was a tenth of a short run. At the end of a longer one it is done once: environments in cycles
+    may hold what their library (ALE, with nanobind) reports as leaked when the process ends.
     """
-    before = gc.get_threshold()
+    before, began = gc.get_threshold(), time.monotonic()
     gc.freeze()
     gc.set_threshold(20_000)
     try:
         yield
     finally:
+        if time.monotonic() - began > LONG:
+            gc.collect()
         gc.set_threshold(*before)
         gc.unfreeze()
 
