@@ -23,14 +23,15 @@ class Growth:
             agent.save(Path(folder))
             self.sizes.append((steps, size(Path(folder))))
 
-    def per_step(self) -> float:
+    def per_step(self) -> float | None:
         """Return the bytes that each step adds: the least of what was seen between two measures.
 
-        A part that is there at once, such as an optimizer's state, is no growth.
+        A part that is there at once, such as an optimizer's state, is no growth. None: there have
+        been too few measures to tell.
         """
         pairs = zip(self.sizes, self.sizes[1:], strict=False)
         slopes = [(b - a) / (later - sooner) for (sooner, a), (later, b) in pairs if later > sooner]
-        return max(min(slopes), 0.0) if len(slopes) > 1 else 0.0
+        return max(min(slopes), 0.0) if len(slopes) > 1 else None
 
     def largest(self, agent: Any, now: int, steps: int, total: float | None) -> float:
         """Return the bytes of a checkpoint at the end of the run, or when its buffers are full.
@@ -41,19 +42,23 @@ class Growth:
             steps: that it has been trained for.
             total: steps of the whole run; None: no limit.
         """
-        arrays, rows = arrays_and_rows(agent)
+        arrays, places, rows = arrays_and_rows(agent)
         left = np.inf if total is None else max(total - steps, 0)
-        grown = self.per_step() * min(left, rows - steps if rows > steps else np.inf)
+        each = self.per_step()
+        grown = np.inf if each is None else each * min(left, rows - steps if rows > steps else left)
         # Arrays that were made in advance are saved up to where they are filled.
-        made = arrays if arrays > now else np.inf
+        made = arrays * min(left / places, 1) if arrays > now else np.inf
         more = min(grown, made)
         return float(now + more) if np.isfinite(more) else float(now)
 
 
-def arrays_and_rows(agent: Any) -> tuple[int, int]:
-    """Return the bytes in all arrays that an agent holds, and the limit of its longest deque."""
+def arrays_and_rows(agent: Any) -> tuple[int, int, int]:
+    """Return what an agent holds: the bytes in all arrays, and how many rows the longest has.
+
+    Then the limit of its longest deque.
+    """
     seen: set[int] = set()
-    waiting, arrays, rows = [agent], 0, 0
+    waiting, arrays, places, rows = [agent], 0, 1, 0
     while waiting:
         value = waiting.pop()
         if id(value) in seen:
@@ -61,6 +66,7 @@ def arrays_and_rows(agent: Any) -> tuple[int, int]:
         seen.add(id(value))
         if isinstance(value, np.ndarray):
             arrays += value.nbytes if value.base is None else 0
+            places = max(places, len(value) if value.ndim else 1)
         elif isinstance(value, Mapping):
             waiting += value.values()
         elif isinstance(value, deque):
@@ -69,7 +75,7 @@ def arrays_and_rows(agent: Any) -> tuple[int, int]:
             waiting += value
         elif not isinstance(value, type) and type(value).__module__ != "builtins":
             waiting += getattr(value, "__dict__", {}).values()
-    return arrays, rows
+    return arrays, places, rows
 
 
 def size(path: Path) -> int:

@@ -34,9 +34,9 @@ class Prepared(RandomAgent):
         np.save(directory / "kept.npy", self.room[: self.filled])
 
 
-def estimate(agent, total):
+def estimate(agent, total, measures=(50, 100, 200)):
     growth, steps = Growth(), 0
-    for until in (50, 100, 200):
+    for until in measures:
         while steps < until:
             agent.memorize(*[None] * 5)
             steps += 1
@@ -60,3 +60,12 @@ def estimate(agent, total):
 )
 def test_the_largest_checkpoint_is_that_of_full_buffers(agent, total, expected):
     assert estimate(agent, total) == pytest.approx(expected, rel=0.2, abs=3000)
+
+
+@pytest.mark.parametrize(("total", "expected"), [(1000, 1e6), (1e9, 5e6), (None, 5e6)])
+def test_after_one_long_episode_what_was_made_in_advance_counts(total, expected):
+    assert estimate(Prepared(), total, measures=(200,)) == pytest.approx(expected, rel=0.2)
+
+
+def test_after_one_long_episode_without_such_arrays_the_size_is_that_of_now():
+    assert estimate(Keeps([]), 1000, measures=(200,)) == pytest.approx(2e5, rel=0.2)
