@@ -135,6 +135,6 @@ def digest_of(value: Any) -> bytes | None:
 
     try:
         add(value)
-    except (TypeError, OverflowError, RecursionError):
+    except (TypeError, OverflowError, RuntimeError):  # too deep, or a thread is changing it
         return None
     return digest.digest()
