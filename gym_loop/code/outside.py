@@ -35,19 +35,21 @@ class Outside(Observer):
 
     def __init__(self) -> None:
         self.loop: Any = None
+        self.modules = set[str]()  # that there were when the run began
         self.known = dict[tuple[str, str], bytes]()  # see `digests`
+        self.said = set[tuple[str, str]]()
 
     def begin(self, loop: BaseLoop) -> None:
         """Remember what the variables are."""
-        self.loop, self.known = loop, digests(loop)
+        found = modules(loop)
+        self.loop, self.modules, self.known = loop, {*found}, digests(found)
 
     def state_dict(self) -> dict[str, Any]:
-        """Warn of those that have changed, each once; nothing is kept."""
-        now = digests(self.loop)
-        changed = [name for name, own in self.known.items() if now.get(name, own) != own]
-        for name in changed:
-            del self.known[name]
-        if changed:
+        """Warn of those that have changed or are new, each once; nothing is kept."""
+        found = {name: each for name, each in modules(self.loop).items() if name in self.modules}
+        now = digests(found).items() - self.known.items()
+        if changed := sorted({name for name, _ in now} - self.said):
+            self.said.update(changed)
             names = [f"{os.path.basename(file_of(m) or m)}:{name}" for m, name in changed]
             more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
             log.warning(
@@ -59,13 +61,13 @@ class Outside(Observer):
         return {}
 
 
-def digests(loop: BaseLoop) -> dict[tuple[str, str], bytes]:
-    """Return a digest of each variable of the user's modules and classes that is plain data.
+def digests(modules: dict[str, dict[str, Any]]) -> dict[tuple[str, str], bytes]:
+    """Return a digest of each variable of `modules` and their classes that is plain data.
 
     They go by the name of the module, and their own, which for a class's begins with the class's.
     """
     found = {}
-    for module, variables in modules(loop).items():
+    for module, variables in modules.items():
         owners = {"": variables}
         for name, value in variables.items():
             if issubclass(type(value), type) and value.__module__ == module:

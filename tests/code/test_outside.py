@@ -47,13 +47,21 @@ class Mine(BaseAgent):
 
     def end_episode(self, episode_num, truncated):
         type(self).games += self.parameters["outside"]
+        if self.parameters["outside"]:
+            type(self).later = episode_num
 
     @staticmethod
     def get_default_parameters():
         return {"outside": True}
 """
 STATE = {
-    *("agent.py:COUNT", "agent.py:SEEN", "agent.py:TABLE", "agent.py:Mine.games"),
+    *(
+        "agent.py:COUNT",
+        "agent.py:SEEN",
+        "agent.py:TABLE",
+        "agent.py:Mine.games",
+        "agent.py:Mine.later",
+    ),
     *(f"helper_of_test_outside.py:{name}" for name in ("RNG", "OWN", "TABLE")),
 }
 
@@ -87,7 +95,7 @@ def test_a_run_that_keeps_its_state_in_the_agent_is_not_warned(play):
 
 def test_many_variables_are_counted_and_the_first_are_named(play):
     [warning] = play()
-    assert " and 2 more." in warning
+    assert " and 3 more." in warning
 
 
 @pytest.mark.parametrize(
