@@ -75,20 +75,24 @@ def config_of(group: str, option: str) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     from gym_loop.commands.help import confs
-    from gym_loop.config import options
+    from gym_loop.config import options, secrets
 
     for conf in reversed(confs()):  # the user's own comes before ours
         if (file := conf / group / f"{option}.yaml").is_file():
             content = OmegaConf.to_container(OmegaConf.load(file))
             assert isinstance(content, dict)
             made = options.default_parameters(options.load_class(content["_target_"], group))
-            return {"_target_": content.pop("_target_"), **literal(made), **content}
+            return {
+                "_target_": content.pop("_target_"),
+                **literal(secrets.without(made)),
+                **content,
+            }
     if group == "env" and ":" not in option:
         option = f"gym:{option}"
     if ":" in option:
         return options.option_config(group, option)
     defaults = options.default_parameters(options.load_class(option, group))
-    return {"_target_": option, **literal(defaults)}
+    return {"_target_": option, **literal(secrets.without(defaults))}
 
 
 def entry(group: str, name: str, value: Any, comment: str | None) -> str:

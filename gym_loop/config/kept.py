@@ -148,7 +148,8 @@ def completed(config: dict[str, Any]) -> dict[str, Any]:
 def missing(section: dict[str, Any]) -> dict[str, Any]:
     """Return the defaults of a section's class for the parameters that the section lacks.
 
-    Only those that YAML gives back as they are. Others (a tuple, an object) stay the class's own.
+    Only those that YAML gives back as they are. Others (a tuple, an object) stay the class's own,
+    as do secrets: nobody typed them.
     """
     if "_args_" in section:  # positional: one of these may be given there
         return {}
@@ -163,7 +164,7 @@ def defaults(target: str) -> dict[str, Any]:
         from gym_loop.config.options import constructor_parameters, default_parameters, load_class
 
         found = load_class(target, "")
-        known = {**constructor_parameters(found), **default_parameters(found)}
+        known = secrets.without({**constructor_parameters(found), **default_parameters(found)})
     except (Exception, SystemExit):  # building it will tell what is wrong
         return {}
     return {

@@ -10,7 +10,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from gym_loop.config import signature
+from gym_loop.config import secrets, signature
 from gym_loop.config.locate import locate
 from gym_loop.literal import literal
 from gym_loop.mistake import Mistake, nearest
@@ -112,7 +112,7 @@ def option_config(group: str, option: str) -> dict[str, Any]:
             raise Mistake(f"{group}={option}: no file {module}{nearest(module, known)}")
         option = f"{path.resolve()}:{name}"
     keys = wrapper_parameters if group == "wrap" else default_parameters
-    return {"_target_": option, **literal(keys(load_class(option, group)))}
+    return {"_target_": option, **literal(secrets.without(keys(load_class(option, group))))}
 
 
 def load_class(target: str, group: str) -> Any:

@@ -84,6 +84,14 @@ def masked(value: Any, path: tuple[Any, ...] = (), from_environment: bool = Fals
     return masked_text(value) if isinstance(value, str) else value
 
 
+def without(defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the defaults of a class without its secrets, which no file is to hold.
+
+    What has to be given, `???`, stays.
+    """
+    return {k: v for k, v in defaults.items() if v == "???" or not names_a_secret(k, v)}
+
+
 def masked_text(text: str) -> str:
     """Return a text with what is secret hidden in a URL or an address of a connection."""
     return ASSIGNED.sub(

@@ -126,6 +126,8 @@ class Manifest(Observer):
         state = "stopped" if stopped else "finished"
         if isinstance(error, SystemExit | KeyboardInterrupt):
             state = "stopped"
+            if isinstance(error, SystemExit) and not error.code:
+                error.code = 1  # of an agent or an environment: the loop did not come to its end
         elif error:  # also what is no Exception, such as a panic in Rust or CancelledError
             state = "failed"
             log.error(errors.message(error))

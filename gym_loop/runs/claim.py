@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -160,7 +161,7 @@ def note_schedules(known: dict[str, Any], cfg: DictConfig, keys: Collection[str]
     """
     sources = [key for key in keys if key.startswith("loop.")] or keys
     for key, text, then, now in kept.followers(known, cfg):
-        if key.startswith("agent.") and "${loop." in text:
+        if key.startswith("agent.") and re.search(r"\$\{[^}]*\bloop\.", text):
             note_schedule(_following(key, then, now, sources))
 
 

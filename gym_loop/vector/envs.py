@@ -166,10 +166,8 @@ class Copies(VectorEnv):
         )
         try:
             flags = np.array((terminated, truncated), np.bool_)
-            rewarded = np.array(rewards)
-            if rewarded.dtype.kind == "O":  # integers beyond what NumPy has, fractions
-                rewarded = np.array([*map(as_float, rewards)])
-        except (TypeError, ValueError) as error:
+            rewarded = numbers(rewards)
+        except (TypeError, ValueError, RuntimeError) as error:
             raise Failure(unlike_one(rewards, terminated, truncated)) from error
         if flags.ndim != 2 or rewarded.ndim != 1 or rewarded.dtype.kind not in "fiub":
             raise Failure(unlike_one(rewards, terminated, truncated))
@@ -207,6 +205,17 @@ class Copies(VectorEnv):
     def close(self) -> None:
         for env in self.envs:
             env.close()
+
+
+def numbers(rewards: Iterable[Any]) -> Array:
+    """Return the rewards of a step as an array."""
+    try:
+        found = np.array(rewards)
+    except RuntimeError:  # tensors with a gradient graph
+        found = np.array(None)
+    if found.dtype.kind == "O":  # also integers beyond what NumPy has, fractions
+        return np.array([*map(as_float, rewards)])
+    return found
 
 
 def unlike_one(rewards: Iterable[Any], *flags: Iterable[Any]) -> str:

@@ -230,6 +230,30 @@ def test_a_schedule_over_the_runs_length_is_noted_by_resume_and_by_fork(run):
     assert note in run("resume", "r", "loop.max_steps=60")
 
 
+def test_a_schedule_over_the_runs_length_is_noted_however_it_refers_to_that(run):
+    words = ("env=cartpole", "loop.max_steps=20", "loop.eval_episodes=1", "hydra.run.dir=r")
+    run("agent=noting.py:Noting", *words, "agent.x=${oc.select:loop.max_steps,7}")
+    assert "note: agent.x follows loop.max_steps: 60 instead of 20" in run(
+        "fork", "r", "loop.max_steps=60", "hydra.run.dir=longer"
+    )
+
+
+def test_a_secret_that_a_class_has_as_its_default_is_not_kept(run):
+    default = '"api_key": __import__("os").environ["KEY_OF_MINE"]'
+    (run.folder / "noting.py").write_text(AGENT.replace('"rate": 0.5', f'"rate": 0.5, {default}'))
+    words = ("agent=noting.py:Noting", *QUICK, "hydra.run.dir=r")
+    run(*words, KEY_OF_MINE="Bro1")
+    run("fork", "r", "agent.rate=2", "hydra.run.dir=f", KEY_OF_MINE="Bro1")
+    run("agent=noting.py:Noting", *QUICK, "agent.api_key=Typed", "hydra.run.dir=typed")
+    assert OmegaConf.load(run.folder / "typed/config.yaml").agent.api_key == "Typed"
+    for folder in ("r", "f"):
+        config = OmegaConf.load(run.folder / folder / "config.yaml")
+        assert "rate" in config.agent
+        assert "api_key" not in config.agent
+        for file in (run.folder / folder).rglob("*.yaml"):
+            assert "Bro1" not in file.read_text(), file
+
+
 @pytest.mark.slow
 def test_a_run_of_an_older_version_goes_on(run):
     words = ("agent=noting.py:Noting", *QUICK, r"agent.x='\${seed}'", "hydra.run.dir=r")

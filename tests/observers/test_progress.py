@@ -93,6 +93,7 @@ def test_a_run_that_its_agent_leaves_says_how_fast_it_was(as_a_child, tmp_path):
     )
     done = as_a_child(["agent=leaves.py:Leaves", "env=cartpole"], tmp_path)
     assert "stopped by SystemExit: 3 episodes" in done.stdout
+    assert done.returncode == 1  # the loop did not come to its end
     assert " 0 steps a second" not in done.stdout
 
 

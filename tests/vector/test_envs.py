@@ -318,6 +318,28 @@ def test_a_reward_or_a_flag_that_is_none_is_named(returned, line):
         train(Odd, 2, agent=RandomAgent)
 
 
+def test_a_reward_that_numpy_refuses_counts_as_the_number_that_it_is():
+    class InAGraph:  # as a tensor with a gradient
+        def __array__(self, *_, **__):
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+
+        def __float__(self):
+            return 0.5
+
+    class Env(gymnasium.Env):
+        observation_space = action_space = spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            return 0, {}
+
+        def step(self, action):
+            return 0, InAGraph(), True, False, {}
+
+    loop = train(Env, 2)
+    rewards = [step[2] for steps in loop.agent.episodes.values() for step in steps]
+    assert set(rewards) == {0.5}
+
+
 def test_a_limit_given_to_envpool_leaves_terminated_as_it_is():
     pytest.importorskip("envpool", reason=NO_ENVPOOL)
     free = train(functools.partial(make_envpool, "CartPole-v1"), agent=Ones, max_episodes=40)
