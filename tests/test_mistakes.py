@@ -376,6 +376,22 @@ MISTAKES = [
     row("env.imports=[no_such_package]", "No module named 'no_such_package'", "env.imports"),
     row("env.imports=no_such_package", "env.imports is 'no_such_package'", "a list"),
     row("env.kwargs=3", "env.kwargs is 3", "a mapping"),
+    *within(
+        "gymnasium",
+        row(
+            "env=gymnasium_vector env.id=CartPole-v1 env.mode=asink loop=vector",
+            "env.mode is 'asink'; did you mean 'async'?",
+        ),
+        row(
+            "env=gymnasium_vector env.id=Pendulum-v1 env.mode=vector_entry_point loop=vector",
+            "Pendulum-v1 has no vector_entry_point: use env.mode=sync",
+        ),
+        row(
+            "env=gymnasium_vector env.id=CartPole-v1 env.mode=sync env.vector_kwargs={coppy:1} "
+            "loop=vector",
+            "no key 'env.vector_kwargs.coppy'; did you mean 'copy'?",
+        ),
+    ),
     *without("Box2D", row("env=gym:LunarLander-v2", "LunarLander-v2 cannot be made")),
     *within(
         "stable_baselines3",

@@ -28,8 +28,9 @@ from gym_loop.envs.make import (
 from gym_loop.envs.wrappers import Wrappers, learning_layers, share_learnt
 from gym_loop.loops.resets import first_observation
 from gym_loop.loops.returns import as_float
-from gym_loop.mistake import Failure, Mistake
+from gym_loop.mistake import Failure, Mistake, nearest
 from gym_loop.proxy import Proxy
+from gym_loop.streams import is_space
 from gym_loop.vector.batches import (
     Array,
     array_type,
@@ -511,7 +512,8 @@ def make_vector(factory: Callable[..., Any], num_envs: int, max_episode_len: int
     times.
 
     Raises:
-        EnvError: actions that no array can hold, or a vector environment of unknown kind.
+        Mistake: actions or observations that no array can hold.
+        EnvError: a vector environment of unknown kind, or an action space that is none.
     """
     takes = signature.parameters(factory) or {}
     env: Any
@@ -519,7 +521,7 @@ def make_vector(factory: Callable[..., Any], num_envs: int, max_episode_len: int
         env = Copies([factory() for _ in range(num_envs)])
         for kind in (type(leaf).__name__ for leaf in leaves(env.observation_space)):
             if kind in ("Sequence", "OneOf", "Graph"):
-                raise EnvError(
+                raise Mistake(
                     f"loop=vector needs observations that fit into arrays, not those of a {kind} "
                     f"space ({env.observation_space!s:.80}): use loop=default"
                 )
@@ -529,7 +531,7 @@ def make_vector(factory: Callable[..., Any], num_envs: int, max_episode_len: int
     if not isinstance(env, VectorEnv):
         env = from_library(env)
     if getattr(env.action_space, "shape", None) is None:
-        raise EnvError(
+        raise (Mistake if is_space(env.action_space) else EnvError)(
             f"loop=vector needs actions that fit into an array, not {env.action_space}: "
             "use loop=default"
         )
@@ -573,8 +575,9 @@ def make_gymnasium_vector(
         wrappers: of each copy, by name, innermost first.
 
     Raises:
-        EnvError: no such id or mode.
-        Mistake: wrappers around an environment that is written as a vector.
+        EnvError: no such id.
+        Mistake: no such mode, arguments that it does not take, or wrappers around an environment
+            that is written as a vector.
         MissingDependencyError: Gymnasium, or a package the environment needs, is not installed.
     """
     import_all(imports)
@@ -588,9 +591,10 @@ def make_gymnasium_vector(
     if mode is None:
         mode = "vector_entry_point" if spec.vector_entry_point else "sync"
     if mode not in modes:
-        raise EnvError(f"no mode {mode!r}; expected one of {', '.join(modes)}")
+        near = nearest(str(mode), modes) or f"; expected one of {', '.join(modes)}"
+        raise Mistake(f"env.mode is {mode!r}{near}")
     if mode == "vector_entry_point" and not spec.vector_entry_point:
-        raise EnvError(f"{spec.id} has no vector_entry_point: use env.mode=sync or async")
+        raise Mistake(f"{spec.id} has no vector_entry_point: use env.mode=sync or async")
     if mode == "vector_entry_point" and wrappers:
         raise Mistake(
             f"{spec.id} has a vector form of its own, and env.wrappers wrap single environments: "
@@ -604,12 +608,17 @@ def make_gymnasium_vector(
         kind = (
             gymnasium.vector.AsyncVectorEnv if mode == "async" else gymnasium.vector.SyncVectorEnv
         )
+        for name in options:
+            takes = [*(signature.parameters(kind) or options)][1:]
+            if name not in takes:
+                known = nearest(name, takes) or f"; {kind.__name__} takes {', '.join(takes)}"
+                raise Mistake(f"no key {f'env.vector_kwargs.{name}'!r}{known}")
         one = functools.partial(make_gymnasium, id, arguments, render_mode, imports, wrappers)
         if wrappers:
             return vector_of_wrapped(kind, one, num_envs, max_episode_steps, **options)
         return from_library(kind([one] * num_envs, **options))
     if vector_kwargs:
-        raise EnvError(f"env.vector_kwargs are for mode sync or async, not for {mode}")
+        raise Mistake(f"env.vector_kwargs are for mode sync or async, not for {mode}")
     return _written_as_vector(spec, arguments, num_envs, render_mode)
 
 

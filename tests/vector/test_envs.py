@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from gym_loop.agents import RandomAgent
 from gym_loop.envs import EnvError, make_gym, make_gymnasium
-from gym_loop.mistake import Failure
+from gym_loop.mistake import Failure, Mistake
 from gym_loop.streams import episode_seed
 from gym_loop.vector.envpool import make_envpool
 from gym_loop.vector.envs import (
@@ -447,7 +447,7 @@ def test_the_faster_check_of_actions_accepts_and_refuses_what_gymnasiums_does():
 def test_a_mistake_is_one_line_that_helps(make, arguments, words):
     if make is make_envpool:
         pytest.importorskip("envpool", reason=NO_ENVPOOL)
-    with pytest.raises(EnvError, match=words) as raised:
+    with pytest.raises((EnvError, Mistake), match=words) as raised:
         make(**arguments, num_envs=2)
     assert "\n" not in str(raised.value)
 
@@ -461,7 +461,7 @@ def test_actions_that_fit_into_no_array_are_refused():
 
             self.action_space = gymnasium.spaces.Tuple([gymnasium.spaces.Discrete(2)] * 2)
 
-    with pytest.raises(EnvError, match="loop=default"):
+    with pytest.raises(Mistake, match="loop=default"):
         make_vector(Two, 2, 500)
 
 
