@@ -88,8 +88,7 @@ def launch(argv: list[str], config_name: str = "config", task: Any = None) -> An
 def run(cfg: DictConfig, evaluate: bool = False) -> Any:
     """Build what `cfg` names, train (not with `evaluate`), evaluate; return the mean return."""
     directory = Path(HydraConfig.get().runtime.output_dir)
-    made = {name: instantiate(node) for name, node in cfg.observers.items() if node}
-    observers = {name: o for name, o in made.items() if o is not None}
+    observers = {n: o for n, c in cfg.observers.items() if c and (o := instantiate(c)) is not None}
     with contextlib.ExitStack() as stack:  # closes each observer that was opened, in any case
         for observer in observers.values():
             # A true result would swallow the error.
@@ -101,8 +100,9 @@ def run(cfg: DictConfig, evaluate: bool = False) -> Any:
         loop.notify("begin", loop)
         if not evaluate:
             loop.train()
-        if not loop.stop and (returns := [episode.ret for episode in loop.evaluate() or ()]):
-            loop.result = sum(returns) / len(returns)
+        if not loop.stop and loop.parameters.get("eval_episodes", 1):
+            returns = [episode.ret for episode in loop.evaluate() or ()]
+            loop.result = sum(returns) / len(returns) if returns else None
     if loop.exit_code:
         raise SystemExit(loop.exit_code)
     return loop.result

@@ -274,6 +274,25 @@ def test_completion_of_the_console_script_offers_options(tmp_path):
     assert "env=pendulum" in done.stdout.split()
 
 
+@pytest.mark.parametrize("loop", ["default", "vector"])
+def test_without_episodes_to_evaluate_there_is_no_environment_for_them(launch, tmp_path, loop):
+    (tmp_path / "counted.py").write_text(
+        "from gym import Env, spaces\n"
+        "class Counted(Env):\n"
+        "    observation_space = action_space = spaces.Discrete(2)\n"
+        "    def __init__(self):\n"
+        "        print('made', file=open('made.txt', 'a'))\n"
+        "    def reset(self, seed=None, options=None):\n"
+        "        return 0, {}\n"
+        "    def step(self, action):\n"
+        "        return 0, 1.0, True, False, {}\n"
+    )
+    words = ["agent=random", "env=counted.py:Counted", f"loop={loop}", "loop.max_episodes=4"]
+    words += ["loop.num_envs=1"] if loop == "vector" else []
+    launch(*words, "loop.eval_episodes=0", "loop.episodes_per_eval=2")
+    assert (tmp_path / "made.txt").read_text() == "made\n"
+
+
 @pytest.mark.slow
 def test_what_a_long_launch_has_made_is_freed_before_the_process_ends(cli, tmp_path):
     (tmp_path / "held.py").write_text(
