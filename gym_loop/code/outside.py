@@ -18,6 +18,7 @@ from gym_loop.observers import Observer
 from gym_loop.observers.environments import layers
 
 SCALARS = (bool, int, float, complex, str, bytes, type(None))
+CONTAINERS = (list, tuple, deque, set, frozenset, dict)
 MOST_VALUES, MOST_BYTES = 10_000, 1_000_000  # in a variable; a larger one is not looked at
 FILES = "gym_loop_files"  # ours, too; the modules in it are the user's
 NAMED = 5  # variables that a warning names
@@ -70,8 +71,8 @@ def digests(modules: dict[str, dict[str, Any]]) -> dict[tuple[str, str], bytes]:
     for module, variables in modules.items():
         owners = {"": variables}
         for name, value in variables.items():
-            if issubclass(type(value), type) and value.__module__ == module:
-                owners[f"{name}."] = dict(vars(value))
+            if issubclass(type(value), type) and _of_class(value, "__module__") == module:
+                owners[f"{name}."] = dict(_of_class(value, "__dict__"))
         for owner, each in owners.items():
             for name, value in each.items():
                 if not name.startswith("__") and (digest := digest_of(value)):
@@ -83,7 +84,7 @@ def modules(loop: BaseLoop) -> dict[str, dict[str, Any]]:
     """Return the variables of the user's modules, by the modules' names."""
     found = dict[str, dict[str, Any]]()
     parts = (loop, loop.agent, *layers(loop.env).values(), *layers(loop.eval_env).values())
-    waiting = [kind.__module__ for part in parts for kind in type(part).__mro__]
+    waiting = [_of_class(kind, "__module__") for part in parts for kind in type(part).__mro__]
     while waiting:
         name = waiting.pop()
         file, is_ours = file_of(name), name.partition(".")[0] == "gym_loop" or name == FILES
@@ -96,11 +97,20 @@ def modules(loop: BaseLoop) -> dict[str, dict[str, Any]]:
 def _named_in(variables: dict[str, Any]) -> Iterator[str]:
     """Yield the names of the modules that variables are, or whose classes and functions."""
     for value in variables.values():
-        kind = type(value)  # asked itself, a proxy may raise
+        kind, name = type(value), None  # asked itself, a proxy may raise
         if issubclass(kind, ModuleType):
-            yield value.__name__
-        elif issubclass(kind, type | FunctionType):
-            yield value.__module__
+            name = object.__getattribute__(value, "__dict__").get("__name__")  # it may be lazy
+        elif issubclass(kind, FunctionType):
+            name = value.__module__
+        elif issubclass(kind, type):
+            name = _of_class(value, "__module__")
+        if isinstance(name, str):  # None in a function that `eval` made
+            yield name
+
+
+def _of_class(value: Any, name: str) -> Any:
+    """Return an attribute of a class without its metaclass's say, which may raise."""
+    return type.__getattribute__(value, name)
 
 
 def digest_of(value: Any) -> bytes | None:
@@ -111,16 +121,19 @@ def digest_of(value: Any) -> bytes | None:
         nonlocal left
         left -= 1
         kind = type(value)
-        if left < 0 or (kind is np.ndarray and value.nbytes > MOST_BYTES):
+        size = len(value) if kind in CONTAINERS else 0
+        if size > left or (kind is np.ndarray and value.nbytes > MOST_BYTES):
             raise OverflowError
         digest.update(f"{kind.__name__}:".encode())
         if kind in SCALARS:
             digest.update(repr(value).encode("utf-8", "surrogatepass"))
         elif kind is np.ndarray and not value.dtype.hasobject:
             digest.update(f"{value.dtype.str}{value.shape}".encode() + value.tobytes())
-        elif isinstance(value, np.generic):
+        elif issubclass(kind, np.generic) and not value.dtype.hasobject:
             digest.update(value.tobytes())
-        elif kind in (list, tuple, set, frozenset, deque):
+        elif kind in (set, frozenset):  # in an order that is no part of it
+            add(sorted(digest_of(each) or b"" for each in value))
+        elif kind in (list, tuple, deque):
             digest.update(f"{len(value)}[".encode())
             for each in value:
                 add(each)

@@ -122,7 +122,35 @@ def test_what_is_large_or_no_plain_data_is_not_looked_at(value):
     assert digest_of(value) is None
 
 
+def test_equal_sets_have_equal_digests_in_whatever_order_they_were_filled():
+    one, other = set(), set()
+    for number in range(100):
+        one.add(str(number))
+        other.add(str(99 - number))
+    assert digest_of(one) == digest_of(other) != digest_of({*other, "100"})
+
+
 def test_data_that_contains_itself_is_not_looked_at():
     circle = []
     circle.append(circle)
     assert digest_of(circle) is None
+
+
+ODD = """
+class Kind(type):
+    def __getattribute__(cls, name):
+        if name in ("__module__", "__dict__"):
+            raise RuntimeError("not yet")
+        return type.__getattribute__(cls, name)
+
+class Lazy(metaclass=Kind):
+    pass
+
+made = eval("lambda x: x", {})
+"""
+
+
+def test_functions_without_a_module_and_classes_that_raise_end_no_run(play, tmp_path):
+    with open(tmp_path / "helper_of_test_outside.py", "a") as file:
+        file.write(ODD)
+    assert play("loop.max_episodes=1", "agent.outside=false") == []
