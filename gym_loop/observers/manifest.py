@@ -120,8 +120,9 @@ class Manifest(Observer):
     def close(self, error: BaseException | None) -> None:
         """Write how the run ended, and unlock."""
         logging.getLogger("gym_loop").removeHandler(self.warnings)
-        if self.lock is None:
-            return
+        own = os.getpid()
+        if self.lock is None or self.content.get("pid", own) != own:
+            return  # a process that the run has forked leaves by an exception: it is not the run's
         stopped = self.loop is not None and self.loop.stop
         state = "stopped" if stopped else "finished"
         if isinstance(error, SystemExit | KeyboardInterrupt):

@@ -73,17 +73,20 @@ def work(
         environment: variables to set, before anything looks at them.
         lock: a locked file, held until this process and all that it has forked have ended.
     """
+    own = os.getpid()
     os.environ.update(environment)
     os.setpgid(0, 0)  # a Ctrl-C at the terminal reaches the launching process alone
     for number in (signal.SIGINT, signal.SIGTERM):  # until its run begins; see `Signals`
         signal.signal(number, signal.SIG_DFL)
     with contextlib.suppress(OSError):
-        groups.send(os.getpid())
+        groups.send(own)
     groups.close()
     try:
         outcome = run(packed, common)
     except BaseException as error:  # what is not caught elsewhere has to end this job alone
         outcome = Outcome("failed", reason=reason_of(error))
+    if os.getpid() != own:  # of a process that the job has forked, which leaves by an exception
+        os._exit(1)
     answer.send(outcome)
     # Threads and processes that the job has started may keep this one from ending.
     patience = threading.Timer(GRACE, os.killpg, (0, signal.SIGKILL))

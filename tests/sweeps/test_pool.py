@@ -343,3 +343,25 @@ def test_jobs_run_where_another_one_has_started_the_process_that_they_are_forked
     )
     assert "2 jobs: 2 done, 0 skipped, 0 failed" in done.stdout, done.stderr
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_what_an_agent_forks_may_leave_by_exit_and_ends_neither_run_nor_job(cli, tmp_path):
+    (tmp_path / "forks.py").write_text(
+        "import os, sys\n"
+        "from gym_loop.agents import RandomAgent\n"
+        "class Forks(RandomAgent):\n"
+        "    def end_episode(self, episode_num, truncated):\n"
+        "        if not (child := os.fork()):\n"
+        "            sys.exit(3)\n"
+        "        os.waitpid(child, 0)\n"
+        "        if run := os.environ.get('RUN'):\n"
+        "            assert '\"running\"' in open(run + '/run.json').read()\n"
+    )
+    words = ["agent=forks.py:Forks", *SHORT]
+    done = cli(*words, "hydra.run.dir=run", environment={"RUN": "run"})
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "finished"
+    swept = cli("-m", *words, "seed=0,1", "hydra.sweep.dir=sweep")
+    assert summary(swept) == "2 jobs: 2 done, 0 skipped, 0 failed"
+    assert states(tmp_path / "sweep") == {"seed=0": "finished", "seed=1": "finished"}
