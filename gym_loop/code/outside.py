@@ -30,8 +30,8 @@ class Outside(Observer):
     """Warns of variables of modules and classes that have changed since the run began.
 
     No checkpoint has them, and a resumed run begins with them as they are after the import. Looked
-    at are numbers, texts, arrays, generators, and what contains nothing else, in the user's own
-    modules: those of the agent, the environment and the loop, and those whose objects these name.
+    at are numbers, texts, arrays, random generators, and what contains nothing else, in modules of
+    the user's: those of the agent, the environment and the loop, and those that they name.
     """
 
     def __init__(self) -> None:
@@ -87,6 +87,8 @@ def modules(loop: BaseLoop) -> dict[str, dict[str, Any]]:
     waiting = [_of_class(kind, "__module__") for part in parts for kind in type(part).__mro__]
     while waiting:
         name = waiting.pop()
+        if not isinstance(name, str):  # None in a function that `eval` made
+            continue
         file, is_ours = file_of(name), name.partition(".")[0] == "gym_loop" or name == FILES
         if file and name not in found and not is_ours and not is_installed(file):
             found[name] = dict(vars(sys.modules[name]))
@@ -94,18 +96,16 @@ def modules(loop: BaseLoop) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _named_in(variables: dict[str, Any]) -> Iterator[str]:
+def _named_in(variables: dict[str, Any]) -> Iterator[Any]:
     """Yield the names of the modules that variables are, or whose classes and functions."""
     for value in variables.values():
-        kind, name = type(value), None  # asked itself, a proxy may raise
+        kind = type(value)  # asked itself, a proxy may raise
         if issubclass(kind, ModuleType):
-            name = object.__getattribute__(value, "__dict__").get("__name__")  # it may be lazy
+            yield object.__getattribute__(value, "__dict__").get("__name__")  # it may be lazy
         elif issubclass(kind, FunctionType):
-            name = value.__module__
+            yield value.__module__
         elif issubclass(kind, type):
-            name = _of_class(value, "__module__")
-        if isinstance(name, str):  # None in a function that `eval` made
-            yield name
+            yield _of_class(value, "__module__")
 
 
 def _of_class(value: Any, name: str) -> Any:

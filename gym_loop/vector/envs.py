@@ -608,8 +608,8 @@ def make_gymnasium_vector(
         kind = (
             gymnasium.vector.AsyncVectorEnv if mode == "async" else gymnasium.vector.SyncVectorEnv
         )
+        takes = [*(signature.parameters(kind) or ())][1:]  # after the environments
         for name in options:
-            takes = [*(signature.parameters(kind) or options)][1:]
             if name not in takes:
                 known = nearest(name, takes) or f"; {kind.__name__} takes {', '.join(takes)}"
                 raise Mistake(f"no key {f'env.vector_kwargs.{name}'!r}{known}")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gym_loop
-from gym_loop.code.outside import MOST_BYTES, digest_of
+from gym_loop.code.outside import MOST_BYTES, digest_of, modules
 
 HELPER = """
 import random
@@ -154,3 +154,9 @@ def test_functions_without_a_module_and_classes_that_raise_end_no_run(play, tmp_
     with open(tmp_path / "helper_of_test_outside.py", "a") as file:
         file.write(ODD)
     assert play("loop.max_episodes=1", "agent.outside=false") == []
+
+
+def test_an_agent_of_no_module_is_not_looked_at():
+    kind = type("Nowhere", (), {"__module__": None})
+    loop = type("Loop", (), {"agent": kind(), "env": kind(), "eval_env": None})()
+    assert __name__ in modules(loop)
