@@ -89,7 +89,7 @@ def without(defaults: dict[str, Any]) -> dict[str, Any]:
 
     What has to be given, `???`, stays.
     """
-    return {k: v for k, v in defaults.items() if v == "???" or not names_a_secret(k, v)}
+    return {k: v for k, v in defaults.items() if not names_a_secret(k, v) or str(v) == "???"}
 
 
 def masked_text(text: str) -> str:

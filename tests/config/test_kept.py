@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
@@ -378,3 +379,9 @@ def test_no_file_but_what_composes_the_config_has_a_secret_in_clear(run):
         [view["overrides"], view["command"], view["config"]["api_key"]]
     )
     assert view["config"]["agent"]["x"].startswith("(hidden ")
+
+
+def test_defaults_of_every_kind_are_looked_at_for_secrets():
+    array = np.zeros(3)
+    known = {"weights": array, "token": array, "api_key": "???", "password": "x", "rate": 0.5}
+    assert list(secrets.without(known)) == ["weights", "api_key", "rate"]
