@@ -485,6 +485,7 @@ MISTAKES = [
     row("env=cartpole ++env={true:a}", "no key 'env.True' (command line)"),
     row("env=cartpole wrap=[1]", "wrap=[1] (command line): 1 is no name", "flatten", "time_limit"),
     row("env=cartpole wrap=[[flatten]]", "['flatten'] is no name; expected some of atari"),
+    row("env=cartpole wrap={a:b}", "wrap={a:b} (command line): {'a:b': None} is no name", "atari"),
     row("agent=1", "agent=1 (command line): 1 is no name; expected some of", "random"),
     row("agent=bell", "conf/agent/bell.yaml: not YAML: special characters are not allowed"),
     row("agent=latin", "conf/agent/latin.yaml:2: not UTF-8 (byte 0xfc)"),

@@ -209,7 +209,7 @@ def unknown_key(key: str, cause: BaseException | None) -> str:
         inside = f"; {section} is one value, not a section" if section else ""
         return f"no key {full!r} ({COMMAND_LINE}){inside}"
     if "." not in full and (launch.CONF / full).is_dir():
-        return not_chosen(full)
+        return no_name() or not_chosen(full)
     if said := foreign.ours(name):
         return f"no key {full!r} ({COMMAND_LINE}){said}"
     if "." not in full:
