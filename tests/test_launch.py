@@ -235,6 +235,23 @@ def test_a_fault_in_the_users_agent_shows_their_frame_and_keeps_what_was_logged(
     assert len(rows(tmp_path / "run")) == 3
 
 
+LOGS_WHAT_NO_ENCODING_HAS = """
+import logging
+from gym_loop.agents import RandomAgent
+
+class Logs(RandomAgent):
+    def begin_episode(self, episode_num):
+        logging.getLogger(__name__).warning("read %s", chr(0xD800) + chr(0xE9))
+"""
+
+
+def test_a_text_that_cannot_be_encoded_is_in_the_log_all_the_same(cli, tmp_path):
+    (tmp_path / "logs.py").write_text(LOGS_WHAT_NO_ENCODING_HAS)
+    done = cli("agent=logs.py:Logs", *FAST, "hydra.run.dir=run", environment={"LC_ALL": "C"})
+    assert (done.returncode, "Logging error" in done.stderr) == (0, False)
+    assert "read \\ud800é" in (tmp_path / "run" / "gym_loop.log").read_text("utf-8")
+
+
 def test_hydra_full_error_shows_every_frame(cli):
     words = (f"agent={AGENTS}:Raises", *FAST)
     done = cli(*words, environment={"HYDRA_FULL_ERROR": "1"})
