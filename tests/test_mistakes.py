@@ -209,6 +209,7 @@ def files(tmp_path_factory, as_a_child):
         "conf/agent/set.yaml": "_target_: agents.Mine\nlr: 0.1\nlayers: !!set {a, b}\n",
         "conf/agent/none.yaml": "_target_: agents.Mine\nlayers: {~: 1}\n",
         "conf/agent/twice.yaml": "_target_: agents.Mine\nlr: 0.1\nlr: 0.2\n",
+        "conf/agent/half.yaml": '_target_: agents.Mine\nlayers: [{"\\ud800": "\\udcff"}]\n',
         "conf/agent/number_twice.yaml": "_target_: agents.Mine\nlayers: [{1: a, 1: b}]\n",
         "conf/agent/one_is_true.yaml": "_target_: agents.Mine\nlayers: [{1: a, true: b}]\n",
         "number_twice.yaml": edited("  max_episodes: 2", "  max_time: {2: a, 2: b}"),
@@ -495,6 +496,8 @@ MISTAKES = [
     row("agent=number_twice", "conf/agent/number_twice.yaml:2:17: not YAML: found duplicate key 1"),
     row("agent=one_is_true", "conf/agent/one_is_true.yaml:2:17: not YAML", "duplicate key true"),
     row("train -c number_twice.yaml", "number_twice.yaml:8:20: not YAML: found duplicate key 2"),
+    row("agent=half", r"agent.layers.0.\ud800 is '\udcff', which is no text in UTF-8"),
+    row("env.kwargs.g='caf\udce9'", r"env.kwargs.g is 'caf\udce9', which is no text in UTF-8"),
     row("agent=slip", "conf/agent/slip.yaml:3", "not YAML"),
     row("agent=scalar", "scalar"),
     row("--config-name=nothing", "no config 'nothing'"),
@@ -794,6 +797,13 @@ def test_a_full_directory_is_named_and_left_as_it_is(folder, mounted, as_a_child
     done = as_a_child([f"hydra.run.dir={disk}/run"], folder)
     assert_named(done, ["hydra.run.dir is ", "No space left on device"])
     assert os.listdir(disk) == ["full"]
+
+
+def test_a_folder_whose_name_is_no_text_is_named_and_left_as_it_is(tmp_path, as_a_child):
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    assert_named(as_a_child(["agent=random"], folder), [r"caf\udce9' is no text in UTF-8"])
+    assert os.listdir(folder) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads and writes what it likes")

@@ -99,6 +99,9 @@ def prepare_to_keep(cfg: DictConfig) -> None:
     if cfg.hydra.mode != RunMode.MULTIRUN:  # the directory of a sweep's job is set already
         with read_write(cfg.hydra), open_dict(cfg.hydra):
             cfg.hydra.runtime.output_dir = os.path.abspath(cfg.hydra.run.dir)
+    for folder in (cfg.hydra.runtime.cwd, cfg.hydra.runtime.output_dir):
+        if not is_utf8(folder):
+            raise Mistake(f"the name of the folder {folder!a} is no text in UTF-8")
     whole = content(cfg, resolve=False)
     with open_dict(cfg):
         for path, section in sections(whole):
@@ -111,6 +114,9 @@ def prepare_to_keep(cfg: DictConfig) -> None:
         for path, value in leaves(whole):
             if not isinstance(value, (*PLAIN, Path, Enum)):
                 raise Mistake(f"{dotted(path)} is {value!r}, which no YAML holds")
+            if not all(map(is_utf8, (*path, value))):
+                shown = ".".join(ascii(key).strip("'") for key in path)
+                raise Mistake(f"{shown} is {value!a}, which is no text in UTF-8")
             if isinstance(value, str) and re.search(r"\$\{(hydra[.:]|now:)", value):
                 if "${oc.env:" in value:
                     raise Mistake(
@@ -177,8 +183,18 @@ def defaults(target: str) -> dict[str, Any]:
 def survives_yaml(value: Any) -> bool:
     """Return whether YAML gives `value` back as it is."""
     if type(value) is dict:
-        return all(type(key) in PLAIN[1:] and survives_yaml(each) for key, each in value.items())
-    return all(map(survives_yaml, value)) if type(value) is list else type(value) in PLAIN
+        return all(
+            type(key) in PLAIN[1:] and is_utf8(key) and survives_yaml(each)
+            for key, each in value.items()
+        )
+    if type(value) is list:
+        return all(map(survives_yaml, value))
+    return type(value) in PLAIN and is_utf8(value)
+
+
+def is_utf8(value: Any) -> bool:
+    """Return whether a file can hold `value`: a text may have what is half of a character."""
+    return not (isinstance(value, str | Path) and re.search("[\ud800-\udfff]", str(value)))
 
 
 # In a run's directory

@@ -42,7 +42,11 @@ def check_keys(file: Path) -> None:
     Raises:
         Mistake: there are some; the line names the second.
     """
-    nodes = [yaml.compose(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))]
+    text = file.read_bytes()
+    try:
+        nodes = [yaml.compose(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))]
+    except yaml.YAMLError:  # OmegaConf's parser takes half of a surrogate pair
+        nodes = [yaml.compose(text, yaml.SafeLoader)]
     while nodes:
         node = nodes.pop()
         if isinstance(node, yaml.SequenceNode):

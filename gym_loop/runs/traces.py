@@ -209,7 +209,8 @@ def episodes(arrays: dict[str, Array], wanted: Iterable[int]) -> list[Trace]:
 
 def files(directory: Path, kind: str) -> list[tuple[int, Path]]:
     """Return the first episode and the path of each file in `directory`, in order."""
-    found = [(path.stem.partition("-")[2], path) for path in directory.glob(f"{kind}-*.npz")]
+    paths = filter(Path.is_file, directory.glob(f"{kind}-*.npz"))
+    found = [(path.stem.partition("-")[2], path) for path in paths]
     return sorted((int(number), path) for number, path in found if number.isdigit())
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from gym_loop.__main__ import dispatch
 from gym_loop.agents import RandomAgent
 from gym_loop.loops import DefaultLoop
 from gym_loop.observers import trace as observer
@@ -366,3 +367,14 @@ def test_what_is_on_disk_is_enough_for_the_checkpoint_at_any_moment(tmp_path):
     loop.train()
     assert seen == [[0], [0, 1], [0, 1, 2, 3, 4]]
     assert list(files_of(tmp_path)) == ["train-000000.npz"]
+
+
+def test_a_folder_with_the_name_of_a_trace_ends_no_run(launch):
+    run = launch("env=cartpole", "loop.max_episodes=4")
+    lost = run / "traces" / "train-000000.npz"
+    lost.unlink()
+    lost.mkdir()
+    dispatch("resume", str(run), "loop.max_episodes=8")
+    assert len(rows(run)) == 8
+    assert [trace.episode for trace in read_all(run)] == [4, 5, 6, 7]
+    assert lost.is_dir()
