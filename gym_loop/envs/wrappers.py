@@ -114,9 +114,23 @@ def wrapped(env: Any, wrappers: Wrappers | None) -> Any:
             reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
             kind = env.__class__.__name__
             raise Mistake(f"env.wrappers.{name} cannot wrap {kind}: {reason:.300}") from error
-        if env is None:
-            raise Mistake(f"env.wrappers.{name} returned None; expected the wrapped environment")
+        if not _leads_to(env, tape):
+            raise Mistake(
+                f"env.wrappers.{name} returned {_named(env)}, which has not kept the environment "
+                "that it was given; expected a wrapper that has it as its attribute 'env'"
+            )
     return Wrapped(env, tape)
+
+
+def _leads_to(env: Any, tape: "Tape") -> bool:
+    """Return whether `tape` is below `env`, by each layer's attribute `env`."""
+    while env is not tape and env is not None:
+        env = getattr(env, "env", None)
+    return env is not None
+
+
+def _named(value: Any) -> str:
+    return "None" if value is None else f"an object of {type(value).__name__}"
 
 
 def _give_stream(env: Any) -> None:

@@ -39,12 +39,15 @@ class Episodes(Observer):
         Raises:
             Mistake: there is one.
         """
+        taken = [*tables.FORMATS, "agent_return"]
         for key in cfg.loop.get("info_keys") or ():
-            if not re.fullmatch(r"[\w./-]+", str(key)) or key in (*tables.FORMATS, "agent_return"):
+            if not re.fullmatch(r"[\w./-]+", str(key)) or str(key) in taken:
                 raise Mistake(
                     f"loop.info_keys has {key!r}, which cannot name a column of its own; expected "
-                    "letters, digits, '_', '-', '.' and '/', and none of the table's columns"
+                    "letters, digits, '_', '-', '.' and '/', none of the table's columns, and each "
+                    "once"
                 )
+            taken.append(str(key))
 
     def begin(self, loop: BaseLoop) -> None:
         """Cut the tables back to what has been restored, and go on from there."""

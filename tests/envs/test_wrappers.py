@@ -206,6 +206,20 @@ class Odd(gymnasium.Env):
 
 def forgets(env):
     gymnasium.wrappers.FlattenObservation(env)
+
+def renames(env):
+    return Holder(env)
+
+class Holder:
+    def __init__(self, env):
+        self.inner, self.metadata = env, {}
+        self.observation_space, self.action_space = env.observation_space, env.action_space
+
+def counts(env):
+    return 3
+
+def unwraps(env):
+    return env.unwrapped
 """
 GYMNASIUM = "env=gymnasium:CartPole-v1"
 NEXT = "+env.vector_kwargs.autoreset_mode=NextStep"
@@ -227,6 +241,12 @@ NEXT = "+env.vector_kwargs.autoreset_mode=NextStep"
         (["env=gymnasium:Blackjack-v1", "wrap=[normalize_observation]"], "cannot wrap"),
         ([GYMNASIUM, "wrap=[stack_channels]"], "TypeError: expected images"),
         ([GYMNASIUM, "wrap=[odd.py:forgets]"], "env.wrappers.forgets returned None"),
+        (
+            [GYMNASIUM, "wrap=[odd.py:renames]"],
+            "renames returned an object of Holder, which has not",
+        ),
+        ([GYMNASIUM, "wrap=[odd.py:counts]"], "env.wrappers.counts returned an object of int"),
+        ([GYMNASIUM, "wrap=[odd.py:unwraps]"], "env.wrappers.unwraps returned an object of CartP"),
         (["env=odd.py:Odd", "wrap=[flatten]"], "cannot flatten observations of Dict('a': Mission"),
         (["env=gymnasium_vector:CartPole-v1", "loop=vector", "wrap=[flatten]"], "env.mode=sync"),
         (["env=gymnasium_vector:Acrobot-v1", "loop=vector", "wrap=[flatten]", NEXT], "NextStep"),

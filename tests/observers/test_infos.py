@@ -180,7 +180,12 @@ def test_a_run_without_an_episode_has_nothing_to_warn_of(as_a_child, tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [("is_success", "a list"), ("[return]", "'return'"), ("['a,b']", "'a,b'")],
+    [
+        ("is_success", "a list"),
+        ("[return]", "'return'"),
+        ("['a,b']", "'a,b'"),
+        ("[who,who]", "'who', which cannot name a column of its own"),
+    ],
 )
 def test_what_can_be_no_column_is_refused(value, said, as_a_child, tmp_path):
     done = as_a_child(
