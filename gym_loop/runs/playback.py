@@ -19,7 +19,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gym_loop import errors, launch
-from gym_loop.config import kept, stored
+from gym_loop.config import kept, options, stored
 from gym_loop.loops.copies import copied
 from gym_loop.loops.returns import as_float, total
 from gym_loop.mistake import Failure, Mistake
@@ -48,6 +48,7 @@ def make_env(
         other = cfg.get("eval_env") if kind == "eval" else None
         section: Any = OmegaConf.to_container(other or cfg.env, resolve=True)
         section = wrappers.bare(section) if bare else section
+        options.load_class(section["_target_"], "env._target_")  # says how one near it is called
         make = launch.instantiate(OmegaConf.create(section), partial=True)
         seed_all(cfg.seed)  # as the launcher does, for what the constructor draws
         parameters = {**cfg.loop, "eval_record": render_mode is not None, "eval_render": False}

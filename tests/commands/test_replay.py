@@ -276,6 +276,23 @@ def test_what_is_asked_for_wrongly_is_said_in_one_line(launch, tmp_path):
         assert "\n" not in error.value.message
 
 
+def test_a_class_that_its_file_no_longer_has_is_named_with_the_one_like_it(cli, tmp_path):
+    file = tmp_path / "renamed.py"
+    text = (
+        "from gym.envs.classic_control import CartPoleEnv\n\nclass Keeps(CartPoleEnv):\n    pass\n"
+    )
+    file.write_text(text)
+    words = ["env=renamed.py:Keeps", "loop.max_episodes=2", "loop.eval_episodes=1"]
+    assert cli(*words, "hydra.run.dir=run").returncode == 0
+    file.write_text(text.replace("Keeps", "Keeps2"))
+    for asked in (["replay", "run", "--episode", "1"], ["export", "run", "run.npz"]):
+        done = cli(*asked)
+        assert done.returncode == 2, done.stderr
+        [line] = done.stderr.splitlines()
+        assert line.endswith("renamed.py has no 'Keeps'; did you mean 'Keeps2'?")
+    assert not (tmp_path / "run.npz").exists()
+
+
 @pytest.mark.slow
 def test_of_many_episodes_those_without_a_seed_of_their_own_are_left_out(launch, capsys):
     agent = "agent=random", "loop=vector", "loop.num_envs=2", "loop.max_episodes=50"
