@@ -1,6 +1,7 @@
 """Composing a config that lies in a file or in a run's directory, with overrides."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
+import gym_loop_files
 from gym_loop import launch
-from gym_loop.config import kept, yaml_files
+from gym_loop.config import kept, locate, yaml_files
 from gym_loop.literal import literal
 from gym_loop.mistake import Mistake, nearest
 
@@ -77,6 +79,7 @@ def compose_with(content: dict[str, Any], overrides: list[str]) -> str:
     assert isinstance(base, dict)
     given = {_package(word.lstrip("+").split("=")[0]) for word in overrides}
     check_files(content, given)
+    load_renamed(content, overrides)
     chosen = [default for default in base["defaults"] if isinstance(default, dict)]
     groups = {_package(name) for default in chosen for name in default}
     own = {k: v for k, v in kept.completed(content).items() if k not in given & groups}
@@ -125,6 +128,18 @@ def check_files(content: dict[str, Any], given: set[str] | None) -> None:
             if given is None:
                 advice = "it is looked for where the run was launched, then in the current folder"
             raise Mistake(f"{key}: no file {file}; {advice}")
+
+
+def load_renamed(content: dict[str, Any], overrides: list[str]) -> None:
+    """Have what was pickled in a file that is gone be found where an override says it is."""
+    words = (word.lstrip("+").partition("=") for word in overrides)
+    said = {key.removesuffix("._target_"): value.strip("'\"") for key, _, value in words}
+    for path, section in kept.sections(content):
+        file = Path(section["_target_"].rpartition(":")[0])
+        now = Path(said.get(kept.dotted(path), "").rpartition(":")[0]).expanduser()
+        if file.suffix == now.suffix == ".py" and now.is_file() and not file.is_file():
+            with contextlib.suppress(Exception, SystemExit):  # building it will tell what is wrong
+                sys.modules[gym_loop_files.module_name(file)] = locate.load_file(str(now))
 
 
 def quoted(path: Path) -> str:

@@ -192,6 +192,25 @@ def test_a_project_that_was_moved_goes_on_and_an_override_says_where_a_class_is(
     assert OmegaConf.load(moved / "r" / "config.yaml").agent._target_ == "lib/noting.py:Noting"
 
 
+@pytest.mark.slow
+def test_an_override_says_what_a_class_s_file_is_called_now(run):
+    """Beside it is an environment whose file had the name that the agent's had."""
+    (run.folder / "env").mkdir()
+    (run.folder / "env" / "noting.py").write_text(
+        "from gymnasium.envs.classic_control import CartPoleEnv\n\nclass Hall(CartPoleEnv): ...\n"
+    )
+    keeping = AGENT.replace("        with open", "        self.note = Note()\n        with open")
+    (run.folder / "noting.py").write_text(f"{keeping}\n\nclass Note: ...\n")
+    words = ("agent=noting.py:Noting", *QUICK, "env=env/noting.py:Hall", "hydra.run.dir=r")
+    run(*words)
+    (run.folder / "noting.py").rename(run.folder / "renamed.py")
+    where = "agent._target_=renamed.py:Noting"
+    run("evaluate", "r", where)
+    run("fork", "r", "agent=renamed.py:Noting", "loop.max_episodes=2", "hydra.run.dir=f")
+    run("resume", "r", where, "loop.max_episodes=2")
+    run("resume", "r", "loop.max_episodes=3")
+
+
 def test_a_replay_where_a_moved_environment_is_not_found_says_where_it_was_looked_for(
     run, tmp_path
 ):
