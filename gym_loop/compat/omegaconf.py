@@ -58,6 +58,17 @@ def parsing_in_c(folders: Sequence[Path]) -> Iterator[None]:
         _utils.get_yaml_loader = before
 
 
+def compose(text: bytes) -> yaml.Node | None:
+    """Return the nodes of YAML, with the tags that OmegaConf's reader gives them."""
+    if _in_python is None or not yaml.__with_libyaml__:
+        return yaml.compose(text, yaml.SafeLoader)
+    in_python, in_c = _loaders()
+    try:
+        return yaml.compose(text, in_c)
+    except yaml.YAMLError:  # the parser in Python takes half of a surrogate pair
+        return yaml.compose(text, in_python)
+
+
 @functools.cache
 def _loaders() -> tuple[Any, Any]:
     """Return OmegaConf's loader, and one that differs from it in nothing but the parser."""

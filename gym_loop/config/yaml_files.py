@@ -9,6 +9,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from yaml.constructor import SafeConstructor
 
+from gym_loop.compat.omegaconf import compose
 from gym_loop.mistake import Mistake
 from gym_loop.terminal import short
 
@@ -42,11 +43,7 @@ def check_keys(file: Path) -> None:
     Raises:
         Mistake: there are some; the line names the second.
     """
-    text = file.read_bytes()
-    try:
-        nodes = [yaml.compose(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))]
-    except yaml.YAMLError:  # OmegaConf's parser takes half of a surrogate pair
-        nodes = [yaml.compose(text, yaml.SafeLoader)]
+    nodes = [compose(file.read_bytes())]
     while nodes:
         node = nodes.pop()
         if isinstance(node, yaml.SequenceNode):
