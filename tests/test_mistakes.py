@@ -223,6 +223,7 @@ def files(tmp_path_factory, as_a_child):
         "conf/agent/high.yaml": "_target_: agents:Mine\nlr: 3.0\n",
         "conf/experiment/local.yaml": "defaults:\n  - override /agent: mine\n",
         "conf/experiment/below.yaml": "# @package _global_\ndefaults:\n  - agent: mine\n",
+        "conf/experiment/wraps.yaml": "# @package _global_\nwrap: [flatten]\n",
         "damaged/run.json": '{"state": "fini',
         "hollow/run.json": '{"state": "finished", "config": {"agent": 3}}',
     }.items():
@@ -487,6 +488,14 @@ MISTAKES = [
     row("env=cartpole ++env={true:a}", "no key 'env.True' (command line)"),
     row("env=cartpole wrap=[1]", "wrap=[1] (command line): 1 is no name", "flatten", "time_limit"),
     row("env=cartpole wrap=[[flatten]]", "['flatten'] is no name; expected some of atari"),
+    row(
+        "env=cartpole +wrap={a:1}", "+wrap={a:1} (command line): {'a:1': None} is no name", "atari"
+    ),
+    row(
+        "env=cartpole wrap=[frame_stack] env.wrappers.frame_stck.stack_size=2",
+        "env.wrappers.frame_stck has no _target_ (command line); did you mean 'frame_stack'?",
+    ),
+    row("+experiment=wraps", "no key 'wrap' (conf/experiment/wraps.yaml:2)", "- override /wrap"),
     row("env=cartpole wrap={a:b}", "wrap={a:b} (command line): {'a:b': None} is no name", "atari"),
     row("agent=1", "agent=1 (command line): 1 is no name; expected some of", "random"),
     row("agent=bell", "conf/agent/bell.yaml: not YAML: special characters are not allowed"),

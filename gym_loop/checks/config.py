@@ -104,15 +104,17 @@ def check_sections(cfg: DictConfig, raw: dict[str, Any]) -> None:
                 f"expected the class to make it of, as in {group}={EXAMPLES[group]}"
             )
     known = top_level() | {"hydra"}
-    for name in cfg:
+    for name in map(str, cfg):
         if name in known:
             continue
         # A key of the user's own has to be used by another key.
-        if not re.search(r"\$\{" + re.escape(str(name)) + r"[.}\[]", str(raw)):
-            near = foreign.ours(str(name)) or nearest(
-                str(name), known, f"; expected one of {', '.join(sorted(known))}"
+        if not re.search(r"\$\{" + re.escape(name) + r"[.}\[]", str(raw)):
+            near = foreign.ours(name) or nearest(
+                name, known, f"; expected one of {', '.join(sorted(known))}"
             )
-            raise Mistake(f"no key {str(name)!r}{origin(cfg, str(name))}{near}")
+            if (launch.CONF / name).is_dir():
+                near = f"; in a file, its defaults choose it: - override /{name}: ..."
+            raise Mistake(wording.no_name() or f"no key {name!r}{origin(cfg, name)}{near}")
 
 
 def check_files(cfg: DictConfig) -> None:
@@ -154,12 +156,12 @@ def note(text: str) -> None:
 
 @functools.cache
 def top_level() -> frozenset[str]:
-    """Return the keys that the config has by itself."""
+    """Return the keys that the config has by itself; what `wrap` chooses is below `env`."""
     text = (launch.CONF / "config.yaml").read_bytes()
     own = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     chosen = (name for default in own["defaults"] if isinstance(default, dict) for name in default)
     names = (name.rpartition("@")[2] for name in (*own, *chosen))
-    return frozenset(name for name in names if name != "defaults")
+    return frozenset(names) - {"defaults", "wrap"}
 
 
 def resolve(cfg: DictConfig, unresolved: dict[str, Any]) -> dict[str, Any]:
@@ -302,6 +304,12 @@ def check_wrappers(cfg: DictConfig, group: str, env: dict[str, Any]) -> None:
         if section is None:  # taken away
             continue
         key = f"{group}.wrappers.{name}"
+        if isinstance(section, dict) and "_target_" not in section:
+            near = nearest(name, [each for each in wrappers if each != name])
+            raise Mistake(
+                f"{key} has no _target_{origin(cfg, key)}{near}; expected "
+                f"{key}._target_=package.module.Class"
+            )
         check_section(cfg, key, section)
         wrapper = load_class(section["_target_"], f"{key}._target_")
         own = library(wrapper)
