@@ -206,7 +206,7 @@ def chosen_run(directory: Path, kind: str, episode: str | None) -> Path:
     """
     from gym_loop.runs import manifest, reading
 
-    if manifest.read(directory) or not directory.is_dir():
+    if (directory / manifest.NAME).exists() or not directory.is_dir():
         return directory
     try:
         runs = reading.find([directory])

@@ -30,7 +30,7 @@ def load_file(path: Path) -> dict[str, Any]:
     except Exception as error:
         if not isinstance(error, OSError) or error.strerror is None:
             raise Mistake(yaml_files.problem(error, path)) from None
-        near = nearest(str(path), (str(file) for file in path.parent.glob("*.y*ml")))
+        near = nearest(str(path), (str(f) for f in path.parent.glob("*.y*ml") if f.is_file()))
         raise Mistake(f"cannot read {path}: {error.strerror}{near}") from None
     yaml_files.check_keys(path)
     check_groups(content, str(path))

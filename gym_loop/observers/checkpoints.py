@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from gym_loop import files, streams
 from gym_loop.agents.base_agent import FILE, BaseAgent
 from gym_loop.loops import BaseLoop, Episode
-from gym_loop.mistake import Failure
+from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer, beside, environments
 from gym_loop.observers.manifest import versions
 from gym_loop.observers.restoring import (
@@ -82,7 +82,14 @@ class Checkpoints(Observer):
         self.agent_config: Any = None
 
     def open(self, cfg: DictConfig, directory: Path) -> None:
-        """Keep the agent's part of the config."""
+        """Keep the agent's part of the config.
+
+        Raises:
+            Mistake: something else lies where checkpoints belong.
+        """
+        folder = directory / "checkpoints"
+        if folder.exists() and not folder.is_dir():
+            raise Mistake(f"{short(folder)} is no directory; move it away, and the run begins anew")
         content: Any = OmegaConf.to_container(cfg.agent, resolve=True)
         self.agent_config = {k: v for k, v in content.items() if not k.startswith("_")}
 

@@ -13,6 +13,7 @@ from gym_loop.loops.returns import total
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer, infos
 from gym_loop.runs import tables
+from gym_loop.terminal import short
 
 
 class Episodes(Observer):
@@ -34,11 +35,14 @@ class Episodes(Observer):
         self.loop: Any = None
 
     def open(self, cfg: DictConfig, directory: Path) -> None:
-        """Refuse keys of info that cannot be names of columns.
+        """Refuse keys of info that cannot be names of columns, and what is no table.
 
         Raises:
             Mistake: there is one.
         """
+        for path in (directory / file for file in infos.TABLES.values()):
+            if path.exists() and not path.is_file():
+                raise Mistake(f"{short(path)} is no file; move it away, and the run begins anew")
         taken = [*tables.FORMATS, "agent_return"]
         for key in cfg.loop.get("info_keys") or ():
             if not re.fullmatch(r"[\w./-]+", str(key)) or str(key) in taken:

@@ -251,6 +251,8 @@ def test_what_is_asked_for_wrongly_is_said_in_one_line(launch, tmp_path):
     run = launch(f"env={ENVS}:Blind", "loop.max_episodes=3", "loop.eval_episodes=0")
     without = launch("loop.trace=false", "loop.max_episodes=1", directory="without")
     (tmp_path / "empty").mkdir()
+    damaged = shutil.copytree(run, tmp_path / "damaged")
+    (damaged / "run.json").write_text("")
     for words, said in (
         ((run, "--episode", 7), f"{run} has no training episode 7; expected one of 0-2"),
         ((run, "--episode", "lasst"), "worst or last; did you mean 'last'?"),
@@ -260,6 +262,7 @@ def test_what_is_asked_for_wrongly_is_said_in_one_line(launch, tmp_path):
         ((without,), "no traces of training episodes; was it run with loop.trace=false?"),
         ((tmp_path / "nowhere",), "is not a run: no such directory"),
         ((tmp_path / "empty",), "is not a run: no readable run.json in it"),
+        ((damaged, "--every", "1"), "is not a run: no readable run.json in it"),
         ((run, "--video", tmp_path / "no" / "a.mp4"), "there is no directory"),
         ((run, "--video", tmp_path / "a.avi"), "unknown video format '.avi'"),
         ((run, "--video", tmp_path / "a.gif"), "expected a name that ends in .mp4"),

@@ -423,6 +423,20 @@ def test_a_damaged_checkpoint_costs_one_warning_and_nothing_else(launch, damage,
     assert differences("run", whole) == []
 
 
+@pytest.mark.parametrize("name", ["episodes.csv", "evaluations.csv", "checkpoints"])
+def test_what_lies_in_the_place_of_a_runs_own_is_refused_and_the_run_stays_finished(
+    launch, cli, name
+):
+    run = launch(*PLAIN, "loop.max_episodes=2", "loop.eval_episodes=1")
+    before = (run / "run.json").read_bytes()
+    (run / name).rename("away")
+    (run / name).write_text("") if name == "checkpoints" else (run / name).mkdir()
+    done = cli("resume", "run", "loop.max_episodes=3")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert f"run/{name} is no " in done.stderr
+    assert (run / "run.json").read_bytes() == before
+
+
 def test_a_checkpoint_leaves_the_attributes_of_agent_and_environment_as_they_were():
     from gym_loop.agents import RandomAgent
     from gym_loop.envs import make_gym
