@@ -15,6 +15,7 @@ from typing import Any
 from gym_loop import streams
 from gym_loop.agents import BaseAgent
 from gym_loop.agents.spaces import describe
+from gym_loop.errors import user_frames
 from gym_loop.loops import BaseLoop
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer, environments
@@ -242,7 +243,7 @@ def _reading(path: Path, loop: BaseLoop) -> Iterator[None]:
     """Warn if the checkpoint at `path`, which the block reads, is of other packages' versions.
 
     Raises:
-        Failure: the block failed, and versions differ.
+        Failure: the block failed, and versions differ or a module is missing.
     """
     then = (read_state(path) or {}).get("versions")
     then = then or (manifest.read(loop.directory) or {}).get("versions") or {}
@@ -254,10 +255,14 @@ def _reading(path: Path, loop: BaseLoop) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not changed:
-            raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise Failure(f"{what}, and cannot be read ({reason}): resume it with those") from error
+        if changed:
+            raise Failure(f"{what}, and cannot be read ({reason}): resume it with those") from error
+        if isinstance(error, ImportError) and not user_frames(error):
+            raise Failure(
+                f"{path} cannot be read ({reason}): what it holds was made with that module"
+            ) from error
+        raise
 
 
 def load_state_dict(loop: BaseLoop, state: dict[str, Any]) -> None:

@@ -206,6 +206,26 @@ def test_a_checkpoint_whose_table_is_short_is_passed_over_and_said_so(launch, le
     assert (run / "checkpoints" / "unused-episode-000004" / "agent" / "agent.pkl").exists()
 
 
+def test_a_module_that_is_gone_is_named_together_with_the_checkpoint_that_needs_it(cli, tmp_path):
+    (tmp_path / "helping.py").write_text("class Table:\n    pass\n")
+    (tmp_path / "helped.py").write_text(
+        "from gym_loop.agents import RandomAgent\n"
+        "class Helped(RandomAgent):\n"
+        "    def begin_episode(self, episode_num):\n"
+        "        import helping\n"
+        "        self.table = helping.Table()\n"
+    )
+    words = ("agent=helped.py:Helped", "env=cartpole", "loop.max_episodes=2", "hydra.run.dir=run")
+    assert cli(*words).returncode == 0
+    (tmp_path / "helping.py").unlink()
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    done = cli("resume", "run", "loop.max_episodes=3")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "checkpoints/episode-000002 cannot be read" in done.stderr
+    assert "No module named 'helping'" in done.stderr
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+
+
 def test_other_versions_are_said_first_and_a_run_that_cannot_be_read_stays_as_it_is(launch, caplog):
     Path("fragile.py").write_text(
         "import os\n"
