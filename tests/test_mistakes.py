@@ -496,6 +496,9 @@ MISTAKES = [
         "env.wrappers.frame_stck has no _target_ (command line); did you mean 'frame_stack'?",
     ),
     row("+experiment=wraps", "no key 'wrap' (conf/experiment/wraps.yaml:2)", "- override /wrap"),
+    row(
+        "env=cartpole loop.info_keys={a:1}", "loop.info_keys={a:1} (command line); expected a list"
+    ),
     row("env=cartpole wrap={a:b}", "wrap={a:b} (command line): {'a:b': None} is no name", "atari"),
     row("agent=1", "agent=1 (command line): 1 is no name; expected some of", "random"),
     row("agent=bell", "conf/agent/bell.yaml: not YAML: special characters are not allowed"),

@@ -190,6 +190,9 @@ def composition(error: ConfigCompositionException) -> str:
         )
     if found := re.match(r"Sweep parameters '(.*)' requires --multirun", text):
         return f"{found[1]} has several values ({COMMAND_LINE}); -m sweeps over them"
+    found = re.match(r"Error merging override (.*)", text)
+    if found and "Cannot merge DictConfig with ListConfig" in str(cause):
+        return f"{found[1]} ({COMMAND_LINE}); expected a list"
     if text.strip():
         more = f": {first_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
         return first_line(error) + more
