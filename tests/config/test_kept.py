@@ -209,6 +209,9 @@ def test_an_override_says_what_a_class_s_file_is_called_now(run):
     run("fork", "r", "agent=renamed.py:Noting", "loop.max_episodes=2", "hydra.run.dir=f")
     run("resume", "r", where, "loop.max_episodes=2")
     run("resume", "r", "loop.max_episodes=3")
+    kept_as = OmegaConf.load(run.folder / "r" / "config.yaml").agent._target_
+    assert kept_as == "renamed.py:Noting"
+    assert len((run.folder / "r" / "episodes.csv").read_text().splitlines()) == 4
 
 
 def test_a_replay_where_a_moved_environment_is_not_found_says_where_it_was_looked_for(
