@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import glob
 import json
 import os
 import re
@@ -77,7 +76,7 @@ def new_folder(target: Path) -> Path:
 
     Folders that killed processes of this host left of the same target are deleted.
     """
-    for leftover in target.parent.glob(f"{TEMPORARY}*@{glob.escape(target.name)}"):
+    for leftover in named(target.parent, TEMPORARY, f"@{target.name}"):
         if writer_lives(leftover) is False:
             shutil.rmtree(leftover, ignore_errors=True)
     folder = temporary(target)
@@ -96,6 +95,19 @@ def writer_lives(path: Path) -> bool | None:
     return int(match[1]) != os.getpid() and process_exists(int(match[1]))
 
 
+def named(directory: Path, beginning: str, end: str = "") -> list[Path]:
+    """Return what has a name with this beginning and end; nothing where there is no directory.
+
+    `Path.glob` compiles a regular expression for each pattern that is new to the process: the ten
+    of a run take a job of a sweep 2 ms.
+    """
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return []
+    return [directory / n for n in names if n.startswith(beginning) and n.endswith(end)]
+
+
 def remove_leftovers(directory: Path, name: str = "") -> None:
     """Delete what killed processes of a run left half-written in `directory`.
 
@@ -105,7 +117,7 @@ def remove_leftovers(directory: Path, name: str = "") -> None:
         directory: it belongs to the run alone.
         name: of what was being written; all that this program has begun if empty.
     """
-    for leftover in directory.glob(f"{TEMPORARY}*{name}"):
+    for leftover in named(directory, TEMPORARY, name):
         if not OWN.fullmatch(leftover.name) or writer_lives(leftover):
             continue
         if leftover.is_dir() and not leftover.is_symlink():

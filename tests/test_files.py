@@ -47,6 +47,16 @@ def test_records_without_room_wait_and_are_written_in_order_once_there_is(
     assert file.size == len(b"one\ntwo\nthree\nfour\n")
 
 
+def test_a_name_is_looked_for_as_it_is_spelt(tmp_path):
+    left = left_by_a_killed_process(tmp_path / "run[1]*.json")
+    other = left_by_a_killed_process(tmp_path / "run1.json")
+    for path in (left, other):
+        path.touch()
+    files.remove_leftovers(tmp_path, "run[1]*.json")
+    assert os.listdir(tmp_path) == [other.name]
+    files.remove_leftovers(tmp_path / "absent")
+
+
 def test_only_what_killed_processes_of_this_program_left_is_removed(tmp_path):
     own = files.temporary(tmp_path / "run.json")
     left = left_by_a_killed_process(tmp_path / "episode-000010")

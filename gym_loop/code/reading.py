@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gym_loop import files
 from gym_loop.runs import tables
 from gym_loop.terminal import printable
 
@@ -37,7 +38,7 @@ def later(run: Path) -> dict[int, str]:
 
     Each has the folder that tells of it.
     """
-    names = {folder.name: folder.name[8:] for folder in (run / FOLDER).glob("episode-*")}
+    names = {folder.name: folder.name[8:] for folder in files.named(run / FOLDER, "episode-")}
     found = {int(number): name for name, number in names.items() if number.isdecimal()}
     return {number: f"{FOLDER}/{found[number]}" for number in sorted(found)}
 

@@ -51,7 +51,7 @@ class HParams(Observer):
         name = f"{PREFIX}{int(now):010d}.{socket.gethostname()}.{os.getpid()}{SUFFIX}"
         directory = self.loop.directory
         try:
-            for old in directory.glob(f"{PREFIX}*{SUFFIX}"):
+            for old in files.named(directory, PREFIX, SUFFIX):
                 old.unlink()
             files.write(directory / name, b"".join(map(framed, self._events(now, error))))
         except OSError as failure:

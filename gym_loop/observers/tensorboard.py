@@ -172,6 +172,9 @@ def cut_back(folder: Path, sizes: dict[str, int], loop: BaseLoop) -> None:
         sizes: by the files' names; a file that is shorter, or gone, is warned of.
         loop: of the run.
     """
+    there = {path.name: path for path in files.named(folder, PREFIX)}
+    if not there and not sizes:
+        return
     run = loop.directory
     parent = ((manifest.read(run) or {}).get("parent") or {}).get("directory")
     marks = [mark_of(Path(each)) for each in (run, parent) if each]
@@ -180,7 +183,6 @@ def cut_back(folder: Path, sizes: dict[str, int], loop: BaseLoop) -> None:
         own = re.compile(rf".*\.({'|'.join(mark[:8] for mark in marks)})[0-9a-f]{{8}}")
     else:
         own = re.compile(rf".*\.{re.escape(socket.gethostname())}\.\d+\.{marks[0]}")
-    there = {path.name: path for path in folder.glob(f"{PREFIX}*")}
     for name, path in there.items():
         if name in sizes and (is_inside or own.fullmatch(name)):
             files.cut(path, sizes[name])

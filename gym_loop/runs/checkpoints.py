@@ -161,7 +161,7 @@ def learnt(checkpoint: Path) -> list[Any]:
 
 def names(directory: Path) -> list[str]:
     """Return the checkpoints' names, the newest first; other names are left out."""
-    found = [p for p in directory.glob("episode-*") if NAME.fullmatch(p.name)]
+    found = [p for p in files.named(directory, "episode-") if NAME.fullmatch(p.name)]
     return [
         path.name
         for path in sorted(found, key=episode, reverse=True)
