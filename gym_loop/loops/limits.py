@@ -15,9 +15,10 @@ def limit_is_reached(loop: "BaseLoop") -> bool:
 
 def evaluation_is_due(loop: "BaseLoop", episodes: int, steps: int) -> bool:
     """Return whether to evaluate, after so many more `episodes` and `steps` have been played."""
-    if not loop.parameters.get("eval_episodes", 1):
+    get = loop.parameters.get
+    every, every_steps = get("episodes_per_eval"), get("steps_per_eval")
+    if not (every or every_steps) or not get("eval_episodes", 1):
         return False
-    every, every_steps = (loop.parameters.get(n) for n in ("episodes_per_eval", "steps_per_eval"))
     return bool(every and loop.episodes // every > (loop.episodes - episodes) // every) or bool(
         every_steps and loop.steps // every_steps > (loop.steps - steps) // every_steps
     )

@@ -21,7 +21,7 @@ STEPS_PER_ARRAY, NUMBERS_PER_STEP = 4, 16
 UNIFORM_REWARDS = (1, -1)  # kept as one number while all are equal; the same number in every dtype
 SECONDS_BETWEEN_WRITES = 30.0  # on the run's clock, so that a running run can be watched
 
-Played = tuple[tuple[int, ...], list[Any], list[float]]  # `traces.PER_EPISODE`, actions, rewards
+Row = tuple[int, ...]  # the values of `traces.PER_EPISODE`
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +70,10 @@ class Trace(Observer):
             game: Any = episode
             if self.wrapped or not episode.training:  # what the bare environment played
                 game = getattr(episode.env, "bare_game", episode)
-            ended = game.terminated, game.truncated or not game.terminated
-            row = episode.index, game.seed, len(game.rewards), *ended
-            self._add(file, (row, game.actions, game.rewards), episode.seconds)
+            actions, rewards, terminated = game.actions, game.rewards, game.terminated
+            truncated = game.truncated or not terminated
+            row = episode.index, game.seed, len(rewards), terminated, truncated
+            self._add(file, row, actions, rewards, episode.seconds)
 
     def end_episodes(self, loop: BaseLoop, episodes: EpisodeBatch) -> None:
         """Append training episodes of `loop=vector`."""
@@ -84,17 +85,16 @@ class Trace(Observer):
         for i, (actions, rewards) in enumerate(zip(played, gave, strict=True)):
             if file := self.training:  # until actions are of a kind that cannot be kept
                 row = numbers[i], seeds[i], len(rewards), terminated[i], truncated[i]
-                self._add(file, (row, actions, rewards), episodes.seconds)
+                self._add(file, row, actions, rewards, episodes.seconds)
 
-    def _add(self, file: "_File", played: Played, seconds: float) -> None:
+    def _add(
+        self, file: "_File", row: Row, actions: list[Any], rewards: list[float], seconds: float
+    ) -> None:
         """Append an episode, and those that waited for it; or let it wait for an earlier one."""
-        number = played[0][0]
-        if number != file.next:  # of parallel episodes, a later one ended first
-            file.waiting[number] = played
+        if row[0] != file.next:  # of parallel episodes, a later one ended first
+            file.waiting[row[0]] = row, actions, rewards
             return
-        following: Played | None = played
-        while following:
-            row, actions, rewards = following
+        while True:
             file.rows += row
             file.actions += actions
             if file.rewards or rewards.count(file.uniform_reward) != len(rewards):
@@ -104,7 +104,9 @@ class Trace(Observer):
             if file.steps >= file.room or seconds > file.due:
                 file.due = seconds + SECONDS_BETWEEN_WRITES
                 self._write(file)
-            following = file.waiting.pop(file.next, None) if file.waiting else None
+            if file.next not in file.waiting:
+                return
+            row, actions, rewards = file.waiting.pop(file.next)
 
     def state_dict(self) -> dict[str, Any]:
         """Write everything before the checkpoint to the disk; its counters say where to cut.
@@ -130,7 +132,7 @@ class Trace(Observer):
             waiting, file.waiting = sorted(file.waiting.items()), {}
             for number, played in waiting:
                 file.next = number
-                self._add(file, played, file.due)
+                self._add(file, *played, file.due)
         write = functools.partial(self._write, raised=files.DISK_FULL)
         files.finish(
             ((functools.partial(write, each), each.directory) for each in open_files), error
@@ -180,7 +182,8 @@ class _File:
         self.due = 0.0  # on the run's clock
         self.warned = self.unsynced = False
         self.next = 0  # the number of the episode to come
-        self.waiting: dict[int, Played] = {}  # ended, by number, while an earlier one runs
+        # Ended while an earlier one runs, by number: row, actions, rewards.
+        self.waiting: dict[int, tuple[Row, list[Any], list[float]]] = {}
 
     def cut(self, count: int) -> None:
         """Forget the episodes from number `count` on, and go on filling the file before them."""

@@ -174,22 +174,13 @@ class Watchdog(Observer):
 
     def count_same(self, actions: list[Any], env: Any) -> None:
         """Count the episodes in a row in which every step's action was the same."""
-        first, last = actions[0], actions[-1]
-        same = False
-        with contextlib.suppress(Exception):  # what cannot be compared is not the same
-            if isinstance(first, NUMBERS):  # a few comparisons tell most episodes apart
-                same = first == last and first == actions[len(actions) // 2]
-                same = bool(same) and actions.count(first) == len(actions)
-            elif isinstance(first, np.ndarray):
-                same = first.tobytes() == last.tobytes() and bool(
-                    np.all(np.array(actions) == first)
-                )
-                first = first.tolist()
-            else:  # a tuple, a dict, a text
-                same = all(repr(action) == repr(first) for action in reversed(actions))
+        first = actions[0]
+        same = _are_all(first, actions)
         if not same or getattr(getattr(env, "action_space", None), "n", None) == 1:
             self.streak = 0
             return
+        if isinstance(first, np.ndarray):
+            first = first.tolist()
         self.streak = self.streak + 1 if self.streak and repr(first) == self.action else 1
         self.action = repr(first)
         if self.streak == self.enough:
@@ -229,6 +220,21 @@ class _FirstLook(Wrapper):
         returned = self.env.reset(**options)
         self.look(returned, self.env)
         return returned
+
+
+def _are_all(first: Any, actions: list[Any]) -> bool:
+    """Return whether all actions are like the first one; what cannot be compared is not."""
+    last = actions[-1]
+    try:  # once an episode: `contextlib.suppress` takes as long as the rest
+        if isinstance(first, NUMBERS):  # a few comparisons tell most episodes apart
+            middle = actions[len(actions) // 2]
+            return bool(first == last == middle) and actions.count(first) == len(actions)
+        if isinstance(first, np.ndarray):
+            same_ends = first.tobytes() == last.tobytes()
+            return same_ends and bool(np.all(np.array(actions) == first))
+        return all(repr(action) == repr(first) for action in reversed(actions))
+    except Exception:
+        return False
 
 
 def _inside(space: Any, action: Any) -> bool:
