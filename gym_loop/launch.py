@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from gym_loop.closing import closed, closed_on_failure
 from gym_loop.compat import hydra as inner
 from gym_loop.streams import derive, seed_all
 
@@ -94,8 +95,7 @@ def run(cfg: DictConfig, evaluate: bool = False) -> Any:
             # A true result would swallow the error.
             stack.push(lambda _, error, __, close=observer.close: (close(error), None)[1])
             observer.open(cfg, directory)
-        loop = build(cfg, directory, observers)
-        stack.callback(loop.close)
+        loop = stack.enter_context(closed(build(cfg, directory, observers)))
         loop.notify("restore", loop)
         loop.notify("begin", loop)
         if not evaluate:
@@ -115,10 +115,11 @@ def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
     seed_all(cfg.seed)  # after the imports: one of them may have brought torch
     kind, parameters = make_loop.func, {**make_loop.func.get_default_parameters(), **cfg.loop}
     env = kind.make_env(make_env, parameters, "train")
-    spaces = copy.deepcopy(kind.spaces(env))  # the agent's own: its stream is not the env's
-    for space, name in zip(spaces, ("observations", "actions"), strict=True):
-        space.seed(derive(cfg.seed, name))
-    loop = make_loop(make_agent(observation_space=spaces[0], action_space=spaces[1]), env)
+    with closed_on_failure(env):
+        spaces = copy.deepcopy(kind.spaces(env))  # the agent's own: its stream is not the env's
+        for space, name in zip(spaces, ("observations", "actions"), strict=True):
+            space.seed(derive(cfg.seed, name))
+        loop = make_loop(make_agent(observation_space=spaces[0], action_space=spaces[1]), env)
     loop.seed, loop.directory, loop.observers = cfg.seed, directory, observers
     loop.make_env_again = lambda: kind.make_env(make_env, parameters, "train")
     loop.make_eval_env = lambda: kind.make_env(make_eval_env, parameters, "eval")

@@ -13,11 +13,14 @@ CORE = [
     *(PACKAGE / "loops" / name for name in ("base_loop.py", "default_loop.py")),
 ]
 LEAVES = [  # import nothing of ours
-    *(PACKAGE / f"{name}.py" for name in ("imports", "literal", "mistake", "output", "streams")),
+    *(
+        PACKAGE / f"{name}.py"
+        for name in ("closing", "imports", "literal", "mistake", "output", "streams")
+    ),
     *(PACKAGE / "agents" / name for name in ("pickled.py", "environment.py")),
     *(
         PACKAGE / "loops" / f"{name}.py"
-        for name in ("copies", "limits", "parameters", "resets", "returns", "table")
+        for name in ("copies", "limits", "parameters", "returns", "table")
     ),
 ]
 LIMIT = 300

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from gym_loop import launch
+from gym_loop.closing import closed_on_failure
 from gym_loop.compat.gymnasium import has_stream
 from gym_loop.config import signature
 from gym_loop.envs.greetings import log_mujoco_warnings
@@ -103,23 +104,29 @@ def wrapped(env: Any, wrappers: Wrappers | None) -> Any:
             "that can be played again: derive a class that has one, and name that"
         )
     tape = Tape(OldApi(env) if inside else env)
-    env = tape
-    for name, wrap in outside.items():
-        _give_stream(env)
-        try:
-            env = wrap(env)
-        except Exception as error:
-            if user_frames(error):
-                raise
-            reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
-            kind = env.__class__.__name__
-            raise Mistake(f"env.wrappers.{name} cannot wrap {kind}: {reason:.300}") from error
-        if not _leads_to(env, tape):
-            raise Mistake(
-                f"env.wrappers.{name} returned {_named(env)}, which has not kept the environment "
-                "that it was given; expected a wrapper that has it as its attribute 'env'"
-            )
+    with closed_on_failure(tape):
+        env = tape
+        for name, wrap in outside.items():
+            env = _wrapped_in(env, name, wrap)
+            if not _leads_to(env, tape):
+                raise Mistake(
+                    f"env.wrappers.{name} returned {_named(env)}, which has not kept the "
+                    "environment that it was given; expected a wrapper that has it as its "
+                    "attribute 'env'"
+                )
     return Wrapped(env, tape)
+
+
+def _wrapped_in(env: Any, name: str, wrap: Callable[[Any], Any]) -> Any:
+    _give_stream(env)
+    try:
+        return wrap(env)
+    except Exception as error:
+        if user_frames(error):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+        kind = env.__class__.__name__
+        raise Mistake(f"env.wrappers.{name} cannot wrap {kind}: {reason:.300}") from error
 
 
 def _leads_to(env: Any, tape: "Tape") -> bool:

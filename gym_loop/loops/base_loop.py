@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gym_loop.agents import base_agent, environment
+from gym_loop.closing import closed
 
 
 @dataclass(slots=True)
@@ -130,6 +131,6 @@ class BaseLoop(base_agent.Parametric):
         self.ended = self.ended or reason
 
     def close(self) -> None:
-        """Close the environments."""
-        for env in (self.env, self.eval_env or self.env):
-            env.close()
+        """Close the environments, the second one also where the first one's `close` raises."""
+        with closed(self.eval_env or self.env):
+            self.env.close()

@@ -4,10 +4,9 @@ from typing import Any
 
 from gym_loop.loops.base_loop import BaseLoop, Episode
 from gym_loop.loops.copies import IMMUTABLE, copied
-from gym_loop.loops.limits import evaluation_is_due, limit_is_reached
+from gym_loop.loops.limits import evaluation_is_due, training_is_over
 from gym_loop.loops.parameters import DEFAULT
-from gym_loop.loops.resets import first_observation
-from gym_loop.loops.returns import as_flag, total
+from gym_loop.loops.returns import as_flag, first_observation, total
 from gym_loop.streams import derive, episode_seed, preserved
 
 
@@ -27,16 +26,11 @@ class DefaultLoop(BaseLoop):
 
     def train(self) -> None:
         """Play training episodes until the run's end, or until `stop` is set."""
-        while not (self.stop or self.finished):
+        while not training_is_over(self):
             if evaluation_is_due(self, 1, self.play(self.episodes, True).length):
                 self.evaluate()
             self.notify("end_cycle", self)
         self.notify("end_training", self)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the episodes or steps asked for have been played, or `finish` was called."""
-        return bool(self.ended) or limit_is_reached(self)
 
     def evaluate(self) -> list[Episode]:
         """Play `eval_episodes` episodes without `memorize` and `update`, and return them.

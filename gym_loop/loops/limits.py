@@ -1,4 +1,4 @@
-"""When a loop has played what was asked for, and when it evaluates."""
+"""When training is over, and when a loop evaluates."""
 
 import math
 from typing import TYPE_CHECKING
@@ -7,8 +7,10 @@ if TYPE_CHECKING:
     from gym_loop.loops.base_loop import BaseLoop
 
 
-def limit_is_reached(loop: "BaseLoop") -> bool:
-    """Return whether the number of episodes or steps that was asked for has been played."""
+def training_is_over(loop: "BaseLoop") -> bool:
+    """Return whether it is stopped or ended, or as many episodes or steps as asked for are over."""
+    if loop.stop or loop.ended:
+        return True
     episodes, steps = loop.parameters["max_episodes"], loop.parameters["max_steps"]
     return bool(loop.episodes >= (episodes or math.inf) or loop.steps >= (steps or math.inf))
 

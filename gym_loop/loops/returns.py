@@ -1,12 +1,29 @@
-"""What an environment's steps make of an episode: its return, and how it has ended."""
+"""What environments return: the first observation, rewards and their sum, how an episode ended."""
 
 import math
 from collections.abc import Iterable
+from numbers import Number
 from typing import Any
 
 from gym_loop.mistake import Failure
 
 CONTAINERS = (list, tuple, dict, set, str)
+SCALARS = (Number, str, bytes)  # NumPy's numbers are registered as such
+
+
+def first_observation(returned: Any) -> Any:
+    """Return the observation that `reset` returned beside its info.
+
+    Raises:
+        ValueError: the info is a scalar: an old `reset` returned an observation of length 2 alone.
+    """
+    observation, info = returned
+    if type(info) is not dict and (isinstance(info, SCALARS) or getattr(info, "shape", 0) == ()):
+        raise ValueError(
+            f"reset() returned {info!r} as info (expected a dict); an environment of the API "
+            "before gym 0.26 needs wrap=[old_api]"
+        )
+    return observation
 
 
 def as_float(reward: Any) -> float:

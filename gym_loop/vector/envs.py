@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gym_loop.closing import closed, closed_on_failure
 from gym_loop.config import signature
 from gym_loop.envs.make import (
     EnvError,
@@ -26,8 +27,7 @@ from gym_loop.envs.make import (
     make_gymnasium,
 )
 from gym_loop.envs.wrappers import Wrappers, learning_layers, share_learnt
-from gym_loop.loops.resets import first_observation
-from gym_loop.loops.returns import as_float
+from gym_loop.loops.returns import as_float, first_observation
 from gym_loop.mistake import Failure, Mistake, nearest
 from gym_loop.proxy import Proxy
 from gym_loop.streams import is_space
@@ -204,8 +204,9 @@ class Copies(VectorEnv):
         return list(map(function, self.envs))
 
     def close(self) -> None:
-        for env in self.envs:
-            env.close()
+        with contextlib.ExitStack() as stack:
+            for env in self.envs:
+                stack.enter_context(closed(env))
 
 
 def numbers(rewards: Iterable[Any]) -> Array:
@@ -516,27 +517,30 @@ def make_vector(factory: Callable[..., Any], num_envs: int, max_episode_len: int
         EnvError: a vector environment of unknown kind, or an action space that is none.
     """
     takes = signature.parameters(factory) or {}
-    env: Any
-    if "num_envs" not in takes:
-        env = Copies([factory() for _ in range(num_envs)])
-        for kind in (type(leaf).__name__ for leaf in leaves(env.observation_space)):
-            if kind in ("Sequence", "OneOf", "Graph"):
-                raise Mistake(
-                    f"loop=vector needs observations that fit into arrays, not those of a {kind} "
-                    f"space ({env.observation_space!s:.80}): use loop=default"
-                )
-    else:
-        limit = {"max_episode_steps": max_episode_len} if "max_episode_steps" in takes else {}
-        env = factory(num_envs=num_envs, **limit)
-    if not isinstance(env, VectorEnv):
-        env = from_library(env)
-    if getattr(env.action_space, "shape", None) is None:
-        raise (Mistake if is_space(env.action_space) else EnvError)(
-            f"loop=vector needs actions that fit into an array, not {env.action_space}: "
-            "use loop=default"
-        )
-    made: VectorEnv = env
-    return made
+    with contextlib.ExitStack() as failing:
+
+        def made(**arguments: Any) -> Any:
+            return failing.enter_context(closed_on_failure(factory(**arguments)))
+
+        if "num_envs" not in takes:
+            env = Copies([made() for _ in range(num_envs)])
+            for kind in (type(leaf).__name__ for leaf in leaves(env.observation_space)):
+                if kind in ("Sequence", "OneOf", "Graph"):
+                    raise Mistake(
+                        "loop=vector needs observations that fit into arrays, not those of a "
+                        f"{kind} space ({env.observation_space!s:.80}): use loop=default"
+                    )
+        else:
+            limit = {"max_episode_steps": max_episode_len} if "max_episode_steps" in takes else {}
+            env = made(num_envs=num_envs, **limit)
+        if not isinstance(env, VectorEnv):
+            env = from_library(env)
+        if getattr(env.action_space, "shape", None) is None:
+            raise (Mistake if is_space(env.action_space) else EnvError)(
+                f"loop=vector needs actions that fit into an array, not {env.action_space}: "
+                "use loop=default"
+            )
+    return env
 
 
 def make_single(factory: Callable[..., Any], **arguments: Any) -> Any:

@@ -12,7 +12,7 @@ from gym_loop.agents import BaseAgent
 from gym_loop.loops.base_loop import Episode
 from gym_loop.loops.default_loop import DefaultLoop
 from gym_loop.loops.episode_batch import EpisodeBatch
-from gym_loop.loops.limits import evaluation_is_due
+from gym_loop.loops.limits import evaluation_is_due, training_is_over
 from gym_loop.loops.parameters import VECTOR
 from gym_loop.loops.returns import total
 from gym_loop.mistake import Failure, Mistake
@@ -94,7 +94,7 @@ class VectorLoop(DefaultLoop):
             self.env = workers.placed(self.env, count)
         elif not getattr(self.agent, "needs_env", False):
             self.trial = workers.measured(self.env)
-        while not (self.stop or self.finished):
+        while not training_is_over(self):
             if self.trial and self.steps > began:
                 self.env = self.trial.placed((self.steps - began) // self.env.num_envs)
                 self.trial = None if self.trial.decided else self.trial

@@ -66,6 +66,55 @@ def test_whatever_was_raised_the_run_has_failed_and_its_environment_is_closed(
     assert Path("closed").exists()
 
 
+HANGS = """
+        raise OSError("the simulator hangs")
+
+class Few(Env):
+    made = 0
+
+    def __init__(self):
+        Few.made += 1
+        if Few.made > 3:
+            raise RuntimeError("no licence is left")
+
+class Refuses(RandomAgent):
+    def __init__(self, **arguments):
+        raise RuntimeError("no licence for an agent")
+"""
+
+
+@pytest.fixture
+def hangs(tmp_path, request):
+    """The file of an environment whose `close` raises, after it has noted that it was called."""
+    pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
+    name = f"hangs_{abs(hash(request.node.name))}.py"
+    note = 'open("closed", "a").write("once ")'
+    (tmp_path / name).write_text(PANIC.replace('open("closed", "w").close()', note) + HANGS)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("words", "reason", "closed"),
+    [
+        (("agent=FILE:Raises", "agent.error=ValueError", "loop.episodes_per_eval=2"), "at once", 2),
+        (("agent=random",), "the simulator hangs", 2),
+        (("agent=FILE:Refuses",), "no licence for an agent", 1),
+        (("agent=random", "loop=vector", "loop.num_envs=3"), "the simulator hangs", 4),
+        (("agent=random", "loop=vector", "env=FILE:Few"), "no licence is left", 3),
+    ],
+)
+def test_every_environment_is_closed_and_the_first_reason_is_told(
+    launch, hangs, words, reason, closed
+):
+    given = [word.replace("FILE", hangs) for word in (f"env={hangs}:Env", *words)]
+    with pytest.raises(Exception, match=reason):
+        launch(*given)
+    assert Path("closed").read_text().count("once") == closed
+    known = json.loads(Path("run/run.json").read_text())
+    assert known["state"] == "failed"
+    assert reason in known["error"]
+
+
 @pytest.mark.parametrize("error", ["Panic", "ValueError"])
 def test_what_was_raised_is_said_once(error, tmp_path, as_a_child):
     pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')

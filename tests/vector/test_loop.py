@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from gym_loop.agents import RandomAgent
 from gym_loop.envs import make_gym
 from gym_loop.launch import CONF
+from gym_loop.loops.limits import training_is_over
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import compare
@@ -204,7 +205,7 @@ def test_training_ends_in_the_step_that_reaches_max_steps():
     loop, watcher = make_loop(max_steps=1001, max_episodes=None)
     loop.train()
     assert loop.steps == 1004
-    assert loop.finished
+    assert training_is_over(loop)
     assert watcher.ended[-1].truncated
 
 

@@ -1,0 +1,29 @@
+"""Closing environments so that what `close` raises does not hide why a block has failed."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def closed_on_failure(env: Any) -> Iterator[Any]:
+    """Close an environment, or a loop, if the block raises."""
+    try:
+        yield env
+    except BaseException:
+        try:
+            getattr(env, "close", lambda: None)()  # the block may have failed because it has none
+        except Exception as error:
+            log.warning("closing %s failed, too: %r", type(env).__name__, error)
+        raise
+
+
+@contextlib.contextmanager
+def closed(env: Any) -> Iterator[Any]:
+    """Close an environment, or a loop, at the end of the block, however that ends."""
+    with closed_on_failure(env):
+        yield env
+    env.close()
