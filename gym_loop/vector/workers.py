@@ -10,6 +10,7 @@ import mmap
 import os
 import pickle
 import random
+import select
 import signal
 import statistics
 import subprocess
@@ -36,7 +37,9 @@ from gym_loop.vector.envs import Copies, Step, VectorEnv
 
 STEPS_MEASURED = 50  # of all environments, with `auto`
 SECONDS_TO_START = 3.0  # that it takes to start workers, with what they import
-SECONDS_OF_A_STEP = 150e-6  # what a step costs more with workers: messages, and waking them
+SECONDS_AWAKE = 200e-6  # that a process waits for a message before it sleeps
+SECONDS_OF_A_STEP = 70e-6  # what a step costs more with workers that are awake for it
+SECONDS_TO_WAKE = 80e-6  # what it costs more with those that are not
 SECONDS_TO_CLOSE = 5.0  # until a worker that does not end is killed
 ALIGNED = 64  # bytes; a worker's write does not slow down another array's reader
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # a terminal's and a scheduler's reach workers as well
@@ -69,6 +72,9 @@ class Workers(Copies):
         self.known_infos: dict[int, bytes] = {}  # pickled, of the last step, by row
         self.observation_space, self.action_space = copies.observation_space, copies.action_space
         self.metadata, self.wrapped = copies.metadata, copies.wrapped
+        # Where cores are shared, as with the other jobs of a sweep, who waits would be in the way.
+        alone = count <= cores() and not parent_process()
+        self.awake = SECONDS_AWAKE if alone else 0.0
         try:
             saved = [vector.save(env) for env in copies.envs]
         except Exception as error:
@@ -171,7 +177,7 @@ class Workers(Copies):
         with theirs:
             code = (
                 f"import sys; sys.path[:] = {sys.path!r}; from gym_loop.vector import workers; "
-                f"workers.main({theirs.fileno()}, {memory})"
+                f"workers.main({theirs.fileno()}, {memory}, {self.awake})"
             )
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # inherited by the worker
             try:
@@ -248,7 +254,7 @@ class Workers(Copies):
 
     def _hear(self, worker: int) -> tuple[bool, Any]:
         try:
-            answer = self.pipes[worker].recv_bytes()
+            answer = received(self.pipes[worker], self.awake)
         except (EOFError, OSError) as error:
             raise self._failure(worker) from error
         return pickle.loads(answer) if answer else (True, None)
@@ -416,22 +422,26 @@ class Measured:
 
     def __init__(self, env: Copies, count: int) -> None:
         self.env, self.count, self.decided = env, count, False
-        self.seconds, self.draws = list[float](), False
+        self.seconds, self.pauses = list[float](), list[float]()  # of steps, and between them
+        self.draws, self.ended = False, 0.0
 
     def step(self, actions: Any) -> Step:
         """Step the environments; the first times, look how long that takes."""
         if len(self.seconds) == STEPS_MEASURED:
             return self.env.step(actions)
+        self.pauses.append(time.perf_counter() - self.ended)
         drawn, began = global_streams(), time.perf_counter()
         step = self.env.step(actions)
-        self.seconds.append(time.perf_counter() - began)
+        self.ended = time.perf_counter()
+        self.seconds.append(self.ended - began)
         self.draws |= global_streams() != drawn
         return step
 
     def placed(self, steps: int) -> VectorEnv:
         """Return the environments, in workers if these pay after so many steps of all together."""
-        step = statistics.median(self.seconds)
-        saved = step * (1 - 1 / self.count) - 2 * SECONDS_OF_A_STEP
+        step, pause = statistics.median(self.seconds), statistics.median(self.pauses)
+        costs = SECONDS_OF_A_STEP + (SECONDS_TO_WAKE if pause > SECONDS_AWAKE else 0.0)
+        saved = step * (1 - 1 / self.count) - 2 * costs
         self.decided = self.draws or saved <= 0 or saved * steps >= SECONDS_TO_START
         if self.draws or saved <= 0 or not self.decided:
             return self.env
@@ -445,7 +455,7 @@ class Measured:
         return moved
 
 
-def main(pipe: int, memory: int) -> None:
+def main(pipe: int, memory: int, awake: float) -> None:
     """Be a worker, until the process that has started this one closes its end of the pipe."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -454,7 +464,7 @@ def main(pipe: int, memory: int) -> None:
     answer: Any
     with Connection(pipe) as messages, contextlib.suppress(EOFError, ConnectionError):
         while True:
-            message = messages.recv_bytes()
+            message = received(messages, awake)
             try:
                 if share is None:
                     share, answer = _set_up(memory, *pickle.loads(message))
@@ -467,6 +477,15 @@ def main(pipe: int, memory: int) -> None:
             messages.send_bytes(reply)
     if share:
         share.copies.close()
+
+
+def received(pipe: Connection, awake: float) -> bytes:
+    """Return the next message, for which this process waits `awake` seconds before it sleeps."""
+    arrivals, until = select.poll(), time.perf_counter() + awake
+    arrivals.register(pipe.fileno(), select.POLLIN)
+    while time.perf_counter() < until and not arrivals.poll(0):
+        pass
+    return pipe.recv_bytes()
 
 
 def _set_up(

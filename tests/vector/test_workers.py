@@ -190,6 +190,13 @@ def test_workers_start_when_they_would_have_saved_more_than_they_take(kind, seco
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("count", "cores"), [(2, 2), (3, 2)])
+def test_who_waits_sleeps_at_once_where_cores_are_shared(moved, monkeypatch, count, cores):
+    monkeypatch.setattr(workers, "cores", lambda: cores)
+    assert (moved(worker_envs.Walk, count).awake == 0) is (count > cores)
+
+
+@pytest.mark.slow
 def test_auto_leaves_environments_where_they_are_that_would_come_back_as_new(moved):
     parts()  # what saves more of an environment than its pickle is a part
     copies = Copies([worker_envs.Rebuilt() for _ in range(3)])
@@ -207,6 +214,7 @@ def test_auto_leaves_environments_where_they_are_that_would_come_back_as_new(mov
 def test_auto_moves_a_run_and_says_so(launch, monkeypatch):
     monkeypatch.setattr(workers, "SECONDS_TO_START", 0.0)
     monkeypatch.setattr(workers, "SECONDS_OF_A_STEP", 0.0)
+    monkeypatch.setattr(workers, "SECONDS_TO_WAKE", 0.0)
     monkeypatch.setattr(workers, "cores", lambda: 2)
     words = (f"env={ENVS}:Walk", *VECTOR, "loop.max_episodes=45", "loop.eval_episodes=1")
     one, other = (launch(*words, f"loop.num_workers={n}", directory=f"n{n}") for n in ("0", "auto"))
