@@ -79,7 +79,8 @@ def compose_with(content: dict[str, Any], overrides: list[str]) -> str:
     assert isinstance(base, dict)
     given = {_package(word.lstrip("+").split("=")[0]) for word in overrides}
     check_files(content, given)
-    load_renamed(content, overrides)
+    words = (word.lstrip("+").partition("=") for word in overrides)
+    load_renamed(content, {key: value.strip("'\"") for key, _, value in words})
     chosen = [default for default in base["defaults"] if isinstance(default, dict)]
     groups = {_package(name) for default in chosen for name in default}
     own = {k: v for k, v in kept.completed(content).items() if k not in given & groups}
@@ -130,13 +131,17 @@ def check_files(content: dict[str, Any], given: set[str] | None) -> None:
             raise Mistake(f"{key}: no file {file}; {advice}")
 
 
-def load_renamed(content: dict[str, Any], overrides: list[str]) -> None:
-    """Have what was pickled in a file that is gone be found where an override says it is."""
-    words = (word.lstrip("+").partition("=") for word in overrides)
-    said = {key.removesuffix("._target_"): value.strip("'\"") for key, _, value in words}
+def load_renamed(content: dict[str, Any], present: dict[str, str]) -> None:
+    """Have what was pickled in a file that is gone be found where its class is at present.
+
+    Args:
+        content: the config then.
+        present: the classes by the keys of their sections, or of their `_target_`.
+    """
+    present = {key.removesuffix("._target_"): target for key, target in present.items()}
     for path, section in kept.sections(content):
         file = Path(section["_target_"].rpartition(":")[0])
-        now = Path(said.get(kept.dotted(path), "").rpartition(":")[0]).expanduser()
+        now = Path(present.get(kept.dotted(path), "").rpartition(":")[0]).expanduser()
         if file.suffix == now.suffix == ".py" and now.is_file() and not file.is_file():
             with contextlib.suppress(Exception, SystemExit):  # building it will tell what is wrong
                 sys.modules[gym_loop_files.module_name(file)] = locate.load_file(str(now))

@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gym_loop import errors, files, machine
-from gym_loop.config import by_value, kept, secrets
+from gym_loop.config import by_value, kept, secrets, stored
 from gym_loop.loops import BaseLoop
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
@@ -72,12 +72,14 @@ class Manifest(Observer):
         # Of this launch alone: a later one of this process may find other files under these names.
         self.planted = [p for p in planting.planted if p.is_relative_to(directory.absolute())]
         planting.planted.clear()
-        if known.get("state") == "finished" and not claim.config_changes(
-            manifest.load(directory), cfg
-        ):
-            lock.release()
-            log.info("%s was finished by another process", directory)
-            raise manifest.Finished(0)
+        if "config" in known:
+            before = manifest.load(directory)
+            if known.get("state") == "finished" and not claim.config_changes(before, cfg):
+                lock.release()
+                log.info("%s was finished by another process", directory)
+                raise manifest.Finished(0)
+            now = kept.sections(kept.content(cfg, resolve=False))
+            stored.load_renamed(before["config"], {kept.dotted(p): s["_target_"] for p, s in now})
         self.lock = lock
         for name in (manifest.NAME, kept.FILE):
             files.remove_leftovers(directory, name)

@@ -131,7 +131,11 @@ def check_past(
 
     name = short(directory)
     fork = f"`gym-loop fork {name}` starts another run from it"
-    changes = [change for change in config_changes(known, cfg) if not is_moved_class(*change)]
+    changes = [
+        (key, then, now)
+        for key, then, now in config_changes(known, cfg)
+        if not (key.endswith("._target_") and is_moved_class(then, now))
+    ]
     for key, then, now in changes:
         if past(key) or not free:
             raise Mistake(
@@ -179,10 +183,10 @@ def _following(key: str, then: Any, now: Any, sources: Collection[str]) -> str:
     return f"{key} follows {', '.join(sorted(sources))}: {texts[1]} instead of {texts[0]}"
 
 
-def is_moved_class(key: str, then: str, now: str) -> bool:
-    """Return whether a change says where the file of a class is now."""
+def is_moved_class(then: str, now: str) -> bool:
+    """Return whether a change of a class says where its file is now."""
     names = [text.rpartition(".py:")[2] for text in (then, now)]
-    return key.endswith("._target_") and ".py:" in now and names[0] == names[1]
+    return ".py:" in now and names[0] == names[1]
 
 
 def config_changes(known: dict[str, Any], cfg: DictConfig) -> list[tuple[str, str, str]]:

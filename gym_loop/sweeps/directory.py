@@ -1,5 +1,6 @@
 """A sweep's directory: a folder for each job, named by what varies, and sweep.json."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from urllib.parse import quote
 
 from gym_loop import files
 from gym_loop.mistake import Mistake
-from gym_loop.runs import manifest
+from gym_loop.runs import claim, manifest
 from gym_loop.runs.reading import key_and_value
 
 NAME, FORMAT = "sweep.json", 1
@@ -74,6 +75,24 @@ class Sweep:
         given = dict(key_and_value(word) for word in overrides)
         chosen = {key: value for key, value in given.items() if key in self.varied} or given
         return job_name(chosen)
+
+    def present(self, overrides: Sequence[str]) -> list[str]:
+        """Return a job's overrides with the files of classes where they are said to be now."""
+        words = []
+        for word in overrides:
+            key, then = key_and_value(word)
+            now = self.fixed.get(key, then)
+            words.append(f"{word.partition('=')[0]}={now}" if is_moved(then, now) else word)
+        return words
+
+
+def is_moved(then: str, now: str) -> bool:
+    """Return whether a value names the class of another one, in a file that is there no more."""
+    return (
+        then != now
+        and claim.is_moved_class(then, now)
+        and not Path(then.rpartition(":")[0]).expanduser().exists()
+    )
 
 
 def job_name(overrides: Mapping[str, str]) -> str:
@@ -144,7 +163,7 @@ def merge(known: Sweep | None, asked: Sweep, directory: Path) -> Sweep:
         then, now = known.fixed.get(key), fixed.get(key)
         if key in asked.varied:
             differences.append(f"{key} was {then} for every job, and is now varied")
-        elif then != now:
+        elif then != now and not (then and now and is_moved(then, now)):
             was = f"{key}={then}" if then is not None else f"no {key}"
             differences.append(f"{was} then, {f'{key}={now}' if now is not None else 'none'} now")
     if differences:
@@ -154,7 +173,9 @@ def merge(known: Sweep | None, asked: Sweep, directory: Path) -> Sweep:
             f"{directory}/JOB goes on from one of its runs)"
         )
     varied = list(dict.fromkeys((*known.varied, *asked.varied)))
-    return Sweep(asked.overrides, fixed, varied, asked.command, asked.cwd, known.jobs, asked.config)
+    sweep = dataclasses.replace(asked, fixed=fixed, varied=varied)
+    sweep.jobs = {name: sweep.present(words) for name, words in known.jobs.items()}
+    return sweep
 
 
 def asked(task_overrides: Sequence[str], hydra_overrides: Sequence[str]) -> Sweep:

@@ -76,6 +76,7 @@ class SweepLauncher(Launcher):
         setup_globals()
         asked = self.asked()
         sweep = directory.merge(directory.read(self.directory), asked, self.directory)
+        job_overrides = [*map(sweep.present, job_overrides)]
         known, jobs = self.check(sweep, job_overrides, max(initial_job_idx, len(sweep.jobs)))
         if self.unrecorded:
             print(

@@ -50,6 +50,56 @@ def test_of_another_sweepers_sweep_only_what_is_missing_is_run(sweep, cli, tmp_p
     assert json.loads(path.read_text()) == left
 
 
+KEEPS = """
+import os
+from gym_loop.agents import RandomAgent
+
+class Note: ...
+
+class Keeps(RandomAgent):
+    def memorize(self, *transition):
+        self.note = Note()
+
+    def begin_episode(self, number):
+        if number == 2 and os.path.exists("broken"):
+            raise RuntimeError("of its own")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("again", ["launched", "resumed"])
+def test_a_sweep_goes_on_when_the_file_of_its_class_is_renamed_as_the_line_advises(
+    cli, tmp_path, again
+):
+    (tmp_path / "old.py").write_text(KEEPS)
+    fixed = ["env=cartpole", "loop.max_episodes=3", "loop.eval_episodes=1", "hydra.sweep.dir=s"]
+    fixed += ["loop.episodes_per_checkpoint=1"]
+    assert cli("-m", "agent=old.py:Keeps", *fixed, "seed=0,1").returncode == 0
+    (tmp_path / "broken").touch()
+    assert cli("-m", "agent=old.py:Keeps", *fixed, "seed=2").returncode == 1
+    (tmp_path / "broken").unlink()
+    (tmp_path / "old.py").rename(tmp_path / "new.py")
+
+    def run(agent, *more):
+        words = ("-m", *fixed, "seed=range(3)") if again == "launched" else ("resume", "s")
+        return cli(*words, *agent, *more)
+
+    refused = run(["agent=old.py:Keeps"] if again == "launched" else [])
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "no file old.py; did you mean 'new.py'" in refused.stderr
+    result = run(["agent=new.py:Keeps"])
+    assert result.returncode == 0, result.stderr
+    assert summary(result).endswith("3 jobs: 1 done, 2 skipped, 0 failed")
+    for job in ("seed=1", "seed=2"):
+        assert len((tmp_path / "s" / job / "episodes.csv").read_text().splitlines()) == 4
+    log = (tmp_path / "s/seed=2/gym_loop.log").read_text()
+    assert "continuing from episode" in log
+    (tmp_path / "old.py").write_text(KEEPS)
+    refused = run(["agent=old.py:Keeps"])
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "agent=new.py:Keeps then, agent=old.py:Keeps now" in refused.stderr
+
+
 def test_what_is_no_sweep_is_refused(tmp_path):
     assert not resume.is_sweep(tmp_path)
     with pytest.raises(Mistake):
