@@ -363,12 +363,14 @@ def test_whatever_comes_from_the_environment_or_from_a_secret_key_is_hidden(run)
         "agent.rate='${oc.decode:${oc.env:RATE}}'",
         "loop.max_steps='${oc.decode:${oc.env:STEPS}}'",
     ]
-    given = {"PIN": "91827", "MORE": "[1.5, b, {c: 64738}]", "STEPS": "4000"}
+    given = {"PIN": "918273645", "MORE": "[1.5, b, {c: 647382910}]", "STEPS": "4000"}
     said = run(*words, **given, RATE="Text1", code=2)
     assert "agent.rate is ${oc.decode:${oc.env:RATE}} (command line); expected a number" in said
-    run(*words, **given, RATE="0.125")
+    run(*words, **given, RATE="0.1250763")
     text = (run.folder / "r" / "run.json").read_text()
-    assert not [secret for secret in ("91827", "64738", "0.125", "Typed1") if secret in text]
+    assert not [
+        secret for secret in ("918273645", "647382910", "0.1250763", "Typed1") if secret in text
+    ]
     config = json.loads(text)["config"]
     assert (config["user"], config["loop"]["max_steps"]) == ("me", 4000)
     assert config["agent"]["x"]["pin"].startswith("(hidden ")
