@@ -40,9 +40,7 @@ def slurm(tmp_path):
     pytest.importorskip("submitit", reason='needs the extra: pip install "gym-loop[slurm]"')
     environment = fake_slurm.install(tmp_path)
     yield environment
-    for name, task in fake_slurm.tasks(tmp_path / "slurm").items():
-        if task["pid"]:
-            fake_slurm.end(name, "CANCELLED", tmp_path / "slurm")
+    fake_slurm.end_all(tmp_path / "slurm")
 
 
 def submissions(folder):

@@ -55,6 +55,13 @@ def end(name, state, folder=None):
             os.killpg(pid, signal.SIGKILL)
 
 
+def end_all(folder):
+    """Let all tasks end, also those that wait."""
+    for name, task in tasks(folder).items():
+        if task["pid"] or task["state"] == "PENDING":
+            end(name, "CANCELLED", folder)
+
+
 def forget(name, folder):
     """Let squeue know a task no more, as it does some minutes after its end."""
     write(name, folder, forgotten=True)

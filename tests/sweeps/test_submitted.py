@@ -73,9 +73,7 @@ class Slurm:
 def slurm(tmp_path, cli, start):
     made = Slurm(tmp_path, cli, start)
     yield made
-    for name, task in made.tasks().items():
-        if task["pid"]:
-            fake_slurm.end(name, "CANCELLED", made.folder)
+    fake_slurm.end_all(made.folder)
 
 
 def test_a_launch_leaves_and_wait_ends_with_the_table(slurm):
