@@ -98,12 +98,14 @@ def writer_lives(path: Path) -> bool | None:
 def named(directory: Path, beginning: str, end: str = "") -> list[Path]:
     """Return what has a name with this beginning and end; nothing where there is no directory.
 
-    `Path.glob` compiles a regular expression for each pattern that is new to the process: the ten
-    of a run take a job of a sweep 2 ms.
+    `Path.glob` would compile a regular expression for each new pattern, ten in a job of a sweep.
+
+    Raises:
+        OSError: the directory is there and cannot be read, but for want of permission.
     """
     try:
-        names = os.listdir(directory)
-    except OSError:
+        names = os.listdir(directory) if directory.is_dir() else []
+    except PermissionError:
         return []
     return [directory / n for n in names if n.startswith(beginning) and n.endswith(end)]
 

@@ -57,6 +57,16 @@ def test_a_name_is_looked_for_as_it_is_spelt(tmp_path):
     files.remove_leftovers(tmp_path / "absent")
 
 
+def test_a_directory_that_cannot_be_read_is_not_taken_for_an_empty_one(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            files.named(tmp_path, "episode-")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_only_what_killed_processes_of_this_program_left_is_removed(tmp_path):
     own = files.temporary(tmp_path / "run.json")
     left = left_by_a_killed_process(tmp_path / "episode-000010")

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def training_is_over(loop: "BaseLoop") -> bool:
-    """Return whether it is stopped or ended, or as many episodes or steps as asked for are over."""
+    """Return whether it was told to stop or end, or has the episodes or steps asked for."""
     if loop.stop or loop.ended:
         return True
     episodes, steps = loop.parameters["max_episodes"], loop.parameters["max_steps"]
