@@ -22,7 +22,7 @@ from urllib.parse import quote
 from gym_loop import __version__
 from gym_loop.mistake import Mistake
 from gym_loop.reports import films, statistics
-from gym_loop.reports.comparison import ABSENT, MOST_WORDS
+from gym_loop.reports.groups import ABSENT, MOST_WORDS
 from gym_loop.reports.text import SCORES, aligned, figure, gathered
 from gym_loop.runs import tables
 from gym_loop.terminal import printable, short

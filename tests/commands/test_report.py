@@ -12,7 +12,7 @@ pytest.importorskip("jinja2", reason='needs the extra: pip install "gym-loop[rep
 
 from gym_loop.commands.report import main
 from gym_loop.mistake import Mistake
-from gym_loop.reports import comparison, statistics
+from gym_loop.reports import statistics, verdicts
 from tests.run_directories import EVALUATION, HEADER, write_run
 
 
@@ -301,7 +301,7 @@ def test_the_correction_counts_every_environment_and_the_pairs_that_are_not_show
     content = report()
     assert {pair["comparisons"] for pair in content["pairs"]} == {12}
     assert {round(pair["p_corrected"] / pair["p"]) for pair in content["pairs"]} == {12}
-    monkeypatch.setattr(comparison, "MOST_PAIRS", 10)
+    monkeypatch.setattr(verdicts, "MOST_PAIRS", 10)
     few = report()
     assert len(few["pairs"]) == 6
     assert {pair["comparisons"] for pair in few["pairs"]} == {12}
