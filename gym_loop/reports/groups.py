@@ -17,6 +17,10 @@ from gym_loop.runs.reading import Run, shown, typed
 
 # Parameters of the loop that never change what happens in a run.
 NEUTRAL = {name for name, parameter in parameters.ALL.items() if parameter.neutral}
+LOOPS = {
+    "gym_loop.loops.DefaultLoop": parameters.DEFAULT,
+    "gym_loop.vector.loop.VectorLoop": parameters.VECTOR,
+}
 MOST_WORDS = 4  # of a group's name
 LONGEST_WORD = 80  # characters of one
 ABSENT = "–"
@@ -68,7 +72,7 @@ class Group:
 def _member(run: Run, unfinished: bool) -> Member:
     leaves = {
         key: value
-        for key, value in run.settings.items()
+        for key, value in (_defaults(run) | run.settings).items()
         if not (key.startswith("loop.") and key.removeprefix("loop.") in NEUTRAL)
     }
     if run.forked_at:  # it has not trained with these parameters from the start
@@ -76,6 +80,13 @@ def _member(run: Run, unfinished: bool) -> Member:
     identity = json.dumps([(k, type(v).__name__, typed(v)) for k, v in sorted(leaves.items())])
     leaves = reading.wrap(run.config) | leaves
     return Member(run, identity, leaves, unfinished or run.state == "finished", run.origin)
+
+
+def _defaults(run: Run) -> dict[str, Any]:
+    """Return the defaults of the run's loop, some of which earlier versions did not have."""
+    loop = run.config.get("loop")
+    table = LOOPS.get(str(loop.get("_target_"))) if isinstance(loop, dict) else None
+    return {f"loop.{name}": parameter.default for name, parameter in (table or {}).items()}
 
 
 def _find_moved_origins(members: list[Member]) -> None:

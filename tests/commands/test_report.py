@@ -756,3 +756,16 @@ def test_groups_are_named_by_their_wrappers_and_by_what_differs_in_these(told, t
         "wrap=[stack,scale] scale.gamma=0.99",
         "wrap=[scale] scale.gamma=0.99",
     }
+
+
+def test_runs_from_before_the_loop_had_a_parameter_belong_to_those_that_have_its_default(
+    sweep, report
+):
+    loop = {"_target_": "gym_loop.loops.DefaultLoop", "max_episodes": 50}
+    for number, directory in enumerate(sweep("ars", [10, 20, 30, 40])):
+        config = json.loads((directory / "run.json").read_text())["config"]
+        more = {"steps_per_eval": (None, None, 100, 100)[number]} if number else {}
+        edit(directory, config=config | {"loop": loop | more})
+    content = report()
+    assert sorted(group["runs"] for group in content["groups"]) == [2, 2]
+    assert list(content["differences"]) == ["loop.steps_per_eval"]

@@ -50,6 +50,25 @@ def test_of_another_sweepers_sweep_only_what_is_missing_is_run(sweep, cli, tmp_p
     assert json.loads(path.read_text()) == left
 
 
+@pytest.mark.slow
+def test_a_sweep_of_a_version_with_fewer_observers_goes_on(sweep, cli, tmp_path):
+    sweep("seed=0,1")
+    for job in ("seed=0", "seed=1"):
+        path = tmp_path / "sweep" / job / "run.json"
+        known = json.loads(path.read_text())
+        del known["config"]["observers"]["code"]
+        path.write_text(json.dumps(known))
+        config = tmp_path / "sweep" / job / "config.yaml"
+        content = OmegaConf.load(config)
+        del content.observers.code
+        OmegaConf.save(content, config)
+    (tmp_path / "sweep/.finished.json").unlink()
+    for words in (("resume", "sweep", "seed=0,1,2"), ("resume", "sweep")):
+        done = cli(*words)
+        assert done.returncode == 0, done.stderr
+    assert summary(done) == "3 jobs: 0 done, 3 skipped, 0 failed"
+
+
 KEEPS = """
 import os
 from gym_loop.agents import RandomAgent
