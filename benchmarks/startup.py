@@ -1,13 +1,33 @@
 """How long it takes to start: a launch, `--help`, `ls` on one run, a Tab."""
 
+import functools
 import statistics
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from benchmarks.harness import Row, launch, process, show, spread, take_turns
 
 TURNS = 5
+# The least that a launch by Hydra is: no config, one episode, one table.
+APPLICATION = """
+import csv, gym, hydra, numpy
+from hydra.core.hydra_config import HydraConfig
+
+@hydra.main(config_path=None, version_base="1.3")
+def main(cfg):
+    env = gym.make("CartPole-v1", disable_env_checker=True)
+    env.reset(seed=0)
+    steps, ended = 0, False
+    while not ended:
+        _, _, terminated, truncated, _ = env.step(env.action_space.sample())
+        steps, ended = steps + 1, terminated or truncated
+    with open(f"{HydraConfig.get().runtime.output_dir}/episodes.csv", "w") as file:
+        csv.writer(file).writerow([0, steps])
+
+main()
+"""
 SHORT = ("agent=random", "env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=1")
 COMMANDS = {
     "`--help`": ("--help",),
@@ -31,6 +51,15 @@ def rows() -> Iterator[Row]:
             *("launch of one episode", '`python -c "import hydra, gym, numpy"`'),
             *("at most 1.5 times", spread(ratios), statistics.median(ratios) <= 1.5),
             *(spread(pairs.times_the_cost("cpu")), pairs.both("ms", 1e3)),
+        )
+        Path(folder, "application.py").write_text(APPLICATION)
+        application = functools.partial(process, [sys.executable, "application.py"], folder)
+        pairs = take_turns(lambda: launch(*SHORT, cwd=folder), application, TURNS)
+        yield Row(
+            *("launch of one episode", "a Hydra application without a config that plays one, too"),
+            *("", spread(pairs.times_the_cost())),
+            by_cpu=spread(pairs.times_the_cost("cpu")),
+            both=pairs.both("ms", 1e3),
         )
         for what, words in COMMANDS.items():
             pairs = take_turns(
