@@ -231,10 +231,15 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
             f"{name}._target_ is {target!r}{origin(cfg, name)}; expected package.module.Class"
         )
     target = find_class(cfg, name, section["_target_"])
-    known = (wrapper_parameters if ".wrappers." in name else default_parameters)(target)
+    is_wrapper = ".wrappers." in name
+    known = (wrapper_parameters if is_wrapper else default_parameters)(target)
     if hasattr(target, "get_default_parameters"):
         known |= {k: v for k, v in constructor_parameters(target).items() if v is not MISSING}
     given = {k: v for k, v in section.items() if k not in HYDRAS}
+    takes = signature.parameters(target) or {}
+    functions = [k for k, p in takes.items() if is_wrapper and signature.wants_function(p)]
+    if is_env and "render_mode" in section.keys() & takes:  # else the loop gives it for frames
+        known["render_mode"] = None
     if is_env:
         given.pop("wrappers", None)  # looked at one by one
     for key, value in given.items():
@@ -257,6 +262,11 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
             hides = "${oc.env:" in str(raw.get(key))  # what comes from the environment is a secret
             written = raw[key] if hides else as_written(value)
             raise Mistake(f"{name}.{key} is {written}{where}; expected {expected}")
+        elif isinstance(value, str) and key in functions:
+            raise Mistake(
+                f"{name}.{key} is {as_written(value)}{origin(cfg, f'{name}.{key}')}; expected a "
+                f"function: {name}.{key}='{{_target_: package.module.function, _partial_: true}}'"
+            )
     for key, value in known.items():
         if isinstance(value, str) and value == MISSING and key not in given:
             raise Mistake(

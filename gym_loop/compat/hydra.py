@@ -142,7 +142,7 @@ def instantiate(content: dict[str, Any], partial: bool, locate: Callable[[str], 
         locate: returns what is named as `path/to/file.py:Name` in an argument that is built.
     """
     arguments = {key: value for key, value in content.items() if key != "_target_"}
-    if not _says_how(arguments):
+    if not says_how(arguments):
         make = functools.partial(content["_target_"], **arguments)
         return make if partial else make()
     # Hydra reads each text twice. In a dict, 1.4 takes no objects, nor a target without a name.
@@ -152,11 +152,11 @@ def instantiate(content: dict[str, Any], partial: bool, locate: Callable[[str], 
     return hydra.utils.instantiate(OmegaConf.create(content, flags={"allow_objects": True}))
 
 
-def _says_how(content: Any) -> bool:
+def says_how(content: Any) -> bool:
     """Return whether there is a keyword of Hydra's in plain containers."""
     if isinstance(content, dict):
-        return not KEYWORDS.isdisjoint(content) or any(map(_says_how, content.values()))
-    return isinstance(content, list) and any(map(_says_how, content))
+        return not KEYWORDS.isdisjoint(content) or any(map(says_how, content.values()))
+    return isinstance(content, list) and any(map(says_how, content))
 
 
 def _with_names(locate: Callable[[str], Any], content: Any) -> Any:

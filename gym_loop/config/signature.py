@@ -17,3 +17,16 @@ def takes_any_keyword(target: Any) -> bool:
     """Return whether `target` takes any keyword argument, or hides which it takes."""
     known = parameters(target)
     return known is None or any(p.kind is p.VAR_KEYWORD for p in known.values())
+
+
+def wants_tuple(parameter: inspect.Parameter) -> bool:
+    """Return whether a parameter wants a tuple where YAML, which has none, gives a list."""
+    kinds = str(parameter.annotation).lower()
+    also_lists = "list" in kinds or "sequence" in kinds
+    return isinstance(parameter.default, tuple) or ("tuple" in kinds and not also_lists)
+
+
+def wants_function(parameter: inspect.Parameter) -> bool:
+    """Return whether a parameter wants what can be called, and takes no text."""
+    kinds = str(parameter.annotation)
+    return "Callable" in kinds and "str" not in kinds.replace("Callable", "")

@@ -4,6 +4,7 @@ The functions here make a library's own wrapper, that of gym or of Gymnasium, as
 needs it. They are what the options of the group `wrap` name.
 """
 
+import collections
 import copy
 import functools
 import importlib
@@ -19,6 +20,7 @@ import numpy as np
 
 from gym_loop import launch
 from gym_loop.closing import closed_on_failure
+from gym_loop.compat import hydra as inner
 from gym_loop.compat.gymnasium import has_stream
 from gym_loop.config import signature
 from gym_loop.envs.greetings import log_mujoco_warnings
@@ -47,6 +49,7 @@ def maker(described: dict[str, Any]) -> Any:
         return make
     for module in described.get("imports") or ():  # before streams are seeded: it may bring torch
         importlib.import_module(module)
+    described.update(with_tuples(make, described))
     if KEY not in described:
         return make
     wrappers = described[KEY] or {}  # one that is null is taken away
@@ -56,8 +59,24 @@ def maker(described: dict[str, Any]) -> Any:
 
 def partial(described: Mapping[str, Any]) -> Callable[[Any], Any]:
     """Return the wrapper that a config describes, as a function of the environment."""
+    kind = launch.locate(described["_target_"])
     arguments = {key: value for key, value in described.items() if not key.startswith("_")}
-    return functools.partial(launch.locate(described["_target_"]), **arguments)
+    if inner.says_how(arguments):  # built for each environment anew, as the wrapper is
+        return functools.partial(_with_built, kind, arguments)
+    return functools.partial(kind, **with_tuples(kind, arguments))
+
+
+def _with_built(kind: Callable[..., Any], arguments: dict[str, Any], env: Any) -> Any:
+    built = inner.instantiate({"_target_": dict, **arguments}, False, launch.locate)
+    return kind(env, **with_tuples(kind, built))
+
+
+def with_tuples(make: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of `make` with tuples where it wants them: YAML has lists alone."""
+    known = signature.parameters(make) or {}
+    tuples = [key for key, parameter in known.items() if signature.wants_tuple(parameter)]
+    lists = [key for key, value in given.items() if type(value) is list]
+    return {**given, **{key: tuple(given[key]) for key in lists if key in tuples}}
 
 
 class Wrapping:
@@ -336,13 +355,37 @@ class Wrapped(Proxy):
         """
         if self.tape.game.is_over:
             return None
+        before, steps = self._attributes(), len(self.tape.game.actions)
         self.tape.holds = True
         try:
             return self.env.reset()[0]
         except GoesOnError:
+            if len(self.tape.game.actions) == steps:
+                _put_back(before)
             return None
         finally:
             self.tape.holds = False
+
+    def _attributes(self) -> list[tuple[Any, Any]]:
+        """Return what wrappers, and the environment, keep in their attributes, with copies of it.
+
+        A `reset` that was only tried is undone: a wrapper may count them, or keep a history.
+        """
+        objects = [*layers(self).values(), getattr(self.tape, "unwrapped", None)]
+        owns = [getattr(each, "__dict__", {}) for each in objects]
+        kept = owns + [each for own in owns for each in own.values() if type(each) in CONTAINERS]
+        return [(each, copy.copy(each)) for each in kept]
+
+
+def _put_back(attributes: list[tuple[Any, Any]]) -> None:
+    for container, before in attributes:
+        if type(container) is np.ndarray:
+            if container.flags.writeable:
+                container[...] = before
+        else:
+            container.clear()
+            add = container.extend if hasattr(container, "extend") else container.update
+            add(before)
 
 
 def _is_of_libraries_wrappers(error: Exception) -> bool:
@@ -379,6 +422,7 @@ def _warn_of_lost_seed() -> None:
 # The normalizers of gym and Gymnasium have neither, and are known by these attributes:
 STATISTICS = ("obs_rms", "return_rms")  # objects with a mean, a variance, a count, and `update`
 RUNNING = ("returns", "discounted_reward")  # numbers of the episode that runs
+CONTAINERS = frozenset((list, dict, set, collections.deque, collections.Counter, np.ndarray))
 
 
 def learning_layers(env: Wrapped) -> dict[str, Any]:

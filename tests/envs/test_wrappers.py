@@ -139,6 +139,119 @@ def test_the_command_line_needs_no_plus(launch):
     assert set(Run(run).episodes["length"]) == {5}
 
 
+MORE = """
+import gymnasium, numpy as np
+
+class Images(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(0, 255, (12, 9, 3), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.render(), {}
+
+    def step(self, action):
+        return self.render(), 2.0, bool(action), False, {}
+
+    def render(self):
+        return np.zeros((12, 9, 3), np.uint8)
+
+class Corners(gymnasium.Wrapper):
+    def __init__(self, env, first=(1, 2), second=None, third: list | tuple = None):
+        super().__init__(env)
+        self.given = first, second, third
+
+class Listed(gymnasium.Wrapper):
+    def __init__(self, env, notes):
+        super().__init__(env)
+        self.notes = notes
+        notes.append(1)
+
+    def step(self, action):
+        step = self.env.step(action)
+        return *step[:4], {"notes": len(self.notes)}
+
+class Counted(gymnasium.Wrapper):
+    def __init__(self, env):
+        super().__init__(env)
+        self.resets, self.log, self.unwrapped.level = 0, [], 0
+
+    def reset(self, **arguments):
+        self.resets += 1
+        self.log.append(self.resets)
+        self.unwrapped.level += 1
+        return self.env.reset(**arguments)
+
+    def step(self, action):
+        told = {"resets": self.resets, "log": len(self.log), "level": self.unwrapped.level}
+        return *self.env.step(action)[:4], told
+
+def half(reward):
+    return reward / 2
+"""
+
+
+@pytest.fixture
+def more(tmp_path):
+    (tmp_path / "more.py").write_text(MORE)
+    return ["env=more.py:Images", "agent=random", "loop.eval_episodes=0"]
+
+
+def test_a_wrapper_that_wants_a_tuple_is_given_one(launch, more):
+    size = "env.wrappers.size._target_=gymnasium.wrappers.ResizeObservation"
+    run = launch(*more, size, "env.wrappers.size.shape=[6,5]")
+    env, _ = env_of(run)
+    assert env.observation_space.shape == (6, 5, 3)
+    corners = "env.wrappers.Corners"
+    run = launch(
+        *(*more, "wrap=[more.py:Corners]", f"{corners}.second=[3]", f"{corners}.third=[4]"),
+        directory="lists",
+    )
+    assert env_of(run)[0].given == ((1, 2), [3], [4])
+
+
+def test_an_argument_of_a_wrapper_may_be_a_function_or_an_object(launch, more):
+    run = launch(
+        *(*more, "env.wrappers.half._target_=gymnasium.wrappers.TransformReward"),
+        "env.wrappers.half.func={_target_: more.py:half, _partial_: true}",
+    )
+    rows = Run(run).episodes
+    assert (rows["agent_return"] == rows["return"] / 2).all()
+
+
+@pytest.mark.parametrize("loop", ["default", "vector"])
+def test_an_object_among_a_wrappers_arguments_is_each_environments_own(loop, launch, more):
+    run = launch(
+        *(*more, f"loop={loop}", "loop.info_keys=[notes]", "loop.max_episodes=4"),
+        "env.wrappers.x={_target_: more.py:Listed, notes: {_target_: builtins.list}}",
+    )
+    assert (Run(run).episodes["notes"] == 1).all()
+
+
+@pytest.mark.parametrize("order", ["Counted,time_limit", "time_limit,Counted"])
+def test_a_wrapper_that_counts_resets_counts_each_once_where_a_time_limit_ends_it(
+    order, launch, more
+):
+    run = launch(
+        *(more[0], "agent=random", "loop.max_episodes=20", "loop.info_keys=[resets,log,level]"),
+        f"wrap=[{order.replace('Counted', 'more.py:Counted')}]",
+        "env.wrappers.time_limit.max_episode_steps=1",
+    )
+    rows = Run(run).episodes
+    assert rows["truncated"].any()
+    for key in ("resets", "log", "level"):
+        assert rows[key].tolist() == list(range(1, 21))
+
+
+def test_a_wrapper_that_needs_frames_has_them_of_an_environment_of_ones_own(launch, more):
+    frames = "env.wrappers.frames._target_=gymnasium.wrappers.AddRenderObservation"
+    run = launch(*more, frames, "env.render_mode=rgb_array")
+    assert env_of(run)[0].observation_space.shape == (12, 9, 3)
+
+
 def test_each_copy_of_loop_vector_is_wrapped(launch):
     run = launch(
         *("env=cartpole", "agent=random", "loop=vector", "loop.num_envs=3", "loop.max_episodes=6"),
@@ -192,7 +305,7 @@ def test_a_fork_with_other_wrappers_has_those_alone(cli, launch, tmp_path):
     assert list(OmegaConf.load(tmp_path / "fork" / "config.yaml").env.wrappers) == ["frame_stack"]
 
 
-STACK = "env.wrappers.frame_stack"
+STACK, OWN = "env.wrappers.frame_stack", "env.wrappers.own"
 ODD = """
 import gymnasium
 from gymnasium.spaces import Box, Dict, Space
@@ -247,6 +360,10 @@ NEXT = "+env.vector_kwargs.autoreset_mode=NextStep"
         ),
         ([GYMNASIUM, "wrap=[odd.py:counts]"], "env.wrappers.counts returned an object of int"),
         ([GYMNASIUM, "wrap=[odd.py:unwraps]"], "env.wrappers.unwraps returned an object of CartP"),
+        (
+            [GYMNASIUM, f"{OWN}._target_=gymnasium.wrappers.TransformReward", f"{OWN}.func=x.half"],
+            "env.wrappers.own.func is 'x.half' (command line); expected a function: env.wrap",
+        ),
         (["env=odd.py:Odd", "wrap=[flatten]"], "cannot flatten observations of Dict('a': Mission"),
         (["env=gymnasium_vector:CartPole-v1", "loop=vector", "wrap=[flatten]"], "env.mode=sync"),
         (["env=gymnasium_vector:Acrobot-v1", "loop=vector", "wrap=[flatten]", NEXT], "NextStep"),
