@@ -15,8 +15,13 @@ from tests.conftest import rows
 WORDS = ("agent=random", "env=cartpole", "loop.eval_episodes=1", "loop.time_per_checkpoint=0")
 
 ENVIRONMENTS = """
+import itertools
+import os
 import pickle
+import random
+from collections import defaultdict
 import gymnasium as gym
+import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import EzPickle
 
@@ -55,6 +60,64 @@ class InAList(AsNew):
         self.played.append(seed)
         result = super().reset(seed=seed)
         self.games = len(self.played)
+        return result
+
+class Streams(AsNew):
+    '''Keeps the games, and streams of its own kinds, in all sorts of places.'''
+
+    __slots__ = ("slot",)
+
+    def __init__(self):
+        super().__init__()
+        self.slot, self.own, self.numpy = 0, random.Random(1), np.random.RandomState(2)
+        self.nested = {"twister": [random.Random(3)], "counts": defaultdict(int)}
+        self.count, self.helper = itertools.count(), Helper(self)
+
+    def step(self, action):
+        observation, reward, *ends = super().step(action)
+        self.slot += 1
+        self.nested["counts"]["steps"] += 1
+        self.helper.steps += 1
+        drawn = self.own.random() + self.numpy.rand() + self.nested["twister"][0].random()
+        counted = self.slot + self.nested["counts"]["steps"] + self.helper.steps + next(self.count)
+        return observation, reward + drawn + counted, *ends
+
+class Helper:
+    '''Refers to its environment, so that it cannot be put into another one as a whole.'''
+
+    def __init__(self, env):
+        self.env, self.steps = env, 0
+
+class Reduced:
+    def __init__(self):
+        self.steps = 0
+
+    def __reduce__(self):
+        return Reduced, ()
+
+class WithinAnother(Counting):
+    '''Pickles as all do, but something in it comes back as new.'''
+
+    def __init__(self):
+        super().__init__()
+        self.simulator = Reduced()
+
+    def step(self, action):
+        observation, reward, *ends = super().step(action)
+        self.simulator.steps += 1
+        return observation, reward + self.simulator.steps, *ends
+
+class Generates(AsNew):
+    '''Keeps the games in what no pickle holds.'''
+
+    def __init__(self):
+        super().__init__()
+        self.counted = iter(x for x in range(99))
+        self.log = open(os.devnull)
+
+    def reset(self, *, seed=None, options=None):
+        result = super().reset(seed=seed)
+        self.games = next(self.counted)
         return result
 
 class Forgetful(AsNew):
@@ -111,6 +174,31 @@ def test_what_environments_keep_from_game_to_game_goes_on(launch, environments, 
     assert len([line for line in said(part) if "as new" in line and kept in line]) == (
         0 if name == "Counting" else 2  # training's and evaluation's
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("Streams", ("slot", "own", "numpy", "nested", "count", "steps")),
+        ("WithinAnother", ("steps",)),
+    ],
+)
+def test_streams_slots_and_objects_that_come_back_as_new_go_on(launch, environments, name, kept):
+    words = ("agent=random", f"env=envs_of_a_user.py:{name}", "loop.eval_episodes=0")
+    whole = launch(*words, "loop.max_episodes=6", directory="whole")
+    part = launch(*words, "loop.max_episodes=3", directory="part")
+    dispatch("resume", "part", "loop.max_episodes=6")
+    assert rows(part) == rows(whole)
+    (line,) = said(part)
+    assert "as new; what was put back is" in line
+    assert all(word in line for word in kept)
+
+
+def test_what_no_checkpoint_of_an_environment_can_keep_is_named(launch, environments):
+    words = ("agent=random", "env=envs_of_a_user.py:Generates", "loop.eval_episodes=0")
+    run = launch(*words, "loop.max_episodes=3")
+    dispatch("resume", "run", "loop.max_episodes=6")
+    assert [line for line in said(run) if "counted (generator), log (TextIOWrapper)" in line]
 
 
 def test_an_environment_that_is_made_anew_and_keeps_nothing_is_not_warned_of(launch, environments):
