@@ -104,11 +104,16 @@ class Watchdog(Observer):
 
     def look_at_actions(self, actions: list[Any], env: Any, seconds: float) -> None:
         """Check the actions of a training episode, at least one."""
+        # They, and the space, may be objects of the user's: whatever they raise, training goes on.
         if self.streak < self.enough:
-            self.count_same(actions, env)
+            try:  # once an episode: `contextlib.suppress` takes as long as the rest
+                self.count_same(actions, env)
+            except Exception:
+                self.streak = 0
         if seconds >= self.due:
-            self.look_for_outside(actions, getattr(env, "action_space", None))
             self.due = seconds + SECONDS_BETWEEN_CHECKS
+            with contextlib.suppress(Exception):
+                self.look_for_outside(actions, getattr(env, "action_space", None))
 
     def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
         if "statistics" in self.said:
@@ -184,8 +189,8 @@ class Watchdog(Observer):
         self.streak = self.streak + 1 if self.streak and repr(first) == self.action else 1
         self.action = repr(first)
         if self.streak == self.enough:
-            text = "the action was %s in every step of the last %d episodes"
-            self.warn("same action", text, first, self.enough)
+            text = f"the action was {first} in every step of the last {self.enough} episodes"
+            self.warn("same action", "%s", text)
 
     def look_for_outside(self, actions: list[Any], space: Any) -> None:
         """Warn if an action, of a sample of an episode's, is outside the action space."""
@@ -193,7 +198,8 @@ class Watchdog(Observer):
             return
         for action in actions[:: len(actions) // ACTIONS_CHECKED + 1]:
             if not _inside(space, action):
-                self.warn("outside", "the action %s is outside its space, %s", action, space)
+                text = f"the action {action} is outside its space, {space}"  # before it is logged
+                self.warn("outside", "%s", text)
                 return
 
     def wait(self, loop: BaseLoop) -> None:

@@ -158,6 +158,30 @@ def test_actions_of_many_shapes_do_not_end_a_run(launch, actions):
     assert json.loads((directory / "run.json").read_text())["state"] == "finished"
 
 
+class Odd(RandomAgent):
+    """Returns what a space, or a text, cannot be made of; the environment does not look at it."""
+
+    @staticmethod
+    def get_default_parameters():
+        return {"kind": "duration"}
+
+    def act(self, state, episode_num):
+        if self.parameters["kind"] == "duration":
+            return np.timedelta64(1, "D")  # which Discrete's `contains` raises for
+        action = []
+        for _ in range(5000):  # whose repr raises
+            action = [action]
+        return action
+
+
+@pytest.mark.parametrize("kind", ["duration", "deep"])
+def test_an_action_that_raises_when_it_is_looked_at_ends_no_run(launch, kind):
+    words = (f"env={THIS}:Env", "loop.max_episodes=3", "loop.eval_episodes=1")
+    directory = launch(f"agent={THIS}:Odd", f"agent.kind={kind}", *words)
+    assert len(rows(directory)) == 3
+    assert "cannot be kept: there will be no traces" in " ".join(warnings(directory))
+
+
 @pytest.mark.parametrize("loop", [["loop=default"], ["loop=vector", "loop.num_envs=2"]])
 def test_what_a_wrapper_makes_of_an_action_is_not_outside(launch, loop):
     wrapper = "env.wrappers.rescaled"
