@@ -215,6 +215,8 @@ def files(tmp_path_factory, as_a_child):
         "conf/agent/one_is_true.yaml": "_target_: agents.Mine\nlayers: [{1: a, true: b}]\n",
         "number_twice.yaml": edited("  max_episodes: 2", "  max_time: {2: a, 2: b}"),
         "text.txt": "hello\n",
+        "wraps.yaml": edited("env:", "wrap: [flatten]\nenv:"),
+        "chooses.yaml": edited("env:", "defaults: [override /wrap: [flatten]]\nenv:"),
         "conf/agent/mine.yaml": "_target_: agents.Mine\nlr: 0.1\nlayer: [3]\n",
         "conf/agent/slip.yaml": "_target_: agents.Mine\nlr: [0.1\n",
         "conf/agent/scalar.yaml": "3\n",
@@ -496,6 +498,9 @@ MISTAKES = [
         "env.wrappers.frame_stck has no _target_ (command line); did you mean 'frame_stack'?",
     ),
     row("+experiment=wraps", "no key 'wrap' (conf/experiment/wraps.yaml:2)", "- override /wrap"),
+    row("train -c wraps.yaml", "no key 'wrap' (wraps.yaml:3)", "expected env.wrappers in it"),
+    row("train -c chooses.yaml", "chooses.yaml has 'defaults'", "wrappers as env.wrappers"),
+    row("wrap=[flatten] +wrap=[frame_stack]", "+wrap=[frame_stack] adds nothing", "as wrap=[...]"),
     row(
         "env=cartpole loop.info_keys={a:1}", "loop.info_keys={a:1} (command line); expected a list"
     ),

@@ -21,7 +21,7 @@ from gym_loop import launch
 from gym_loop.checks import foreign, wording
 from gym_loop.checks.kinds import is_whole, problem
 from gym_loop.checks.origin import origin
-from gym_loop.config import kept, signature
+from gym_loop.config import kept, signature, stored
 from gym_loop.config.options import (
     constructor_parameters,
     default_parameters,
@@ -114,6 +114,10 @@ def check_sections(cfg: DictConfig, raw: dict[str, Any]) -> None:
             )
             if (launch.CONF / name).is_dir():
                 near = f"; in a file, its defaults choose it: - override /{name}: ..."
+                if stored.loaded:
+                    choices = {"wrap": "env.wrappers in it", "sink": "+sink=... when launching"}
+                    choice = choices.get(name, "the keys themselves")
+                    near = f"; a run config has no such choices: expected {choice}"
             raise Mistake(wording.no_name() or f"no key {name!r}{origin(cfg, name)}{near}")
 
 
@@ -282,12 +286,21 @@ def check_wrappers(cfg: DictConfig, group: str, env: dict[str, Any]) -> None:
     """Check each wrapper of the section `group`, and that it fits the environment's library."""
     wrappers = env.get("wrappers")
     chosen = typed_text(cfg, "wrap") or ""
-    names = [each.rpartition(":")[2] for each in re.findall(r"[^][,'\" ]+", chosen)]
+    names = _options(chosen)
     for name in names:
         if names.count(name) > 1:
             raise Mistake(
                 f"wrap={chosen} has {name!r} twice, and env.wrappers holds one of each name; "
                 "expected the second one as env.wrappers.ANOTHER_NAME._target_=package.module.Class"
+            )
+    words = list(map(str, cfg.hydra.overrides.task))
+    removed = any(word.startswith("~env.wrappers") for word in words)
+    for word in words:  # Hydra drops it where another choice replaces that of the config
+        missing = set(_options(word.removeprefix("+wrap="))) - set(wrappers or ())
+        if word.startswith("+wrap=") and missing and not removed:
+            raise Mistake(
+                f"{word} adds nothing to the wrappers that are chosen already: expected all of "
+                "them as wrap=[...], innermost first"
             )
     if not isinstance(wrappers, dict | types.NoneType):
         where = origin(cfg, f"{group}.wrappers")
@@ -329,6 +342,11 @@ def check_wrappers(cfg: DictConfig, group: str, env: dict[str, Any]) -> None:
                 f"{key}{origin(cfg, key)} is {short_name(wrapper)} of {own}, and the environment "
                 f"is {what}; expected a wrapper for it, such as wrap=[frame_stack], which fits both"
             )
+
+
+def _options(chosen: str) -> list[str]:
+    """Return the names in what is given for `wrap`, as keys of `env.wrappers`."""
+    return [each.rpartition(":")[2] for each in re.findall(r"[^][,'\" ]+", chosen)]
 
 
 def typed_text(cfg: DictConfig, key: str) -> str | None:

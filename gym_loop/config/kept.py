@@ -176,7 +176,7 @@ def defaults(target: str) -> dict[str, Any]:
     return {
         key: literal(value)
         for key, value in known.items()
-        if value != "???" and survives_yaml(value)
+        if survives_yaml(value) and value != "???"
     }
 
 

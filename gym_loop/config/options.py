@@ -9,6 +9,7 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop.config import secrets, signature
 from gym_loop.config.locate import locate
@@ -112,7 +113,20 @@ def option_config(group: str, option: str) -> dict[str, Any]:
             raise Mistake(f"{group}={option}: no file {module}{nearest(module, known)}")
         option = f"{path.resolve()}:{name}"
     keys = wrapper_parameters if group == "wrap" else default_parameters
-    return {"_target_": option, **literal(secrets.without(keys(load_class(option, group))))}
+    target = load_class(option, group)
+    defaults = literal(secrets.without(keys(target)))
+    if not hasattr(target, "get_default_parameters"):  # an argument's default may be anything
+        defaults = {key: value for key, value in defaults.items() if _is_held(value)}
+    return {"_target_": option, **defaults}
+
+
+def _is_held(value: Any) -> bool:
+    """Return whether a config holds `value`; what it does not hold stays the class's own."""
+    try:
+        OmegaConf.create([_without_tuples(value)])
+    except OmegaConfBaseException:
+        return False
+    return True
 
 
 def load_class(target: str, group: str) -> Any:

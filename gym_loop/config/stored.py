@@ -34,6 +34,11 @@ def load_file(path: Path) -> dict[str, Any]:
         raise Mistake(f"cannot read {path}: {error.strerror}{near}") from None
     yaml_files.check_keys(path)
     check_groups(content, str(path))
+    if "defaults" in content:  # they would be ignored
+        raise Mistake(
+            f"{path} has 'defaults', and a run config holds everything itself: expected its keys "
+            "written out, wrappers as env.wrappers, or options on the command line"
+        )
     loop = content["loop"]
     if loop.get("max_steps") or loop.get("max_time"):  # of limits, those that are listed hold
         loop.setdefault("max_episodes", None)

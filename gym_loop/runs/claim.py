@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
@@ -19,6 +21,8 @@ from gym_loop.terminal import short
 
 # Parameters of the loop with which a run can be continued, whatever they were before.
 RESUMABLE = {name for name, parameter in parameters.ALL.items() if parameter.resume}
+NAME = re.compile(r"[A-Za-z_./][\w./:-]*")  # a text that needs no quotes in an override ...
+OTHERS = ("true", "false", "null", "nan", "inf")  # ... but for those that are no texts there
 # What only a run leaves behind. A directory that holds one of these, but no run.json, is not ours.
 RESULTS = (tables.EPISODES, tables.EVALUATIONS, "checkpoints", "traces")
 new_folders: list[Path] = []  # the run's directory and those above it that this launch makes
@@ -142,7 +146,8 @@ def check_past(
         if past(key) or not free:
             raise Mistake(
                 f"{name} holds a run with {key}={then}; {key}={now} would change what has already "
-                f"happened. Choose another directory, or: gym-loop fork {name} {key}={now}"
+                f"happened. Choose another directory, or: gym-loop fork {name} "
+                f"{_word(key, now, known, cfg)}"
             )
     kept.refuse_changed(known, cfg, fork)
     keys = {key for key, *_ in changes}
@@ -201,14 +206,41 @@ def config_changes(known: dict[str, Any], cfg: DictConfig) -> list[tuple[str, st
         known: what `manifest.load` returns.
         cfg: the config now.
     """
+    return [
+        (key, secrets.shown(key, old), secrets.shown(key, new))
+        for key, old, new in _differing(known, cfg)
+        if not kept.is_as_recorded(known, key, new)
+    ]
+
+
+def _differing(known: dict[str, Any], cfg: DictConfig) -> list[tuple[str, Any, Any]]:
     then, now = known["config"], kept.content(cfg, resolve="digests" not in known)
     if "digests" not in known:  # of an older version: resolved, as JSON holds it
         then, now = known["resolved"], json.loads(json.dumps(now, default=str))
-    return [
-        (key, secrets.shown(key, old), secrets.shown(key, new))
-        for key, old, new in leaves_that_differ(kept.completed(then), now)
-        if not kept.is_as_recorded(known, key, new)
-    ]
+    return leaves_that_differ(kept.completed(then), now)
+
+
+def _word(key: str, shown: str, known: dict[str, Any], cfg: DictConfig) -> str:
+    """Return the override that gives `key` its value in `cfg`, as it is typed in a shell."""
+    if shown == kept.ABSENT:
+        return shlex.quote(f"~{key}")
+    if shown == secrets.HIDDEN:
+        return f"{key}={shown}"
+    [value] = [new for name, _, new in _differing(known, cfg) if name == key]
+    return shlex.quote(f"{key}={in_hydras_grammar(value)}")
+
+
+def in_hydras_grammar(value: Any) -> str:
+    """Return a value as an override has it."""
+    if isinstance(value, dict):
+        return (
+            f"{{{', '.join(f'{key}: {in_hydras_grammar(each)}' for key, each in value.items())}}}"
+        )
+    if isinstance(value, list):
+        return f"[{', '.join(map(in_hydras_grammar, value))}]"
+    if isinstance(value, str) and (not NAME.fullmatch(value) or value.lower() in OTHERS):
+        return QuotedString(value, Quote.single).with_quotes()
+    return "null" if value is None else str(value)
 
 
 def leaves_that_differ(then: Any, now: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -164,6 +164,19 @@ class Corners(gymnasium.Wrapper):
         super().__init__(env)
         self.given = first, second, third
 
+class Curved(gymnasium.RewardWrapper):
+    def __init__(self, env, curve=np.tanh, weights=np.ones(2), scale=np.int64(3)):
+        super().__init__(env)
+        self.factor = weights.sum() * scale
+
+    def reward(self, reward):
+        return reward * self.factor
+
+class OfAShape(Images):
+    def __init__(self, curve=np.tanh, shape=(2, 2), weights=np.ones(2)):
+        super().__init__()
+        self.shape = shape
+
 class Listed(gymnasium.Wrapper):
     def __init__(self, env, notes):
         super().__init__(env)
@@ -220,6 +233,19 @@ def test_an_argument_of_a_wrapper_may_be_a_function_or_an_object(launch, more):
     )
     rows = Run(run).episodes
     assert (rows["agent_return"] == rows["return"] / 2).all()
+
+
+@pytest.mark.parametrize(
+    "word", ["wrap=[more.py:Curved]", "env.wrappers.x._target_=more.py:Curved"]
+)
+def test_a_default_that_no_yaml_holds_stays_the_wrappers_own(word, launch, more):
+    rows = Run(launch(*more, word)).episodes
+    assert (rows["agent_return"] == rows["return"] * 6).all()
+
+
+def test_a_default_that_no_yaml_holds_stays_the_environments_own(launch, more):
+    run = launch("env=more.py:OfAShape", *more[1:])
+    assert env_of(run)[0].shape == (2, 2)
 
 
 @pytest.mark.parametrize("loop", ["default", "vector"])
