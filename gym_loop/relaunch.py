@@ -32,8 +32,10 @@ def resume(directory: Path, overrides: Sequence[str]) -> None:
         why = f"no {sweeps.NAME} and no readable {manifest.NAME} in it"
         why = why if directory.is_dir() else "no such directory"
         raise Mistake(f"{directory} is not a run, nor a sweep: {why}")
-    name = stored.compose_with(manifest.load(directory)["config"], list(overrides))
-    launch.launch([*overrides, f"hydra.run.dir={stored.quoted(directory)}"], name)
+    known = manifest.load(directory)
+    name = stored.compose_with(known["config"], list(overrides))
+    own = [*_chdir(known), *overrides, f"hydra.run.dir={stored.quoted(directory)}"]
+    launch.launch(own, name)
 
 
 @launch.surroundings()
@@ -53,7 +55,7 @@ def fork(directory: Path, checkpoint: str | int, overrides: Sequence[str]) -> No
     def start(*prepare: Callable[[Any], None]) -> None:
         name = stored.compose_with(known["config"], list(overrides))
         with stored.preparations(lambda cfg: _check_fork(directory, cfg), *prepare):
-            launch.launch(list(overrides), name)
+            launch.launch([*_chdir(known), *overrides], name)
 
     if checkpoints.find(directory, checkpoint) is None:
         _check(lambda end: start(*_without_claim(), end))
@@ -84,7 +86,8 @@ def evaluate(directory: Path, overrides: Sequence[str], checkpoint: str | int = 
     known = manifest.load(directory)
     # The directory belongs to its run: nothing is claimed, and Hydra's files stay as they are.
     prepare = [*_without_claim(), lambda cfg: kept.refuse_changed(known, cfg)]
-    own = [*overrides, f"hydra.run.dir={stored.quoted(directory)}", "hydra.output_subdir=null"]
+    own = [*_chdir(known), *overrides, f"hydra.run.dir={stored.quoted(directory)}"]
+    own.append("hydra.output_subdir=null")
     if checkpoints.find(directory, checkpoint) is None:
         _check(lambda end: _evaluate(known["config"], own, [*prepare, end]))
     with checkpoints.at(directory, checkpoint) as (_, path):
@@ -123,6 +126,11 @@ def _evaluate(
     Returns.newest.clear()
     with stored.preparations(*prepare):
         launch.launch(overrides, name, task)
+
+
+def _chdir(known: dict[str, Any]) -> list[str]:
+    """Return the override with which a run works in its own directory, if it did so before."""
+    return ["hydra.job.chdir=true"] if known.get("chdir") else []
 
 
 class _Checked(Exception):

@@ -22,9 +22,12 @@ def width() -> int | None:
 
 
 def short(path: Path) -> str:
-    """Return `path` as one would type it here: relative to the current directory if below it."""
+    """Return `path` as one would type it here: relative to the current directory if below it.
+
+    Of a run that works in its own directory (`hydra.job.chdir`), that is not where one types it.
+    """
     here = Path.cwd()
-    return printable(path.relative_to(here) if path.is_relative_to(here) else path)
+    return printable(path.relative_to(here) if here in path.parents else path)
 
 
 def duration(seconds: float) -> str:

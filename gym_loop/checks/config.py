@@ -21,7 +21,7 @@ from gym_loop import launch
 from gym_loop.checks import foreign, wording
 from gym_loop.checks.kinds import is_whole, problem
 from gym_loop.checks.origin import origin
-from gym_loop.config import kept, signature, stored
+from gym_loop.config import kept, secrets, signature, stored
 from gym_loop.config.options import (
     constructor_parameters,
     default_parameters,
@@ -264,7 +264,7 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
                 expected = quoted if "${" not in word else f"a string, which {word} is not"
             raw: Any = OmegaConf.to_container(OmegaConf.select(cfg, name), resolve=False)
             hides = "${oc.env:" in str(raw.get(key))  # what comes from the environment is a secret
-            written = raw[key] if hides else as_written(value)
+            written = raw[key] if hides else as_written(secrets.masked(value, (name, key)))
             raise Mistake(f"{name}.{key} is {written}{where}; expected {expected}")
         elif isinstance(value, str) and key in functions:
             raise Mistake(
@@ -394,12 +394,13 @@ def check_range(cfg: DictConfig, name: str, target: Any, parameters: dict[str, A
     try:
         target.check_parameters(parameters)
     except ValueError as error:
-        said = re.match(r"(\w+)\b", str(error))
+        text = kept.without_secrets(str(error), kept.hidden_texts(cfg, kept.view(cfg)))
+        said = re.match(r"(\w+)\b", text)
         if said and said[1] in parameters:
-            head, semicolon, tail = str(error).partition(";")
+            head, semicolon, tail = text.partition(";")
             where = origin(cfg, f"{name}.{said[1]}")
             raise Mistake(f"{name}.{head}{where}{semicolon}{tail}") from None
-        raise Mistake(f"{name}: {error}") from None
+        raise Mistake(f"{name}: {text}") from None
 
 
 def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any], name: str) -> None:

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gym_loop import launch
 from gym_loop.checks import foreign
 from gym_loop.checks.origin import COMMAND_LINE
-from gym_loop.config import kept, yaml_files
+from gym_loop.config import kept, secrets, yaml_files
 from gym_loop.config.yaml_files import first_line
 from gym_loop.errors import user_frames
 from gym_loop.mistake import nearest
@@ -156,6 +156,8 @@ def bad_override(error: OverrideParseException) -> str:
     reason = " ".join(reason.split()).removeprefix("LexerNoViableAltException: ")
     reason = reason.removesuffix("^").removeprefix(word).strip()
     key, _, value = word.partition("=")
+    if (shown := secrets.masked_words([word])[0]) != word:
+        word, value, reason = shown, secrets.HIDDEN, ""
     if "evaluating" in reason or "osing" in reason:
         advice = ""
     else:
@@ -192,7 +194,8 @@ def composition(error: ConfigCompositionException) -> str:
         return f"{found[1]} has several values ({COMMAND_LINE}); -m sweeps over them"
     found = re.match(r"Error merging override (.*)", text)
     if found and "Cannot merge DictConfig with ListConfig" in str(cause):
-        return f"{found[1]} ({COMMAND_LINE}); expected a list"
+        kind = "a mapping" if "=[" in found[1] else "a list"
+        return f"{secrets.masked_words([found[1]])[0]} ({COMMAND_LINE}); expected {kind}"
     if text.strip():
         more = f": {first_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
         return first_line(error) + more

@@ -380,6 +380,37 @@ def _view(cfg: DictConfig, raw: dict[str, Any], base: Path) -> dict[str, Any]:
     return masked
 
 
+def hidden_texts(cfg: DictConfig, shown: dict[str, Any]) -> dict[str, str]:
+    """Return the texts that the view `shown` of `cfg` hides, each with what it shows instead.
+
+    What is short, or the path of something that is there, says nothing; it may be in any message.
+    """
+    if "(hidden" not in str(shown):
+        return {}
+    raw = content(cfg, resolve=False)
+    found = {}
+    for path, value in (*leaves(resolved(cfg, raw)), *leaves(raw)):
+        instead = _raw(shown, path)
+        if not isinstance(value, str) or not isinstance(instead, str) or "(hidden" not in instead:
+            continue
+        if "${" not in value:
+            found[value] = instead
+        for name in re.findall(r"\$\{oc\.env:([^,}]+)", value):
+            found.setdefault(os.environ.get(name.strip(), ""), secrets.HIDDEN)
+    return {
+        text: instead
+        for text, instead in found.items()
+        if len(text) > 3 and not (os.path.isabs(text) and os.path.exists(text))
+    }
+
+
+def without_secrets(text: str, hidden: dict[str, str]) -> str:
+    """Return a message without the texts that are `hidden` by what is shown instead."""
+    for each in sorted(hidden, key=len, reverse=True):
+        text = text.replace(each, hidden[each])
+    return secrets.masked_text(text)
+
+
 def record(cfg: DictConfig, base: Path) -> dict[str, Any]:
     """Return what run.json says of a config that is kept with paths relative to `base`."""
     raw = content(cfg, resolve=False)

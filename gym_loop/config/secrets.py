@@ -121,8 +121,8 @@ def _as_text(key: Any) -> Any:
 
 
 def shown(key: str, value: Any) -> str:
-    """Return the value of a dotted key for a message."""
-    return HIDDEN if names_a_secret(key, value) else str(value)
+    """Return the value of a dotted key, and all that is in it, for a message."""
+    return str(masked(value, tuple(key.split("."))))
 
 
 def masked_words(words: Sequence[str]) -> list[str]:

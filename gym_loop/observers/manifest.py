@@ -56,6 +56,8 @@ class Manifest(Observer):
         self.writing = threading.RLock()  # a warning may come from another thread
         self.warnings = _Warnings(self)
         self.has_begun = False  # until then run.json tells of the launch before
+        self.hidden: dict[str, str] = {}  # secret texts, and what is shown instead
+        self.formatters: list[tuple[logging.Handler, logging.Formatter | None]] = []  # of the logs
 
     def open(self, cfg: DictConfig, directory: Path) -> None:
         """Lock the directory, and write the state `running` unless an earlier launch did so.
@@ -86,8 +88,15 @@ class Manifest(Observer):
         self.git = ask_git()
         program = "gym-loop" if sys.argv[0].endswith("gym-loop") else "python -m gym_loop"
         command = f"{program} {shlex.join(secrets.masked_words(sys.argv[1:]))}"
-        self.cfg, self.launched_in = cfg, kept.base(known) if "cwd" in known else Path.cwd()
+        # Not the current directory, which `hydra.job.chdir` may have changed.
+        launched_in = Path(HydraConfig.get().runtime.cwd)
+        self.cfg, self.launched_in = cfg, kept.base(known) if "cwd" in known else launched_in
         self.content = described(cfg, known, command, self.launched_in)
+        self.hidden = kept.hidden_texts(cfg, self.content["config"])
+        for handler in logging.getLogger().handlers if self.hidden else ():
+            if isinstance(handler, logging.FileHandler):
+                self.formatters.append((handler, handler.formatter))
+                handler.setFormatter(_Hiding(self.hidden, handler.formatter))
         self.has_begun = "start" not in known
         if self.has_begun:
             self._keep_config()
@@ -97,6 +106,7 @@ class Manifest(Observer):
 
     def warn(self, text: str) -> None:
         """Add a warning, once, for others to see at once."""
+        text = kept.without_secrets(text, self.hidden)
         if text not in self.content["warnings"] and len(self.content["warnings"]) < LIMIT:
             self.content["warnings"].append(text)
             if not self.has_begun:
@@ -138,6 +148,8 @@ class Manifest(Observer):
             self.content["error"] = "".join(traceback.format_exception_only(error)).strip()
         if isinstance(error, Mistake):
             state, self.content["error"] = "failed", error.message
+        if text := self.content["error"]:
+            self.content["error"] = kept.without_secrets(text, self.hidden)
         self.content |= {"state": state, "end": _now()}
         log.debug("%s", state)
         try:
@@ -148,6 +160,8 @@ class Manifest(Observer):
                 raise Failure(files.disk_full(failure, self.directory)) from failure
         finally:
             self.lock.release()
+            for handler, formatter in self.formatters:
+                handler.setFormatter(formatter)
         refused = isinstance(error, Mistake) and self.new and self.loop is None
         if refused and HydraConfig.get().mode is not RunMode.MULTIRUN:  # a sweep names its logs
             self._remove()
@@ -230,8 +244,19 @@ def described(cfg: DictConfig, known: dict[str, Any], command: str, base: Path) 
         "error": None,
         "warnings": known.get("warnings") or [],
         "git": _commit(json.loads(os.environ.get(GIT, "null"))),
+        **({"chdir": True} if HydraConfig.get().job.chdir else {}),
         **({"parent": known["parent"]} if "parent" in known else {}),
     }
+
+
+class _Hiding(logging.Formatter):
+    """Formats records as another formatter does, and hides secrets in them."""
+
+    def __init__(self, hidden: dict[str, str], formatter: logging.Formatter | None) -> None:
+        self.hidden, self.formatter = hidden, formatter or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        return kept.without_secrets(self.formatter.format(record), self.hidden)
 
 
 class _Warnings(logging.Handler):

@@ -21,8 +21,6 @@ from gym_loop.terminal import short
 
 # Parameters of the loop with which a run can be continued, whatever they were before.
 RESUMABLE = {name for name, parameter in parameters.ALL.items() if parameter.resume}
-NAME = re.compile(r"[A-Za-z_./][\w./:-]*")  # a text that needs no quotes in an override ...
-OTHERS = ("true", "false", "null", "nan", "inf")  # ... but for those that are no texts there
 # What only a run leaves behind. A directory that holds one of these, but no run.json, is not ours.
 RESULTS = (tables.EPISODES, tables.EVALUATIONS, "checkpoints", "traces")
 new_folders: list[Path] = []  # the run's directory and those above it that this launch makes
@@ -138,16 +136,17 @@ def check_past(
     changes = [
         (key, then, now)
         for key, then, now in config_changes(known, cfg)
-        if not (key.endswith("._target_") and is_moved_class(then, now))
+        if not (key.endswith("._target_") and is_moved_class(str(then), str(now)))
         # An observer that the run had not, as those that later versions have by default.
         and not (key.startswith("observers.") and then == kept.ABSENT)
     ]
     for key, then, now in changes:
         if past(key) or not free:
+            was = f"without {key}" if then is kept.ABSENT else f"with {override(key, then)}"
+            is_now, words = override(key, now), asked_for(key, cfg) or [override(key, now)]
             raise Mistake(
-                f"{name} holds a run with {key}={then}; {key}={now} would change what has already "
-                f"happened. Choose another directory, or: gym-loop fork {name} "
-                f"{_word(key, now, known, cfg)}"
+                f"{name} holds a run {was}; {is_now} would change what has already happened. "
+                f"Choose another directory, or: gym-loop fork {shlex.join([name, *words])}"
             )
     kept.refuse_changed(known, cfg, fork)
     keys = {key for key, *_ in changes}
@@ -196,51 +195,59 @@ def is_moved_class(then: str, now: str) -> bool:
     return ".py:" in now and names[0] == names[1]
 
 
-def config_changes(known: dict[str, Any], cfg: DictConfig) -> list[tuple[str, str, str]]:
+def asked_for(key: str, cfg: DictConfig) -> list[str]:
+    """Return the overrides, as they were given, that choose or change what is at `key`."""
+    given: Any = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+    names = [(word, word.lstrip("+~").partition("=")[0].partition("@")[0]) for word in given]
+    return secrets.masked_words(
+        [
+            word
+            for word, name in names
+            if f"{key}.".startswith(f"{name}.")
+            or f"{name}.".startswith(f"{key}.")
+            or (name == "wrap" and ".wrappers" in key)
+        ]
+    )
+
+
+def override(key: str, value: Any) -> str:
+    """Return `KEY=VALUE` as one types it, secrets hidden."""
+    if value is kept.ABSENT:
+        return f"~{key}"
+    return f"{key}={_typed(secrets.masked(value, tuple(key.split('.'))))}"
+
+
+def _typed(value: Any) -> str:
+    """Return a value in Hydra's grammar."""
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_typed(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(_typed, value))}]"
+    if not isinstance(value, str):
+        return "null" if value is None else str(value).lower()
+    plain = re.fullmatch(r"[A-Za-z_/][\w./:-]*|\$\{.*\}|\(hidden.*\)", value)
+    if plain and value.lower() not in ("null", "true", "false", "nan", "inf"):
+        return value
+    return QuotedString(value, Quote.single).with_quotes()
+
+
+def config_changes(known: dict[str, Any], cfg: DictConfig) -> list[tuple[str, Any, Any]]:
     """Return (dotted key, value then, value now) for each leaf in which `cfg` is not the run's.
 
-    What stands in for an interpolation, and is what that had brought, is no difference. Values are
-    texts to be shown.
+    What stands in for an interpolation, and is what that had brought, is no difference.
 
     Args:
         known: what `manifest.load` returns.
         cfg: the config now.
     """
-    return [
-        (key, secrets.shown(key, old), secrets.shown(key, new))
-        for key, old, new in _differing(known, cfg)
-        if not kept.is_as_recorded(known, key, new)
-    ]
-
-
-def _differing(known: dict[str, Any], cfg: DictConfig) -> list[tuple[str, Any, Any]]:
     then, now = known["config"], kept.content(cfg, resolve="digests" not in known)
     if "digests" not in known:  # of an older version: resolved, as JSON holds it
         then, now = known["resolved"], json.loads(json.dumps(now, default=str))
-    return leaves_that_differ(kept.completed(then), now)
-
-
-def _word(key: str, shown: str, known: dict[str, Any], cfg: DictConfig) -> str:
-    """Return the override that gives `key` its value in `cfg`, as it is typed in a shell."""
-    if shown == kept.ABSENT:
-        return shlex.quote(f"~{key}")
-    if shown == secrets.HIDDEN:
-        return f"{key}={shown}"
-    [value] = [new for name, _, new in _differing(known, cfg) if name == key]
-    return shlex.quote(f"{key}={in_hydras_grammar(value)}")
-
-
-def in_hydras_grammar(value: Any) -> str:
-    """Return a value as an override has it."""
-    if isinstance(value, dict):
-        return (
-            f"{{{', '.join(f'{key}: {in_hydras_grammar(each)}' for key, each in value.items())}}}"
-        )
-    if isinstance(value, list):
-        return f"[{', '.join(map(in_hydras_grammar, value))}]"
-    if isinstance(value, str) and (not NAME.fullmatch(value) or value.lower() in OTHERS):
-        return QuotedString(value, Quote.single).with_quotes()
-    return "null" if value is None else str(value)
+    return [
+        (key, old, new)
+        for key, old, new in leaves_that_differ(kept.completed(then), now)
+        if not kept.is_as_recorded(known, key, new)
+    ]
 
 
 def leaves_that_differ(then: Any, now: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gym_loop import files
+from gym_loop.config import secrets
 from gym_loop.mistake import Mistake
 from gym_loop.runs import claim, manifest
 from gym_loop.runs.reading import key_and_value
@@ -162,10 +163,11 @@ def merge(known: Sweep | None, asked: Sweep, directory: Path) -> Sweep:
     for key in dict.fromkeys((*known.fixed, *fixed)):
         then, now = known.fixed.get(key), fixed.get(key)
         if key in asked.varied:
-            differences.append(f"{key} was {then} for every job, and is now varied")
+            was = _told(key, then).replace("=", " was ", 1)
+            differences.append(f"{was} for every job, and is now varied")
         elif then != now and not (then and now and is_moved(then, now)):
-            was = f"{key}={then}" if then is not None else f"no {key}"
-            differences.append(f"{was} then, {f'{key}={now}' if now is not None else 'none'} now")
+            is_now = _told(key, now) if now is not None else "none"
+            differences.append(f"{_told(key, then)} then, {is_now} now")
     if differences:
         raise Mistake(
             f"{directory} is a sweep with other fixed overrides: {'; '.join(differences)}. "
@@ -176,6 +178,11 @@ def merge(known: Sweep | None, asked: Sweep, directory: Path) -> Sweep:
     sweep = dataclasses.replace(asked, fixed=fixed, varied=varied)
     sweep.jobs = {name: sweep.present(words) for name, words in known.jobs.items()}
     return sweep
+
+
+def _told(key: str, value: str | None) -> str:
+    """Return `KEY=VALUE` for a message, secrets hidden."""
+    return f"no {key}" if value is None else secrets.masked_words([f"{key}={value}"])[0]
 
 
 def asked(task_overrides: Sequence[str], hydra_overrides: Sequence[str]) -> Sweep:

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from gym_loop import errors, launch
 from gym_loop.compat.hydra import failure_of
 from gym_loop.compat.hydra_job import run_job
-from gym_loop.config import by_value
+from gym_loop.config import by_value, kept
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.output import open_streams
 from gym_loop.runs import manifest
@@ -121,6 +121,14 @@ def begin(packed: bytes, common: bytes) -> tuple[DictConfig, Any, Any]:
 
 def attempt(config: DictConfig, task: Any, context: Any, directory: Path) -> Outcome:
     """Run `task` in `directory` unless that is done already; nothing is raised."""
+    outcome = _attempt(config, task, context, directory)
+    if outcome.state == "failed":  # the reason may be of the user's code, with the values it got
+        hidden = kept.hidden_texts(config, kept.view(config))
+        outcome.reason = kept.without_secrets(outcome.reason, hidden)
+    return outcome
+
+
+def _attempt(config: DictConfig, task: Any, context: Any, directory: Path) -> Outcome:
     if (known := manifest.read(directory)) and known["state"] == "finished":
         return Outcome("skipped", known["result"])
     only_to_file(config)

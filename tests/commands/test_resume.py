@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -268,6 +269,31 @@ def test_what_would_change_the_past_is_refused_and_points_to_fork(launch, cli, t
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "gym-loop fork run" in done.stderr
     assert (tmp_path / "run" / "run.json").read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "change",
+    ["agent.lr=null", "wrap=[]", "agent=random", "agent.more=[{a:3,b:[true,null,'x y']}]"],
+)
+def test_the_fork_that_a_refusal_points_to_has_what_was_asked_for(launch, cli, tmp_path, change):
+    (tmp_path / "mine.py").write_text(
+        f"{AGENTS.read_text()}\n\nclass Mine(Plain):\n"
+        "    get_default_parameters = staticmethod(lambda: {'lr': None, 'more': ['a']})\n"
+    )
+    words = ("agent=mine.py:Mine", "agent.lr=0.5", "env=cartpole", "wrap=[clip_reward]")
+    launch(*words, "loop.max_episodes=1", "loop.eval_episodes=0")
+    done = cli("resume", "run", change)
+    assert done.returncode == 2
+    command = shlex.split(done.stderr.rpartition(", or: gym-loop ")[2])
+    forked = cli(*command, "loop.max_episodes=2", "hydra.run.dir=fork")
+    assert forked.returncode == 0, forked.stderr
+    config = json.loads((tmp_path / "fork" / "run.json").read_text())["config"]
+    assert {
+        "agent.lr=null": lambda: config["agent"]["lr"] is None,
+        "wrap=[]": lambda: not config["env"].get("wrappers"),
+        "agent=random": lambda: config["agent"]["_target_"] == "gym_loop.agents.RandomAgent",
+    }.get(change, lambda: config["agent"]["more"] == [{"a": 3, "b": [True, None, "x y"]}])()
 
 
 @pytest.mark.slow

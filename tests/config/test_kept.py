@@ -405,6 +405,52 @@ def test_no_file_but_what_composes_the_config_has_a_secret_in_clear(run):
     assert view["config"]["agent"]["x"].startswith("(hidden ")
 
 
+@pytest.mark.parametrize("sweep", [(), ("-m", "seed=0,1", "hydra.sweep.dir=r")])
+def test_an_error_of_the_agents_has_no_secret_in_the_log_or_the_record(run, sweep):
+    (run.folder / "noting.py").write_text(
+        AGENT.replace(
+            'print(repr(self.parameters["x"]), self.parameters["rate"], file=file)',
+            "raise ConnectionError(f'no answer: {self.parameters[\"x\"]}')",
+        )
+    )
+    x = "{url:'${oc.env:DB}',password:Typed1,more:'a-${oc.env:WHERE}-z',data:'${oc.env:DATA}'}"
+    words = ("agent=noting.py:Noting", *QUICK, f"agent.x={x}")
+    given = {"DB": "pg://me:Pass1234@host/db", "WHERE": "Bro1", "DATA": str(run.folder)}
+    run(*words, *(sweep or ["hydra.run.dir=r"]), code=1, **given)
+    logs = [*run.folder.glob("r/**/gym_loop.log")]
+    for file in [*run.folder.glob("r/**/run.json"), *logs]:
+        text = file.read_text()
+        assert not [each for each in ("Pass1234", "Typed1", "Bro1") if each in text], file
+        assert "no answer: {'url': '(hidden" in text
+    assert all("noting.py" in log.read_text() for log in logs)  # the traceback is all there
+    assert all(f"'data': '{run.folder}'" in log.read_text() for log in logs)
+
+
+def test_a_refusal_tells_no_secret_that_the_run_or_the_sweep_was_launched_with(run):
+    words = ("agent=noting.py:Noting", *QUICK, "agent.x={url:'pg://me:Pass1@h/d',password:Typed1}")
+    run(*words, "hydra.run.dir=r")
+    run("-m", *words, "seed=0,1", "hydra.sweep.dir=s")
+    for change in ("agent.x=null", "agent.x.url=a", "agent.x=[{token:New1}]"):
+        for directory in "rs":
+            said = run("resume", directory, change, code=2)
+            assert not [each for each in ("Pass1", "Typed1", "New1") if each in said]
+    assert "New1" not in run(*words, "agent.rate={token:New1}", code=2)
+    assert "New1" not in run(*words, "agent.x.password=[New1", code=2)
+
+
+def test_a_run_that_works_in_its_own_directory_does_so_again_wherever_its_project_is(run, tmp_path):
+    words = ("agent=noting.py:Noting", *QUICK, "hydra.job.chdir=true", "hydra.run.dir=out/r")
+    run(*words)
+    moved = run.folder.rename(tmp_path / "elsewhere")
+    note = moved / "out" / "r" / "noted.txt"
+    for command in (("resume", "out/r", "loop.max_episodes=2"), ("evaluate", "out/r")):
+        lines = note.read_text().count("\n")
+        run(*command, folder=moved)
+        assert note.read_text().count("\n") > lines
+    run("fork", "out/r", "hydra.run.dir=out/f", "loop.max_episodes=3", folder=moved)
+    assert (moved / "out" / "f" / "noted.txt").exists() and not (moved / "noted.txt").exists()
+
+
 def test_defaults_of_every_kind_are_looked_at_for_secrets():
     array = np.zeros(3)
     known = {"weights": array, "token": array, "api_key": "???", "password": "x", "rate": 0.5}
