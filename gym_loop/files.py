@@ -55,6 +55,23 @@ def write_json(path: Path, content: Any) -> None:
     write(path, json.dumps(content, indent=1, default=str) + "\n")
 
 
+def read(path: Path, largest: int) -> bytes:
+    """Return the content of a file, which links may lead to.
+
+    Raises:
+        OSError: it is no regular file, such as a pipe that would never end, or has more bytes than
+            `largest`.
+    """
+    flags = os.O_NONBLOCK  # nobody may ever write to a pipe
+    with open(path, "rb", opener=lambda name, more: os.open(name, flags | more)) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if status.st_size > largest:
+            raise OSError(errno.EFBIG, f"larger than {largest:,} bytes", str(path))
+        return file.read()
+
+
 def check_regular(path: Path) -> None:
     """Raise an OSError unless `path` is a regular file: reading a pipe might never end."""
     if not stat.S_ISREG(path.stat().st_mode):
@@ -135,8 +152,31 @@ def remove(directory: Path) -> None:
     shutil.rmtree(doomed)
 
 
+def is_shared(path: Path) -> bool:
+    """Return whether `path` is a file that has other names, or a link to a file."""
+    return path.is_file() and (path.is_symlink() or path.stat().st_nlink > 1)
+
+
+def make_own(path: Path) -> None:
+    """Put a copy in the place of a shared file.
+
+    So copies of a run may share files (`cp -al`, `cp -s`, a backup's): what is about to be written
+    to in one of them stays as it is in the others.
+    """
+    if is_shared(path):
+        unfinished = temporary(path)
+        try:
+            shutil.copyfile(path, unfinished)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    elif path.is_symlink() and not path.exists():
+        path.unlink()
+
+
 def cut(path: Path, size: int) -> None:
-    """Cut an append-only file back to `size` bytes; it stays absent when it is."""
+    """Cut an append-only file, from now on this run's own, back to `size` bytes."""
+    make_own(path)
     if path.exists() and path.stat().st_size > size:
         os.truncate(path, size)
 

@@ -81,7 +81,7 @@ class Code(Observer):
         contents = {n: c for n, c in added.files.items() if not n.endswith(reading.CHANGES)}
         if not contents and not added.description["left_out"]:
             return
-        known = json.loads((self.folder / reading.DESCRIPTION).read_bytes())
+        known = _description(self.folder)
         roots = {root["path"]: root for root in (*added.description["roots"], *known["roots"])}
         names = {root["name"]: roots[root["path"]]["name"] for root in added.description["roots"]}
         for name, content in contents.items():
@@ -160,10 +160,23 @@ class Code(Observer):
             raise
 
 
+def _description(folder: Path) -> Any:
+    """Return what a launch has written of what it kept in `folder`.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged.
+    """
+    try:
+        return json.loads(files.read(folder / reading.DESCRIPTION, reading.LARGEST))
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+
+
 def _is_kept(folder: Path, now: dict[str, Any]) -> bool:
     """Return whether the launch before has used the same, and perhaps more files."""
     try:
-        then = json.loads((folder / reading.DESCRIPTION).read_bytes())
+        then = _description(folder)
         commits = [{r["path"]: r["commit"] for r in each["roots"]} for each in (then, now)]
         diffs = [{n for n in each["files"] if n.endswith(".diff")} for each in (then, now)]
         return (
@@ -172,14 +185,14 @@ def _is_kept(folder: Path, now: dict[str, Any]) -> bool:
             and diffs[0] == diffs[1]
             and not [*reading.differences(then, now)]
         )
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return False  # what the launch before has kept is damaged, and tells nothing
 
 
 def _warn_of_other_code(folder: Path, now: dict[str, Any]) -> None:
     """Warn of the files that are not what the launch before has used."""
     with contextlib.suppress(OSError, ValueError, AttributeError):  # damaged: it tells nothing
-        then = json.loads((folder / reading.DESCRIPTION).read_bytes())
+        then = _description(folder)
         if others := reading.files_that_differ(then, now):
             log.warning("goes on with other code than before: %s", ", ".join(others[:NAMED]))
 
@@ -187,7 +200,7 @@ def _warn_of_other_code(folder: Path, now: dict[str, Any]) -> None:
 def remove(folder: Path) -> None:
     """Remove what a launch has kept in `folder`, and nothing else that may lie there."""
     try:
-        names = json.loads((folder / reading.DESCRIPTION).read_bytes())["files"]
+        names = _description(folder)["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return
     for name in (*names, reading.DESCRIPTION):

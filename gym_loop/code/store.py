@@ -9,6 +9,7 @@ from typing import Any
 from gym_loop import files
 
 FOLDER = ".code"
+LARGEST = 1 << 30  # bytes of a file that is kept
 READ_ONLY = 0o444  # an edit in one run's directory would be one in all of them
 
 
@@ -25,8 +26,8 @@ class Store:
     def known(self, fingerprint: str) -> dict[str, Any] | None:
         """Return what was noted for a fingerprint; None where nothing was, or it is damaged."""
         try:
-            content = json.loads(self._note(fingerprint).read_bytes())
-        except (OSError, ValueError):
+            content = json.loads(files.read(self._note(fingerprint), LARGEST))
+        except (OSError, ValueError, RecursionError):
             return None
         sections = content.values() if isinstance(content, dict) else ()
         return content if sections and all(isinstance(each, dict) for each in sections) else None
@@ -41,7 +42,7 @@ class Store:
         name = digest(content)
         if self.folder:
             file = self.folder / name
-            if not file.exists() or file.read_bytes() != content:
+            if not file.exists() or files.read(file, LARGEST) != content:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 files.write(file, content)
                 file.chmod(READ_ONLY)
@@ -53,7 +54,7 @@ class Store:
         Raises:
             OSError: it is not there, or damaged.
         """
-        content = self._path(name).read_bytes()
+        content = files.read(self._path(name), LARGEST)
         if digest(content) != name:
             raise OSError(f"{self._path(name)} is damaged; delete it")
         return content

@@ -24,6 +24,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
 from gym_loop.compat.omegaconf import representers
+from gym_loop.runs import manifest
 
 
 def run_job(
@@ -58,6 +59,7 @@ def run_job(
             os.chdir(directory)
         result.working_dir = given if config.hydra.job.chdir else here
         if configure_logging:
+            manifest.own_log(directory / f"{config.hydra.job.name}.log")
             configure_log(config.hydra.job_logging, config.hydra.verbose)
         if config.hydra.output_subdir is not None:
             save(config, for_task, directory / config.hydra.output_subdir)
@@ -92,7 +94,9 @@ def save(config: DictConfig, for_task: DictConfig, directory: Path) -> None:
         "hydra": {"hydra": plain(config.hydra)},
         "overrides": plain(config.hydra.overrides.task),
     }.items():
-        (directory / f"{name}.yaml").write_text(to_yaml(content), encoding="utf-8")
+        file = directory / f"{name}.yaml"
+        file.unlink(missing_ok=True)  # it may be a link, or shared with a copy of the run
+        file.write_text(to_yaml(content), encoding="utf-8")
 
 
 def to_yaml(content: Any) -> str:

@@ -37,12 +37,15 @@ class Episodes(Observer):
     def open(self, cfg: DictConfig, directory: Path) -> None:
         """Refuse keys of info that cannot be names of columns, and what is no table.
 
+        A table that is shared with a copy of the run becomes this one's own.
+
         Raises:
             Mistake: there is one.
         """
         for path in (directory / file for file in infos.TABLES.values()):
             if path.exists() and not path.is_file():
                 raise Mistake(f"{short(path)} is no file; move it away, and the run begins anew")
+            files.make_own(path)
         taken = [*tables.FORMATS, "agent_return"]
         for key in cfg.loop.get("info_keys") or ():
             if not re.fullmatch(r"[\w./-]+", str(key)) or str(key) in taken:

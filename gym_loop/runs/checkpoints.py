@@ -119,7 +119,7 @@ def read_state(path: Path) -> dict[str, Any] | None:
             return None
         state: dict[str, Any] = json.loads(text)
         return state if state["episodes"] == episode(path) else None
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -184,6 +184,7 @@ def checksum(parts: Iterable[bytes]) -> str:
 
 def checksum_of(path: Path) -> str:
     """Return a file's checksum; it may be larger than what is left of the memory."""
+    files.check_regular(path)
     with open(path, "rb", buffering=0) as file:
         return checksum(iter(lambda: file.read(CHUNK), b""))
 

@@ -178,6 +178,21 @@ def write(directory: Path, content: dict[str, Any]) -> None:
     files.write_json(directory / NAME, content)
 
 
+def own_log(path: Path) -> None:
+    """Have what is about to be logged go into no file but the run's own.
+
+    Args:
+        path: of its log; nothing has to be there. What a running process has open stays.
+
+    Raises:
+        Mistake: something else lies there.
+    """
+    if path.exists() and not path.is_file():
+        raise Mistake(f"{path} is no file; move it away")
+    if files.is_shared(path) and not is_locked(path.parent):
+        files.make_own(path)
+
+
 def is_locked(directory: Path) -> bool:
     """Return whether a process on this machine is running the run in `directory`."""
     # A foreign directory may hold a link or a pipe of the file's name.

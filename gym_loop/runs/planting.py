@@ -39,8 +39,7 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
         changes.append(key)
     groups = {key.partition(".")[0] for key in changes}
     if "env" not in groups:
-        history, ignored = checkpoint.parents[1], shutil.ignore_patterns(*LEFT_OUT)
-        shutil.copytree(history, directory, dirs_exist_ok=True, ignore=ignored)
+        shutil.copytree(checkpoint.parents[1], directory, dirs_exist_ok=True, ignore=_left_out)
     checkpoints.plant(
         checkpoint,
         directory / checkpoints.FOLDER / checkpoint.name,
@@ -57,3 +56,17 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
     kept.write(directory, cfg, base)
     manifest.write(directory, {"state": "stopped", "parent": origin, **kept.record(cfg, base)})
     planted[:] = [path.absolute() for path in directory.rglob("*") if path not in there]
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """Return what is not copied of a folder: the parent's alone, and what can have no copy.
+
+    That is a pipe, a device, a link that leads nowhere, or one to a folder that it lies in.
+    """
+    left_out = set(shutil.ignore_patterns(*LEFT_OUT)(folder, names))
+    for path in (Path(folder, name) for name in names):
+        if not (path.is_file() or path.is_dir()) or (
+            path.is_symlink() and Path(folder).resolve().is_relative_to(path.resolve())
+        ):
+            left_out.add(path.name)
+    return left_out

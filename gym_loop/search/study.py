@@ -17,6 +17,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from gym_loop import files
 from gym_loop.mistake import Mistake
 from gym_loop.runs import reading
 from gym_loop.search.space import Space
@@ -43,13 +44,29 @@ class Lock:
         self.path, self.depth, self.descriptor = path, 0, -1
 
     def acquire(self) -> bool:
-        """Wait for the lock, and cut off a last line that a power cut or a kill has torn."""
-        if not self.depth:
-            self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-            self._repair()
+        """Wait for the lock, and cut off a last line that a power cut or a kill has torn.
+
+        Raises:
+            Mistake: the journal is no file.
+        """
+        while not self.depth and not self._take():
+            os.close(self.descriptor)
         self.depth += 1
         return True
+
+    def _take(self) -> bool:
+        """Lock the journal; return whether it is still, and alone, what has its name."""
+        if self.path.exists() and not self.path.is_file():
+            raise Mistake(f"{self.path} is no file; expected a search's journal, or none yet")
+        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+        files.make_own(self.path)
+        is_its = self.path.exists() and os.path.samestat(
+            os.fstat(self.descriptor), self.path.stat()
+        )
+        if is_its:
+            self._repair()
+        return is_its
 
     def release(self) -> None:
         """Let others use the journal."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import shlex
@@ -19,6 +20,7 @@ from gym_loop.runs import claim, manifest
 from gym_loop.runs.reading import key_and_value
 
 NAME, FORMAT = "sweep.json", 1
+LARGEST = 1 << 28  # bytes of a sweep.json: a million jobs have less
 # What Hydra's own sweepers may have put into a new directory before the launcher is called.
 NOT_OURS = ("multirun.yaml", manifest.LOCK)
 LONGEST = 200  # bytes of a job's name; file systems take 255
@@ -136,12 +138,27 @@ def read(directory: Path) -> Sweep | None:
                 )
         return None
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(files.read(path, LARGEST))
         if content["format"] > FORMAT:
             raise Mistake(f"{path} was written by a newer gym_loop (format {content['format']})")
-        return Sweep(**content)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        sweep = Sweep(**content)
+        _check(sweep)
+        return sweep
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise Mistake(f"cannot read {path}: {error}") from None
+
+
+def _check(sweep: Sweep) -> None:
+    """Raise a ValueError unless each part of a sweep is of its kind, and UTF-8 can hold it."""
+    jobs, fixed = sweep.jobs, sweep.fixed
+    right = isinstance(jobs, dict) and isinstance(fixed, dict)
+    lists = [sweep.overrides, sweep.varied, *(jobs.values() if right else ())]
+    if not right or not all(isinstance(words, list) for words in lists):
+        raise ValueError("it is damaged")
+    words = [*itertools.chain(*lists), *fixed.values(), sweep.command, sweep.cwd]
+    if not all(isinstance(word, str) for word in words):
+        raise ValueError("it is damaged")
+    json.dumps(vars(sweep), ensure_ascii=False).encode()
 
 
 def write(directory: Path, sweep: Sweep) -> None:

@@ -102,7 +102,9 @@ def run(packed: bytes, common: bytes) -> Outcome:
     directory = Path(config.hydra.runtime.output_dir)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        redirect(directory / f"{config.hydra.job.name}.log")
+        file = directory / f"{config.hydra.job.name}.log"
+        manifest.own_log(file)
+        redirect(file)
     except OSError as error:
         return Outcome("failed", reason=f"cannot write {error.filename}: {error.strerror}")
     return attempt(config, task, context, directory)

@@ -19,7 +19,7 @@ from gym_loop import __version__, files
 from gym_loop.config import kept
 from gym_loop.runs import manifest
 from gym_loop.sweeps.compose import Composer
-from gym_loop.sweeps.directory import Job
+from gym_loop.sweeps.directory import LARGEST, Job
 
 FILE = ".finished.json"  # in a sweep's directory; without it, jobs are composed once more
 # What conf/config.yaml says, for other launchers. Ours name a job by what varies alone.
@@ -59,8 +59,8 @@ class Known:
         self.checked: dict[tuple[str, ...], Job] = {}  # by the overrides without the seed
         self.digests: dict[str, str] = {}  # of finished jobs, by name
         self.recognised: set[str] = set()
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            self.digests = dict(json.loads((folder / FILE).read_bytes()))
+        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+            self.digests = dict(json.loads(files.read(folder / FILE, LARGEST)))
 
     def is_finished(self, job: Job) -> bool:
         """Return whether the job has a finished run of its config; if so, set what came of it."""
@@ -96,7 +96,7 @@ class Known:
         """Return a digest of what makes a job's config, and of what its run has kept, or ""."""
         origin = self._origin(job.overrides)
         try:
-            own = (job.directory / kept.FILE).read_bytes()
+            own = files.read(job.directory / kept.FILE, manifest.LARGEST)
         except OSError:
             return ""
         if not origin.is_plain or any("_target_" in word or "$" in word for word in job.overrides):

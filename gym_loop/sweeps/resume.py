@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop.config import by_value, options
 from gym_loop.config.locate import look_in
@@ -42,7 +44,11 @@ def resume(directory: Path, overrides: list[str]) -> None:
     name = "config"
     if known.config is not None:
         name = "sweep"
-        content: Any = OmegaConf.to_container(OmegaConf.create(known.config), resolve=False)
+        try:
+            content: Any = OmegaConf.to_container(OmegaConf.create(known.config), resolve=False)
+        except (yaml.YAMLError, OmegaConfBaseException) as error:
+            text = " ".join(str(error).split())
+            raise Mistake(f"cannot read config in {directory / sweeps.NAME}: {text}") from None
         options.in_memory[name] = content
     if Path(known.cwd).is_dir():  # which its paths are relative to, and its modules are in
         os.chdir(known.cwd)

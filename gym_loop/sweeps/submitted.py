@@ -16,7 +16,7 @@ from typing import Any
 from gym_loop import files
 from gym_loop.mistake import Mistake
 from gym_loop.runs import manifest, reading
-from gym_loop.sweeps.directory import Job
+from gym_loop.sweeps.directory import LARGEST, Job
 from gym_loop.sweeps.job import Outcome
 
 NAME, FOLDER = reading.SUBMITTED, ".submitit"
@@ -92,14 +92,21 @@ class Record:
                     ids = module(engine).find_ids(folder, jobs) if folder.is_dir() else []
                 for (name, place), own in zip(line["jobs"].items(), ids, strict=False):
                     found[name] = Handed(engine, cluster, number, own, place)
-        except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise Mistake(f"cannot read {self.path}: {type(error).__name__}: {error}") from None
         return found
 
     def _lines(self) -> list[dict[str, Any]]:
         """Return the submissions in their order, each with its `ids` where they are known."""
         try:
-            text = self.path.read_bytes()
+            text = files.read(self.path, LARGEST)
         except FileNotFoundError:
             return []
         lines: list[dict[str, Any]] = []
@@ -132,7 +139,7 @@ class Record:
     def _append(self, line: dict[str, Any]) -> None:
         size = 0
         if self.path.exists():
-            size = self.path.read_bytes().rfind(b"\n") + 1
+            size = files.read(self.path, LARGEST).rfind(b"\n") + 1
         file = files.AppendOnly(self.path, size)
         try:
             file.append(json.dumps(line).encode() + b"\n")

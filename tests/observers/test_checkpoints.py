@@ -354,3 +354,61 @@ def test_a_table_that_was_rewritten_is_not_cut_within_a_row(launch):
     dispatch("resume", "run", "loop.max_episodes=8")
     assert any("episodes.csv has been edited" in line for line in said(run))
     assert rows(run) == rows(whole)
+
+
+@pytest.mark.parametrize("how", ["hard links", "symbolic links"])
+def test_a_copy_that_shares_files_stays_as_it_is_when_the_run_goes_on(cli, tmp_path, how):
+    assert cli(*WORDS, "loop.max_episodes=4", "hydra.run.dir=run").returncode == 0
+    if how == "hard links":
+        shutil.copytree(tmp_path / "run", tmp_path / "other", symlinks=True, copy_function=os.link)
+        kept, goes_on = tmp_path / "other", tmp_path / "run"
+    else:
+        kept, goes_on = tmp_path / "run", tmp_path / "other"
+        shutil.copytree(kept, goes_on, copy_function=os.symlink)
+    before = {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
+
+    done = cli("resume", goes_on, "loop.max_episodes=8")
+
+    assert done.returncode == 0, done.stderr
+    assert {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == before
+    assert [row["episode"] for row in rows(goes_on)] == [str(n) for n in range(8)]
+
+
+def test_a_pipe_among_a_checkpoints_files_is_not_waited_for(cli, tmp_path):
+    assert cli(*WORDS, "loop.max_episodes=4", "hydra.run.dir=run").returncode == 0
+    for name in ("checkpoints/episode-000004/agent/agent.pkl", "code/environment.json"):
+        (tmp_path / "run" / name).unlink()
+        os.mkfifo(tmp_path / "run" / name)
+
+    done = cli("resume", "run", "loop.max_episodes=8", timeout=120)
+
+    assert done.returncode == 0, done.stderr
+    assert "episode-000004 is damaged" in done.stderr
+    assert len(rows(tmp_path / "run")) == 8
+
+
+def test_a_pipe_in_the_place_of_the_log_is_refused(cli, tmp_path):
+    (tmp_path / "run").mkdir()
+    os.mkfifo(tmp_path / "run" / "gym_loop.log")
+
+    done = cli(*WORDS, "loop.max_episodes=4", "hydra.run.dir=run", timeout=120)
+
+    assert done.returncode == 2
+    assert "gym_loop.log is no file" in done.stderr
+
+
+def test_a_fork_leaves_out_what_can_have_no_copy(launch):
+    run = launch(*WORDS, "loop.max_episodes=4")
+    (run / "all").symlink_to("..")
+    (run / "gone").symlink_to("nowhere")
+    (run / "endless").symlink_to("/dev/zero")
+    os.mkfifo(run / "pipe")
+    (run / "notes").write_text("mine")
+
+    dispatch("fork", "run", "loop.max_episodes=8", "hydra.run.dir=fork")
+
+    assert len(rows(Path("fork"))) == 8
+    assert Path("fork", "notes").read_text() == "mine"
+    assert not [
+        name for name in ("all", "gone", "endless", "pipe") if os.path.lexists(f"fork/{name}")
+    ]

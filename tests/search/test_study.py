@@ -1,5 +1,7 @@
 """The study's journal: shared, locked, repaired, and of one space."""
 
+import os
+
 import pytest
 
 from gym_loop.mistake import Mistake
@@ -175,3 +177,23 @@ def test_a_sampler_that_has_nothing_left_ends_no_search(tmp_path):
         ({"a.x": 0.5, "a.n": 1}, 1.0),
         ({"a.x": 0.5, "a.n": 1}, 2.0),
     ]
+
+
+def test_a_copy_that_shares_the_journal_stays_as_it_is(tmp_path):
+    study_in(tmp_path).ask(1)
+    copy = tmp_path / "copy"
+    os.link(tmp_path / "study.log", copy)
+    before = copy.read_bytes()
+
+    study = study_in(tmp_path)
+    study.ask(1)
+
+    assert copy.read_bytes() == before
+    assert len(study_in(tmp_path).trials()) == 2
+
+
+def test_a_pipe_in_the_place_of_the_journal_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "study.log")
+
+    with pytest.raises(Mistake, match=r"study\.log is no file"):
+        study_in(tmp_path)

@@ -1,6 +1,7 @@
 """What jobs are called, and which sweep a directory holds."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -87,4 +88,41 @@ def test_an_unreadable_record_of_a_sweep_is_said_to_be_one(tmp_path, content):
     (tmp_path / directory.NAME).write_text(content)
 
     with pytest.raises(Mistake):
+        directory.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"jobs": [1, 2]},
+        {"jobs": {"seed=0": 3}},
+        {"jobs": {"seed=0": [None]}},
+        {"jobs": {"seed=\ud800": ["seed=\ud800"]}},
+        {"fixed": []},
+        {"fixed": {"agent": 3}},
+        {"varied": 3},
+        {"overrides": [3]},
+        {"cwd": 3},
+        {"more": 3},
+    ],
+)
+def test_a_record_that_is_damaged_is_named(tmp_path, change):
+    known = vars(asked(["seed=range(4)", "agent=random"], []))
+    (tmp_path / directory.NAME).write_text(json.dumps(known | change))
+
+    with pytest.raises(Mistake, match=r"cannot read .*sweep\.json"):
+        directory.read(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "endless", "deep"])
+def test_a_record_that_would_never_end_is_not_read(tmp_path, kind):
+    path = tmp_path / directory.NAME
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "endless":
+        path.symlink_to("/dev/zero")
+    else:
+        path.write_text("[" * 100_000)
+
+    with pytest.raises(Mistake, match=r"cannot read .*sweep\.json"):
         directory.read(tmp_path)
