@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import io
+import logging
 import os
 import select
 import sys
@@ -27,6 +28,15 @@ class Output(io.FileIO):
             lost.add(self.fileno())
             return len(data)
         return written
+
+
+class LogFile(logging.FileHandler):
+    """A run's log. A line that cannot be written, as on a full disk, is shown on stderr alone."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Say nothing of the disk, which is said in a line already, with what is lost by it."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 def open_streams() -> None:

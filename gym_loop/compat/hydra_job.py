@@ -23,7 +23,9 @@ from hydra.core.utils import (
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
+from gym_loop import files
 from gym_loop.compat.omegaconf import representers
+from gym_loop.mistake import Failure
 from gym_loop.runs import manifest
 
 
@@ -87,16 +89,23 @@ def hydra_config(config: DictConfig) -> Iterator[None]:
 
 
 def save(config: DictConfig, for_task: DictConfig, directory: Path) -> None:
-    """Write the config for people to read: the task's part, Hydra's, and the overrides."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, content in {
-        "config": plain(for_task),
-        "hydra": {"hydra": plain(config.hydra)},
-        "overrides": plain(config.hydra.overrides.task),
-    }.items():
-        file = directory / f"{name}.yaml"
-        file.unlink(missing_ok=True)  # it may be a link, or shared with a copy of the run
-        file.write_text(to_yaml(content), encoding="utf-8")
+    """Write the config for people to read: the task's part, Hydra's, and the overrides.
+
+    Raises:
+        Failure: it cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in {
+            "config": plain(for_task),
+            "hydra": {"hydra": plain(config.hydra)},
+            "overrides": plain(config.hydra.overrides.task),
+        }.items():
+            file = directory / f"{name}.yaml"
+            file.unlink(missing_ok=True)  # it may be a link, or shared with a copy of the run
+            file.write_text(to_yaml(content), encoding="utf-8")
+    except OSError as error:
+        raise Failure(files.disk_full(error, directory)) from None
 
 
 def to_yaml(content: Any) -> str:

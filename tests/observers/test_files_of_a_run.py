@@ -247,3 +247,25 @@ def test_the_most_memory_of_any_launch_is_in_run_json_though_the_launch_was_kill
 
 def peak(run):
     return json.loads((run / "run.json").read_text())["peak_memory"]
+
+
+def test_a_log_that_cannot_be_written_costs_no_traceback(cli, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "gym_loop.log").symlink_to("/dev/full")
+    (tmp_path / "full.py").write_text(
+        "import logging\n\n"
+        "from gym_loop.agents import RandomAgent\n"
+        "from gym_loop.output import LogFile\n\n\n"
+        "class Full(RandomAgent):\n"
+        "    def begin_episode(self, number):\n"
+        "        if self.training:\n"
+        "            logging.getLogger().addHandler(LogFile('/dev/full'))\n"
+        "            logging.getLogger('gym_loop').warning('a line')\n"
+    )
+
+    refused = cli("agent=full.py:Full", *FAST, "hydra.run.dir=run")
+    done = cli("agent=full.py:Full", *FAST, "loop.max_episodes=2", "hydra.run.dir=other")
+
+    assert refused.returncode == 2
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == ["a line", "a line"]
