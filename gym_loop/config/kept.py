@@ -225,7 +225,7 @@ def read(directory: Path) -> Any:
         return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise Mistake(f"cannot read {path}: {error}") from None
 
 

@@ -21,6 +21,7 @@ WORDS = ("latest", "best")
 WRAPPERS = "wrappers.pkl"  # in a checkpoint, where wrappers learn
 NAME = re.compile(r"episode-(\d{6,})")
 CHUNK = 1 << 18  # bytes of a file that are read at once
+LARGEST = 1 << 28  # bytes of the counters of a checkpoint: of more, nothing is read
 
 log = logging.getLogger(__name__)
 
@@ -113,8 +114,8 @@ def read_state(path: Path) -> dict[str, Any] | None:
     None: there is no sound one by this name.
     """
     try:
-        files.check_regular(path / "state.json")
-        known, _, text = (path / "state.json").read_text().partition("\n")
+        content = files.read(path / "state.json", LARGEST).decode()
+        known, _, text = content.partition("\n")
         if checksum([text.rstrip("\n").encode()]) != known:
             return None
         state: dict[str, Any] = json.loads(text)
@@ -217,8 +218,7 @@ def point(link: Path, name: str) -> str:
 def _is_copy(folder: Path) -> bool:
     """Return whether `folder` is a copy of a checkpoint beside it."""
     try:
-        files.check_regular(folder / "state.json")
-        text = (folder / "state.json").read_text()
+        text = files.read(folder / "state.json", LARGEST).decode()
         state = json.loads(text.partition("\n")[2])
         original = folder.with_name(f"episode-{state['episodes']:06d}")
         alike = text == (original / "state.json").read_text() and load_state(original)

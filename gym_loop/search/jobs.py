@@ -18,6 +18,8 @@ OBJECTIVES: dict[str, Callable[[Sequence[float], Sequence[float]], float]] = {
     "mean": lambda evaluations, returns: fmean(returns),
     "best": lambda evaluations, returns: max(returns),
 }
+# How errors begin that are none of a job's own code: for want of memory, or of a disk.
+OUTSIDE = ("MemoryError", "gym_loop.mistake.Failure: cannot write ", "OSError: [Errno 28]")
 EVALUATED = ("evaluation", "auc")  # those that need no training episodes
 
 
@@ -47,8 +49,8 @@ class Progress:
 
     @property
     def failed(self) -> bool:
-        """Whether its own code has raised. One that ran out of memory is tried again."""
-        return self.state == "failed" and not self.error.startswith("MemoryError")
+        """Whether its own code has raised. One that ran out of memory or disk is tried again."""
+        return self.state == "failed" and not self.error.startswith(OUTSIDE)
 
 
 def progress(directory: Path, objective: str) -> Progress:

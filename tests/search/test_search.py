@@ -95,6 +95,23 @@ def test_a_job_that_was_killed_or_ran_out_of_memory_is_tried_again(search, tmp_p
 
 
 @pytest.mark.slow
+def test_a_full_disk_fails_no_trial(search, cli, tmp_path):
+    points = "hydra.sweeper.enqueue=[{agent.x: 0.75},{agent.x: 0.25}]"
+    words = (X, NONE, points, "agent.fate=disk", f"agent.marks={tmp_path}")
+
+    full = search(*words, "hydra.sweeper.n_trials=2")
+    (tmp_path / "room").touch()
+    resumed = cli("resume", "search")
+
+    assert full.returncode == 1
+    assert "No space left on device" in full.stdout
+    assert "failed: trial" not in full.stderr
+    assert resumed.returncode == 0, resumed.stderr
+    assert last(resumed).startswith("2 complete")
+    assert all(run["episodes"] == 8 for run in runs(tmp_path / "search").values())
+
+
+@pytest.mark.slow
 def test_a_job_that_is_always_killed_is_left_for_another_launch(search, tmp_path):
     points = "hydra.sweeper.enqueue=[{agent.x: 0.75},{agent.x: 0.25}]"
     words = (X, NONE, points, f"agent.marks={tmp_path}", "hydra.sweeper.n_trials=2")

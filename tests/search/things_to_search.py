@@ -1,5 +1,6 @@
 """An environment whose returns tell an agent's parameter, and agents that end in several ways."""
 
+import errno
 import os
 import signal
 import time
@@ -32,7 +33,8 @@ class Fixed(BaseAgent):
     """Always acts with `x`. Takes `pause` seconds an episode.
 
     `fate` is what happens in the third episode of a trial with `x` above 0.5: `raise`, `memory`
-    (MemoryError, once in a directory), `kill` (once) or `kill always`.
+    (MemoryError, once in a directory), `kill` (once) or `kill always`. With `disk` no checkpoint
+    can be written until there is a file `room` in the folder of marks.
     """
 
     @staticmethod
@@ -56,6 +58,12 @@ class Fixed(BaseAgent):
             if fate == "memory":
                 raise MemoryError
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def save(self, directory):
+        room = Path(self.parameters["marks"], "room")
+        if self.parameters["fate"] == "disk" and not room.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().save(directory)
 
     def _mark(self):
         return Path(self.parameters["marks"], f"mark-{self.parameters['x']}").absolute()
