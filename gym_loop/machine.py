@@ -1,8 +1,11 @@
 """What the machine offers to this process, and which other processes it runs."""
 
+import contextlib
 import os
 import resource
+import signal
 import sys
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 # What tells libraries of linear algebra how many threads to start.
@@ -37,6 +40,20 @@ def memory(process: int) -> dict[str, int]:
     status = Path(f"/proc/{process}/status").read_text()
     fields = (line.split() for line in status.splitlines() if line.startswith(("VmRSS", "VmHWM")))
     return {name.rstrip(":"): int(size) * 1024 for name, size, _ in fields}
+
+
+@contextlib.contextmanager
+def signals_unblocked(numbers: Collection[int]) -> Iterator[None]:
+    """Have signals reach this thread, and what it starts within the block.
+
+    The program that has started this one may have blocked them: a child's end would then not be
+    heard of, nor a request to stop.
+    """
+    blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers).intersection(numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
 
 
 def process_exists(number: int) -> bool:

@@ -26,7 +26,6 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from gym_loop import files
 from gym_loop.compat.omegaconf import representers
 from gym_loop.mistake import Failure
-from gym_loop.runs import manifest
 
 
 def run_job(
@@ -61,7 +60,6 @@ def run_job(
             os.chdir(directory)
         result.working_dir = given if config.hydra.job.chdir else here
         if configure_logging:
-            manifest.own_log(directory / f"{config.hydra.job.name}.log")
             configure_log(config.hydra.job_logging, config.hydra.verbose)
         if config.hydra.output_subdir is not None:
             save(config, for_task, directory / config.hydra.output_subdir)

@@ -30,6 +30,7 @@ class Signals(Observer):
 
     def __init__(self) -> None:
         self.previous: dict[signal.Signals, Any] = {}
+        self.blocked = set[int]()  # by who has started this program
         self.received = 0
         self.trained = False
         self.loop: BaseLoop | None = None
@@ -42,6 +43,7 @@ class Signals(Observer):
             _reset_in_children()
             _open.append(self)
             self.previous = {number: signal.signal(number, self.handle) for number in HANDLED}
+            self.blocked = {*signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)} & {*HANDLED}
 
     def begin(self, loop: BaseLoop) -> None:
         """Stop the loop if a signal came while it was built."""
@@ -72,6 +74,7 @@ class Signals(Observer):
     def close(self, error: BaseException | None) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_BLOCK, self.blocked)
         if self in _open:
             _open.remove(self)
 

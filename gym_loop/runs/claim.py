@@ -44,6 +44,7 @@ def claim(cfg: DictConfig) -> None:
         if known := run_in(directory):
             go_on(directory, known, cfg)
         directory.mkdir(parents=True, exist_ok=True)
+        manifest.own_log(directory / f"{cfg.hydra.job.name}.log")
         return
     try:
         unique, count = directory, 0

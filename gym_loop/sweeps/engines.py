@@ -386,7 +386,9 @@ def work_remotely(packed: bytes, common: bytes) -> Outcome:
     directory = Path(config.hydra.runtime.output_dir)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        log = open(directory / f"{config.hydra.job.name}.log", "a", buffering=1)
+        path = directory / f"{config.hydra.job.name}.log"
+        manifest.own_log(path)
+        log = open(path, "a", buffering=1)
     except OSError as error:
         return Outcome("failed", reason=f"cannot write {error.filename}: {error.strerror}")
     deadline = time.monotonic() + PATIENCE

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gym_loop import errors, terminal
 from gym_loop.compat.hydra import USED_BY_A_JOB
-from gym_loop.machine import THREADS, cores
+from gym_loop.machine import THREADS, cores, signals_unblocked
 from gym_loop.mistake import Mistake
 from gym_loop.observers.manifest import GIT, ask_git
 from gym_loop.runs import manifest
@@ -206,7 +206,8 @@ def stop_on_signals() -> Iterator[Stop]:
     stop = Stop()
     previous = {number: signal.signal(number, stop.handle) for number in HANDLED}
     try:
-        yield stop
+        with signals_unblocked(HANDLED):
+            yield stop
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -228,7 +229,8 @@ def warm_up(modules: Iterable[str]) -> None:
     os.environ.update(theirs)
     multiprocessing.set_forkserver_preload(["gym_loop.sweeps.warm"])
     try:
-        forkserver.ensure_running()
+        with signals_unblocked((signal.SIGCHLD, *HANDLED)):
+            forkserver.ensure_running()
     finally:
         for name, value in ours.items():
             os.environ.pop(name)

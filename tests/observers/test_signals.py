@@ -128,3 +128,35 @@ def test_a_signal_in_an_evaluation_during_training_stops_the_run(cli, tmp_path):
     assert stopped.returncode == 128 + signal.SIGTERM
     run = json.loads((tmp_path / "run/run.json").read_text())
     assert (run["state"], run["ended_by"], run["episodes"]) == ("stopped", "SIGTERM", 2)
+
+
+def block_signals():
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM))
+
+
+def test_a_run_stops_on_a_signal_that_its_starter_had_blocked(start, tmp_path):
+    process = start(
+        *("agent=random", "env=cartpole", "loop.max_episodes=null", "hydra.run.dir=run"),
+        preexec_fn=block_signals,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "episodes.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+    process.terminate()
+
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "stopped"
+
+
+def test_a_sweep_whose_starter_had_blocked_signals_hears_that_its_jobs_have_ended(cli):
+    done = cli(
+        *("-m", "agent=random", "env=cartpole", "loop.max_episodes=3", "seed=0,1,2"),
+        "hydra.sweep.dir=sweep",
+        preexec_fn=block_signals,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "3 done" in done.stdout
