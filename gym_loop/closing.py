@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +17,9 @@ def closed_on_failure(env: Any) -> Iterator[Any]:
     except BaseException:
         try:
             getattr(env, "close", lambda: None)()  # the block may have failed because it has none
-        except Exception as error:
-            log.warning("closing %s failed, too: %r", type(env).__name__, error)
+        except BaseException as error:  # also a panic in Rust
+            text = traceback.format_exception_only(error)[-1].strip()  # whatever its `str` raises
+            log.warning("closing %s failed, too: %s", type(env).__name__, text)
         raise
 
 

@@ -59,6 +59,10 @@ class DrawsFromAll(Walk):
         return super().step(action)
 
 
+class Panic(BaseException):
+    """As that of an extension in Rust: no Exception."""
+
+
 class Breaks(Walk):
     """Raises an error, or has its process killed if that is a worker, in its first step."""
 
@@ -69,9 +73,16 @@ class Breaks(Walk):
     def step(self, action):
         if self.how == "raise":
             raise ArithmeticError("no ground below")
+        if self.how == "panic" and "workers.main" in " ".join(sys.orig_argv):
+            raise Panic("no ground below")
         if "workers.main" in " ".join(sys.orig_argv):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().step(action)
+
+    def close(self):
+        if "workers.main" in " ".join(sys.orig_argv):
+            with open("closed_in_workers", "a") as file:
+                file.write("closed\n")
 
 
 class Unpicklable(Walk):

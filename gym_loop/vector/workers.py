@@ -472,7 +472,7 @@ def main(pipe: int, memory: int, awake: float) -> None:
                     method, arguments = SHORT.get(message) or pickle.loads(message)
                     answer = getattr(share, method)(*arguments)
                 reply = b"" if answer is None else pickle.dumps((True, answer))
-            except Exception as error:
+            except BaseException as error:  # also a panic in Rust, and SystemExit
                 reply = pickle.dumps((False, errors.message(error)))
             messages.send_bytes(reply)
     if share:

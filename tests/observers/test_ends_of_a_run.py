@@ -115,6 +115,24 @@ def test_every_environment_is_closed_and_the_first_reason_is_told(
     assert reason in known["error"]
 
 
+def test_a_close_that_panics_and_cannot_say_why_hides_no_reason(launch, tmp_path):
+    pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
+    worse = """
+        raise Speechless
+
+class Speechless(BaseException):
+    def __str__(self):
+        raise RuntimeError
+    __repr__ = __str__
+"""
+    (tmp_path / "panics_in_close.py").write_text(PANIC + worse)
+    words = ("agent=panics_in_close.py:Raises", "agent.error=ValueError")
+    with pytest.raises(ValueError, match="at once"):
+        launch(*words, "env=panics_in_close.py:Env")
+    known = json.loads(Path("run/run.json").read_text())
+    assert (known["state"], known["error"]) == ("failed", "ValueError: at once")
+
+
 @pytest.mark.parametrize("error", ["Panic", "ValueError"])
 def test_what_was_raised_is_said_once(error, tmp_path, as_a_child):
     pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')

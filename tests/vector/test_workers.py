@@ -116,15 +116,18 @@ def test_ctrl_c_stops_a_run_with_workers_in_order(start, cli, tmp_path):
     ("how", "said"),
     [
         ("raise", "ArithmeticError: no ground below"),
+        ("panic", "Panic: no ground below"),
         ("kill", "worker 1 of 2, with environments 0 to 1, was killed by SIGKILL"),
     ],
 )
-def test_a_run_ends_with_the_reason_of_its_worker(how, said, cli):
+def test_a_run_ends_with_the_reason_of_its_worker(how, said, cli, tmp_path):
     done = cli(f"env={ENVS}:Breaks", *VECTOR, f"env.how={how}", "loop.num_workers=3")
     assert done.returncode == 1
     assert said in done.stderr
     assert "gym_loop/vector" not in done.stderr  # of the user's own code alone
     assert how == "kill" or "worker_envs.py" in done.stderr
+    if how != "kill":
+        assert (tmp_path / "closed_in_workers").read_text().count("closed") == 4
 
 
 @pytest.mark.slow
