@@ -20,7 +20,7 @@ from typing import Any, Literal
 from gym_loop.config import signature
 from gym_loop.envs.greetings import ENVIRONMENT, log_mujoco_warnings, without_greetings
 from gym_loop.envs.screens import leave_screens_behind
-from gym_loop.envs.wrappers import Wrappers, wrapped
+from gym_loop.envs.wrappers import Wrappers, with_tuples, wrapped
 from gym_loop.mistake import nearest
 
 Library = Literal["gym", "gymnasium"]
@@ -121,16 +121,16 @@ def check_id(
 def _make(library: Library, id: str, kwargs: Mapping[str, Any], render_mode: str | None) -> Any:
     spec = env_spec(library, id)
     module = import_library(library)
-    arguments = {"disable_env_checker": True, **kwargs}
-    if render_mode is not None:
-        arguments["render_mode"] = render_mode
-    mode = arguments.get("render_mode")
+    mode = kwargs.get("render_mode") if render_mode is None else render_mode
     try:
         do_without_display(mode)
         creator = _load(spec.entry_point)
         log_mujoco_warnings()
         _check_kwargs(spec.id, kwargs, creator, module.make)
         _check_render_mode(spec.id, mode, creator)
+        arguments = {"disable_env_checker": True, **with_tuples(creator, kwargs)}
+        if mode is not None:
+            arguments["render_mode"] = mode
         # Given the spec and not the id, `make` does not warn about versions.
         env = module.make(dataclasses.replace(spec, order_enforce=False), **arguments)
     except (ImportError, module.error.DependencyNotInstalled) as error:

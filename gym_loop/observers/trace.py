@@ -82,6 +82,9 @@ class Trace(Observer):
         games = episodes.games  # what the bare environments played
         played = [g.actions for g in games] if games else episodes.action_lists()
         gave = [g.rewards for g in games] if games else episodes.rewards
+        if games:
+            terminated = [g.terminated for g in games]
+            truncated = [not g.terminated for g in games]
         for i, (actions, rewards) in enumerate(zip(played, gave, strict=True)):
             if file := self.training:  # until actions are of a kind that cannot be kept
                 row = numbers[i], seeds[i], len(rewards), terminated[i], truncated[i]

@@ -265,7 +265,7 @@ class LibraryVectorEnv(VectorEnv):
 
     def info_of(self, row: int) -> dict[str, Any]:
         """Return the info of one environment: where it was reset within the step, its last one."""
-        return {key: value for key, value in self._last_info(row).items() if key != GAME}
+        return {key: value for key, value in self._last_info(row).items() if key not in (GAME, CUT)}
 
     def _last_info(self, row: int) -> dict[str, Any]:
         info = info_of_row(self.infos, row)
@@ -281,8 +281,11 @@ class LibraryVectorEnv(VectorEnv):
         states, rewards, terminated, truncated = step
         ended = (terminated | truncated).nonzero()[0].tolist()
         rows = np.array([row for row in ended if self._last_info(row)[GAME] is None], np.int64)
-        if rows.size:
+        cut = [row for row in ended if self._last_info(row)[CUT]]
+        if rows.size or cut:
             terminated, truncated = terminated.copy(), truncated.copy()
+            terminated[cut], truncated[cut] = False, True
+        if rows.size:
             terminated[rows] = truncated[rows] = False
             states = self.restart(states, rows, ())
         return states, rewards, terminated, truncated
@@ -357,6 +360,7 @@ class ResetWhenTold(LibraryVectorEnv):
 
 
 GAME = "gym_loop.game"  # in the info of the last step of an episode
+CUT = "gym_loop.cut"  # there, too: whether the limit ended it, on a step with which a life ends
 
 
 class PartOfVector(Proxy):
@@ -396,10 +400,13 @@ class PartOfVector(Proxy):
         self.steps += 1
         if terminated or truncated:
             self.next_life = self.env.go_on_with_game()
-        if self.steps == self.limit:
+        cut = self.steps == self.limit
+        if terminated or truncated or cut:
+            goes_on = self.next_life is not None
+            info = {**info, GAME: None if goes_on and not cut else self.env.bare_game}
+            info[CUT] = cut and goes_on
+        if cut:
             self.next_life, truncated = None, truncated or not terminated
-        if terminated or truncated:
-            info = {**info, GAME: self.env.bare_game if self.next_life is None else None}
         return observation, reward, terminated, truncated, info
 
 

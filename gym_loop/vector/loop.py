@@ -332,9 +332,7 @@ class Running:
         games = self.env.games(rows) if self.env.wrapped else []
         if games:
             returns = np.array([total(game.rewards) for game in games])
-            terminated, truncated = terminated.copy(), truncated.copy()
-            terminated[rows] = [g.terminated for g in games]
-            truncated[rows] = ~terminated[rows]
+            truncated = ~terminated  # for these: a wrapper may say both
         episodes = EpisodeBatch(
             numbers=numbers,
             seeds=self.seeds[rows],

@@ -228,3 +228,20 @@ def test_the_launcher_is_given_the_line_to_print_also_through_a_chain_of_errors(
     outer.__cause__ = EnvError("gym has no environment 'Zork-v0'")
     assert env_mistake(outer) == "gym has no environment 'Zork-v0'"
     assert env_mistake(RuntimeError("of the user's own")) is None
+
+
+@pytest.mark.parametrize("maker", [make_gym, make_gymnasium])
+def test_a_constructor_that_wants_a_tuple_is_given_one(maker, tmp_path, monkeypatch):
+    library = maker.__name__.removeprefix("make_")
+    pytest.importorskip(library)
+    (tmp_path / f"pairs_{library}.py").write_text(
+        f"import {library}\n"
+        f"class Pairs({library}.Env):\n"
+        f"    observation_space = action_space = {library}.spaces.Discrete(2)\n"
+        "    def __init__(self, start=(1, 1), render_mode=None):\n"
+        "        self.start = start\n"
+        f"{library}.register(id='Pairs-v0', entry_point=Pairs)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    env = maker("Pairs-v0", {"start": [2, 2]}, imports=[f"pairs_{library}"])
+    assert env.unwrapped.start == (2, 2)

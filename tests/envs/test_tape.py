@@ -231,6 +231,26 @@ def test_an_episode_is_a_game_and_the_agent_hears_of_each_life(launch, games, tm
     assert Run(run).episodes["terminated"].all()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["loop=vector"],
+        ["loop=vector", "loop.num_workers=2"],
+        ["loop=vector", "env=gymnasium_vector", "env.id=Cave-v0", "env.imports=[gymnasium_cave]"],
+    ],
+    ids=str,
+)
+def test_an_episode_that_a_wrapper_has_ended_is_terminated_in_each_loop(words, launch, registered):
+    registered("gymnasium")
+    few = [*FEW, "agent=random", "wrap=[gymnasium_cave.py:Unwrapping]"]
+    run = Run(launch(*few, *words))
+    for table in (run.episodes, run.evaluations):
+        assert table["terminated"].all()
+        assert not table["truncated"].any()
+    assert all(run.replay(n).difference is None for n in range(12))
+
+
 def test_where_a_wrapper_begins_another_game_the_episode_ends(launch, games):
     run = launch(*FEW, "wrap=[games.py:Unwrapping]")
     check_all(run, games)
