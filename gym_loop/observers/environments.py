@@ -61,10 +61,12 @@ def _lacking(env: Any) -> tuple[dict[Place, Any], dict[Place, str]]:
     known = {*map(id, owners.values())}
     for path, owner in owners.items():
         for name, value in _content(owner).items():
+            if name.startswith("_ezpickle"):  # the constructor's arguments
+                continue
             how = _how(value, known)
             if how == KEPT:
                 kept[path, name] = value
-            elif how == LOST and id(value) not in known and not name.startswith("_ezpickle"):
+            elif how == LOST and id(value) not in known:
                 lost[path, name] = type(value).__name__
     if not _is_pickled(kept):
         unpickled = [place for place, value in kept.items() if not _is_pickled(value)]
@@ -117,7 +119,8 @@ def restore(saved: Saved | Any, what: str) -> Any:
             error,
         )
         return None
-    told = [name for _, name in kept if name != "spec"]  # of gym: the same in each episode
+    # Of gym's, what is the same in each episode, and a space that nobody draws from.
+    told = [name for _, name in kept if name not in ("spec", "observation_space")]
     if told:
         log.warning(
             "the %s environment comes back from its pickle as new; what was put back is %s, and "

@@ -101,6 +101,7 @@ def test_an_atari_game_is_one_episode_and_plays_again(option, launch):
     [
         ("HalfCheetah-v5", "mujoco", "mujoco"),
         ("LunarLander-v3", "Box2D", "box2d"),
+        ("ALE/Pong-v5", "ale_py", "atari"),
         ("MiniGrid-Empty-5x5-v0", "minigrid", "minigrid"),
     ],
 )
@@ -110,6 +111,8 @@ def test_an_environment_of_the_package_is_resumed_and_replayed(id, package, extr
     if extra == "minigrid":
         words += ["env.wrappers.image._target_=minigrid.wrappers.ImgObsWrapper"]
         words += ["env.wrappers.flat._target_=gym_loop.envs.wrappers.flatten"]
+    elif extra == "atari":
+        words += ["env.kwargs.frameskip=1", "wrap=[atari,normalize_reward]"]
     else:
         words += ["wrap=[normalize_observation,normalize_reward]"]
     whole = launch(*words, "loop.max_episodes=4", directory="whole")
@@ -118,6 +121,17 @@ def test_an_environment_of_the_package_is_resumed_and_replayed(id, package, extr
     for name in ("return", "agent_return", "length", "seed"):
         assert (Run(cut).episodes[name] == Run(whole).episodes[name]).all()
     assert Run(cut).replay(3).difference is None
+    assert not any("comes back" in warning for warning in Run(cut).warnings)
+
+
+def test_a_world_of_box2d_that_outlives_episodes_is_said_to_be_in_no_checkpoint(launch):
+    """BipedalWalker's does, and its resumed games are others; LunarLander makes a new one."""
+    pytest.importorskip("Box2D", reason='needs the extra: pip install "gym-loop[box2d]"')
+    words = ["env=gymnasium:BipedalWalker-v3", "loop.eval_episodes=1", "loop.max_episode_len=200"]
+    launch(*words, "loop.max_episodes=2", directory="cut")
+    cut = launch(*words, "loop.max_episodes=4", directory="cut")
+    [warning] = Run(cut).warnings
+    assert "no checkpoint can keep its world (b2World)" in warning
 
 
 def test_a_run_outlives_a_mujoco_that_cannot_draw(cli, tmp_path):
