@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gym_loop.compat.gymnasium import has_stream
 from gym_loop.config.locate import unpickle
 from gym_loop.runs.compare import value_differences
 from gym_loop.streams import is_space
@@ -87,7 +88,8 @@ def restore(saved: Saved | Any, what: str) -> Any:
         saved: by `save`, or by an older version, whose tuples are shorter.
         what: "training" or "evaluation", for the warning.
     """
-    pickled, attributes, lost, *_ = *(saved if isinstance(saved, tuple) else (saved, {})), {}
+    parts = saved if isinstance(saved, tuple) else (saved,)
+    pickled, attributes, lost = (*parts, {}, {})[:3]
     try:
         env, trial = unpickle(pickled), unpickle(pickled)
         if getattr(env, "render_mode", None) == "human":
@@ -215,7 +217,7 @@ def _how(value: Any, owners: set[int]) -> int:
         elif kind is np.ndarray and value.dtype.hasobject:
             inner = value.ravel().tolist()
         elif is_space(value) and not hasattr(value, "spaces"):
-            return PASSED_OVER if value._np_random is None else KEPT  # its stream
+            return KEPT if has_stream(value) else PASSED_OVER
         elif library in WHOLE or issubclass(kind, Enum) or is_space(value):
             return KEPT
         else:
