@@ -130,7 +130,7 @@ def make_envpool(
     """
     import_all(imports)
     if num_envs is None:
-        return Single(make_envpool(id, kwargs, num_envs=1, render_mode=render_mode))
+        return Single(make_envpool(id, kwargs, 1, max_episode_steps, render_mode))
     own, options = check_envpool(id, kwargs), dict(kwargs or {})
     limit = None
     if "max_episode_steps" in own:

@@ -592,12 +592,13 @@ def make_gymnasium_vector(
         MissingDependencyError: Gymnasium, or a package the environment needs, is not installed.
     """
     import_all(imports)
-    if num_envs is None and wrappers:
-        return make_gymnasium(id, kwargs, render_mode, None, wrappers)
-    if num_envs is None:
-        given = id, kwargs, mode, vector_kwargs
-        return Single(make_gymnasium_vector(*given, num_envs=1, render_mode=render_mode))
     spec, gymnasium = env_spec("gymnasium", id), import_library("gymnasium")
+    if num_envs is None and wrappers:
+        limited = _limited(kwargs, spec, max_episode_steps)
+        return make_gymnasium(id, limited, render_mode, None, wrappers)
+    if num_envs is None:
+        given = id, kwargs, mode, vector_kwargs, 1, max_episode_steps, render_mode
+        return Single(make_gymnasium_vector(*given))
     modes = ("vector_entry_point", "async", "sync")
     if mode is None:
         mode = "vector_entry_point" if spec.vector_entry_point else "sync"
@@ -649,7 +650,7 @@ def _written_as_vector(
         )
     except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         raise MissingDependencyError(f"{spec.id} cannot be made: {error}") from error
-    _check_faster(env.unwrapped.action_space)
+    _speed_up_contains(env.unwrapped.action_space)
     return from_library(env)
 
 
@@ -680,12 +681,12 @@ def make_gym_vector(
         MissingDependencyError: a package the environment needs is not installed.
     """
     import_all(imports)
-    if num_envs is None and wrappers:
-        return make_gym(id, kwargs, render_mode, None, wrappers)
-    if num_envs is None:
-        one = make_gym_vector(id, kwargs, asynchronous, num_envs=1, render_mode=render_mode)
-        return Single(one)
     spec, gym = env_spec("gym", id), import_library("gym")
+    if num_envs is None and wrappers:
+        limited = _limited(kwargs, spec, max_episode_steps)
+        return make_gym(id, limited, render_mode, None, wrappers)
+    if num_envs is None:
+        return Single(make_gym_vector(id, kwargs, asynchronous, 1, max_episode_steps, render_mode))
     arguments = _limited(kwargs, spec, None if wrappers else max_episode_steps)
     one = functools.partial(make_gym, id, arguments, render_mode, imports, wrappers)
     kind = gym.vector.AsyncVectorEnv if asynchronous else gym.vector.SyncVectorEnv
@@ -712,7 +713,7 @@ class _Within:
         return bool(whole and self.low <= x.min() and x.max() < self.high)
 
 
-def _check_faster(space: Any) -> None:
+def _speed_up_contains(space: Any) -> None:
     """Replace `contains` of a batched Discrete space by one that takes a fifth of the time.
 
     A vector entry point asserts in each step that the actions are in the space, which is a quarter

@@ -27,6 +27,7 @@ from tests.tape import Tape, assert_played_alone, same
 
 NO_ENVPOOL = 'needs the extra: pip install "gym-loop[envpool]"'
 LIMIT = {"max_episode_steps": 40}
+SHORT = {"max_episode_steps": 3}
 
 # Every episode begins with its own seed.
 SEEDED = {
@@ -404,6 +405,18 @@ def test_a_vector_environment_is_an_ordinary_one_where_one_is_asked_for(make):
     assert 8 <= total <= 11
     assert abs(ob[2]) > 0.2, "the last observation of the episode, not the first of another"
     assert isinstance(make_single(functools.partial(make, "CartPole-v1")), Single)
+
+
+@pytest.mark.parametrize("make", [make_gymnasium_vector, make_gym_vector, make_envpool])
+def test_the_limit_of_steps_holds_in_an_ordinary_one_too(make):
+    if make is make_envpool:
+        pytest.importorskip("envpool", reason=NO_ENVPOOL)
+    identity = {"same": lambda env: env}
+    wrapped = [] if make is make_envpool else [make("CartPole-v1", wrappers=identity, **SHORT)]
+    for env in (make("CartPole-v1", **SHORT), *wrapped):
+        env.reset(seed=3)
+        steps = [env.step(action)[2:4] for action in (0, 1, 0)]
+        assert steps == [(False, False), (False, False), (False, True)]
 
 
 def test_environments_that_keep_something_pickle_with_it():
