@@ -16,7 +16,14 @@ from gym_loop.commands import run_click
 RUNS = 50  # directories that are offered
 FLAGS = ("--multirun", "--cfg", "--help", "--hydra-help", "--info")
 CLASSES = ("agent", "env", "loop")  # groups whose option may be a class
-TAKES_RUNS = {"directory", "directories", "first", "second", "words"}  # arguments of commands
+TAKES_RUNS = {
+    "directory",
+    "directories",
+    "first",
+    "second",
+    "run",
+    "words",
+}  # arguments of commands
 TAKES_OVERRIDES = {"overrides", "words"}
 BOOLEANS = ("true", "false")
 

@@ -91,7 +91,8 @@ def test_run_directories_are_offered_to_the_commands_that_take_one(folder):
     for name in ("a", "b"):
         (folder / "outputs" / name).mkdir(parents=True)
         (folder / "outputs" / name / "run.json").write_text('{"state": "finished"}')
-    assert press_tab(folder, "gym-loop resume outputs/") == ["outputs/a", "outputs/b"]
+    for command in ("resume", "replay", "diff", "reproduce"):
+        assert press_tab(folder, f"gym-loop {command} outputs/") == ["outputs/a", "outputs/b"]
     assert press_tab(folder, "gym-loop resume outputs/a loop.max_episodes") == [
         "loop.max_episodes="
     ]
