@@ -132,9 +132,6 @@ class Tables:
             while len(self._drawn) > KEPT_GROUPS:
                 self._drawn.popitem(last=False)
 
-    def _size(self) -> int:
-        return sum(table.values.nbytes for table in self._known.values())
-
     def events(self, entry: Entry, kind: str) -> dict[str, list[tuple[int, float]]]:
         """Return the scalars that a run has written for TensorBoard: tag -> (step, value).
 
