@@ -126,6 +126,26 @@ def test_a_loops_class_is_an_option(launch, tmp_path):
     assert len(rows(directory)) == 4
 
 
+def test_a_loop_that_names_no_directories_has_those_of_ours(launch, tmp_path):
+    (tmp_path / "my_loop.py").write_text(
+        "from gym_loop.loops import DefaultLoop\n"
+        "class Few(DefaultLoop):\n"
+        "    @staticmethod\n"
+        "    def get_default_parameters():\n"
+        "        return {'max_episodes': 2, 'max_steps': None, 'max_episode_len': 9,\n"
+        "                'random_episodes': 0, 'eval_episodes': 1}\n"
+        "    @staticmethod\n"
+        "    def check_parameters(parameters): pass\n"
+    )
+    directory = launch("env=cartpole", "loop=my_loop.py:Few")
+    run = gym_loop.Run(directory)
+    assert (directory / "logs").is_dir()
+    assert (directory / "eval_logs").is_dir()
+    assert len(run.metrics("train/return")[0]) == 2
+    assert len(run.metrics("eval/return")[0]) == 1
+    assert gym_loop.evaluate(run).shape == (1,)
+
+
 def test_an_environments_class_is_an_option_with_its_constructors_keys(launch, tmp_path):
     (tmp_path / "my_env.py").write_text(
         "import gym\n"

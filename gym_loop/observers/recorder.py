@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gym_loop.loops import BaseLoop, Episode
+from gym_loop.loops.folders import folder_of
 from gym_loop.observers import Observer
 from gym_loop.streams import get_state, set_state
 
@@ -152,5 +153,4 @@ class Recorder(Observer):
 
 
 def _folder(loop: BaseLoop, prefix: str) -> Path:
-    default = "./eval_records" if prefix else "./episode_records"
-    return Path(loop.directory, loop.parameters.get(f"{prefix}record_dir", default))
+    return Path(loop.directory, folder_of(loop.parameters, f"{prefix}record_dir"))

@@ -17,6 +17,7 @@ from gym_loop.agents import BaseAgent
 from gym_loop.agents.spaces import describe
 from gym_loop.errors import user_frames
 from gym_loop.loops import BaseLoop
+from gym_loop.loops.folders import folder_of
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer, environments
 from gym_loop.observers.manifest import versions
@@ -54,7 +55,7 @@ class Trained(Observer):
         loop.episodes, loop.steps = state["episodes"], state["steps"]
         # No recording of an evaluation that the run itself, or an earlier call, has made is
         # written again.
-        folder = loop.directory / loop.parameters["eval_record_dir"]
+        folder = loop.directory / folder_of(loop.parameters, "eval_record_dir")
         recorded = map(RECORDING.fullmatch, (file.name for file in folder.glob("*.mp4")))
         numbers = [int(name[1]) + 1 for name in recorded if name]
         loop.evaluated = max(state["evaluated"], *numbers, 0)

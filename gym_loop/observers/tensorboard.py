@@ -16,6 +16,7 @@ from google_crc32c import value as crc32c
 from gym_loop import files
 from gym_loop.loops import BaseLoop, Episode
 from gym_loop.loops.episode_batch import EpisodeBatch
+from gym_loop.loops.folders import folder_of
 from gym_loop.observers import Observer, infos
 from gym_loop.runs import manifest
 
@@ -59,7 +60,7 @@ class TensorBoard(Observer):
         mark = mark_of(loop.directory)
         by_folder: dict[Path, EventFile] = {}  # logdir and eval_logdir may be one
         for name in ("logdir", "eval_logdir"):
-            folder = loop.directory / loop.parameters.get(name, f"./{name}")
+            folder = loop.directory / folder_of(loop.parameters, name)
             if folder not in by_folder:
                 by_folder[folder] = EventFile(folder, {}, loop.steps, mark)
             self.files[name] = by_folder[folder]

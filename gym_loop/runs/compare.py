@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from gym_loop.compat.torch import uncompiled
+from gym_loop.loops.folders import folder_of
 from gym_loop.runs import manifest, tables
 from gym_loop.streams import imported_torch
 
@@ -50,7 +51,7 @@ def parts(directory: Path) -> list[tuple[str, Callable[[Path, Path], Iterator[st
         found.append(("evaluations", table_differences, tables.EVALUATIONS))
     found.append(("the last checkpoint", last_checkpoint_differences, "checkpoints/latest"))
     for key in ("logdir", "eval_logdir"):
-        name = str(loop.get(key) or f"./{key.removesuffix('dir')}s")
+        name = folder_of(loop, key)
         if (directory / name).exists():
             found.append((f"TensorBoard points of {Path(name)}", event_differences, name))
     if loop.get("trace", True):

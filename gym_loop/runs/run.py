@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from gym_loop import errors, launch, streams
 from gym_loop.agents import environment
 from gym_loop.loops.copies import copied
+from gym_loop.loops.folders import folder_of
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import checkpoints, compare, manifest, playback, reading, tables, traces
 
@@ -183,10 +184,9 @@ class Run:
     @cached_property
     def _events(self) -> dict[str, list[tuple[int, float]]]:
         loop = self.config.get("loop", {})
-        folders = (loop.get("logdir", "./logs"), loop.get("eval_logdir", "./eval_logs"))
         found: dict[str, list[tuple[int, float]]] = {}
-        for folder in folders:
-            found |= compare.read_events(self.path / folder)
+        for name in ("logdir", "eval_logdir"):
+            found |= compare.read_events(self.path / folder_of(loop, name))
         return found
 
 
