@@ -16,7 +16,6 @@ from typing import Any
 
 from hydra import version
 from hydra.core.utils import JobRuntime, JobStatus, setup_globals
-from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gym_loop import errors, launch
@@ -180,8 +179,7 @@ def signal_name(number: int) -> str:
 
 def reason_of(error: BaseException) -> str:
     """Return what went wrong in one line."""
-    while isinstance(error, InstantiationException) and error.__cause__:
-        error = error.__cause__
+    error = errors.user_error(error)
     if explanation := errors.explanation(error):
         return explanation
     line = " ".join(str(error).split())

@@ -11,12 +11,11 @@ from typing import Any
 
 from gym_loop import terminal
 from gym_loop.runs import tables
+from gym_loop.runs.reading import BYTES_OF_ROWS, WINDOW
 from gym_loop.sweeps.directory import Job
 
 REFRESH_SECONDS, LOG_SECONDS = 0.25, 30.0
 LOOKED_AT = 64  # running jobs, at most, by which the time left is estimated
-WINDOW = 100  # episodes whose returns are averaged
-TAIL = 96 * WINDOW  # bytes of episodes.csv that hold their rows
 STATES = ("finished", "skipped", "failed", "stopped", "held", "new")
 WORDS = {"finished": "done", "held": "running elsewhere", "new": "not started"}
 
@@ -131,7 +130,7 @@ def share(job: Job) -> float:
 
 def last_rows(job: Job, most: int) -> list[tables.Row]:
     """Return the last rows of a job's episodes.csv, at most `most`; none if it has none yet."""
-    names, size = ("episode", "return", tables.CLOCK), TAIL * most // WINDOW + 512
+    names, size = ("episode", "return", tables.CLOCK), BYTES_OF_ROWS * most // WINDOW + 512
     try:
         return tables.tail(job.directory, tables.EPISODES, names, size, most).rows
     except (OSError, LookupError):
