@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.terminal import short
 
-# Read at import: the launcher sets the variable for Hydra's sake, and tells us by its absence here.
+# Read at import: `compat.hydra.show` sets the variable while Hydra answers a flag such as `--cfg`.
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
 PACKAGE = Path(__file__).parent
 LOADER = PACKAGE.with_name("gym_loop_files.py")

@@ -33,10 +33,11 @@ repeated: Callable[[Path, int], contextlib.AbstractContextManager[tuple[Path, Pa
 
 @contextlib.contextmanager
 def at(run: Path, which: str | int = "latest") -> Iterator[tuple[Path, Path]]:
-    """Yield a checkpoint of a run, and the run itself; of a fork's early episodes, its parent.
+    """Yield the run that has played up to a checkpoint, and the checkpoint.
 
-    Where none is kept of an episode, training is played again up to it, in a directory that is
-    deleted at the end of the block. Runs the user's code and unpickles: only for trusted runs.
+    For a checkpoint from before a fork, that run is the parent. Where none is kept of an episode,
+    training is played again up to it, in a directory that is deleted at the end of the block. Runs
+    the user's code and unpickles: only for trusted runs.
 
     Args:
         run: its directory.
