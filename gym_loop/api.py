@@ -214,7 +214,7 @@ def _noting_directories() -> Iterator[list[Path]]:
         yield places
 
 
-def _options(wrap: Sequence[Named] = (), **groups: Named) -> list[str]:
+def _options(wrap: Sequence[Named], **groups: Named) -> list[str]:
     """Return the overrides for what was given as objects or names: wrappers, and other groups."""
     options = [f"{group}={_name(kind)}" for group, kind in groups.items() if kind is not None]
     return [*options, f"wrap=[{','.join(map(_name, wrap))}]"] if wrap else options

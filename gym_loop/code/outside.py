@@ -57,7 +57,8 @@ class Outside(Observer):
                 "changed since the run began, and in no checkpoint: %s%s. A resumed run begins "
                 "with it as new, which is exact unless play depends on it: state belongs in the "
                 "agent or the environment",
-                *(", ".join(names[:NAMED]), more),
+                ", ".join(names[:NAMED]),
+                more,
             )
         return {}
 

@@ -256,7 +256,8 @@ def select(traces: Any, episode: str | None, every: int | None) -> list[int]:
                 raise Mistake(
                     f"{traces.run} has no table of finite returns to find the {word} episode in"
                 )
-            numbers[(max if word == "best" else min)(there, key=returns.__getitem__)] = None
+            choose = max if word == "best" else min
+            numbers[choose(there, key=returns.__getitem__)] = None
         elif word.isdecimal():
             numbers[int(word)] = None
         else:

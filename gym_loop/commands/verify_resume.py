@@ -99,11 +99,11 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
     moments = plan(untouched, kills, rng)
     total = known["episodes"]
     start = max(took - known["seconds"], 0)
-    more = took + start * kills + known["seconds"] * kills / total
-    print(f"untouched: {total} episodes in {took:.1f} s; stopped {kills} times: about {more:.0f} s")
+    rest = took + start * kills + known["seconds"] * kills / total
+    print(f"untouched: {total} episodes in {took:.1f} s; stopped {kills} times: about {rest:.0f} s")
     observer = f"{{_target_: {Stop.__module__}.Stop, folder: {stored.quoted(folder)}}}"
-    more = [f"+observers.stop={observer}", f"hydra.run.dir={stored.quoted(stopped)}"]
-    launch = [*overrides, *more]
+    own = [f"+observers.stop={observer}", f"hydra.run.dir={stored.quoted(stopped)}"]
+    launch = [*overrides, *own]
     resumed = run_with_stops(folder, launch, stopped, moments, 60 + 10 * took)
     if not any(0 < episode < total for episode in resumed):
         raise Failure(

@@ -31,7 +31,7 @@ PASSWORD_IN_URL = re.compile(r"""(?<=://)([^/?#\s'"]*:[^/?#\s'"]+|[^/?#\s'"@:]{1
 ASSIGNED = re.compile(r"""((?:^|[?&;])\s*([\w.-]+)=)([^&;\s'"]+)""")
 
 
-def names_a_secret(key: str, value: Any = "") -> bool:
+def names_a_secret(key: str, value: Any) -> bool:
     """Return whether a key, the last part of a dotted one, has a name of a secret: `api_token`."""
     of_all, of_texts = _meaning(key)
     if of_all:

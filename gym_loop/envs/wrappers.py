@@ -403,7 +403,9 @@ def _warn_of_other_count(kind: str, here: int, there: int) -> None:
     log.warning(
         "%s begins anew: there were %d of them, and now there are %d, so that what each of them "
         "had learnt cannot be told",
-        *(kind, there, here),
+        kind,
+        there,
+        here,
     )
 
 

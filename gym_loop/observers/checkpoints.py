@@ -175,7 +175,7 @@ class Checkpoints(Observer):
         if self.pending:
             self._settle(wait=True)  # one at a time
         began, path = time.monotonic(), loop.directory / "checkpoints" / _name(loop)
-        with _told(path.parent):
+        with _disk_errors_as_failure(path.parent):
             path.parent.mkdir(exist_ok=True)
             if read_state(path) is None and (path.exists() or path.is_symlink()):
                 _set_aside(path)
@@ -217,7 +217,7 @@ class Checkpoints(Observer):
             self._give_up()
         elif reason is not None:
             self.pending = None
-            with _told(writing.path.parent):
+            with _disk_errors_as_failure(writing.path.parent):
                 self._publish(writing)
             took = began - writing.child.began
             self._wait_after(began, max(MIN_SECONDS_BETWEEN, took / MAX_SHARE_BESIDE))
@@ -228,7 +228,8 @@ class Checkpoints(Observer):
         self.may_fork = False
         log.warning(
             "%s was not written beside training (%s): from now on training waits for checkpoints",
-            *(writing.path, reason),
+            writing.path,
+            reason,
         )
 
     def _give_up(self) -> None:
@@ -263,12 +264,16 @@ class Checkpoints(Observer):
         newest = own[: writing.loop.parameters.get("keep_checkpoints", 2)]
         keep = {writing.path.name, best_name, *newest}
         old = [directory / name for name in set(own) - keep]
-        if writing.child:  # large ones, whose removal takes half a second
-            self.removing = threading.Thread(target=lambda: [*map(files.remove, old)])
-            self.removing.start()
-        else:
+
+        def remove() -> None:
             for path in old:
                 files.remove(path)
+
+        if writing.child:  # large ones, whose removal takes half a second
+            self.removing = threading.Thread(target=remove)
+            self.removing.start()
+        else:
+            remove()
 
     def _wait_after(self, began: float, pause: float) -> None:
         """Let no checkpoint be due for a while: training has stood still since `began`."""
@@ -330,7 +335,7 @@ class Checkpoints(Observer):
 class Writing:
     """A checkpoint that is being written: where, and the best evaluation up to it."""
 
-    loop: "BaseLoop"
+    loop: BaseLoop
     path: Path
     unfinished: Path
     best: tuple[float | None, str | None]
@@ -351,7 +356,7 @@ def write_agent(writing: Writing, state: Callable[[Writing], dict[str, Any]]) ->
 
 
 @contextlib.contextmanager
-def _told(directory: Path) -> Iterator[None]:
+def _disk_errors_as_failure(directory: Path) -> Iterator[None]:
     """Raise a Failure where a checkpoint cannot be written in `directory`."""
     try:
         yield

@@ -44,7 +44,8 @@ class Manifest(Observer):
     What this package warns of in a run's log is listed in `run.json` as well.
 
     Args:
-        shown: dotted keys whose values readers see although they come from the environment.
+        shown: dotted keys whose values readers see although they come from the environment;
+            `kept.view` reads them in the config.
     """
 
     def __init__(self, shown: Sequence[str] = ()) -> None:
@@ -97,7 +98,7 @@ class Manifest(Observer):
             if isinstance(handler, logging.FileHandler):
                 self.formatters.append((handler, handler.formatter))
                 handler.setFormatter(_Hiding(self.hidden, handler.formatter))
-        self.has_begun = "start" not in known
+        self.has_begun = self.new
         if self.has_begun:
             self._keep_config()
             manifest.write(directory, self.content)

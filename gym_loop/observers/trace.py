@@ -66,7 +66,8 @@ class Trace(Observer):
         The episode's lists are copied and not kept: the next episode reuses their memory, and the
         garbage collector has less to visit.
         """
-        if file := self.training if episode.training else self.evaluation:
+        file = self.training if episode.training else self.evaluation
+        if file:
             game: Any = episode
             if self.wrapped or not episode.training:  # what the bare environment played
                 game = getattr(episode.env, "bare_game", episode)

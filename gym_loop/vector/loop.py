@@ -118,7 +118,10 @@ class VectorLoop(DefaultLoop):
                 log.warning(
                     "loop.%s is %d, but evaluations wait for the end of a round, which was %d "
                     "episodes and %d steps: %s makes rounds shorter",
-                    *(name, every, episodes, steps),
+                    name,
+                    every,
+                    episodes,
+                    steps,
                     f"loop.episodes_per_round={size}" if smaller else "a smaller loop.num_envs",
                 )
 
