@@ -62,6 +62,7 @@ class Sweep:
         varied: the keys by which jobs differ, and are named.
         jobs: the overrides of every job that was ever asked for, by the job's name.
         config: the primary config where it is none of conf/'s, as YAML.
+        flags: the flags of Hydra's that say where configs are, and which one is the primary one.
     """
 
     overrides: list[str]
@@ -71,6 +72,7 @@ class Sweep:
     cwd: str = ""
     jobs: dict[str, list[str]] = field(default_factory=dict)
     config: str | dict[str, Any] | None = None  # a mapping: of an older version
+    flags: list[str] = field(default_factory=list)
     format: int = FORMAT
 
     def name(self, overrides: Sequence[str]) -> str:

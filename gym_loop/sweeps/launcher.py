@@ -113,8 +113,17 @@ class SweepLauncher(Launcher):
         # Those that a resumed sweep has recorded are among what was typed.
         params = [word for word in self.params if word not in words["task"]]
         asked = directory.asked([*params, *words["task"]], words["hydra"])
-        config = options.in_memory.get(str(self.config.hydra.job.config_name))
+        name = str(self.config.hydra.job.config_name)
+        config = options.in_memory.get(name)
         asked.config = config and to_yaml(config)
+        sources = self.config.hydra.runtime.config_sources
+        folder = Path(next(each.path for each in sources if each.provider == "main"))
+        if folder != launch.CONF:
+            below = folder.is_relative_to(asked.cwd)  # a project that is moved takes it along
+            where = folder.relative_to(asked.cwd) if below else folder
+            asked.flags += ["--config-dir", str(where)]
+        if config is None and name != "config":
+            asked.flags += ["--config-name", name]
         return asked
 
     def execute(self, jobs: Iterable[Job | None], skipped: int, total: int) -> int:

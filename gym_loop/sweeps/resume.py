@@ -68,7 +68,7 @@ def resume(directory: Path, overrides: list[str]) -> None:
         words += ["hydra/sweeper=grid", "hydra.sweeper.recorded=only"]
     elif sweeper == "grid" and not reading.is_search(directory):
         words.append("hydra.sweeper.recorded=true")
-    launch.launch(["-m", *words, f"hydra.sweep.dir={quoted(directory)}"], name)
+    launch.launch(["-m", *known.flags, *words, f"hydra.sweep.dir={quoted(directory)}"], name)
 
 
 def replaced(known: list[str], new: list[str]) -> list[str]:

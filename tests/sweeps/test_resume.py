@@ -119,6 +119,27 @@ def test_a_sweep_goes_on_when_the_file_of_its_class_is_renamed_as_the_line_advis
     assert "agent=new.py:Keeps then, agent=old.py:Keeps now" in refused.stderr
 
 
+@pytest.mark.slow
+def test_a_sweep_from_a_config_folder_is_grown_from_it_also_where_it_was_moved(cli, tmp_path):
+    project = tmp_path / "project"
+    (project / "settings" / "env").mkdir(parents=True)
+    (project / "settings" / "env" / "pole.yaml").write_text("defaults: [cartpole]\n")
+    (project / "settings" / "mine.yaml").write_text(
+        "defaults: [config, _self_, override env: pole]\nloop: {max_episodes: 2, eval_episodes: 0}"
+    )
+    flags = ("--config-dir", "settings", "--config-name", "mine")
+    done = cli(*flags, "-m", "seed=0,1", "hydra.sweep.dir=sweep", cwd=project)
+    assert done.returncode == 0, done.stderr
+    for seeds, said in (("range(3)", "1 done, 2 skipped"), ("range(4)", "1 done, 3 skipped")):
+        done = cli("resume", "sweep", f"seed={seeds}", cwd=project)
+        assert done.returncode == 0, done.stderr
+        assert summary(done).endswith(f"{said}, 0 failed")
+        project = project.rename(tmp_path / "moved")
+    for file in project.glob("sweep/*/run.json"):
+        run = json.loads(file.read_text())
+        assert (run["episodes"], run["config"]["env"]["id"]) == (2, "CartPole-v1")
+
+
 def test_what_is_no_sweep_is_refused(tmp_path):
     assert not resume.is_sweep(tmp_path)
     with pytest.raises(Mistake):
