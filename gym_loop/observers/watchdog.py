@@ -116,6 +116,14 @@ class Watchdog(Observer):
                 self.look_for_outside(actions, getattr(env, "action_space", None))
 
     def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
+        with contextlib.suppress(Exception):  # a wrapper's own `get_state`
+            if lacking := _learnt(loop.env) - _learnt(loop.eval_env):
+                text = (
+                    "evaluation's environment has no %s, which has learnt in training: its "
+                    "observations are others than the agent's; expected the same wrapper in "
+                    "eval_env.wrappers"
+                )
+                self.warn("lacking", text, ", ".join(sorted(lacking)))
         if "statistics" in self.said:
             return
         # They may be objects of the user's: whatever they raise, training goes on.
@@ -213,6 +221,17 @@ class Watchdog(Observer):
                 self.warn("no episode", text, self.patience, limit)
                 return
             before = ended
+
+
+def _learnt(env: Any) -> set[str]:
+    """Return the names of an environment's wrappers that learn; those of rewards are left out."""
+    learnt: list[dict[str, Any]] = getattr(env, "learnt_by_wrappers", list)()
+    of_rewards = {"return_rms", "returns", "discounted_reward"}
+    return {
+        name
+        for name, state in (learnt[0] if learnt else {}).items()
+        if not (isinstance(state, dict) and state.keys() <= of_rewards)
+    }
 
 
 class _FirstLook(Wrapper):

@@ -143,3 +143,13 @@ def test_evaluation_by_steps_in_loop_vector(launch):
     more = ("loop.episodes_per_round=2", "loop.max_episodes=8", "loop.steps_per_eval=700")
     run = launch(*words, *more, "loop.eval_episodes=1")
     assert list(Run(run).evaluations["at_episode"]) == [4, 8, 8]
+
+
+@pytest.mark.parametrize("loop", ["default", "vector"])
+def test_an_option_of_evaluations_own_without_a_wrapper_that_learns_is_warned_of(loop, launch):
+    words = "agent=random", f"loop={loop}", "loop.max_episodes=2", "loop.eval_episodes=1"
+    own = "env=cartpole", "env@eval_env=cartpole", "wrap=[normalize_observation,normalize_reward]"
+    (warning,) = Run(launch(*words, *own)).warnings
+    assert warning.startswith("evaluation's environment has no NormalizeObservation, which has lea")
+    name = "eval_env.wrappers.n._target_=gym_loop.envs.wrappers.normalize_observation"
+    assert not Run(launch(*words, *own, name, directory="followed")).warnings
