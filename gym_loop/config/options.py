@@ -165,14 +165,18 @@ def default_parameters(target: Any) -> dict[str, Any]:
 
 def wrapper_parameters(target: Any) -> dict[str, Any]:
     """Return the config keys of a wrapper; its first argument is the environment."""
-    first = next(iter(signature.parameters(target) or ()), None)
-    return {key: each for key, each in constructor_parameters(target).items() if key != first}
+    first = next(iter(signature.parameters(target) or ()), "")
+    return _parameters(target, {first})  # it is passed nothing else
 
 
 def constructor_parameters(target: Any) -> dict[str, Any]:
     """Return the keyword arguments of a constructor or a function; `???` where it needs one."""
+    return _parameters(target, {*PASSED, WRAPPERS})
+
+
+def _parameters(target: Any, passed: set[str]) -> dict[str, Any]:
     return {
         p.name: "???" if p.default is p.empty else p.default
         for p in (signature.parameters(target) or {}).values()
-        if p.name not in {*PASSED, WRAPPERS} and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        if p.name not in passed and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     }

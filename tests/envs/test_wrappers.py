@@ -164,6 +164,11 @@ class Corners(gymnasium.Wrapper):
         super().__init__(env)
         self.given = first, second, third
 
+class Named(gymnasium.Wrapper):
+    def __init__(self, environment, agent=1, num_envs=2):
+        super().__init__(environment)
+        self.named = agent, num_envs
+
 class Curved(gymnasium.RewardWrapper):
     def __init__(self, env, curve=np.tanh, weights=np.ones(2), scale=np.int64(3)):
         super().__init__(env)
