@@ -78,11 +78,16 @@ def find(run: Path, which: str | int = "latest") -> Path | None:
         raise Mistake(f"{run} has no sound checkpoint")
     if which == "latest":
         return newest
-    best = ((read_state(newest) or {}).get("observers") or {}).get("checkpoints", {})
-    path = folder / str(best.get("best_name"))
+    path = best_at(newest)
     if load_state(path) is None:
         raise Mistake(f"{run} has no best checkpoint: it was not evaluated during training")
     return path
+
+
+def best_at(checkpoint: Path) -> Path:
+    """Return where the best checkpoint was at the time of another one; it may be there no more."""
+    kept = ((read_state(checkpoint) or {}).get("observers") or {}).get("checkpoints", {})
+    return checkpoint.with_name(str(kept.get("best_name")))
 
 
 def before(run: Path, number: int) -> Path | None:
@@ -147,8 +152,14 @@ def plant(
     state = load_state(checkpoint)
     assert state is not None
     shutil.copytree(checkpoint, path)
-    state |= {"same_env": same_env, "same_eval_env": same_eval_env, "same_seed": same_seed}
-    write_state(path, state if same_env else state | {"observers": {}})
+    same = {"same_env": same_env, "same_eval_env": same_eval_env, "same_seed": same_seed}
+    # The parent may have begun with this checkpoint, in another environment than its own parent.
+    state |= {name: each and state.get(name, True) for name, each in same.items()}
+    if not same_env:
+        state["observers"] = {}
+    elif load_state(best_at(checkpoint)) is None:
+        state["observers"].pop("checkpoints", None)
+    write_state(path, state)
 
 
 def learnt(checkpoint: Path) -> list[Any]:

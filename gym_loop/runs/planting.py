@@ -40,13 +40,11 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
     groups = {key.partition(".")[0] for key in changes}
     if "env" not in groups:
         shutil.copytree(checkpoint.parents[1], directory, dirs_exist_ok=True, ignore=_left_out)
-    checkpoints.plant(
-        checkpoint,
-        directory / checkpoints.FOLDER / checkpoint.name,
-        same_env="env" not in groups,
-        same_eval_env="eval_env" not in groups,
-        same_seed="seed" not in groups,
-    )
+    same = {f"same_{group}": group not in groups for group in ("env", "eval_env", "seed")}
+    best = checkpoints.best_at(checkpoint)  # it goes on to be the best until there is a better one
+    with_best = "env" not in groups and checkpoints.load_state(best) is not None
+    for each in {checkpoint, best} if with_best else {checkpoint}:
+        checkpoints.plant(each, directory / checkpoints.FOLDER / each.name, **same)
     evaluated = (checkpoints.read_state(checkpoint) or {}).get("evaluated", 0)
     number = checkpoints.episode(checkpoint)
     origin = {"directory": str(parent.absolute()), "episode": number, "evaluated": evaluated}

@@ -1,9 +1,12 @@
-"""`gym-loop fork`, as other lines advise it."""
+"""`gym-loop fork`: of forks, and as other lines advise it."""
 
 import shlex
 
 import pytest
 from omegaconf import OmegaConf
+
+from gym_loop.runs import checkpoints
+from tests.conftest import rows
 
 
 @pytest.mark.parametrize(
@@ -29,3 +32,28 @@ def test_a_launch_into_a_runs_directory_names_a_fork_that_can_be_typed(before, a
     wanted = OmegaConf.load(launch(*words, *after, directory="anew") / "config.yaml")
     assert kept.env == wanted.env
     assert kept.get("eval_env") == wanted.get("eval_env")
+
+
+@pytest.mark.parametrize("change", ["seed=5", "env=acrobot"])
+def test_a_fork_of_a_fork_from_where_that_began_plays_what_that_has_played(change, launch, cli):
+    """What the parent had of its own parent (streams, an environment) is not taken up again."""
+    words = ("agent=random", "env=cartpole", "loop.max_episode_len=40", "loop.eval_episodes=1")
+    launch(*words, "loop.max_episodes=2", directory="parent")
+    words = ("loop.max_episodes=4", "loop.keep_checkpoints=9")
+    for parent, more, name in (("parent", (change,), "fork"), ("fork", (), "again")):
+        done = cli("fork", parent, "--checkpoint", 2, *more, *words, f"hydra.run.dir={name}")
+        assert done.returncode == 0, done.stderr
+    played = [[(row["episode"], row["return"]) for row in rows(d)] for d in ("fork", "again")]
+    assert played[0] == played[1] != []
+
+
+def test_a_fork_goes_on_with_the_best_checkpoint_of_its_history(launch, cli, tmp_path):
+    words = ("agent=random", "env=cartpole", "loop.episodes_per_eval=1", "loop.eval_episodes=1")
+    parent = launch(*words, "loop.max_episodes=6", "loop.keep_checkpoints=1")
+    best = checkpoints.find(parent, "best")
+    done = cli("fork", "run", "loop.max_episodes=7", "hydra.run.dir=fork")
+    assert done.returncode == 0, done.stderr
+    mine = tmp_path / "fork"
+    table = [float(row["return"]) for row in rows(mine, "evaluations.csv")[:7]]  # in training
+    assert checkpoints.episode(checkpoints.find(mine, "best")) == table.index(max(table)) + 1
+    assert checkpoints.episode(best) == table.index(max(table[:6])) + 1
