@@ -163,16 +163,20 @@ def missing(section: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in known.items() if key not in section}
 
 
-@functools.cache
 def defaults(target: str) -> dict[str, Any]:
     """Return the defaults of what `target` names that can be kept; none where it is not found."""
     try:
-        from gym_loop.config.options import constructor_parameters, default_parameters, load_class
-
-        found = load_class(target, "")
-        known = secrets.without({**constructor_parameters(found), **default_parameters(found)})
+        return _defaults(target)
     except (Exception, SystemExit):  # building it will tell what is wrong
         return {}
+
+
+@functools.cache  # but for what raises: the user may mend it, and launch again from this process
+def _defaults(target: str) -> dict[str, Any]:
+    from gym_loop.config.options import constructor_parameters, default_parameters, load_class
+
+    found = load_class(target, "")
+    known = secrets.without({**constructor_parameters(found), **default_parameters(found)})
     return {
         key: literal(value)
         for key, value in known.items()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from gym_loop.config import secrets
+from gym_loop.config import kept, secrets
 from gym_loop.literal import literal
 from gym_loop.runs import checkpoints
 
@@ -116,6 +116,14 @@ def test_what_a_yaml_leaves_out_is_kept_and_the_class_typed_is_the_same_run(run)
 
 
 @pytest.mark.slow
+def test_the_defaults_of_a_class_whose_file_was_mended_are_found_in_the_same_process(tmp_path):
+    file = tmp_path / "mended.py"
+    file.write_text("class Mended(\n")
+    assert kept.defaults(f"{file}:Mended") == {}
+    file.write_text("class Mended:\n    def __init__(self, rate=0.5): pass\n")
+    assert kept.defaults(f"{file}:Mended") == {"rate": 0.5}
+
+
 def test_a_value_from_the_environment_that_has_changed_is_refused_and_named(run):
     words = ("agent=noting.py:Noting", *QUICK, "hydra.run.dir=r")
     run(*words, "agent.x=${oc.env:GRAVITY}", GRAVITY="10")
