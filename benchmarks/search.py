@@ -122,13 +122,13 @@ class Runs:
 
 def study_in(folder: str, search: int, objective: Any) -> Any:
     """Return a new study of the objective's space, as a search has it."""
-    from gym_loop.search.space import Dimension, Grid, GridSampler
+    from gym_loop.search.space import Dimension, Dimensions, FixedSpaceSampler
     from gym_loop.search.study import Study
 
-    space = Grid({k: Dimension(k, "", own) for k, own in objective.distributions().items()})
+    space = Dimensions({k: Dimension(k, "", own) for k, own in objective.distributions().items()})
 
     def own(number: int) -> Any:  # draws what the others' draws, in less time
-        return GridSampler(space, seed_of(search, number))
+        return FixedSpaceSampler(space, seed_of(search, number))
 
     return Study(Path(folder), space.describe(), space, "maximize", own)
 

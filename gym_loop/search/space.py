@@ -89,7 +89,7 @@ class Dimension:
         )
 
 
-class Grid(dict[str, Dimension]):
+class Dimensions(dict[str, Dimension]):
     """Parameters in Hydra's grammar, by key."""
 
     source = ""  # a `Function` has one
@@ -134,16 +134,16 @@ class Grid(dict[str, Dimension]):
         return {name: self[name].check(value) for name, value in point.items()}
 
 
-class GridSampler(optuna.samplers.TPESampler):
+class FixedSpaceSampler(optuna.samplers.TPESampler):
     """TPE for parameters that every trial has; draws what Optuna's own draws.
 
     That one finds out from all trials, for each new one, which parameters they share: a sixth to a
     third of the time that the 500th takes.
     """
 
-    def __init__(self, grid: Grid, seed: int) -> None:
+    def __init__(self, dimensions: Dimensions, seed: int) -> None:
         super().__init__(seed=seed)
-        self.space = {name: each.distribution for name, each in sorted(grid.items())}
+        self.space = {name: each.distribution for name, each in sorted(dimensions.items())}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: optuna.trial.FrozenTrial
@@ -215,7 +215,7 @@ class Function:
         return f"{self.said}: {message}".replace(" (command line)", "")
 
     def suggest(self, trial: Any) -> list[str]:
-        """Return the overrides of a trial; see `Grid.suggest`.
+        """Return the overrides of a trial; see `Dimensions.suggest`.
 
         Raises:
             Mistake: the function returns something else, or raises.
@@ -245,7 +245,7 @@ class Function:
         return dict(point)
 
 
-Space = Grid | Function
+Space = Dimensions | Function
 
 
 def word(key: str, value: Any) -> str:
@@ -258,14 +258,14 @@ def word(key: str, value: Any) -> str:
     return f"{key}={typed(value)}"
 
 
-def split(overrides: Sequence[Override]) -> tuple[list[str], Grid]:
+def split(overrides: Sequence[Override]) -> tuple[list[str], Dimensions]:
     """Return the overrides with one value, and the space that the others make.
 
     Raises:
         Mistake: something is wrong with one of those.
     """
     fixed: dict[str, str] = {}
-    space = Grid()
+    space = Dimensions()
     for override in overrides:
         key = override.get_key_element()
         name = key.lstrip("+~")

@@ -252,20 +252,20 @@ class SearchSweeper(Sweeper):
         from gym_loop.search.space import Function, split
 
         parser = OverridesParser.create(config_loader=self.loader)
-        fixed, grid = split(parser.parse_overrides(list(words)))
+        fixed, dimensions = split(parser.parse_overrides(list(words)))
         given = (reading.key_and_value(word)[0] for word in fixed)
-        check_varied([*(key for key in given if key == "seed"), *grid])
-        if self.space is None and not grid:
+        check_varied([*(key for key in given if key == "seed"), *dimensions])
+        if self.space is None and not dimensions:
             raise Mistake(
                 "an empty space: nothing varies; expected a parameter such as "
                 "'agent.learning_rate=tag(log, interval(1e-5, 1e-2))'"
             )
         if self.space is None:
-            return fixed, grid
-        if grid:
+            return fixed, dimensions
+        if dimensions:
             raise Mistake(
-                f"two spaces: hydra.sweeper.space={self.space}, and {', '.join(grid)} in Hydra's "
-                "grammar; leave out one of them"
+                f"two spaces: hydra.sweeper.space={self.space}, and {', '.join(dimensions)} in "
+                "Hydra's grammar; leave out one of them"
             )
         return fixed, Function(self.space)
 
@@ -400,10 +400,10 @@ def sampler_of(named: Any, seed: int, space: "Space") -> Callable[[int], Any]:
     """
     import optuna
 
-    from gym_loop.search.space import Grid, GridSampler
+    from gym_loop.search.space import Dimensions, FixedSpaceSampler
 
-    if named == "tpe" and isinstance(space, Grid):
-        return lambda number: GridSampler(space, derive(seed, f"trial/{number}"))
+    if named == "tpe" and isinstance(space, Dimensions):
+        return lambda number: FixedSpaceSampler(space, derive(seed, f"trial/{number}"))
     known = {"tpe": "optuna.samplers.TPESampler", "random": "optuna.samplers.RandomSampler"}
     own = named if isinstance(named, dict) else {"_target_": known[named]}
     base = optuna.samplers.BaseSampler

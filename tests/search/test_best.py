@@ -13,7 +13,7 @@ from gym_loop.commands import best, ls, report  # noqa: E402
 from gym_loop.mistake import Mistake  # noqa: E402
 from gym_loop.runs import manifest  # noqa: E402
 from gym_loop.search.report import Found, binned  # noqa: E402
-from gym_loop.search.space import Dimension, Grid  # noqa: E402
+from gym_loop.search.space import Dimension, Dimensions  # noqa: E402
 from gym_loop.search.study import Study  # noqa: E402
 from gym_loop.search.trials import CLAIMS, STEPS, Claims  # noqa: E402
 from tests.run_directories import write_run  # noqa: E402
@@ -29,7 +29,7 @@ def played(tmp_path, monkeypatch):
 
     def leave(values, direction="maximize"):
         whole = Dimension("agent.x", "range(9)", optuna.distributions.IntDistribution(0, 8))
-        space = Grid({"agent.x": whole})
+        space = Dimensions({"agent.x": whole})
         (tmp_path / "search").mkdir()
         study = Study(
             tmp_path / "search",

@@ -10,7 +10,7 @@ pytest.importorskip("jinja2", reason='needs the extra: pip install "gym-loop[rep
 
 from gym_loop.commands.report import main  # noqa: E402
 from gym_loop.mistake import Mistake  # noqa: E402
-from gym_loop.search.space import Dimension, Grid  # noqa: E402
+from gym_loop.search.space import Dimension, Dimensions  # noqa: E402
 from gym_loop.search.study import OVERRIDES, Study  # noqa: E402
 from gym_loop.search.sweeper import name_of  # noqa: E402
 from tests.run_directories import write_run  # noqa: E402
@@ -18,7 +18,7 @@ from tests.run_directories import write_run  # noqa: E402
 HOSTILE = "</script><b>x"
 RATES = optuna.distributions.FloatDistribution(1e-4, 1.0, log=True)
 KINDS = optuna.distributions.CategoricalDistribution(["plain", HOSTILE])
-SPACE = Grid(
+SPACE = Dimensions(
     {
         "agent.lr": Dimension("agent.lr", "tag(log, interval(1e-4, 1))", RATES),
         "agent.kind": Dimension("agent.kind", "choice(plain,x)", KINDS),

@@ -10,11 +10,11 @@ optuna = pytest.importorskip("optuna", reason="needs the extra search")
 
 from optuna.trial import TrialState  # noqa: E402
 
-from gym_loop.search.space import Dimension, Grid, GridSampler  # noqa: E402
+from gym_loop.search.space import Dimension, Dimensions, FixedSpaceSampler  # noqa: E402
 from gym_loop.search.study import DEFINITION, GOAL, OVERRIDES, SOURCE, Study  # noqa: E402
 from tests.search.conftest import study as seen_by_optuna  # noqa: E402
 
-SPACE = Grid(
+SPACE = Dimensions(
     {
         "a.x": Dimension("a.x", "interval(0, 1)", optuna.distributions.FloatDistribution(0, 1)),
         "a.n": Dimension("a.n", "range(3)", optuna.distributions.IntDistribution(0, 2)),
@@ -95,13 +95,13 @@ def test_a_trial_does_not_depend_on_how_often_the_search_was_launched(tmp_path):
 
 @pytest.mark.parametrize("seed", [0, 7])
 def test_the_sampler_of_a_grid_draws_what_optunas_tpe_draws(tmp_path, seed):
-    wide = Grid(SPACE)
+    wide = Dimensions(SPACE)
     kinds = optuna.distributions.CategoricalDistribution(["b", "a"])
     wide["a.a"] = Dimension("a.a", "choice(b,a)", kinds)
     wide["a.one"] = Dimension("a.one", "range(1)", optuna.distributions.IntDistribution(3, 3))
     drawn = []
     for name, sampler in (
-        ("own", lambda number: GridSampler(wide, seed + number)),
+        ("own", lambda number: FixedSpaceSampler(wide, seed + number)),
         ("theirs", lambda number: optuna.samplers.TPESampler(seed=seed + number)),
     ):
         (tmp_path / name).mkdir()
@@ -118,7 +118,7 @@ def test_the_sampler_of_a_grid_draws_what_optunas_tpe_draws(tmp_path, seed):
 
 def test_a_study_of_another_space_is_refused_and_the_difference_named(tmp_path):
     study_in(tmp_path)
-    other = Grid(SPACE)
+    other = Dimensions(SPACE)
     other["a.x"] = Dimension("a.x", "interval(0, 2)", SPACE["a.x"].distribution)
     del other["a.n"]
     before = (tmp_path / "study.log").read_bytes()
