@@ -21,6 +21,7 @@ from gym_loop import launch
 from gym_loop.checks import foreign, wording
 from gym_loop.checks.kinds import is_whole, problem
 from gym_loop.checks.origin import origin
+from gym_loop.compat.hydra import KEYWORDS
 from gym_loop.config import kept, secrets, signature, stored
 from gym_loop.config.options import (
     constructor_parameters,
@@ -45,7 +46,6 @@ METHODS = {
 MISSING = "???"
 FRAMES = ("record", "render", "eval_record", "eval_render")
 EXAMPLES = {"agent": "random", "env": "pendulum", "loop": "default"}
-HYDRAS = {"_target_", "_convert_", "_recursive_", "_partial_", "_args_"}
 LIBRARIES = {
     "gym_loop.envs.make.make_gym": "gym",
     "gym_loop.envs.make.make_gymnasium": "gymnasium",
@@ -239,7 +239,7 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
     known = (wrapper_parameters if is_wrapper else default_parameters)(target)
     if hasattr(target, "get_default_parameters"):
         known |= {k: v for k, v in constructor_parameters(target).items() if v is not MISSING}
-    given = {k: v for k, v in section.items() if k not in HYDRAS}
+    given = {k: v for k, v in section.items() if k not in KEYWORDS}
     takes = signature.parameters(target) or {}
     functions = [k for k, p in takes.items() if is_wrapper and signature.wants_function(p)]
     if is_env and "render_mode" in section.keys() & takes:  # else the loop gives it for frames

@@ -16,7 +16,6 @@ from gym_loop.mistake import Mistake, nearest
 
 # The arguments of `VecNormalize` that `agent.normalize` takes, with their defaults.
 DEFAULTS = {p.name: p.default for p in [*inspect.signature(VecNormalize).parameters.values()][2:]}
-ARGUMENTS = [*DEFAULTS]
 SUFFIX = ".vecnormalize.pkl"  # of the file beside an exported zip
 
 
@@ -28,9 +27,9 @@ def check(value: Any) -> None:
             raise ValueError(f"normalize is {value!r}; expected true, false, or such as {example}")
         return
     for name, given in value.items():
-        if name not in ARGUMENTS:
-            known = f"; VecNormalize has {', '.join(ARGUMENTS)}"
-            raise ValueError(f"normalize has no {name!r}{nearest(name, ARGUMENTS) or known}")
+        if name not in DEFAULTS:
+            known = f"; VecNormalize has {', '.join(DEFAULTS)}"
+            raise ValueError(f"normalize has no {name!r}{nearest(name, DEFAULTS) or known}")
         kind = type(DEFAULTS[name])
         if kind is bool and type(given) is not bool:
             raise ValueError(f"normalize.{name} is {given!r}; expected true or false")
