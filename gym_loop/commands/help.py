@@ -7,6 +7,7 @@ from pathlib import Path
 from gym_loop import __version__
 
 PACKAGE = Path(__file__).parents[1]
+# As in launch, which imports Hydra; the help is to be there at once.
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parent / "conf"
 
 TEXT = """gym-loop {version}: launch reinforcement-learning experiments.

@@ -32,6 +32,8 @@ from gym_loop.streams import NO_SEED, derive
 
 Wrappers = Mapping[str, Callable[[Any], Any]]  # name -> what takes the environment alone
 KEY = "wrappers"
+# What a wrapper may keep a history in: it is put back after a `reset` that was only tried.
+CONTAINERS = frozenset((list, dict, set, collections.deque, collections.Counter, np.ndarray))
 
 log = logging.getLogger(__name__)
 
@@ -424,7 +426,6 @@ def _warn_of_lost_seed() -> None:
 # The normalizers of gym and Gymnasium have neither, and are known by these attributes:
 STATISTICS = ("obs_rms", "return_rms")  # objects with a mean, a variance, a count, and `update`
 RUNNING = ("returns", "discounted_reward")  # numbers of the episode that runs
-CONTAINERS = frozenset((list, dict, set, collections.deque, collections.Counter, np.ndarray))
 
 
 def learning_layers(env: Wrapped) -> dict[str, Any]:

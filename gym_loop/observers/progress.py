@@ -37,6 +37,7 @@ class Progress(Observer):
         self.loop: Any = None
         self.bar: Any = None  # of rich's, shown by `live`
         self.due = 0.0
+        self.rate_of_training: float | None = None  # steps a second; known when training has ended
 
     def begin(self, loop: BaseLoop) -> None:
         """Start the bar, if stderr is a terminal."""
@@ -124,7 +125,7 @@ class Progress(Observer):
             return
         why = loop.stop or (error and type(error).__name__)  # SystemExit, from the agent
         state = f"stopped by {SPOKEN.get(why, why)}" if why else "finished"
-        rate = getattr(self, "rate_of_training", self.rate(loop.seconds))
+        rate = self.rate(loop.seconds) if self.rate_of_training is None else self.rate_of_training
         by = None if why or loop.ended else manifest.ended_by(loop)
         limits = [f"loop.{name}={loop.parameters[name]}" for name in by.split(", ")] if by else []
         limits += [loop.ended] if loop.ended and not why else []

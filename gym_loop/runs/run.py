@@ -48,7 +48,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """`running`, `finished`, `stopped`, `failed`, or `dead`: it was killed."""
+        """`running`, `finished`, `stopped`, `failed`, `paused` by a search, or `dead`: killed."""
         return self._reader.state
 
     @property
