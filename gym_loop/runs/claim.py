@@ -145,6 +145,11 @@ def check_past(
         if past(key) or not free:
             was = f"without {key}" if then is kept.ABSENT else f"with {override(key, then)}"
             is_now, words = override(key, now), asked_for(key, cfg) or [override(key, now)]
+            if not free and key.removeprefix("loop.") in RESUMABLE:  # a job that was extended
+                raise Mistake(
+                    f"{name} holds a run {was}; the sweep has {is_now}. "
+                    "Move it out of the sweep, and the job runs anew"
+                )
             raise Mistake(
                 f"{name} holds a run {was}; {is_now} would change what has already happened. "
                 f"Choose another directory, or: gym-loop fork {shlex.join([name, *words])}"

@@ -97,13 +97,18 @@ def test_what_was_edited_since_is_refused(sweep, edited):
 
 
 @pytest.mark.slow
-def test_a_job_that_was_extended_is_refused(sweep, as_a_child, tmp_path):
+def test_a_job_that_was_extended_is_refused_and_runs_anew_where_it_is_moved(
+    sweep, as_a_child, tmp_path
+):
     sweep("0,1")
     as_a_child(["resume", "sweep/seed=1", "loop.max_episodes=2"], tmp_path)
     done, _ = sweep("0,1")
     assert done.returncode == REFUSED
     assert "job seed=1: " in done.stderr
     assert "with loop.max_episodes=2" in done.stderr
+    Path("sweep/seed=1").rename("elsewhere")  # as the line advises
+    done, _ = sweep("0,1")
+    assert "2 jobs: 1 done, 1 skipped, 0 failed" in done.stdout
 
 
 @pytest.mark.slow
