@@ -8,6 +8,7 @@ import pickle
 import shutil
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,12 @@ class Checkpoints(Observer):
         """Read from the parameters when checkpoints are due; say what the agent says of them."""
         for line in getattr(loop.agent, "about_checkpoints", list)():
             log.warning("%s", line)
+        if slots := _slots(type(loop.agent)):
+            log.warning(
+                "%s has %s in __slots__, which no checkpoint keeps, nor evaluation puts back: "
+                "leave __slots__ out of the class",
+                *(type(loop.agent).__name__, ", ".join(slots)),
+            )
         self.per_episodes = loop.parameters.get("episodes_per_checkpoint") or math.inf
         per_time = loop.parameters.get("time_per_checkpoint")
         self.per_time = math.inf if per_time is None else per_time
@@ -386,6 +393,12 @@ def save_agent(agent: BaseAgent, directory: Path) -> None:
     if not (directory / FILE).exists() and getattr(type(agent), "load", None) is BaseAgent.load:
         name = type(agent).__name__
         raise Failure(f"{name}.save() wrote no {FILE}, which load() reads: write a load() as well")
+
+
+def _slots(kind: type) -> list[str]:
+    """Return the attributes of a class's instances that are not in their `__dict__`."""
+    found = (vars(base).items() for base in kind.__mro__ if "__slots__" in vars(base))
+    return [n for items in found for n, v in items if type(v) is types.MemberDescriptorType]
 
 
 def _is_passed_over(loop: BaseLoop, path: Path) -> bool:

@@ -201,6 +201,16 @@ def test_what_no_checkpoint_of_an_environment_can_keep_is_named(launch, environm
     assert [line for line in said(run) if "counted (generator), log (TextIOWrapper)" in line]
 
 
+def test_an_agent_with_slots_is_warned_of(launch, tmp_path):
+    text = (
+        "from gym_loop import RandomAgent\nclass Lean(RandomAgent):\n    __slots__ = ('played',)\n"
+    )
+    (tmp_path / "lean.py").write_text(text)
+    run = launch("agent=lean.py:Lean", "env=cartpole", "loop.max_episodes=1")
+    (line,) = said(run)
+    assert line.startswith("Lean has played in __slots__, which no checkpoint keeps")
+
+
 def test_an_environment_that_is_made_anew_and_keeps_nothing_is_not_warned_of(launch, environments):
     run = launch("env=envs_of_a_user.py:Forgetful", "loop.max_episodes=3", "loop.eval_episodes=1")
     dispatch("resume", "run", "loop.max_episodes=6")
