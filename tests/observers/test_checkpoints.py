@@ -202,10 +202,8 @@ def test_what_no_checkpoint_of_an_environment_can_keep_is_named(launch, environm
 
 
 def test_an_agent_with_slots_is_warned_of(launch, tmp_path):
-    text = (
-        "from gym_loop import RandomAgent\nclass Lean(RandomAgent):\n    __slots__ = ('played',)\n"
-    )
-    (tmp_path / "lean.py").write_text(text)
+    lines = "from gym_loop.agents import RandomAgent", "class Lean(RandomAgent):"
+    (tmp_path / "lean.py").write_text("\n".join((*lines, "    __slots__ = ('played',)")))
     run = launch("agent=lean.py:Lean", "env=cartpole", "loop.max_episodes=1")
     (line,) = said(run)
     assert line.startswith("Lean has played in __slots__, which no checkpoint keeps")
