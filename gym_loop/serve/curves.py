@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gym_loop.reports import statistics
 from gym_loop.runs import compare, reading
-from gym_loop.runs.tables import EPISODES, EVALUATIONS, open_file
+from gym_loop.runs.tables import EPISODES, EVALUATIONS, inside, open_file
 from gym_loop.serve import files
 from gym_loop.serve.files import RefusedFileError, Stamp
 from gym_loop.serve.library import Entry
@@ -33,7 +33,7 @@ MOST_BYTES = 8_000_000  # of events whose names are listed
 BLOCK = 16_000_000  # bytes of a table that are parsed at once
 IN_TABLES = ("return", "length")  # metrics of every run's tables
 AXES = {"steps": "steps", "episodes": "episode", "hours": "seconds"}
-FOLDERS = {"train": "logs", "eval": "eval_logs"}
+KINDS = ("train", "eval")
 SEAM = 64  # bytes before a table's end that have to be as they were for it to have only grown
 
 
@@ -138,8 +138,7 @@ class Tables:
         Raises:
             RefusedFileError: a file is none of a run's.
         """
-        folder = entry.directory / FOLDERS[kind]
-        files.check_folder(folder)
+        folder = events_folder(entry, kind)
         paths = sorted(folder.glob("events.out.tfevents.*"))
         stamps = [files.stamp(path) for path in paths]
         with self._lock:
@@ -429,17 +428,31 @@ def numbers(values: Array) -> list[Any]:
     return listed
 
 
+def events_folder(entry: Entry, kind: str) -> Path:
+    """Return the folder of a run's TensorBoard events.
+
+    Raises:
+        RefusedFileError: it is a link, or lies outside of the run's directory.
+    """
+    name = str(entry.row.get("logdirs", {}).get(kind, ""))
+    folder = entry.directory / name
+    if not name or inside(entry.directory, name) is None:
+        raise RefusedFileError("TensorBoard's events lie outside of the run's directory")
+    files.check_folder(folder)
+    return folder
+
+
 def tags(tables: Tables, entry: Entry) -> dict[str, list[str]]:
     """Return the further metrics of a run by kind: its info keys, and its TensorBoard scalars.
 
     None of the latter of very long runs.
     """
     keys, found = entry.row.get("info_keys", []), dict[str, list[str]]()
-    for kind, folder in FOLDERS.items():
+    for kind in KINDS:
         found[kind] = [*keys]
         usual = {f"{kind}/{name}" for name in (*IN_TABLES, *keys)}
         try:
-            paths = (entry.directory / folder).glob("events.out.tfevents.*")
+            paths = events_folder(entry, kind).glob("events.out.tfevents.*")
             if sum(os.lstat(path).st_size for path in paths) > MOST_BYTES:
                 continue
             names = [printable(tag) for tag in tables.events(entry, kind)]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gym_loop.loops.folders import folder_of
 from gym_loop.runs import manifest, reading, tables
 from gym_loop.runs.reading import Run, finite, shown
 from gym_loop.runs.tables import EPISODES, EVALUATIONS
@@ -28,6 +29,7 @@ LONGEST = 300  # characters of a value that are shown
 MOST_KEYS = 1000  # of a config
 MOST_INFO_KEYS = 50  # of a run
 MOST_COMPARED = 12  # configs side by side
+LOGDIRS = {"train": "logdir", "eval": "eval_logdir"}  # the loop's parameters
 
 
 @dataclass
@@ -227,6 +229,7 @@ class Library:
         try:
             run = Run(entry.directory)
             loop = run.config.get("loop")
+            named = loop if isinstance(loop, dict) else {}
             row["config"] = self._config(run)
             row |= {
                 "state": run.state[:LONGEST],
@@ -234,8 +237,12 @@ class Library:
                 "env": run.env[:LONGEST],
                 "seed": None if run.seed is None else printable(run.seed)[:LONGEST],
                 "episodes": run.episodes,
-                "of": finite(loop.get("max_episodes")) if isinstance(loop, dict) else None,
+                "of": finite(named.get("max_episodes")),
                 "eval_episodes": run.eval_episodes,
+                "logdirs": {
+                    kind: printable(folder_of(named, name))[:LONGEST]
+                    for kind, name in LOGDIRS.items()
+                },
                 "info_keys": [key[:LONGEST] for key in run.info_keys[:MOST_INFO_KEYS]],
                 "steps": run.steps,
                 "return": finite(run.last_return),

@@ -166,6 +166,18 @@ def test_any_metric_of_the_tensorboard_events_can_be_drawn(launch):
     assert group["seeds"][0]["first"] == [0, 1, 2, 3, 4]
 
 
+def test_events_are_found_where_the_loop_writes_them_within_the_run(launch, tmp_path):
+    words = ("agent=random", "env=cartpole", "loop.max_episodes=3", "loop.eval_episodes=1")
+    launch(*words, "loop.logdir=tb/train", "loop.eval_logdir=tb/eval", directory="runs/own")
+    launch(*words, f"loop.logdir={tmp_path}/shared", directory="runs/outside")
+    library = Library([tmp_path / "runs"])
+    library.refresh()
+    outside, own = sorted(library.entries.values(), key=lambda entry: entry.row["name"])
+    assert len(draw([own], metric="train/return")["seeds"][0]["x"]) == 3
+    (refused,) = draw([outside], metric="train/return")["refused"]
+    assert "outside of the run's directory" in refused
+
+
 GAPS = """
 from gymnasium import Env, spaces
 
