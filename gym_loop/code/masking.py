@@ -12,9 +12,9 @@ from gym_loop.config import secrets
 
 NULL_OR_BOOL = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:bool")
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-# `key = value`, `"key": value`, `--key=value` in a line of any text.
+# `key = value`, `"key": value`, `--key=value` in a line of any text, also within another's value.
 ASSIGNED = re.compile(
-    r"""([\w.-]+)["'\]]*\s*(?::[^=\n]*?)?[:=]\s*[rbfu]?["']?([^\s"',})]+)""", re.I
+    r"""(?<![\w.-])(?=([\w.-]+)["'\]]*\s*(?::[^=\n]*?)?[:=]\s*[rbfu]?["']?([^\s"',})]+))""", re.I
 )
 Span = tuple[int, int, str]  # begin and end of what is replaced, and by what
 
@@ -39,13 +39,27 @@ def masked(file: Path, text: str) -> str:
     Raises:
         ValueError: the file cannot be parsed, so that what is secret in it is not known.
     """
-    try:
-        found = _in_python(text) if file.suffix == ".py" else _in_yaml(text)
-    except (SyntaxError, yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"not readable as {file.suffix[1:]}") from error
-    for begin, end, instead in sorted(found, reverse=True):
+    for begin, end, instead in sorted(_spans(file, text), reverse=True):
         text = text[:begin] + instead + text[end:]
     return secrets.PASSWORD_IN_URL.sub(secrets.HIDDEN, text)
+
+
+def hidden_lines(file: Path, text: str) -> set[str]:
+    """Return the lines of what `masked` hides in a file's content by the keys' names.
+
+    Raises:
+        ValueError: as `masked`.
+    """
+    spans = _spans(file, text)
+    hidden = [text[begin:end] for begin, end, now in spans if now != text[begin:end]]
+    return {line.strip() for each in hidden for line in each.splitlines()} - {""}
+
+
+def _spans(file: Path, text: str) -> list[Span]:
+    try:
+        return _in_python(text) if file.suffix == ".py" else _in_yaml(text)
+    except (SyntaxError, yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"not readable as {file.suffix[1:]}") from error
 
 
 def mentions_a_secret(text: str) -> bool:

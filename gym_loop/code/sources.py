@@ -128,6 +128,7 @@ class _Repository:
             if not (
                 masking.named_like_a_secret(path.relative_to(self.root))
                 or masking.mentions_a_secret(part.decode("latin"))
+                or self._has_secret_of(path, part.decode(errors="replace"))
             ):
                 clean.append(part)
             elif path.suffix in SUFFIXES and path.is_file():
@@ -141,6 +142,21 @@ class _Repository:
         elif diff:
             found.files[f"{name}/{reading.CHANGES}"] = diff
         return whole
+
+    def _has_secret_of(self, path: Path, part: str) -> bool:
+        """Return whether a diff has a secret of its file's, as that is now or was committed.
+
+        Its lines may not show the key above them that tells.
+        """
+        if path.suffix not in SUFFIXES:
+            return False
+        committed = self._git("show", f"{self.commit}:{path.relative_to(self.root)}")
+        try:
+            texts = [committed.decode(), path.read_text("utf-8") if path.is_file() else ""]
+            lines = [line for text in texts for line in masking.hidden_lines(path, text)]
+        except ValueError:  # it cannot be read, and what is in it is not known
+            return True
+        return any(line in part for line in lines)
 
     def _paths(self, *words: str) -> list[str]:
         return [os.path.join(self.root, name) for name in self._names(*words)]

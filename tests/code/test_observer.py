@@ -129,6 +129,25 @@ def test_secrets_stay_out(cli, project, tracked):
     assert "(hidden)" in (own / "settings.yaml").read_text()
 
 
+def test_a_diff_shows_no_secret_whose_key_is_above_its_lines_or_within_another_value(cli, project):
+    deep = "credentials:\n" + "".join(f"  a{n}: word{n}\n" for n in range(6)) + "  z: hunter1\n"
+    files = {"deep.yaml": deep, "flow.yaml": "x: {password: hunter2, y: 2}\n"}
+    files["helper.py"] = "names = ('deep.yaml', 'flow.yaml')\nvalue, kept = 1, 'hunted'\n"
+    for name, text in files.items():
+        (project / name).write_text(text)
+    git(project, "add", ".")
+    git(project, "commit", "-qm", "all")
+    for name, text in files.items():
+        (project / name).write_text(text.replace("hunte", "new-hunte"))
+    run(cli, "agent=agent.py:Mine")
+    folders = (code(project), project / "outputs" / ".code")
+    kept = [p.read_bytes() for folder in folders for p in folder.rglob("*") if p.is_file()]
+    assert not [text for text in kept if b"hunter" in text]
+    assert [text for text in kept if b"new-hunted" in text]
+    own = code(project) / root(code(project), project)["name"] / "files"
+    assert "(hidden)" in (own / "deep.yaml").read_text() and (own / "flow.yaml").is_file()
+
+
 @pytest.mark.slow
 def test_what_is_too_large_is_named_and_left_out(cli, project):
     (project / "helper.py").write_text("#" * 1_100_000 + "\n")
