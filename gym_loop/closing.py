@@ -10,22 +10,22 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def closed_on_failure(env: Any) -> Iterator[Any]:
+def closed_on_failure(what: Any) -> Iterator[Any]:
     """Close an environment, or a loop, if the block raises."""
     try:
-        yield env
+        yield what
     except BaseException:
         try:
-            getattr(env, "close", lambda: None)()  # the block may have failed because it has none
+            getattr(what, "close", lambda: None)()  # the block may have failed because it has none
         except BaseException as error:  # also a panic in Rust
             text = traceback.format_exception_only(error)[-1].strip()  # whatever its `str` raises
-            log.warning("closing %s failed, too: %s", type(env).__name__, text)
+            log.warning("closing %s failed, too: %s", type(what).__name__, text)
         raise
 
 
 @contextlib.contextmanager
-def closed(env: Any) -> Iterator[Any]:
+def closed(what: Any) -> Iterator[Any]:
     """Close an environment, or a loop, at the end of the block, however that ends."""
-    with closed_on_failure(env):
-        yield env
-    env.close()
+    with closed_on_failure(what):
+        yield what
+    what.close()
