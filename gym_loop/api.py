@@ -215,7 +215,13 @@ def _noting_directories() -> Iterator[list[Path]]:
 
 
 def _options(wrap: Sequence[Named], **groups: Named) -> list[str]:
-    """Return the overrides for what was given as objects or names: wrappers, and other groups."""
+    """Return the overrides for what was given as objects or names: wrappers, and other groups.
+
+    Raises:
+        Mistake: `wrap` is no list.
+    """
+    if isinstance(wrap, str) or not isinstance(wrap, Sequence):
+        raise Mistake(f"expected wrap=[...], a list of wrappers, innermost first, not {wrap!r:.60}")
     options = [f"{group}={_name(kind)}" for group, kind in groups.items() if kind is not None]
     return [*options, f"wrap=[{','.join(map(_name, wrap))}]"] if wrap else options
 

@@ -320,7 +320,7 @@ class Checkpoints(Observer):
         if env is None or name in self.unpicklable or (name == "eval_env" and env is loop.env):
             return None
         try:
-            return environments.save(env)
+            return environments.save(env, by_value=True)
         except Exception as error:
             if not self.unpicklable:
                 log.warning(

@@ -41,9 +41,22 @@ Place = tuple[str, str]
 Saved = tuple[bytes, dict[Place, Any], dict[Place, str]]
 
 
-def save(env: Any) -> Saved:
-    """Return what `restore` takes. Raises what pickling raises."""
-    pickled, (kept, lost) = pickle.dumps(env, protocol=5), _lacking(env)
+def save(env: Any, by_value: bool = False) -> Saved:
+    """Return what `restore` takes. Raises what pickling raises.
+
+    Args:
+        env: the environment.
+        by_value: also where there are functions without a name, as wrappers of Gymnasium's keep.
+    """
+    try:
+        pickled = pickle.dumps(env, protocol=5)
+    except Exception:
+        if not by_value:
+            raise
+        import cloudpickle
+
+        pickled = cloudpickle.dumps(env, protocol=5)
+    kept, lost = _lacking(env)
     return pickled, kept, lost
 
 
@@ -242,7 +255,8 @@ def _is_pickled(value: Any) -> bool:
 
 def _pickles_its_own_way(kind: type) -> bool:
     """Return whether a class defines what its pickle holds, and may leave something out."""
-    bases = (base for base in kind.__mro__ if base.__module__.partition(".")[0] not in WHOLE)
+    whole = WHOLE | {"gym_loop"}
+    bases = (base for base in kind.__mro__ if base.__module__.partition(".")[0] not in whole)
     return any(name in vars(base) for base in bases for name in PICKLING)
 
 

@@ -277,6 +277,20 @@ def test_a_wrapper_that_counts_resets_counts_each_once_where_a_time_limit_ends_i
         assert rows[key].tolist() == list(range(1, 21))
 
 
+@pytest.mark.parametrize("loop", ["default", "vector"])
+def test_what_a_wrapper_counts_goes_on_beside_one_of_gymnasiums_that_keeps_a_lambda(
+    loop, launch, more
+):
+    words = more[0], "agent=random", f"loop={loop}", "wrap=[more.py:Counted,clip_reward]"
+    words += "loop.info_keys=[resets]", "loop.eval_episodes=0"
+    words += ("loop.num_envs=1", "loop.episodes_per_round=2") if loop == "vector" else ()
+    launch(*words, "loop.max_episodes=4")
+    run = Run(launch(*words, "loop.max_episodes=6"))
+    counted = run.episodes["resets"].tolist()
+    assert counted[4:] == [counted[3] + 1, counted[3] + 2]
+    assert not run.warnings
+
+
 def test_a_wrapper_that_needs_frames_has_them_of_an_environment_of_ones_own(launch, more):
     frames = "env.wrappers.frames._target_=gymnasium.wrappers.AddRenderObservation"
     run = launch(*more, frames, "env.render_mode=rgb_array")
