@@ -44,6 +44,13 @@ class OneAction(RandomAgent):
         return self.action_space.sample()
 
 
+class Huge(RandomAgent):
+    """Gives integers that no type of NumPy holds."""
+
+    def act(self, states, episode_nums):
+        return [2**70] * len(states)
+
+
 class Fractions(RandomAgent):
     """Gives fractions where whole numbers are wanted."""
 

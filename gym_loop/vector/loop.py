@@ -412,7 +412,8 @@ def as_batch(actions: Any, count: int, agent: Any, dtype: Any) -> Array:
     if type(actions) is np.ndarray and actions.dtype == dtype and actions.shape[:1] == (count,):
         return actions
     batch: Array | None = None
-    with contextlib.suppress(TypeError, ValueError):  # None, texts, rows of several lengths
+    # None, texts, rows of several lengths, integers beyond the type, tensors with a gradient.
+    with contextlib.suppress(TypeError, ValueError, OverflowError, RuntimeError):
         batch = in_type(actions, dtype)
     if batch is None or (dtype is not None and batch.dtype != dtype):
         raise Failure(
