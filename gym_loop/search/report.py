@@ -23,8 +23,16 @@ from optuna.trial import FrozenTrial, TrialState
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import reading
 from gym_loop.runs.reading import CONFIRMED
-from gym_loop.search.jobs import progress
-from gym_loop.search.study import DEFINITION, GOAL, NAME, OVERRIDES, RUNGS, SEEDS
+from gym_loop.search.jobs import OBJECTIVES, progress
+from gym_loop.search.study import (
+    DEFINITION,
+    NAME,
+    OVERRIDES,
+    RUNGS,
+    SEEDS,
+    is_asked,
+    unreadable,
+)
 from gym_loop.search.sweeper import name_of
 from gym_loop.search.trials import STEPS, counted, is_launched, state_of
 from gym_loop.sweeps.table import columns
@@ -95,13 +103,15 @@ class Found:
                 JournalFileBackend(str(directory / reading.STUDY))
             )
             self.study = optuna.load_study(study_name=NAME, storage=storage)
-        except (OSError, ValueError, KeyError) as error:
-            raise Mistake(f"cannot read {directory / reading.STUDY}: {error}") from None
-        asked = ((t, GOAL in t.user_attrs) for t in self.study.get_trials())
+        except Exception as error:  # whatever Optuna raises at what lies there
+            raise unreadable(directory / reading.STUDY, error) from None
+        asked = ((t, is_asked(t)) for t in self.study.get_trials())
         self.trials = [t for t, whole in asked if whole or t.state is TrialState.FAIL]
         self.maximize = self.study.direction.name == "MAXIMIZE"
         definition = self.study.user_attrs.get(DEFINITION, {})
-        self.objective = str(definition.get("hydra.sweeper.objective", "value"))
+        self.objective = str(definition.get("hydra.sweeper.objective"))
+        if self.trials and self.objective not in OBJECTIVES:
+            raise Mistake(f"{directory / reading.STUDY} is of no search that gym_loop has launched")
         self.seeds = str(definition.get("hydra.sweeper.seeds", "0"))
         self.rungs = "seeds" if definition.get(RUNGS) == SEEDS else "evaluations"
 

@@ -8,6 +8,7 @@ far its jobs are to be played is its attribute `goal`. So one journal holds all 
 import contextlib
 import copy
 import fcntl
+import functools
 import os
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -109,6 +110,21 @@ class Storage(optuna.storages.JournalStorage):
         return super().get_all_trials(study_id, deepcopy=deepcopy)
 
 
+def unreadable(path: Path, error: Exception) -> Mistake:
+    """Return the mistake of a journal with which Optuna cannot do anything."""
+    return Mistake(f"cannot read {path}: {type(error).__name__}: {error}")
+
+
+def is_asked(trial: FrozenTrial) -> bool:
+    """Return whether a trial has been asked for, and has all that goes with it."""
+    words = trial.user_attrs.get(OVERRIDES)
+    return (
+        isinstance(trial.user_attrs.get(GOAL), int)
+        and isinstance(words, list)
+        and all(isinstance(word, str) for word in words)
+    )
+
+
 def is_paused(trial: FrozenTrial) -> bool:
     """Return whether a trial that has not ended has come as far as it is to be played."""
     is_running = trial.state is TrialState.RUNNING
@@ -135,7 +151,8 @@ class Study:
         sampler: returns Optuna's sampler for the trial of a number.
 
     Raises:
-        Mistake: the study there is of something else; the line says what differs.
+        Mistake: the study there is of something else, and the line says what differs; or it cannot
+            be read.
     """
 
     def __init__(
@@ -151,13 +168,16 @@ class Study:
         with self.locked():
             lock: Any = self.lock  # the base class of its locks is private
             backend = JournalFileBackend(str(directory / FILE), lock)
-            self.storage = Storage(backend)
-            names = [each.study_name for each in self.storage.get_all_studies()]
-            self.optuna = (
-                optuna.load_study(study_name=NAME, storage=self.storage)
-                if NAME in names
-                else optuna.create_study(study_name=NAME, storage=self.storage, direction=direction)
-            )
+            create = functools.partial(optuna.create_study, direction=direction)
+            try:
+                self.storage = Storage(backend)
+                names = [each.study_name for each in self.storage.get_all_studies()]
+                make = optuna.load_study if NAME in names else create
+                self.optuna = make(study_name=NAME, storage=self.storage)
+            except OSError:
+                raise
+            except Exception as error:  # whatever Optuna raises at what lies there
+                raise unreadable(directory / FILE, error) from None
             self.id = self.storage.get_study_id_from_name(NAME)
             known = self.optuna.user_attrs.get(DEFINITION)
             definition = {RUNGS: EVALUATIONS, SOURCE: "", **definition}

@@ -97,9 +97,14 @@ class Claims:
 
     A job locks its own directory, but only once its process has come so far. A byte beyond those of
     all jobs is shared by the launches.
+
+    Raises:
+        Mistake: what lies there is no file.
     """
 
     def __init__(self, path: Path) -> None:
+        if path.exists() and not path.is_file():
+            raise Mistake(f"{path} is no file; delete it")
         self.file = open(path, "a+b")
         fcntl.lockf(self.file, fcntl.LOCK_SH, 1, LAUNCHES)
 
@@ -365,6 +370,8 @@ def is_launched(directory: Path) -> bool:
     """
     if (directory / reading.SUBMITTED).exists():
         return True
+    if not (directory / CLAIMS).is_file():
+        return False
     try:
         with open(directory / CLAIMS, "r+b") as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, LAUNCHES)

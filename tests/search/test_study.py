@@ -10,8 +10,10 @@ optuna = pytest.importorskip("optuna", reason="needs the extra search")
 
 from optuna.trial import TrialState  # noqa: E402
 
+from gym_loop.search.report import Found  # noqa: E402
 from gym_loop.search.space import Dimension, Dimensions, FixedSpaceSampler  # noqa: E402
 from gym_loop.search.study import DEFINITION, GOAL, OVERRIDES, SOURCE, Study  # noqa: E402
+from gym_loop.search.trials import Claims, is_launched  # noqa: E402
 from tests.search.conftest import study as seen_by_optuna  # noqa: E402
 
 SPACE = Dimensions(
@@ -197,3 +199,23 @@ def test_a_pipe_in_the_place_of_the_journal_is_refused(tmp_path):
 
     with pytest.raises(Mistake, match=r"study\.log is no file"):
         study_in(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["deep", "no JSON", "no log", "bytes"])
+def test_a_journal_that_is_damaged_is_named_by_who_goes_on_with_it_and_who_reads_it(tmp_path, kind):
+    study_in(tmp_path).ask(1)
+    journal = tmp_path / "study.log"
+    damage = {"deep": b"[" * 100_000, "no JSON": b"junk", "no log": b"[1]", "bytes": b"\xff\xfe"}
+    journal.write_bytes(damage[kind] + b"\n" + journal.read_bytes())
+
+    for look in (study_in, Found):
+        with pytest.raises(Mistake, match=r"cannot read .*study\.log"):
+            look(tmp_path)
+
+
+def test_a_pipe_in_the_place_of_what_says_who_runs_which_job_is_refused(tmp_path):
+    os.mkfifo(tmp_path / ".claims")
+
+    with pytest.raises(Mistake, match="is no file"):
+        Claims(tmp_path / ".claims")
+    assert not is_launched(tmp_path)
