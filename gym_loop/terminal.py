@@ -13,7 +13,20 @@ SPOKEN = {"SIGINT": "Ctrl-C", "KeyboardInterrupt": "Ctrl-C"}  # what a person ca
 
 def is_terminal(stream: TextIO | None) -> bool:
     """Return whether a person watches what is written to `stream`; a program may have none."""
-    return stream is not None and stream.isatty()
+    return stream is not None and not getattr(stream, "closed", False) and stream.isatty()
+
+
+def say(line: str) -> None:
+    """Print a line, if there is still somewhere to print it to: what is done does not depend on it.
+
+    An agent may have closed stdout, and the reader of a pipe may have left.
+    """
+    try:
+        print(line)
+    except UnicodeEncodeError:
+        print(line.encode("ascii", "backslashreplace").decode())
+    except (OSError, ValueError):
+        pass
 
 
 def width() -> int | None:

@@ -100,3 +100,19 @@ def test_a_stream_that_does_not_block_is_waited_for():
         assert stream.write(b"y" * 1000) > 0
     stream.close()
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_run_whose_agent_has_closed_a_stream_ends_well(tmp_path, name):
+    (tmp_path / "closes.py").write_text(
+        "import sys\n"
+        "from gym_loop.agents import RandomAgent\n\n\n"
+        "class Closes(RandomAgent):\n"
+        "    def begin_episode(self, number):\n"
+        f"        sys.{name} = open('/dev/null', 'w')\n"
+        f"        sys.{name}.close()\n"
+    )
+    agent = "agent=closes.py:Closes env=cartpole loop.max_episodes=2 loop.eval_episodes=1"
+    assert shell(f"gym-loop {agent} hydra.run.dir=run", tmp_path) == 0
+
+    assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "finished"

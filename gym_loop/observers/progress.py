@@ -15,7 +15,7 @@ from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import manifest
 from gym_loop.runs.reading import WINDOW
-from gym_loop.terminal import SPOKEN, is_watched, live, short
+from gym_loop.terminal import SPOKEN, is_watched, live, say, short
 
 BAR_SECONDS, LOG_SECONDS = 0.1, 30.0
 WINDOW_TOLD = re.compile(r" \(last \d+\)")  # what a narrow terminal does without
@@ -130,8 +130,8 @@ class Progress(Observer):
         limits = [f"loop.{name}={loop.parameters[name]}" for name in by.split(", ")] if by else []
         limits += [loop.ended] if loop.ended and not why else []
         if why:
-            print(f"continue with: gym-loop resume {short(self.directory)}")
-        print(
+            say(f"continue with: gym-loop resume {short(self.directory)}")
+        say(
             f"{state}: {loop.episodes} episodes, {loop.steps} steps, {rate:.0f} steps a second"
             f"{'; ended by ' if limits else ''}{' and '.join(limits)}"
         )
@@ -145,9 +145,9 @@ class Progress(Observer):
         if self.evaluation:
             mean = sum(self.evaluation) / len(self.evaluation)
             parts.append(f"evaluation {mean:.6g} ({len(self.evaluation)} episodes)")
-        print(f"return: {', '.join(parts) or 'no episode was played'}")
+        say(f"return: {', '.join(parts) or 'no episode was played'}")
         if not why:
-            print(f"run: {short(self.directory)}")
+            say(f"run: {short(self.directory)}")
 
     def state_dict(self) -> dict[str, Any]:
         return {"returns": list(self.returns), "best": self.best, "not_finite": self.not_finite}
@@ -180,12 +180,12 @@ class Summary(Observer):
         """Print mean, standard deviation, minimum and maximum return."""
         returns = [episode.ret for episode in episodes]
         if not returns:
-            print("no episode was played: loop.eval_episodes is 0")
+            say("no episode was played: loop.eval_episodes is 0")
             return
         mean = total(returns) / len(returns)
         deviation = math.sqrt(total((r - mean) * (r - mean) for r in returns) / len(returns))
-        print(f"{len(returns)} episodes in {short(loop.directory)}")
-        print(
+        say(f"{len(returns)} episodes in {short(loop.directory)}")
+        say(
             f"return: mean {mean:.6g}, standard deviation {deviation:.6g}, "
             f"minimum {min(returns):.6g}, maximum {max(returns):.6g}"
         )
