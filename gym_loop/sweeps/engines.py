@@ -127,7 +127,7 @@ class EngineLauncher(SweepLauncher):
         with self.table(total, skipped) as table, stop_on_signals() as stop:
             while not stop.number:
                 room = None if self.n_jobs is None else self.n_jobs - len(follower.jobs)
-                asked = iter(lambda: next(source, None), None)
+                asked = itertools.takewhile(bool, source)  # up to the first None
                 if new := [job for job in itertools.islice(asked, room) if job]:
                     self.add(follower, new, table)
                     if not self.wait:
