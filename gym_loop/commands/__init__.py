@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
 
-from gym_loop.mistake import Mistake, nearest
+from gym_loop.mistake import Failure, Mistake, nearest
 
 
 def checkpoint_option(*names: str) -> Callable[[Any], Any]:
@@ -44,6 +44,23 @@ def run_click(command: click.Command, arguments: list[str]) -> None:
         raise Mistake(f"{message}; `gym-loop {command.name} --help` shows how") from None
     except click.Abort:
         raise KeyboardInterrupt from None
+
+
+@contextlib.contextmanager
+def no_success_by_leaving() -> Iterator[None]:
+    """Have what leaves the block by `sys.exit(0)`, an environment or an agent, be a failure.
+
+    Raises:
+        Failure: with the traceback from the user's own code on.
+    """
+    from gym_loop import errors
+
+    try:
+        yield
+    except SystemExit as error:
+        if error.code:  # of a Mistake, or a signal
+            raise
+        raise Failure(errors.message(error)) from error
 
 
 def exit_on_signals() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gym_loop.commands import checkpoint_option, run_click
+from gym_loop.commands import checkpoint_option, no_success_by_leaving, run_click
 from gym_loop.commands.replay import CHUNK, recorded_returns, select
 from gym_loop.machine import cores
 from gym_loop.mistake import Failure, Mistake
@@ -171,5 +171,6 @@ def main(arguments: list[str]) -> None:
     """Run the command."""
     from gym_loop import launch
 
-    with launch.surroundings():  # environments draw, and so import, when they are asked to
+    # Environments draw, and so import, when they are asked to.
+    with launch.surroundings(), no_success_by_leaving():
         run_click(export, arguments)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gym_loop.commands import run_click
+from gym_loop.commands import no_success_by_leaving, run_click
 from gym_loop.machine import cores
 from gym_loop.mistake import Failure, Mistake, nearest
 
@@ -314,5 +314,6 @@ def main(arguments: list[str]) -> None:
     """Run the command."""
     from gym_loop import launch
 
-    with launch.surroundings():  # environments draw, and so import, when they are asked to
+    # Environments draw, and so import, when they are asked to.
+    with launch.surroundings(), no_success_by_leaving():
         run_click(replay, arguments)

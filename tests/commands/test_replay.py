@@ -334,3 +334,32 @@ def test_a_run_that_moved_is_replayed_with_the_modules_of_where_it_ran(cli, tmp_
     shutil.move(tmp_path / "home" / "run", tmp_path / "moved")
     done = cli("replay", "moved")
     assert done.returncode == 0, done.stderr
+
+
+LEAVES = """
+import os, sys
+import gymnasium
+
+class Leaves(gymnasium.Env):
+    observation_space = action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return 0, {}
+
+    def step(self, action):
+        if "LEAVE" in os.environ:
+            sys.exit(0)
+        return 0, 1.0, True, False, {}
+"""
+
+
+@pytest.mark.parametrize("words", ["replay run", "export run e.npz", "evaluate run"])
+def test_an_environment_that_leaves_the_process_is_no_success(words, launch, cli, tmp_path):
+    (tmp_path / "leaves.py").write_text(LEAVES)
+    launch("agent=random", "env=leaves.py:Leaves", "loop.max_episodes=2", "loop.eval_episodes=1")
+    done = cli(*words.split(), environment={"LEAVE": "1"})
+    assert done.returncode == 1
+    assert "leaves.py" in done.stderr  # where it left
+    assert not (tmp_path / "e.npz").exists()
+    assert cli(*words.split()).returncode == 0
