@@ -154,6 +154,8 @@ def load(directory: Path) -> dict[str, Any]:
         path, known["resolved"] = directory / NAME, known["config"]
         content = literal(known["config"])
     stored.check_groups(content, f"config in {path}")
+    if "seed" not in content:  # the last of its keys: the file was cut
+        raise Mistake(f"config in {path} has no 'seed': it is damaged")
     for whole in (content, known.get("resolved") or {}):
         for _, section in kept.sections(whole):
             section["_target_"] = kept.absolute(present_name(section["_target_"]), base)

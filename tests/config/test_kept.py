@@ -459,6 +459,14 @@ def test_a_run_that_works_in_its_own_directory_does_so_again_wherever_its_projec
     assert (moved / "out" / "f" / "noted.txt").exists() and not (moved / "noted.txt").exists()
 
 
+def test_a_kept_config_that_was_cut_is_refused_by_whatever_begins_with_it(run):
+    run("agent=noting.py:Noting", *QUICK, "seed=4", "hydra.run.dir=r")
+    file = run.folder / "r" / "config.yaml"
+    file.write_text(file.read_text().removesuffix("seed: 4\n"))
+    for command in ("resume", "fork", "evaluate", "replay"):
+        assert "r/config.yaml has no 'seed': it is damaged" in run(command, "r", code=2)
+
+
 def test_defaults_of_every_kind_are_looked_at_for_secrets():
     array = np.zeros(3)
     known = {"weights": array, "token": array, "api_key": "???", "password": "x", "rate": 0.5}

@@ -71,7 +71,7 @@ def test_what_a_process_has_forked_does_not_hold_its_lock(tmp_path):
 def test_a_run_that_another_process_has_just_finished_is_left_alone(tmp_path):
     makers = {"agent": "agents.RandomAgent", "env": "envs.make_gym", "loop": "loops.DefaultLoop"}
     groups = {group: {"_target_": f"gym_loop.{name}"} for group, name in makers.items()}
-    cfg = OmegaConf.create(kept.completed(groups))
+    cfg = OmegaConf.create(kept.completed(groups) | {"seed": 0})
     kept.write(tmp_path, cfg, tmp_path)
     manifest.write(tmp_path, {"state": "finished", "result": 3.0, **kept.record(cfg, tmp_path)})
     before = (tmp_path / manifest.NAME).read_bytes()
