@@ -354,7 +354,10 @@ class Leaves(gymnasium.Env):
 """
 
 
-@pytest.mark.parametrize("words", ["replay run", "export run e.npz", "evaluate run"])
+@pytest.mark.parametrize(
+    "words",
+    ["replay run", "export run e.npz", "evaluate run", "check agent=random env=leaves.py:Leaves"],
+)
 def test_an_environment_that_leaves_the_process_is_no_success(words, launch, cli, tmp_path):
     (tmp_path / "leaves.py").write_text(LEAVES)
     launch("agent=random", "env=leaves.py:Leaves", "loop.max_episodes=2", "loop.eval_episodes=1")
