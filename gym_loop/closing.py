@@ -1,9 +1,9 @@
-"""Closing environments so that what `close` raises does not hide why a block has failed."""
+"""Closing things so that what `close` raises or returns does not hide why a block has failed."""
 
 import contextlib
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -29,3 +29,15 @@ def closed(what: Any) -> Iterator[Any]:
     with closed_on_failure(what):
         yield what
     what.close()
+
+
+def at_the_end(close: Callable[[BaseException | None], object]) -> Callable[..., None]:
+    """Return what `ExitStack.push` takes: it calls `close` with what the block has raised, or None.
+
+    An exit that returned something true, as `close` may, would take the error for handled.
+    """
+
+    def leave(kind: object, error: BaseException | None, trace: object) -> None:
+        close(error)
+
+    return leave

@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gym_loop.closing import closed, closed_on_failure
+from gym_loop.closing import at_the_end, closed, closed_on_failure
 from gym_loop.compat import hydra as inner
 from gym_loop.streams import derive, seed_all
 
@@ -92,8 +92,7 @@ def run(cfg: DictConfig, evaluate: bool = False) -> Any:
     observers = {n: o for n, c in cfg.observers.items() if c and (o := instantiate(c)) is not None}
     with contextlib.ExitStack() as stack:  # closes each observer that was opened, in any case
         for observer in observers.values():
-            # A true result would swallow the error.
-            stack.push(lambda _, error, __, close=observer.close: (close(error), None)[1])
+            stack.push(at_the_end(observer.close))
             observer.open(cfg, directory)
         loop = stack.enter_context(closed(build(cfg, directory, observers)))
         loop.notify("restore", loop)
