@@ -29,7 +29,7 @@ class EpisodeBatch:
             action space. It is a view of the loop's memory: copy what outlives the call.
         rewards: for each episode a list of `length` floats, as the agent was given them.
         games: for each episode what the bare environment played, below the wrappers, a
-            `gym_loop.envs.wrappers.Game`; empty where there are no wrappers.
+            `gym_loop.envs.tape.Game`; empty where there are no wrappers.
         infos: for each episode what its last step returned as info; None where it is not known.
             That of a library's vector environment is known where `loop.info_keys` asks for it.
         metrics: for each episode what the agent's `metrics` returned.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gym_loop.envs.wrappers import Wrapped, learning_layers
+from gym_loop.envs.tape import Wrapped, learning_layers
 from gym_loop.loops.copies import copied
 from gym_loop.loops.returns import as_float
 from gym_loop.mistake import Failure, Mistake

@@ -26,7 +26,8 @@ from gym_loop.envs.make import (
     make_gym,
     make_gymnasium,
 )
-from gym_loop.envs.wrappers import Wrappers, learning_layers, share_learnt
+from gym_loop.envs.tape import learning_layers, share_learnt
+from gym_loop.envs.wrappers import Wrappers
 from gym_loop.loops.returns import as_float, first_observation
 from gym_loop.mistake import Failure, Mistake, nearest
 from gym_loop.proxy import Proxy

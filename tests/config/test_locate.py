@@ -223,8 +223,11 @@ def test_configs_and_pickles_of_earlier_versions_find_what_has_moved(launch, cli
     assert len(rows(directory)) == 8
 
     from gym_loop.config.locate import locate, unpickle
+    from gym_loop.envs.tape import Tape
     from gym_loop.vector.envs import Copies
 
     pickled = pickle.dumps(Copies, protocol=0)
     assert unpickle(pickled.replace(b"gym_loop.vector.envs", b"gym_loop.envs.vector")) is Copies
+    pickled = pickle.dumps(Tape, protocol=0)
+    assert unpickle(pickled.replace(b"gym_loop.envs.tape", b"gym_loop.envs.wrappers")) is Tape
     assert locate("gym_loop.envs.envpool:make_envpool").__name__ == "make_envpool"

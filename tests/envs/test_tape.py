@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from gym_loop.envs.wrappers import Tape, Wrapped, wrapped
+from gym_loop.envs.tape import Tape, Wrapped
+from gym_loop.envs.wrappers import wrapped
 from gym_loop.mistake import Mistake
 from gym_loop.runs.run import Run
 from tests.conftest import rows
