@@ -219,6 +219,7 @@ def more(tmp_path):
 
 
 def test_a_wrapper_that_wants_a_tuple_is_given_one(launch, more):
+    pytest.importorskip("cv2", reason='needs the extra: pip install "gym-loop[atari]"')
     size = "env.wrappers.size._target_=gymnasium.wrappers.ResizeObservation"
     run = launch(*more, size, "env.wrappers.size.shape=[6,5]")
     env, _ = env_of(run)
