@@ -26,6 +26,11 @@ from gym_loop.sweeps.table import Table
 CLAIMS = ".claims"  # the file, in the search's directory
 LAUNCHES = 1 << 40  # the byte that launches share
 TRIES = 3  # of a job whose process is killed, in one launch
+# How reasons begin for which none but a job's own code, or a library's, has ended its process.
+CRASHES = (
+    "left with exit code ",
+    *(f"killed by SIG{name}" for name in ("SEGV", "ABRT", "FPE", "ILL")),
+)
 STEPS = "steps"  # a trial's attribute: of training, in all of its jobs
 Make = Callable[[int, Sequence[str], int], tuple[Job, DictConfig]]
 
@@ -141,6 +146,7 @@ class Trials(Iterator[Job | None]):
     Attributes:
         open: whether a job may still come, if not now, as another launch is running one.
         given_up: jobs that this launch does not try again, by their directories, and why.
+        crashed: jobs that have crashed in each try, by their directories, and how.
     """
 
     def __init__(
@@ -160,6 +166,7 @@ class Trials(Iterator[Job | None]):
         self.claims = Claims(study.directory / CLAIMS)
         self.running: set[Path] = set()  # directories of the jobs that this launch runs
         self.given_up: dict[Path, str] = {}
+        self.crashed: dict[Path, str] = {}
         self.table = TrialTable(n_trials, self)
         self.kills = Counter[Path]()
         self.standing = Standing()
@@ -205,9 +212,13 @@ class Trials(Iterator[Job | None]):
         if job.state == "stopped" and known.ended_by != PAUSED:
             self._give_up(job, job.reason)
         elif job.state == "failed" and not known.failed:
-            # Killed, or out of memory or time; what its own code raised is the trial's failure.
+            # Killed, or out of memory or time; what its own code raised is the trial's failure,
+            # and so is a crash that comes again and again.
             self.kills[job.directory] += 1
-            if self.kills[job.directory] >= TRIES or known.state == "stopped":
+            is_crash, is_last = job.reason.startswith(CRASHES), self.kills[job.directory] >= TRIES
+            if is_crash and is_last:
+                self.crashed[job.directory] = job.reason
+            elif is_last or (known.state == "stopped" and not is_crash):
                 self._give_up(job, job.reason)
 
     def _give_up(self, job: Job, why: str) -> None:
@@ -234,11 +245,14 @@ class Trials(Iterator[Job | None]):
             known = [jobs.progress(place, self.objective) for place in places]
             lacking = [n for n, each in enumerate(known) if not each.has_reached(goal)]
             running = [n for n in lacking if places[n] in self.running]
-            failed = next((n for n, each in enumerate(known) if each.failed), None)
+            ends = [
+                each.failed or at in self.crashed for at, each in zip(places, known, strict=True)
+            ]
+            failed = next((n for n, has_failed in enumerate(ends) if has_failed), None)
             if failed is not None:
                 if not running:
                     states = []
-                    error = known[failed].error
+                    error = self.crashed.get(places[failed]) or known[failed].error
                     self.study.fail(trial.number, error)
                     log = next(places[failed].glob("*.log"), places[failed])
                     self.table.say(f"failed: trial {trial.number}: {error}  log: {log}")

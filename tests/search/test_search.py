@@ -124,6 +124,19 @@ def test_a_job_that_is_always_killed_is_left_for_another_launch(search, tmp_path
 
 
 @pytest.mark.slow
+def test_a_trial_that_crashes_in_each_try_has_failed_and_holds_the_search_up_no_more(
+    search, tmp_path
+):
+    points = "hydra.sweeper.enqueue=[{agent.x: 0.55},{agent.x: 0.0}]"
+    result = search(X, points, "agent.fate=crash", "hydra.sweeper.n_trials=2")
+
+    assert result.returncode == 0, result.stderr
+    assert last(result).startswith("1 complete, 1 failed")
+    assert "failed: trial 0: killed by SIGABRT" in result.stderr
+    assert (tmp_path / "search/best.yaml").exists()
+
+
+@pytest.mark.slow
 def test_a_config_that_is_refused_in_mid_search_fails_its_trial_alone(search, tmp_path):
     (tmp_path / "space.py").write_text(
         "def space(trial):\n"

@@ -33,8 +33,8 @@ class Fixed(BaseAgent):
     """Always acts with `x`. Takes `pause` seconds an episode.
 
     `fate` is what happens in the third episode of a trial with `x` above 0.5: `raise`, `memory`
-    (MemoryError, once in a directory), `kill` (once) or `kill always`. With `disk` no checkpoint
-    can be written until there is a file `room` in the folder of marks.
+    (MemoryError, once in a directory), `kill` (once), `kill always` or `crash`. With `disk` no
+    checkpoint can be written until there is a file `room` in the folder of marks.
     """
 
     @staticmethod
@@ -53,6 +53,8 @@ class Fixed(BaseAgent):
         fate, mark = self.parameters["fate"], self._mark()
         if fate == "raise":
             raise ValueError("too large for me")
+        if fate == "crash":
+            os.abort()
         if fate == "kill always" or (fate in ("kill", "memory") and not mark.exists()):
             mark.touch()
             if fate == "memory":
