@@ -67,6 +67,11 @@ def of_search(directory: Path) -> Told:
     best = found.best()
     if best is None:
         more = f"gym-loop resume {short(directory)} goes on"
+        if {*found.counts()} == {"failed"}:
+            count = 2 * len(found.trials)
+            more = (
+                f"gym-loop resume {short(directory)} hydra.sweeper.n_trials={count} asks for others"
+            )
         raise Mistake(f"{directory}: no trial has come to its end; {found.counted()}; {more}")
     order = max if found.maximize else min
     run = order(best.results, key=best.results.__getitem__, default=None)

@@ -211,7 +211,9 @@ class Found:
             means = {number: fmean(own.values()) for number, own in each}
             order_of = max if self.maximize else min
             number = order_of(values, key=lambda number: (values[number], means[number]))
-            seeds = f"{confirmed.seeds[0]} to {confirmed.seeds[-1]}"
+            first, last = confirmed.seeds[0], confirmed.seeds[-1]
+            is_whole = last - first + 1 == len(confirmed.seeds)  # none has failed in between
+            seeds = f"{first} to {last}" if is_whole else ", ".join(map(str, confirmed.seeds))
             said = f"interquartile mean of {self.objective} over the fresh seeds {seeds}"
             trial = next(trial for trial in order if trial.number == number)
             defaults = interquartile_mean(confirmed.defaults.values())

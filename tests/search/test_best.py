@@ -116,6 +116,26 @@ def test_a_confirmation_that_is_not_complete_tells_nothing(played, capsys):
         assert said in capsys.readouterr().out
 
 
+def test_fresh_seeds_that_no_run_has_finished_are_not_among_those_named(played):
+    leave, confirm = played
+    found = leave([3.0, 9.0])
+    for words, level in (("agent.x=1", 9.0), ("", 2.0)):
+        confirm(words, [level, level])
+        confirm(words, [level], first=5)
+    assert "over the fresh seeds 2, 3, 5: 9" in str(found.best())
+
+
+@pytest.mark.slow
+def test_where_all_trials_have_failed_others_are_to_be_asked_for(search, cli):
+    points = "hydra.sweeper.enqueue=[{agent.x: 0.75}]"
+    failed = search(
+        X, points, "agent.fate=raise", "hydra.sweeper.pruner=none", "hydra.sweeper.n_trials=1"
+    )
+    assert failed.returncode == 1
+    told = cli("best", "search")
+    assert "gym-loop resume search hydra.sweeper.n_trials=2 asks for others" in told.stderr
+
+
 def test_of_equal_interquartile_means_the_mean_tells(played, capsys):
     pytest.importorskip("scipy", reason="needs the extra report")
     leave, confirm = played
