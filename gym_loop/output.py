@@ -2,11 +2,13 @@
 
 import contextlib
 import errno
+import functools
 import io
 import logging
 import os
 import select
 import sys
+from collections.abc import Callable
 from typing import Any
 
 lost: set[int] = set()  # the descriptors, 1 or 2, of which something could not be written
@@ -30,13 +32,23 @@ class Output(io.FileIO):
         return written
 
 
-class LogFile(logging.FileHandler):
-    """A run's log. A line that cannot be written, as on a full disk, is shown on stderr alone."""
+def log_in_silence() -> None:
+    """Have the log's files print no traceback for a line that cannot be written.
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Say nothing of the disk, which is said in a line already, with what is lost by it."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handleError(record)
+    A full disk, say, is told of in a line, with what is lost by it.
+    """
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handleError = functools.partial(  # type: ignore[method-assign]
+                _handle_error, handler.handleError
+            )
+
+
+def _handle_error(
+    otherwise: Callable[[logging.LogRecord], None], record: logging.LogRecord
+) -> None:
+    if not isinstance(sys.exc_info()[1], OSError):
+        otherwise(record)
 
 
 def open_streams() -> None:

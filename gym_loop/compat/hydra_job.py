@@ -26,6 +26,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from gym_loop import files
 from gym_loop.compat.omegaconf import representers
 from gym_loop.mistake import Failure
+from gym_loop.output import log_in_silence
 
 
 def run_job(
@@ -61,6 +62,7 @@ def run_job(
         result.working_dir = given if config.hydra.job.chdir else here
         if configure_logging:
             configure_log(config.hydra.job_logging, config.hydra.verbose)
+            log_in_silence()
         if config.hydra.output_subdir is not None:
             save(config, for_task, directory / config.hydra.output_subdir)
         callbacks = hydra_context.callbacks

@@ -253,14 +253,16 @@ def test_a_log_that_cannot_be_written_costs_no_traceback(cli, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "gym_loop.log").symlink_to("/dev/full")
     (tmp_path / "full.py").write_text(
-        "import logging\n\n"
-        "from gym_loop.agents import RandomAgent\n"
-        "from gym_loop.output import LogFile\n\n\n"
+        "import logging, resource\n\n"
+        "from gym_loop.agents import RandomAgent\n\n"
+        "log = logging.getLogger('gym_loop')\n\n\n"
         "class Full(RandomAgent):\n"
         "    def begin_episode(self, number):\n"
         "        if self.training:\n"
-        "            logging.getLogger().addHandler(LogFile('/dev/full'))\n"
-        "            logging.getLogger('gym_loop').warning('a line')\n"
+        "            log.debug('x' * 70_000)\n"
+        "            limit = 65_536, resource.RLIM_INFINITY\n"
+        "            resource.setrlimit(resource.RLIMIT_FSIZE, limit)\n"
+        "            log.warning('a line')\n"
     )
 
     refused = cli("agent=full.py:Full", *FAST, "hydra.run.dir=run")
