@@ -192,12 +192,13 @@ def composition(error: ConfigCompositionException) -> str:
         )
     if found := re.match(r"Sweep parameters '(.*)' requires --multirun", text):
         return f"{found[1]} has several values ({COMMAND_LINE}); -m sweeps over them"
-    found = re.match(r"Error merging override (.*)", text)
-    if found and "Cannot merge DictConfig with ListConfig" in str(cause):
-        kind = "a mapping" if "=[" in found[1] else "a list"
-        return f"{secrets.masked_words([found[1]])[0]} ({COMMAND_LINE}); expected {kind}"
+    more = f": {first_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
+    if found := re.match(r"Error merging override (.*)", text):
+        word = f"{secrets.masked_words([found[1]])[0]} ({COMMAND_LINE})"
+        if re.search(r"merge (DictConfig with ListConfig|incompatible container)", str(cause)):
+            return f"{word}; expected {'a mapping' if '=[' in found[1] else 'a list'}"
+        return word + more
     if text.strip():
-        more = f": {first_line(cause)}" if isinstance(cause, OmegaConfBaseException) else ""
         return first_line(error) + more
     return f"cannot compose the config{suspect()}: {first_line(cause or error)}"
 
