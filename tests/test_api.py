@@ -12,12 +12,14 @@ import sys
 import warnings
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
 import gym_loop
+from gym_loop.config import by_value
 from tests.conftest import AGENTS
 
 LOGGERS = {"a.program", "gym_loop", "hydra", "root"}
@@ -360,6 +362,61 @@ def test_wrappers_are_given_as_classes_and_by_name_innermost_first(tmp_path, cli
     run = gym_loop.Run(tmp_path / "r")
     assert [*run.config["env"]["wrappers"]] == ["Squared", "flatten"]
     assert (3 * run.episodes["return"] == run.episodes["agent_return"]).all()
+
+
+def paying(reward, words=("a", "b", "c")):
+    """Make an environment whose steps give `reward()`."""
+
+    class Paying(gymnasium.Env):
+        observation_space = action_space = gymnasium.spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            return 0, {}
+
+        def step(self, action):
+            return 0, float(reward()), True, False, {"a word": "d" not in {*words}}
+
+    return Paying
+
+
+def test_what_one_function_has_made_twice_is_not_one_and_the_same(here):
+    """A run goes on in its own environment, and is not taken for a run in the other."""
+    words = ("loop.max_episodes=2", "loop.eval_episodes=1")
+    one = gym_loop.run(*words, env=paying(lambda: 1), directory="one")
+    two = gym_loop.run(*words, env=paying(lambda: 2), directory="two")
+    again = gym_loop.resume(one, "loop.max_episodes=4")
+    assert [*again.episodes["return"], again.result] == [1, 1, 1, 1, 1]
+    assert (again.replay(0).difference, two.replay(0).difference) == (None, None)
+    with pytest.raises(gym_loop.Mistake, match="two holds a run"):
+        gym_loop.run(*words, env=paying(lambda: 3), directory="two")
+    assert gym_loop.run(*words, env=paying(lambda: 2), directory="two").result == 2
+
+
+def test_what_a_function_holds_tells_what_it_made():
+    """A number that is there twice is not taken for one that is there once."""
+    ways = [(1, 1, 2), (1, 2, 2), ((1, 2), 2), [1, 1, 2], {1: 2}, (lambda: 1,), (lambda: 2,)]
+    ways += [(functools.partial(max, n),) for n in (1, 2)]
+    names = [by_value.target(paying(way)) for way in ways for _ in range(2)]
+    assert [names.index(name) for name in names] == [n - n % 2 for n in range(2 * len(ways))]
+
+
+def test_what_a_function_has_made_has_one_name_in_each_process(tmp_path):
+    """The order of a set of words, which differs between processes, is no part of it."""
+    program = "from gym_loop.config import by_value; from tests.test_api import paying; "
+    program += "print(by_value.target(paying(lambda: 'b' in {'a', 'b', 'c'}, {*'abcdefg'})))"
+    names = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=Path(__file__).parents[1],
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(names) == 1
 
 
 @pytest.mark.slow

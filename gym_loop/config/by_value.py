@@ -8,8 +8,10 @@ import contextlib
 import functools
 import hashlib
 import inspect
+import pickle
 import sys
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +119,52 @@ def _functions(kind: Any) -> list[Any]:
 def _digest(kind: Any, data: bytes) -> str:
     """Return what tells a class from others of its name: its source, else its pickle.
 
-    In a notebook only the source of functions is known.
+    In a notebook only the source of functions is known. What a function makes has the source of all
+    that it makes: there it is also what it was made with.
     """
     for parts in ([kind], _functions(kind)):
         with contextlib.suppress(OSError, TypeError):
             data = "".join(map(inspect.getsource, parts)).encode() or data
             break
+    if "<locals>" in kind.__qualname__:
+        data += b"".join(_made_with(kind, {}))
     return hashlib.sha256(data).hexdigest()[:12]
+
+
+def _made_with(each: Any, seen: dict[int, Any]) -> Iterator[bytes]:
+    """Yield what bases, attributes, code, defaults and closures hold, equal in each process."""
+    if id(each) in seen:
+        yield str([*seen].index(id(each))).encode()
+        return
+    seen[id(each)] = each  # kept: another object would get its id
+    yield type(each).__qualname__.encode()
+    held: list[Any] = []
+    if isinstance(each, (set, frozenset)):
+        held += sorted(each, key=repr)
+    elif isinstance(each, (list, tuple)):
+        held += each
+    elif isinstance(each, dict):
+        held += each.items()
+    elif isinstance(each, functools.partial):
+        held += [each.func, each.args, each.keywords]
+    elif isinstance(each, types.CodeType):
+        held += [each.co_code, each.co_names, each.co_consts]
+    elif isinstance(each, type) or inspect.isfunction(each):
+        yield each.__qualname__.encode()
+        if each.__module__ != "__main__" and _lookup(each.__module__, each.__qualname__) is each:
+            return
+        if isinstance(each, type):
+            held += [*each.__bases__, *(v for k, v in vars(each).items() if not k.startswith("__"))]
+        for function in _functions(each):
+            held += [function.__code__, function.__defaults__, function.__kwdefaults__]
+            for cell in function.__closure__ or ():
+                with contextlib.suppress(ValueError):  # it is empty
+                    held.append(cell.cell_contents)
+    else:
+        try:
+            yield pickle.dumps(each, protocol=5)
+            del seen[id(each)]  # equal numbers may be one object, or several
+        except Exception:  # an object that has such functions or classes
+            held.append(getattr(each, "__dict__", None))
+    for value in held:
+        yield from _made_with(value, seen)
