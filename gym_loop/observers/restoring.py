@@ -96,8 +96,30 @@ def restore(loop: BaseLoop, path: Path) -> None:
         if isinstance(stream, dict):
             getattr(loop.agent, name).bit_generator.state = stream
         else:
-            setattr(loop.agent, name, stream)
+            setattr(loop.agent, name, put_into(vars(loop.agent).get(name), stream))
     quicken(loop)
+
+
+def put_into(space: Any, kept: Any) -> Any:
+    """Return `space` as `kept` is, changed in place: the agent may have it in other objects, too.
+
+    What is of another kind is `kept` itself.
+    """
+    if type(space) is not type(kept):
+        return kept
+    if streams.is_space(kept):
+        put_into(vars(space), vars(kept))
+    elif isinstance(kept, dict):
+        space |= {key: put_into(space.get(key), value) for key, value in kept.items()}
+    elif type(kept) is tuple and len(space) == len(kept):
+        return tuple(map(put_into, space, kept))
+    elif hasattr(kept, "bit_generator"):
+        if type(space.bit_generator) is not type(kept.bit_generator):
+            return kept
+        space.bit_generator.state = kept.bit_generator.state
+    else:
+        return kept
+    return space
 
 
 def quicken(loop: BaseLoop) -> None:

@@ -201,6 +201,57 @@ def test_what_no_checkpoint_of_an_environment_can_keep_is_named(launch, environm
     assert [line for line in said(run) if "counted (generator), log (TextIOWrapper)" in line]
 
 
+SHARING = """
+import gymnasium
+from gym_loop.agents import RandomAgent
+
+class Explorer:
+    def __init__(self, space):
+        self.space, self.first, self.rng = space, space["first"], space["first"].np_random
+
+class Shares(RandomAgent):
+    def __init__(self, **given):
+        super().__init__(**given)
+        self.explorer = Explorer(self.action_space)
+
+    def act(self, state, episode_num):
+        action = self.explorer.space.sample() | {"first": self.explorer.first.sample()}
+        if self.explorer.rng.random() < 0.5:
+            action = self.action_space.sample()
+        return action
+
+class Saves(Shares):
+    def save(self, directory):
+        (directory / "nothing").write_text("")
+
+    def load(self, directory):
+        pass
+
+class Sums(gymnasium.Env):
+    observation_space = gymnasium.spaces.Discrete(99)
+    action_space = gymnasium.spaces.Dict(
+        {name: gymnasium.spaces.Discrete(99) for name in ("first", "second")}
+    )
+
+    def reset(self, *, seed=None, options=None):
+        return 0, {}
+
+    def step(self, action):
+        return 0, float(action["first"] + 100 * action["second"]), True, False, {}
+"""
+
+
+@pytest.mark.parametrize("agent", ["Shares", "Saves"])
+def test_spaces_and_generators_that_other_objects_of_an_agent_hold_go_on(launch, tmp_path, agent):
+    pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
+    (tmp_path / "sharing.py").write_text(SHARING)
+    words = (f"agent=sharing.py:{agent}", "env=sharing.py:Sums", "loop.eval_episodes=0")
+    whole = launch(*words, "loop.max_episodes=20", directory="whole")
+    part = launch(*words, "loop.max_episodes=5", directory="part")
+    dispatch("resume", "part", "loop.max_episodes=20")
+    assert rows(part) == rows(whole)
+
+
 def test_an_agent_with_slots_is_warned_of(launch, tmp_path):
     lines = "from gym_loop.agents import RandomAgent", "class Lean(RandomAgent):"
     (tmp_path / "lean.py").write_text("\n".join((*lines, "    __slots__ = ('played',)")))
