@@ -16,6 +16,8 @@ from hydra.core.override_parser.types import (
     ChoiceSweep,
     IntervalSweep,
     Override,
+    Quote,
+    QuotedString,
     RangeSweep,
 )
 
@@ -251,11 +253,17 @@ Space = Dimensions | Function
 def word(key: str, value: Any) -> str:
     """Return the override that gives `key` a value; a text is in Hydra's grammar already."""
     if isinstance(value, list | tuple):
-        return f"{key}=[{','.join(word('', each)[1:] for each in value)}]"
+        return f"{key}=[{','.join(word('', within(each))[1:] for each in value)}]"
     if isinstance(value, Mapping):
-        pairs = (word(str(name), each).replace("=", ":", 1) for name, each in value.items())
+        pairs = (word(str(name), within(each)).replace("=", ":", 1) for name, each in value.items())
         return f"{key}={{{','.join(pairs)}}}"
     return f"{key}={typed(value)}"
+
+
+def within(value: Any) -> Any:
+    """Return a value of a list or a mapping; a bare text with commas is one, and not several."""
+    is_bare = isinstance(value, str) and not value.startswith(("[", "{", "'", '"'))
+    return QuotedString(value, Quote.single).with_quotes() if is_bare and "," in value else value
 
 
 def split(overrides: Sequence[Override]) -> tuple[list[str], Dimensions]:

@@ -94,6 +94,12 @@ def test_values_are_written_in_hydras_grammar():
     assert {o.key_or_group: o.value() for o in parsed} == values
 
 
+def test_a_text_with_commas_within_a_list_or_a_mapping_stays_one():
+    given = ["a b,c", {"k": "it's d,e"}, "[1,2]"]
+    [parsed] = OverridesParser.create().parse_overrides([word("a", given)])
+    assert parsed.value() == ["a b,c", {"k": "it's d,e"}, [1, 2]]
+
+
 def test_a_space_in_python_has_conditions(tmp_path, monkeypatch):
     (tmp_path / "my_space.py").write_text(
         "def space(trial):\n"
