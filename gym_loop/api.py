@@ -7,6 +7,7 @@ in the process (signal handlers, loggers, random streams, the working directory)
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from gym_loop.runs import claim
 from gym_loop.runs.run import Run, Runs
 from gym_loop.sweeps import resume as sweeps
 
+_launching = threading.RLock()  # a launch changes what all threads share
 Named = str | type | Callable[..., Any] | None  # a class, a function that makes one, or a name
 
 
@@ -231,27 +233,46 @@ def _name(kind: Named) -> str:
 
 
 @contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Let no other thread launch during the block.
+
+    Raises:
+        Mistake: another one does.
+    """
+    if not _launching.acquire(blocking=False):
+        raise Mistake(
+            "another thread has a launch under way, and a process has one at a time; "
+            "for several runs at once: gym_loop.sweep, or processes"
+        )
+    try:
+        yield
+    finally:
+        _launching.release()
+
+
+@contextlib.contextmanager
 def _as_command(*words: str) -> Iterator[None]:
     """Let the block launch as a command of these words would, and leave the process as it was.
 
     A launch ends with SystemExit where a process would end: for a finished run (0), jobs that
     failed (1), and a stop by a signal (128 and its number). Here that is told by the run's state.
     """
-    here, argv, random = os.getcwd(), sys.argv, streams.get_state()
-    given = sys.stdin, sys.stdout, sys.stderr
-    open_streams()  # whether a run finishes does not depend on who reads what it prints
-    sys.argv = ["gym-loop", *words]
-    try:
-        with own_logging(), errors.mistakes_raised():
-            yield
-    except SystemExit as end:  # a Mistake's code is its line
-        if not isinstance(end.code, int) or 1 < end.code <= 128:
-            raise
-    finally:
-        sys.argv = argv
-        for stream in (sys.stdout, sys.stderr):
-            if stream and stream not in given:
-                stream.flush()
-        sys.stdin, sys.stdout, sys.stderr = given
-        os.chdir(here)
-        streams.set_state(random)
+    with _alone():
+        here, argv, random = os.getcwd(), sys.argv, streams.get_state()
+        given = sys.stdin, sys.stdout, sys.stderr
+        open_streams()  # whether a run finishes does not depend on who reads what it prints
+        sys.argv = ["gym-loop", *words]
+        try:
+            with own_logging(), errors.mistakes_raised():
+                yield
+        except SystemExit as end:  # a Mistake's code is its line
+            if not isinstance(end.code, int) or 1 < end.code <= 128:
+                raise
+        finally:
+            sys.argv = argv
+            for stream in (sys.stdout, sys.stderr):
+                if stream and stream not in given:
+                    stream.flush()
+            sys.stdin, sys.stdout, sys.stderr = given
+            os.chdir(here)
+            streams.set_state(random)

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -399,6 +400,37 @@ def test_what_a_function_holds_tells_what_it_made():
     ways += [(functools.partial(max, n),) for n in (1, 2)]
     names = [by_value.target(paying(way)) for way in ways for _ in range(2)]
     assert [names.index(name) for name in names] == [n - n % 2 for n in range(2 * len(ways))]
+
+
+def test_an_environment_is_made_by_a_lambda(here):
+    run = gym_loop.run(
+        "loop.max_episodes=1", env=lambda reward=3: paying(lambda: reward)(), directory="r"
+    )
+    assert [*gym_loop.resume(run, "loop.max_episodes=2").episodes["return"]] == [3, 3]
+
+
+def test_a_launch_in_another_thread_is_refused_while_one_is_under_way(here):
+    """The directory and Hydra's state are the process's: one run had the config of another."""
+    refused = []
+
+    def launch():
+        try:
+            gym_loop.run("loop.max_episodes=1", env="cartpole", directory="second")
+        except gym_loop.Mistake as mistake:
+            refused.append(str(mistake))
+
+    def reward():
+        thread = threading.Thread(target=launch)
+        thread.start()
+        thread.join()
+        return 1
+
+    run = gym_loop.run("loop.max_episodes=1", env=paying(reward), directory="first")
+    assert (run.state, run.result) == ("finished", 1)
+    assert refused and all("another thread" in line for line in refused)
+    assert not Path("second").exists()
+    launch()
+    assert gym_loop.Run("second").state == "finished"
 
 
 def test_what_a_function_has_made_has_one_name_in_each_process(tmp_path):

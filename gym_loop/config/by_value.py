@@ -42,6 +42,7 @@ def target(kind: Any) -> str:
         data: bytes = cloudpickle.dumps(kind)
     except Exception as error:
         raise Mistake(f"{name} cannot be pickled by value: {error}") from error
+    name = name.strip("<>")  # of a lambda: Hydra reads no such signs
     file = f"{name}-{_digest(kind, data)}.pkl"
     pickles[file], _loaded[file] = data, kind
     return f"{file}:{name}"
