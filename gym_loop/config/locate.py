@@ -12,20 +12,17 @@ from typing import Any
 import gym_loop_files
 from gym_loop.config import by_value
 
-# Modules of ours, and names in them, as earlier versions have written them into configs and
-# pickles: where they are now.
+# Modules of ours, by the names that earlier versions have written into configs and pickles.
 MOVED = {
     f"gym_loop.{before}": f"gym_loop.{now}"
     for before, now in {
         "envs.envpool": "vector.envpool",
         "envs.vector": "vector.envs",
-        "envs.wrappers.Game": "envs.tape",
-        "envs.wrappers.Tape": "envs.tape",
-        "envs.wrappers.Wrapped": "envs.tape",
-        "envs.wrappers._idle": "envs.learnt",
         "loops.vector_loop": "vector.loop",
     }.items()
 }
+# A module that had more than it has now, and where the rest is.
+PARTED = {"gym_loop.envs.wrappers": ("gym_loop.envs.tape", "gym_loop.envs.learnt")}
 
 
 def locate(target: str) -> Any:
@@ -54,8 +51,10 @@ class Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what `name` is in `module`."""
-        now = MOVED.get(f"{module}.{name}") or MOVED.get(module, module)
-        return super().find_class(now, name)
+        for part in map(importlib.import_module, PARTED.get(module, ())):
+            if hasattr(part, name):
+                return getattr(part, name)
+        return super().find_class(MOVED.get(module, module), name)
 
 
 def unpickle(pickled: bytes) -> Any:
