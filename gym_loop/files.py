@@ -167,6 +167,7 @@ def make_own(path: Path) -> None:
         unfinished = temporary(path)
         try:
             shutil.copyfile(path, unfinished)
+            sync(unfinished)  # a checkpoint counts on what was in the file that this one replaces
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)

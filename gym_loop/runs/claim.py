@@ -139,7 +139,7 @@ def check_past(
         for key, then, now in config_changes(known, cfg)
         if not (key.endswith("._target_") and is_moved_class(str(then), str(now)))
         # An observer that the run had not, as those that later versions have by default.
-        and not (key.startswith("observers.") and then == kept.ABSENT)
+        and not (key.startswith("observers.") and then is kept.ABSENT)
     ]
     for key, then, now in changes:
         if past(key) or not free:
