@@ -21,8 +21,8 @@ MOVED = {
         "loops.vector_loop": "vector.loop",
     }.items()
 }
-# A module that had more than it has now, and where the rest is.
-PARTED = {"gym_loop.envs.wrappers": ("gym_loop.envs.tape", "gym_loop.envs.learnt")}
+# Modules of ours that had more than they have now, and where the rest is.
+PARTED = {"envs.wrappers": ("envs.tape", "envs.learnt")}
 
 
 def locate(target: str) -> Any:
@@ -51,7 +51,8 @@ class Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what `name` is in `module`."""
-        for part in map(importlib.import_module, PARTED.get(module, ())):
+        for place in PARTED.get(module.removeprefix("gym_loop."), ()):
+            part = importlib.import_module(f"gym_loop.{place}")
             if hasattr(part, name):
                 return getattr(part, name)
         return super().find_class(MOVED.get(module, module), name)
