@@ -97,3 +97,17 @@ def test_leftovers_of_another_name_stay(tmp_path):
     other.touch()
     files.remove_leftovers(tmp_path, "run.json")
     assert list(tmp_path.iterdir()) == [other]
+
+
+def test_the_copy_that_takes_a_shared_files_place_is_on_the_disk(tmp_path, monkeypatch):
+    table, backup = tmp_path / "episodes.csv", tmp_path / "backup.csv"
+    table.write_text("rows")
+    os.link(table, backup)
+    sync, synced = os.fsync, []
+    monkeypatch.setattr(
+        os, "fsync", lambda file: (synced.append(os.fstat(file).st_ino), sync(file))
+    )
+    files.make_own(table)
+    assert table.stat().st_ino in synced
+    assert not table.samefile(backup)
+    assert table.read_text() == backup.read_text() == "rows"
