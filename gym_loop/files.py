@@ -171,8 +171,6 @@ def make_own(path: Path) -> None:
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
-    elif path.is_symlink() and not path.exists():
-        path.unlink()
 
 
 def cut(path: Path, size: int) -> None:

@@ -1,5 +1,6 @@
 """A CSV row for each episode, appended when it ends."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ class Episodes(Observer):
         for path in (directory / file for file in infos.TABLES.values()):
             if path.exists() and not path.is_file():
                 raise Mistake(f"{short(path)} is no file; move it away, and the run begins anew")
+            if path.is_symlink() and not path.exists():
+                raise Mistake(f"{short(path)} is a link that leads nowhere: {os.readlink(path)}")
             files.make_own(path)
         taken = [*tables.FORMATS, "agent_return"]
         for key in cfg.loop.get("info_keys") or ():

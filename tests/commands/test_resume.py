@@ -463,6 +463,21 @@ def test_what_lies_in_the_place_of_a_runs_own_is_refused_and_the_run_stays_finis
     assert (run / "run.json").read_bytes() == before
 
 
+def test_a_table_that_is_a_link_to_a_disk_that_is_not_there_is_refused(launch, cli):
+    run = launch(*PLAIN, "loop.max_episodes=2", "loop.eval_episodes=1")
+    before = (run / "run.json").read_bytes()
+    (run / "episodes.csv").unlink()
+    (run / "episodes.csv").symlink_to("not-mounted/episodes.csv")
+    done = cli("resume", "run", "loop.max_episodes=3")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "gym-loop: run/episodes.csv is a link that leads nowhere: not-mounted/episodes.csv\n",
+    )
+    assert (run / "episodes.csv").is_symlink()
+    assert (run / "run.json").read_bytes() == before
+    assert (run / "checkpoints" / "episode-000002").is_dir()
+
+
 def test_a_checkpoint_leaves_the_attributes_of_agent_and_environment_as_they_were():
     from gym_loop.agents import RandomAgent
     from gym_loop.envs import make_gym
