@@ -232,12 +232,18 @@ class AppendOnly:
 
     def append(self, record: bytes) -> None:
         """Write a record, and what waits; `error` tells whether that could be done."""
+        if self._descriptor >= 0 and not self._waiting:  # as nearly always: it is to be quick
+            try:  # `contextlib.suppress` takes as long as the rest
+                written = os.pwrite(self._descriptor, record, self.size)
+            except OSError:
+                written = 0  # it is tried again, and then told of
+            if written == len(record):
+                self.size += written
+                return
         self._waiting.append(record)
         if self.error is None or time.monotonic() >= self._retry_at:
-            try:  # once an episode: `contextlib.suppress` takes as long as the rest
+            with contextlib.suppress(OSError):
                 self._write()
-            except OSError:
-                return
 
     def sync(self) -> None:
         """Bring all records to the disk, so that they survive a power cut.

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,42 @@ STANDARD = os.path.dirname(os.__file__) + os.sep
 INSTALLED = "-packages/"  # site- and dist-
 
 
+remembered: dict[str, str | None] = {}  # module -> its file; None: an installed one, or Python's
+
+
+def remember() -> None:
+    """Look at what has been imported once, for all processes that are forked from this one."""
+    own = _own(sys.modules)
+    remembered.update({name: own.get(name) for name in sys.modules})
+
+
 def imported(before: Collection[str] = ()) -> set[str]:
     """Return the Python files of modules that are neither installed nor Python's own.
 
     Args:
         before: names of modules that are left out.
     """
-    own, packages = [], dict[str, bool]()
-    for name in sys.modules.keys() - before:
+    names = sys.modules.keys() - before
+    known = {file for name in names & remembered.keys() if (file := remembered[name])}
+    return known | {*_own(names - remembered.keys()).values()}
+
+
+def _own(modules: Iterable[str]) -> dict[str, str]:
+    """Return the files of those modules that are neither installed nor Python's own."""
+    own, packages = dict[str, str](), dict[str, bool]()
+    for name in [*modules]:
         package = name.partition(".")[0]
         if package not in packages:
             packages[package] = is_installed(file_of(package))
         # What lies in an installed package is not looked at: those are most of all modules.
         if not packages[package] and (file := file_of(name)) and not is_installed(file):
-            own.append(file)
-    real = {folder: os.path.realpath(folder) for folder in {*map(os.path.dirname, own)}}
-    return {os.path.join(real[os.path.dirname(file)], os.path.basename(file)) for file in own}
+            own[name] = file
+    folders = {os.path.dirname(file) for file in own.values()}
+    real = {folder: os.path.realpath(folder) for folder in folders}
+    return {
+        name: os.path.join(real[os.path.dirname(file)], os.path.basename(file))
+        for name, file in own.items()
+    }
 
 
 def file_of(module: str) -> str | None:

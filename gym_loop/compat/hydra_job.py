@@ -50,9 +50,7 @@ def run_job(
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.runtime.output_dir = os.path.abspath(given)
         OmegaConf.set_readonly(config.hydra, True)
-        for_task: DictConfig = pickle.loads(pickle.dumps(config))
-        with read_write(for_task), open_dict(for_task):
-            del for_task["hydra"]
+        for_task = copy_without_hydra(config)
         result = JobReturn(cfg=for_task, hydra_cfg=config, task_name=JobRuntime().get("name"))
         result.overrides = plain(config.hydra.overrides.task)  # iterating would resolve them
         directory.mkdir(parents=True, exist_ok=True)
@@ -75,6 +73,18 @@ def run_job(
         _flush_loggers()
         callbacks.on_job_end(config=config, job_return=result)
         return result
+
+
+def copy_without_hydra(config: DictConfig) -> DictConfig:
+    """Return a copy of a config without Hydra's own part, which is four times as large."""
+    inside = vars(config)  # deleting a key and setting it again would copy what it holds
+    nodes = inside["_content"]
+    inside["_content"] = {key: node for key, node in nodes.items() if key != "hydra"}
+    try:
+        copied: DictConfig = pickle.loads(pickle.dumps(config))
+    finally:
+        inside["_content"] = nodes
+    return copied
 
 
 @contextlib.contextmanager

@@ -64,9 +64,11 @@ def _with_built(kind: Callable[..., Any], arguments: dict[str, Any], env: Any) -
 
 def with_tuples(make: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return arguments of `make` with tuples where it wants them: YAML has lists alone."""
+    lists = [key for key, value in given.items() if type(value) is list]
+    if not lists:  # as with most; a signature takes long
+        return {**given}
     known = signature.parameters(make) or {}
     tuples = [key for key, parameter in known.items() if signature.wants_tuple(parameter)]
-    lists = [key for key, value in given.items() if type(value) is list]
     return {**given, **{key: tuple(given[key]) for key in lists if key in tuples}}
 
 

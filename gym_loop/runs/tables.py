@@ -69,7 +69,7 @@ class Writer(files.AppendOnly):
     def add(self, rows: list[tuple[Any, ...]]) -> None:
         """Append rows of values, in the order of the table's columns, in one write."""
         data = b"".join([self.row % row for row in rows])
-        self.append(self.header + data if self.is_empty else data)
+        self.append(data if self.size or not self.is_empty else self.header + data)
         if self.error and not self.warned:
             logging.getLogger(__name__).warning(
                 "%s; training goes on, and rows are kept until they can be written",
