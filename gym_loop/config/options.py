@@ -117,7 +117,7 @@ def option_config(group: str, option: str) -> dict[str, Any]:
     defaults = literal(secrets.without(keys(target)))
     if not hasattr(target, "get_default_parameters"):  # an argument's default may be anything
         defaults = {key: value for key, value in defaults.items() if _is_held(value)}
-    return {"_target_": option, **defaults}
+    return {"_target_": option, **defaults, **getattr(target, "follow_the_config", {})}
 
 
 def _is_held(value: Any) -> bool:

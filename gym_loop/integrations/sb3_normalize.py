@@ -93,9 +93,8 @@ class Normalizer(VecNormalize):  # type: ignore[misc]
 
     def write(self, path: Path) -> None:
         """Write the statistics as the library's `VecNormalize.save` does."""
-        plain = VecNormalize(self.venv)
+        plain = VecNormalize.__new__(VecNormalize)  # whose constructor refuses spaces it has not
         vars(plain).update(vars(self))
-        plain.venv = None  # type: ignore[assignment]
         with open(path, "wb") as file:
             pickle.dump(plain, file)
 

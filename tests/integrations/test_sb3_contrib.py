@@ -11,6 +11,7 @@ library = pytest.importorskip("sb3_contrib", reason=SKIP)
 import gym_loop  # noqa: E402
 from gym_loop.integrations import sb3_contrib as ours  # noqa: E402
 from gym_loop.integrations import stable_baselines3 as base  # noqa: E402
+from gym_loop.mistake import Mistake  # noqa: E402
 from gym_loop.runs import compare  # noqa: E402
 from tests.integrations import test_stable_baselines3 as shared  # noqa: E402
 
@@ -109,6 +110,34 @@ def test_an_agent_of_the_users_own_is_three_lines(tmp_path):
     run = gym_loop.run(agent, *words, small, *limits, directory=tmp_path / "run")
     assert run.state == "finished"
     assert run.policy().agent.model._n_updates == 20
+
+
+def test_seed_steps_and_environments_of_such_an_agent_are_those_of_the_run(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from sb3_contrib import TRPO\n"
+        "from gym_loop.integrations.stable_baselines3 import OnPolicyAgent\n\n"
+        "class Mine(OnPolicyAgent):\n"
+        "    algorithm = TRPO\n"
+    )
+    words = ("env=cartpole", "loop=vector", "loop.num_envs=2", "loop.max_steps=40", "seed=5")
+    more = ("agent.learning_rate=lin_0.1", "agent.n_steps=10", "loop.eval_episodes=1")
+    agent = f"agent={tmp_path / 'mine.py'}:Mine"
+    run = gym_loop.run(agent, *words, *more, directory=tmp_path / "run")
+    assert run.state == "finished"
+    model = run.policy().agent.model
+    assert (model.seed, model._total_timesteps, model.n_envs) == (5, 40, 2)
+    longer = gym_loop.fork(run, "loop.max_steps=60", "seed=6", directory=tmp_path / "longer")
+    model = longer.policy().agent.model
+    assert (model.seed, model._total_timesteps, model.num_timesteps) == (6, 60, 60)
+
+
+def test_an_algorithm_of_neither_family_is_refused_in_one_line():
+    class Mine(base.OnPolicyAgent):
+        algorithm = library.ARS
+
+    spaces = shared.make("CartPole-v1")
+    with pytest.raises(Mistake, match=r"^sb3/ars: ARS is no OnPolicyAlgorithm$"):
+        Mine(spaces.observation_space, spaces.action_space)
 
 
 def test_an_lstm_is_compared_by_its_weights():

@@ -196,6 +196,44 @@ def test_what_is_exported_is_read_by_the_library_and_read_again(tmp_path):
         ours.PPO(policy.agent.observation_space, policy.agent.action_space, init_from=path)
 
 
+class Mixed(gymnasium.Env):
+    """Observations in a dict, of which only one can be normalized."""
+
+    observation_space = gymnasium.spaces.Dict(
+        speed=gymnasium.spaces.Box(-5, 5, (2,), np.float32), gear=gymnasium.spaces.Discrete(3)
+    )
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.look(), {}
+
+    def step(self, action):
+        ended = bool(self.np_random.integers(5) == 0)
+        return self.look(), 1.0, ended, False, {}
+
+    def look(self):
+        speed = self.np_random.normal(size=2).astype(np.float32)
+        return {"speed": speed, "gear": int(self.np_random.integers(3))}
+
+
+@pytest.mark.parametrize("rewards", ["true", "false"])
+def test_statistics_of_some_keys_are_exported_and_read_again(rewards, tmp_path):
+    words = ["agent=sb3/ppo", f"env={__name__}:Mixed", "agent.policy=MultiInputPolicy"]
+    words += [f"agent.normalize={{norm_obs_keys: [speed], norm_reward: {rewards}}}"]
+    play([*words, "agent.n_steps=20", "loop.max_steps=60"], tmp_path / "run")
+    path = tmp_path / "model.zip"
+    command = [sys.executable, "-m", "gym_loop", "export", tmp_path / "run", path]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    venv = DummyVecEnv([Mixed])
+    loaded = VecNormalize.load(str(tmp_path / "model.vecnormalize.pkl"), venv)
+    mine = gym_loop.Run(tmp_path / "run").policy().agent.model.get_vec_normalize_env()
+    assert loaded.norm_obs_keys == list(loaded.obs_rms) == ["speed"]
+    assert np.array_equal(loaded.obs_rms["speed"].mean, mine.obs_rms["speed"].mean)
+    ours.PPO.algorithm.load(path, env=loaded).learn(20)
+
+
 @pytest.mark.parametrize(
     ("value", "told"),
     [

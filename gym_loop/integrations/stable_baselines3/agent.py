@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import HumanOutputFormat, Logger
 from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 
@@ -68,6 +69,7 @@ class StableBaselines3Agent(BaseAgent):
     """
 
     algorithm: ClassVar[type[Any]]
+    family: ClassVar[type[Any]] = BaseAlgorithm  # that the algorithm has to be of
     name: ClassVar[str] = ""  # of the config option, where it is not that of the algorithm
     default_policy: ClassVar[str] = "MlpPolicy"
     vectorized = whole_batches = True  # the library's buffers have a row for each environment
@@ -75,6 +77,12 @@ class StableBaselines3Agent(BaseAgent):
     of_many_kinds = frozenset((*of_config.OTHER_TYPES, "normalize"))
     changeable: ClassVar[dict[str, tuple[str, ...]]] = CHANGEABLE
     ours: ClassVar[dict[str, Any]] = OURS  # parameters that the constructor does not have
+    # Parameters that follow other keys of the config, as those of the library's options do.
+    follow_the_config: ClassVar[dict[str, str]] = {
+        "seed": "${seed}",
+        "total_timesteps": "${loop.max_steps}",
+        "n_envs": "${oc.select:loop.num_envs,1}",
+    }
     formats = (".zip",)  # that `export` writes
     # What it was initialized from, for run.json: `file` and `sha256`, or `directory` and `episode`.
     lineage: dict[str, Any] | None = None
@@ -280,6 +288,8 @@ class StableBaselines3Agent(BaseAgent):
         env: VecEnv = Spaces(ours["n_envs"], self.observation_space, self.action_space)
         normalize = ours["normalize"]
         try:
+            if not issubclass(self.algorithm, self.family):
+                raise TypeError(f"{self.algorithm.__name__} is no {self.family.__name__}")
             if normalize:
                 env = sb3_normalize.made(env, normalize, given["gamma"])
             model = self.algorithm(env=env, **of_config.translate(given))

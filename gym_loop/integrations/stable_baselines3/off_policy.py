@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import stable_baselines3 as sb3
 from gymnasium import spaces
 from stable_baselines3 import HerReplayBuffer
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import should_collect_more_steps
 
 from gym_loop.compat import stable_baselines3 as compat
@@ -30,6 +31,7 @@ class OffPolicyAgent(StableBaselines3Agent):
     A `HerReplayBuffer` asks the environment that the agent is in for the rewards of other goals.
     """
 
+    family = OffPolicyAlgorithm
     needs_env = True
     ours = OURS | {"save_buffer": True}
     exact_with: ClassVar[dict[str, Any]] = {"save_buffer": True}  # for `gym-loop check`

@@ -6,6 +6,7 @@ import numpy as np
 import stable_baselines3 as sb3
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import obs_as_tensor
 
 from gym_loop.compat import stable_baselines3 as compat
@@ -17,6 +18,7 @@ from gym_loop.integrations.stable_baselines3.parameters import CHANGEABLE
 class OnPolicyAgent(StableBaselines3Agent):
     """An algorithm that learns from what its present policy has just done."""
 
+    family = OnPolicyAlgorithm
     changeable = CHANGEABLE | {"ent_coef": ()}  # which SAC makes a tensor of
 
     def _explore(self) -> Any:
