@@ -285,7 +285,7 @@ class AppendOnly:
         except OSError as error:
             error.filename = error.filename or str(self.path)
             self.error, self._retry_at = error, time.monotonic() + RETRY
-            if done:
+            if self._descriptor >= 0:  # a part of a record may be there
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._descriptor, self.size)
             raise
