@@ -36,9 +36,11 @@ from gym_loop.mistake import Mistake
 FILE = "config.yaml"
 HEADER = """# The config as it was composed; resume, fork, evaluate, replay, export start from it.
 # Paths of files are relative to the directory that the run was launched in, `cwd` in run.json.
+# It is not to be edited: `gym-loop fork RUN KEY=VALUE` starts another run with another value.
 """
 GROUPS = ("agent", "env", "loop")
 PLAIN = (type(None), bool, int, float, str, bytes)
+IN_JSON = (type(None), bool, int, float, str, list, dict)
 ABSENT = "(absent)"
 
 Keys = tuple[Any, ...]  # the keys that lead to a value
@@ -231,6 +233,29 @@ def read(directory: Path) -> Any:
         return None
     except (OSError, ValueError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise Mistake(f"cannot read {path}: {error}") from None
+
+
+def edits(now: Any, then: Any, path: Keys = ()) -> Iterator[tuple[Keys, Any, Any]]:
+    """Yield (path, value now, value then) where somebody has edited a kept config since the launch.
+
+    Classes and what an interpolation brings are left out, and secrets, which a record lacks.
+
+    Args:
+        now: what is kept, unresolved.
+        then: what run.json says of it.
+        path: of both.
+    """
+    if path[-1:] == ("_target_",) or (isinstance(now, str) and "${" in now):
+        return
+    if isinstance(now, dict) and isinstance(then, dict):
+        if all(isinstance(key, str) for key in now):  # JSON has no other ones
+            for key in dict.fromkeys((*now, *then)):
+                yield from edits(now.get(key, ABSENT), then.get(key, ABSENT), (*path, key))
+    elif isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
+        for place, values in enumerate(zip(now, then, strict=True)):
+            yield from edits(*values, (*path, place))
+    elif isinstance(now, IN_JSON) and repr(now) != repr(then) and "(hidden" not in str(then):
+        yield path, now, then
 
 
 def base(known: dict[str, Any]) -> Path:

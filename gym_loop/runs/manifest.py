@@ -156,12 +156,30 @@ def load(directory: Path) -> dict[str, Any]:
     stored.check_groups(content, f"config in {path}")
     if "seed" not in content:  # the last of its keys: the file was cut
         raise Mistake(f"config in {path} has no 'seed': it is damaged")
+    if "resolved" not in known:
+        _refuse_edited(directory, content, known["config"])
     for whole in (content, known.get("resolved") or {}):
         for _, section in kept.sections(whole):
             section["_target_"] = kept.absolute(present_name(section["_target_"]), base)
     by_value.folders.append(directory / by_value.FOLDER)
     look_in(str(base))
     return known | {"config": content, "cwd": str(base)}
+
+
+def _refuse_edited(directory: Path, now: dict[str, Any], then: dict[str, Any]) -> None:
+    """Raise Mistake if the kept config has been edited where that would change what was played."""
+    from gym_loop.config import kept
+    from gym_loop.runs.claim import RESUMABLE, override
+
+    for path, value, before in kept.edits(now, then):
+        key = kept.dotted(path)
+        if path[0] == "observers" or (path[0] == "loop" and path[1] in RESUMABLE):
+            continue  # a launch that was killed between the two files may have changed it
+        says, was = override(key, value), override(key, before)
+        raise Mistake(
+            f"{directory / kept.FILE} has been edited: it says {says}, and the run was launched "
+            f"with {was}. Put that back; then `gym-loop fork {directory} {says}` starts another run"
+        )
 
 
 def hint(directory: Path) -> str:

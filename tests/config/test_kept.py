@@ -467,6 +467,38 @@ def test_a_kept_config_that_was_cut_is_refused_by_whatever_begins_with_it(run):
         assert "r/config.yaml has no 'seed': it is damaged" in run(command, "r", code=2)
 
 
+@pytest.mark.parametrize(
+    ("line", "instead", "told"),
+    [
+        ("  x: 1\n", "  x: 2\n", "agent.x=2, and the run was launched with agent.x=1."),
+        ("  x: 1\n", "", "~agent.x, and the run was launched with agent.x=1."),
+        ("  x: 1\n", "  x: 1\n  y: 1\n", "agent.y=1, and the run was launched with ~agent.y."),
+        ("  - 3\n", "  - 4\n", "agent.shape.1=4, and the run was launched with agent.shape.1=3."),
+        ("max_episode_len: 5000", "max_episode_len: 7", "loop.max_episode_len=7, and"),
+        ("seed: 4", "seed: 5", "seed=5, and the run was launched with seed=4."),
+    ],
+)
+def test_a_kept_config_that_was_edited_is_refused_by_whatever_begins_with_it(
+    run, line, instead, told
+):
+    run("agent=noting.py:Noting", "agent.x=1", *QUICK, "seed=4", "hydra.run.dir=r")
+    file = run.folder / "r" / "config.yaml"
+    whole = file.read_text()
+    run("evaluate", "r")
+    file.write_text(whole.replace(line, instead))
+    for words in (("resume", "r", "loop.max_episodes=2"), ("fork", "r"), ("evaluate", "r")):
+        assert f"r/config.yaml has been edited: it says {told}" in run(*words, code=2)
+    file.write_text(whole)
+    run("resume", "r", "loop.max_episodes=2")
+
+
+def test_a_launch_that_was_killed_between_the_files_that_keep_its_config_is_resumed(run):
+    run("agent=noting.py:Noting", *QUICK, "hydra.run.dir=r")
+    file = run.folder / "r" / "config.yaml"
+    file.write_text(file.read_text().replace("max_episodes: 1", "max_episodes: 2"))
+    run("resume", "r", "loop.max_episodes=3")
+
+
 def test_defaults_of_every_kind_are_looked_at_for_secrets():
     array = np.zeros(3)
     known = {"weights": array, "token": array, "api_key": "???", "password": "x", "rate": 0.5}
