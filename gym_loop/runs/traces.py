@@ -55,6 +55,7 @@ PER_EPISODE = (*COUNTS, "terminated", "truncated")
 TYPES = "dtype."  # and the name of an action's array
 SAMPLE = 2048  # bytes that tell whether an array of steps is worth compressing
 WORTH = 0.1  # of its size: what shrinks that far is compressed ten times as fast as the rest, too
+LARGEST = 1 << 30  # bytes that a file unpacks to: of more, nothing is read
 COMPRESSION = 1  # level 6 takes four times as long for 10 % fewer bytes
 
 
@@ -159,6 +160,10 @@ def load(path: Path, names: Iterable[str] | None = None) -> dict[str, Array]:
         OSError: it cannot be read.
     """
     try:
+        with zipfile.ZipFile(path) as packed:
+            size = sum(member.file_size for member in packed.infolist())
+        if size > LARGEST:
+            raise ValueError(f"it unpacks to {size:,} bytes")
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in names or archive.files}
             counts = {name: arrays[name].astype(np.int64) for name in COUNTS if name in arrays}
@@ -435,7 +440,9 @@ def _from_json(described: dict[str, Any]) -> Any:
     ((name, content),) = described.items()
     if name in ("array", "scalar"):
         kind, shape, data = content
-        array: Array = np.ndarray(shape, kind, bytearray.fromhex(data))
+        if (dtype := np.dtype(kind)).hasobject:  # whose data are addresses in memory
+            raise ValueError(f"an array of {kind}")
+        array: Array = np.ndarray(shape, dtype, bytearray.fromhex(data))
         return array if name == "array" else array[()]
     if name == "torch":
         return importlib.import_module("torch").from_numpy(content)

@@ -1,6 +1,8 @@
 """The files of traces: what goes in comes out, however it is cut and joined."""
 
 import enum
+import json
+import zipfile
 from collections import OrderedDict
 from fractions import Fraction
 
@@ -220,6 +222,30 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     path = tmp_path / "train-000000.npz"
     path.write_bytes(content)
     with pytest.raises(Failure, match="damaged"):
+        traces.load(path)
+
+
+@pytest.mark.parametrize("kind", ["O", "O,i4", "i4,O"])
+def test_an_array_of_objects_whose_addresses_somebody_wrote_into_a_file_is_not_made(kind):
+    text = json.dumps({"array": [kind, [1], "41" * 16]}).encode()
+    arrays = {
+        **{name: np.array([0]) for name in ("episode", "seed", "terminated", "truncated")},
+        **{"length": np.array([1]), "reward": np.array([1.0])},
+        **{"json": np.frombuffer(text, np.uint8), "json_length": np.array([len(text)])},
+    }
+    with pytest.raises(ValueError, match="an array of"):
+        traces.episodes(arrays, [0])
+
+
+def test_a_file_that_unpacks_to_more_than_any_runs_is_not_unpacked(tmp_path):
+    path = tmp_path / traces.name("train", 0)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(2):
+            with archive.open(f"{number}.npy", "w") as member:
+                for _ in range(600):
+                    member.write(bytes(1_000_000))
+
+    with pytest.raises(Failure, match="it unpacks to 1,200,000,000 bytes"):
         traces.load(path)
 
 
