@@ -6,6 +6,7 @@ import inspect
 import logging
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,6 +121,34 @@ def test_a_curve_that_is_not_there_names_the_nearest(here):
     run = gym_loop.run("env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=1")
     with pytest.raises(gym_loop.Mistake, match="did you mean 'train/return'"):
         run.metrics("train/retrun")
+
+
+@pytest.mark.parametrize(
+    ("place", "warning"),
+    [
+        ("link", "cannot read events.out.tfevents.1: it leads out of the run's directory"),
+        ("pipe", "cannot read events.out.tfevents.1: not a regular file"),
+        ("folder", "loop.eval_logdir lies outside of the run's directory: not read"),
+    ],
+)
+def test_no_curve_is_read_from_outside_of_a_run_or_from_a_pipe(here, place, warning):
+    gym_loop.run("env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=1", directory="run")
+    shutil.copytree("run/eval_logs", "elsewhere")
+    shutil.rmtree("run/eval_logs")
+    if place == "folder":
+        Path("run/eval_logs").symlink_to(here / "elsewhere")
+    else:
+        Path("run/eval_logs").mkdir()
+        file = Path("run/eval_logs/events.out.tfevents.1")
+        [other] = (here / "elsewhere").iterdir()
+        file.symlink_to(other) if place == "link" else os.mkfifo(file)
+
+    run = gym_loop.Run("run")
+
+    assert len(run.metrics("train/return")[0]) == 1
+    with pytest.raises(gym_loop.Mistake, match="no curve 'eval/return'"):
+        run.metrics("eval/return")
+    assert warning in run.warnings
 
 
 def raises(directory):

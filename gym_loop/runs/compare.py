@@ -128,12 +128,19 @@ def trace_differences(first: Path, second: Path) -> Iterator[str]:
             yield f"traces: {name}"
 
 
-def read_events(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Return the scalars of a TensorBoard directory: tag -> (step, value), steps purged once."""
+def read_events(
+    folder: Path, is_read: Callable[[Path], bool] = lambda file: True
+) -> dict[str, list[tuple[int, float]]]:
+    """Return the scalars of a TensorBoard directory: tag -> (step, value), steps purged once.
+
+    Args:
+        folder: the directory.
+        is_read: says of each file whether it is read.
+    """
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
     points: dict[str, list[tuple[int, float]]] = {}
-    for file in sorted(folder.glob("events.out.tfevents.*")):
+    for file in sorted(filter(is_read, folder.glob("events.out.tfevents.*"))):
         for event in LegacyEventFileLoader(str(file)).Load():
             if event.HasField("session_log"):
                 for tag, old in points.items():

@@ -171,7 +171,7 @@ class Run:
         """Return whether the last sign of life is recent, by this machine's clock."""
         silence, patience = time.time() - self.last_sign, self._patience()
         if silence < -patience:  # the clock of another host, or of its disk: it proves nothing
-            self._warn(
+            self.warn(
                 f"last written {-silence:.0f} s in the future by this machine's clock: whether it "
                 "still runs cannot be told"
             )
@@ -429,7 +429,7 @@ class Run:
         try:
             return tables.columns(self.directory, file, names)
         except OSError as error:
-            self._warn(f"cannot read {file}: {error.strerror}")
+            self.warn(f"cannot read {file}: {error.strerror}")
             return {name: [] for name in names or tables.COLUMNS[file]}
 
     def _tail(
@@ -441,19 +441,20 @@ class Run:
         except FileNotFoundError:
             return []
         except OSError as error:
-            self._warn(f"cannot read {file}: {error.strerror}")
+            self.warn(f"cannot read {file}: {error.strerror}")
             return []
         except LookupError as error:
-            self._warn(error.args[0])
+            self.warn(error.args[0])
             return []
         # A row that is being written, or was when the process died, is no damage.
         if found.cut and self.manifest.get("state") != "running":
-            self._warn(f"{file}: the last row is cut")
+            self.warn(f"{file}: the last row is cut")
         if found.damaged:
-            self._warn(f"{file}: {found.damaged} damaged row{'s' * (found.damaged > 1)} left out")
+            self.warn(f"{file}: {found.damaged} damaged row{'s' * (found.damaged > 1)} left out")
         return found.rows
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Add a warning, once."""
         if text not in self.warnings:
             self.warnings.append(text)
 

@@ -186,8 +186,21 @@ class Run:
         loop = self.config.get("loop", {})
         found: dict[str, list[tuple[int, float]]] = {}
         for name in ("logdir", "eval_logdir"):
-            found |= compare.read_events(self.path / folder_of(loop, name))
+            folder = folder_of(loop, name)
+            if tables.inside(self.path, folder) is None:
+                self._reader.warn(f"loop.{name} lies outside of the run's directory: not read")
+            else:
+                found |= compare.read_events(self.path / folder, self._is_readable)
         return found
+
+    def _is_readable(self, file: Path) -> bool:
+        """Return whether a file can be read as one of the run's own, or warn of why not."""
+        try:
+            tables.open_file(self.path, file.absolute()).close()
+        except OSError as error:
+            self._reader.warn(f"cannot read {file.name}: {error.strerror}")
+            return False
+        return True
 
 
 class Policy:
