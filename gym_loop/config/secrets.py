@@ -79,9 +79,13 @@ def masked(value: Any, path: tuple[Any, ...] = (), from_environment: bool = Fals
         return HIDDEN
     plain = value is None or isinstance(value, bool) or path[0] == "loop"  # limits, and such
     if from_environment and not plain and str(path[-1]) not in SHOWN:
-        # Runs with different values stay different in a report; too short to guess a value from.
-        return f"(hidden {hashlib.blake2b(str(value).encode(), digest_size=3).hexdigest()})"
+        return told_apart(value)  # runs with different values stay different in a report
     return masked_text(value) if isinstance(value, str) else value
+
+
+def told_apart(value: Any) -> str:
+    """Return what stands for a secret where others differ from it; too short to guess it from."""
+    return f"(hidden {hashlib.blake2b(str(value).encode(), digest_size=3).hexdigest()})"
 
 
 def without(defaults: dict[str, Any]) -> dict[str, Any]:

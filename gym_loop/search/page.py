@@ -8,9 +8,9 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial
 
+from gym_loop.config import secrets
 from gym_loop.reports import page
 from gym_loop.reports.page import Axes, axis_number, ticks
-from gym_loop.runs import reading
 from gym_loop.search import report
 from gym_loop.search.best import FILE
 from gym_loop.search.report import Found, reached
@@ -61,7 +61,7 @@ def _best(found: Found, directory: Path) -> dict[str, str]:
     if best is None:
         return {"best": "No trial has come to its end.", "command": ""}
     params = best.trial.params.items()
-    words = " ".join(f"{name}={report.parameter(value)}" for name, value in params)
+    words = " ".join(f"{name}={report.parameter(name, value)}" for name, value in params)
     command = f"gym-loop train -c {short(directory / FILE)}"
     there = (directory / FILE).is_file() and command == printable(command)
     return {"best": f"Best: {best}: {words}", "command": command if there else ""}
@@ -100,18 +100,18 @@ def _parameters(
         ]
         if not own:
             continue
-        at, xs = _scale(own[0][0].distributions[name])
+        at, xs = _scale(name, own[0][0].distributions[name])
         points = [(at(t.params[name]), value, state_of(t) == "complete") for t, value in own]
         share = f", importance {importances[name]:.2f}" if name in importances else ""
         yield _drawing(f"{printable(name)}{share}", points, 1.0, xs)
 
 
-def _scale(distribution: Any) -> tuple[Any, list[Tick]]:
+def _scale(name: str, distribution: Any) -> tuple[Any, list[Tick]]:
     """Return where a parameter's value is drawn, from 0 to 1, and the axis' ticks."""
     if isinstance(distribution, CategoricalDistribution):
         count = len(distribution.choices)
         places = [(n + 0.5) / count for n in range(count)]
-        labels = [printable(reading.typed(choice)) for choice in distribution.choices]
+        labels = [report.choice(name, choice) for choice in distribution.choices]
         xs = [(round(place * 100, 2), text) for place, text in zip(places, labels, strict=True)]
         return (lambda value: places[distribution.choices.index(value)]), xs
     scale: Any = math.log if distribution.log else float
@@ -139,7 +139,8 @@ def _drawing(
 
 def _row(trial: FrozenTrial, state: str, names: Sequence[str]) -> dict[str, Any]:
     """Return a trial's row; `numbers` are (value, text)."""
-    value, steps, params = reached(trial), trial.user_attrs.get(STEPS), trial.params
+    value, steps = reached(trial), trial.user_attrs.get(STEPS)
+    params = secrets.masked(trial.params)
     return {
         "number": trial.number,
         "state": state,
@@ -148,6 +149,9 @@ def _row(trial: FrozenTrial, state: str, names: Sequence[str]) -> dict[str, Any]
             (value, "–" if value is None else f"{value:.6g}"),
             (trial.last_step, "–" if trial.last_step is None else str(trial.last_step)),
             (steps, f"{steps:,}" if isinstance(steps, int) else "–"),
-            *((params.get(n), report.parameter(params[n]) if n in params else "–") for n in names),
+            *(
+                (params.get(n), report.parameter(n, params[n]) if n in params else "–")
+                for n in names
+            ),
         ],
     }

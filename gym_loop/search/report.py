@@ -20,6 +20,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from gym_loop.config import secrets
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import reading
 from gym_loop.runs.reading import CONFIRMED
@@ -317,7 +318,7 @@ class Found:
             distribution = next(t.distributions[name] for t in self.trials if name in t.params)
             tables[name] = [
                 (label, len(own), fmean(own), max(own) if self.maximize else min(own))
-                for label, own in binned(distribution, both)
+                for label, own in binned(name, distribution, both)
             ]
         return tables
 
@@ -338,11 +339,13 @@ def interquartile_mean(values: Iterable[float]) -> float:
     return fmean(ordered[cut : len(ordered) - cut])
 
 
-def binned(distribution: Any, points: Sequence[tuple[Any, float]]) -> list[tuple[str, list[float]]]:
+def binned(
+    name: str, distribution: Any, points: Sequence[tuple[Any, float]]
+) -> list[tuple[str, list[float]]]:
     """Return the results by choice, or by equal parts of the range, logarithmic if it is."""
     if isinstance(distribution, optuna.distributions.CategoricalDistribution):
-        groups = [(reading.typed(choice), choice) for choice in distribution.choices]
-        found = [(text, [v for own, v in points if own == choice]) for text, choice in groups]
+        groups = [(choice(name, one), one) for one in distribution.choices]
+        found = [(text, [v for own, v in points if own == one]) for text, one in groups]
         return [(text, own) for text, own in found if own]
     scale: Any = math.log if distribution.log else float
     back: Any = math.exp if distribution.log else float
@@ -369,7 +372,7 @@ def text(directory: Path, width: int | None = None) -> str:
     if best := found.best():
         lines.append(f"Best: {best}")
         params = best.trial.params
-        lines += [f"  {key} = {printable(reading.typed(v))}" for key, v in params.items()]
+        lines += [f"  {key} = {choice(key, value)}" for key, value in params.items()]
         lines.append("")
     importances = found.importances
     for name, parts in found.parameters().items():
@@ -408,7 +411,10 @@ def parameters_of(found: Found) -> list[tuple[str, str]]:
     settings = reading.Run(next(iter(confirmed.defaults))).settings
     defaults = [f"{key}={reading.typed(settings[key])}" for key in keys if key in settings]
     named = [(f"trial {number}", words[number]) for number in confirmed.results]
-    return [(name, printable(" ".join(own))) for name, own in [*named, ("defaults", defaults)]]
+    return [
+        (name, printable(" ".join(secrets.masked_words(own))))
+        for name, own in [*named, ("defaults", defaults)]
+    ]
 
 
 def name_confirmed(runs: Iterable[reading.Run]) -> None:
@@ -457,12 +463,17 @@ def listing(directory: Path, sort: str | None = None) -> str:
                 "" if value is None else f"{value:.6g}",
                 "" if last is None else str(last),
                 "" if steps is None else str(steps),
-                *(parameter(trial.params.get(name, "")) for name in names),
+                *(parameter(name, trial.params.get(name, "")) for name in names),
             )
         )
     return "\n".join(columns(rows))
 
 
-def parameter(value: Any) -> str:
+def parameter(name: str, value: Any) -> str:
     """Return a parameter as a table shows it."""
-    return f"{value:.4g}" if isinstance(value, float) else printable(reading.typed(value))
+    return f"{value:.4g}" if isinstance(value, float) else choice(name, value)
+
+
+def choice(name: str, value: Any) -> str:
+    """Return a value of a parameter as one would type it, or what stands for a secret."""
+    return reading.shown(secrets.masked(value, (name,)))

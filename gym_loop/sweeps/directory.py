@@ -79,7 +79,8 @@ class Sweep:
         """Return the name of the job with `overrides`: those that vary, or all when none does."""
         given = dict(key_and_value(word) for word in overrides)
         chosen = {key: value for key, value in given.items() if key in self.varied} or given
-        return job_name(chosen)
+        earlier = job_name(chosen, hide=False)  # earlier versions hid nothing
+        return earlier if earlier in self.jobs else job_name(chosen)
 
     def present(self, overrides: Sequence[str]) -> list[str]:
         """Return a job's overrides with the files of classes where they are said to be now."""
@@ -100,12 +101,18 @@ def is_moved(then: str, now: str) -> bool:
     )
 
 
-def job_name(overrides: Mapping[str, str]) -> str:
+def job_name(overrides: Mapping[str, str], hide: bool = True) -> str:
     """Return `env=pendulum,seed=3`: the same for the same overrides, whatever their order.
 
-    What a file's name cannot hold is percent-encoded, and too long a name ends in a digest.
+    What a file's name cannot hold is percent-encoded, and too long a name ends in a digest. Where a
+    value is secret, or holds a secret, a digest stands for it, unless that is not to be hidden.
     """
     words = sorted(f"{key}={value}" for key, value in overrides.items())
+    if hide and (shown := secrets.masked_words(words)) != words:
+        words = [
+            word if own == word else f"{word.partition('=')[0]}={secrets.told_apart(word)}"
+            for own, word in zip(shown, words, strict=True)
+        ]
     name = quote(",".join(words), safe="=,:+@[](){}~!&; ").replace("~", "%7E") or "job"
     if name.startswith("."):
         name = f"%2E{name[1:]}"

@@ -346,12 +346,12 @@ def test_ls_names_the_columns_of_trials_that_it_sorts_by(played):
 
 def test_parts_of_a_range_are_equal_on_its_own_scale():
     log = optuna.distributions.FloatDistribution(1e-4, 1.0, log=True)
-    assert binned(log, [(2e-4, 1.0), (0.5, 2.0), (1.0, 3.0)]) == [
+    assert binned("lr", log, [(2e-4, 1.0), (0.5, 2.0), (1.0, 3.0)]) == [
         ("0.0001 to 0.001", [1.0]),
         ("0.1 to 1", [2.0, 3.0]),
     ]
     choice = optuna.distributions.CategoricalDistribution([64, "[8]", 32])
-    assert binned(choice, [("[8]", 1.0), (64, 2.0), (64, 3.0)]) == [
+    assert binned("size", choice, [("[8]", 1.0), (64, 2.0), (64, 3.0)]) == [
         ("64", [2.0, 3.0]),
         ("[8]", [1.0]),
     ]

@@ -8,6 +8,7 @@ optuna = pytest.importorskip("optuna", reason="needs the extra search")
 pytest.importorskip("scipy", reason='needs the extra: pip install "gym-loop[report]"')
 pytest.importorskip("jinja2", reason='needs the extra: pip install "gym-loop[report]"')
 
+from gym_loop.commands import ls  # noqa: E402
 from gym_loop.commands.report import main  # noqa: E402
 from gym_loop.mistake import Mistake  # noqa: E402
 from gym_loop.search.space import Dimension, Dimensions  # noqa: E402
@@ -76,6 +77,37 @@ def test_the_page_shows_history_parameters_trials_and_confirmation(search, capsy
     assert 'class="findings"' in text
     assert HOSTILE not in text
     assert "http" not in text.replace("http-equiv", "")
+
+
+def test_secret_choices_are_in_no_view_of_a_search(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    keys = optuna.distributions.CategoricalDistribution(["sesame-1", "sesame-2"])
+    space = Dimensions({"agent.api_key": Dimension("agent.api_key", "choice(a,b)", keys)})
+    (tmp_path / "search").mkdir()
+    definition = {**space.describe(), "hydra.sweeper.seeds": "0"}
+    definition["hydra.sweeper.objective"] = "evaluation"
+    study = Study(
+        tmp_path / "search",
+        definition,
+        space,
+        "maximize",
+        lambda n: optuna.samplers.RandomSampler(seed=n),
+    )
+    for count in range(4):
+        study.tell(study.ask(1), float(count))
+    best = study.trials()[3].user_attrs[OVERRIDES]
+    for seed in (3, 4):
+        write_run(tmp_path / "search/confirm" / name_of(best, seed), seed=seed)
+        write_run(tmp_path / "search/confirm" / f"seed={seed}", seed=seed)
+
+    main(["search", "--html", "page.html"])
+    main(["search"])
+    ls.main(["search"])
+
+    shown = capsys.readouterr().out + (tmp_path / "page.html").read_text()
+    assert "agent.api_key" in shown
+    assert "(hidden)" in shown
+    assert "sesame" not in shown
 
 
 def test_a_search_that_was_not_confirmed_says_so_and_films_are_refused(search, capsys):

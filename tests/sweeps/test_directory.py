@@ -41,6 +41,33 @@ def test_a_name_is_one_that_a_file_can_have(overrides, name):
     assert job_name(overrides) == name
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"agent.api_key": "sesame"},
+        {"env.url": "https://me:sesame@host/x"},
+        {"agent.login": "{user: me, password: sesame}"},
+    ],
+)
+def test_no_folder_is_named_by_a_secret_and_other_secrets_make_other_jobs(words):
+    others = {key: value.replace("sesame", "opened") for key, value in words.items()}
+    one, two = (job_name({**each, "seed": "1"}) for each in (words, others))
+
+    assert "sesame" not in one
+    assert one.endswith(",seed=1")
+    assert one != two
+    assert job_name({"agent.token": "${oc.env:TOKEN}"}) == "agent.token=%24{oc.env:TOKEN}"
+
+
+def test_a_job_of_an_earlier_version_that_is_named_by_a_secret_keeps_its_name():
+    asks = ["agent.token=a,b"], []
+    known = asked(*asks)
+    known.jobs = {"agent.token=a": ["agent.token=a"]}
+
+    assert known.name(["agent.token=a"]) == "agent.token=a"
+    assert known.name(["agent.token=b"]).startswith("agent.token=(hidden ")
+
+
 @pytest.mark.slow
 @given(st.dictionaries(st.text(min_size=1), st.text(), min_size=1), st.data())
 def test_names_differ_where_overrides_do(one, data):
