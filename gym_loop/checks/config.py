@@ -264,12 +264,14 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
                 expected = quoted if "${" not in word else f"a string, which {word} is not"
             raw: Any = OmegaConf.to_container(OmegaConf.select(cfg, name), resolve=False)
             hides = "${oc.env:" in str(raw.get(key))  # what comes from the environment is a secret
-            written = raw[key] if hides else as_written(secrets.masked(value, (name, key)))
+            shown = as_written(secrets.masked(value, (name, key)))
+            written = raw[key] if hides else without_secrets(cfg, shown)
             raise Mistake(f"{name}.{key} is {written}{where}; expected {expected}")
         elif isinstance(value, str) and key in functions:
             raise Mistake(
-                f"{name}.{key} is {as_written(value)}{origin(cfg, f'{name}.{key}')}; expected a "
-                f"function: {name}.{key}='{{_target_: package.module.function, _partial_: true}}'"
+                f"{name}.{key} is {without_secrets(cfg, as_written(value))}"
+                f"{origin(cfg, f'{name}.{key}')}; expected a function: "
+                f"{name}.{key}='{{_target_: package.module.function, _partial_: true}}'"
             )
     for key, value in known.items():
         if isinstance(value, str) and value == MISSING and key not in given:
@@ -394,7 +396,7 @@ def check_range(cfg: DictConfig, name: str, target: Any, parameters: dict[str, A
     try:
         target.check_parameters(parameters)
     except ValueError as error:
-        text = kept.without_secrets(str(error), kept.hidden_texts(cfg, kept.view(cfg)))
+        text = without_secrets(cfg, str(error))
         said = re.match(r"(\w+)\b", text)
         if said and said[1] in parameters:
             head, semicolon, tail = text.partition(";")
@@ -482,6 +484,11 @@ def may_take(target: Any, name: str) -> bool:
     """Return whether `target` takes the keyword `name`; true where it takes any, or hides which."""
     known = None if takes_all(target) else signature.parameters(target)
     return known is None or name in known
+
+
+def without_secrets(cfg: DictConfig, text: str) -> str:
+    """Return a message without the texts that a view of the config hides."""
+    return kept.without_secrets(text, kept.hidden_texts(cfg, kept.view(cfg)))
 
 
 def short_name(target: Any) -> str:

@@ -384,6 +384,15 @@ def test_whatever_comes_from_the_environment_or_from_a_secret_key_is_hidden(run)
     assert config["agent"]["x"]["pin"].startswith("(hidden ")
 
 
+def test_a_refusal_shows_no_secret_that_a_key_has_by_way_of_another_one(run):
+    words = ("agent=noting.py:Noting", *QUICK, "hydra.run.dir=r", "agent.x=a-${oc.env:WHERE}-z")
+    said = run(*words, "agent.rate=${agent.x}", WHERE="Bro1", code=2)
+    assert "agent.rate is '(hidden " in said
+    assert "Bro1" not in said
+    said = run(*words, "+api_key=Typed1", "agent.rate=${api_key}", WHERE="Bro1", code=2)
+    assert "agent.rate is '(hidden)' (command line); expected a number" in said
+
+
 def test_a_number_below_a_secret_name_hides_no_other_value(run):
     words = "agent.x={pad_token:0,name:'run-${seed}'}", "seed=10"
     run("agent=noting.py:Noting", *QUICK, "hydra.run.dir=r", *words)
