@@ -393,7 +393,7 @@ def _view(cfg: DictConfig, raw: dict[str, Any], base: Path) -> dict[str, Any]:
     whole = resolved(cfg, raw)
     shown = OmegaConf.select(cfg, "observers.manifest.shown") or ()
     if "${" in str(raw):
-        hidden = secrets.hidden_texts(whole)
+        hidden = secrets.secret_texts(whole)
         for path, text in leaves(raw):
             if isinstance(text, str) and "${" in text and dotted(path) not in shown:
                 _environment_read.clear()

@@ -104,7 +104,7 @@ def masked_text(text: str) -> str:
     )
 
 
-def hidden_texts(whole: Any) -> set[str]:
+def secret_texts(whole: Any) -> set[str]:
     """Return the texts of a resolved config that are hidden for their keys' names."""
     found = set()
 
