@@ -38,6 +38,7 @@ class Game:
         drawn: until the first step, the state of the environment's generator after the reset; None
             where it has none.
         stream: from which wrappers draw; made when one does first.
+        before: the game that a wrapper began this one after, within a step of the agent's.
     """
 
     seed: int = NO_SEED
@@ -48,6 +49,7 @@ class Game:
     last: Any = None
     drawn: Any = None
     stream: Any = None
+    before: "Game | None" = None
 
     @property
     def is_over(self) -> bool:
@@ -68,8 +70,10 @@ class Tape(Proxy):
     NoopReset does) is put back before the first step.
     """
 
+    game: Game
+
     def __init__(self, env: Any) -> None:
-        vars(self).update(env=env, game=Game(truncated=True), holds=False)
+        vars(self).update(env=env, game=Game(truncated=True), holds=False, begins=False)
         # Some wrappers ask for it in each step, and layers of properties are slow.
         vars(self)["observation_space"] = env.observation_space
 
@@ -91,6 +95,7 @@ class Tape(Proxy):
         """Begin a game."""
         if self.holds:
             raise GoesOnError
+        before = None if self.begins else self.game
         result = self.env.reset(**arguments)
         seed = arguments.get("seed")
         stream = self._generator()
@@ -98,6 +103,7 @@ class Tape(Proxy):
             seed=NO_SEED if seed is None else seed,
             last=result[0],
             drawn=None if stream is None else stream.bit_generator.state,
+            before=before,
         )
         return result
 
@@ -138,8 +144,9 @@ class Wrapped(Proxy):
 
     @property
     def bare_game(self) -> Game:
-        """What the bare environment has played since its last `reset`."""
-        return self.tape.game
+        """What the bare environment has played since the agent's last `reset`."""
+        game = self.tape.game
+        return game if game.before is None else _as_one(game)
 
     def reset(self, **arguments: Any) -> Any:
         """Begin a game; one that is still running is given up.
@@ -150,7 +157,7 @@ class Wrapped(Proxy):
             Mistake: the first time, a library's wrapper does not work with those in it.
         """
         game = self.tape.game
-        game.truncated = not game.terminated
+        game.truncated, self.tape.begins = not game.terminated, True
         try:
             result = self.env.reset(**arguments)
         except Exception as error:
@@ -160,6 +167,8 @@ class Wrapped(Proxy):
                 "the wrappers cannot begin an episode in this order, innermost first: "
                 f"{', '.join(layers(self))}: {type(error).__name__}: {error!s:.200}"
             ) from error
+        finally:
+            self.tape.begins = False
         self.has_begun = True
         if arguments.get("seed") is not None and self.tape.game.seed == NO_SEED:
             _warn_of_lost_seed()
@@ -224,6 +233,28 @@ class Wrapped(Proxy):
         return [(each, copy.copy(each)) for each in kept]
 
 
+def _as_one(game: Game) -> Game:
+    """Return what has been played since the agent's `reset`, where wrappers have reset since.
+
+    One that has only begun is the next episode's: some wrappers reset in the step of an end. Other
+    games that the agent played without hearing of an end are one episode.
+    """
+    games = [game]
+    while games[0].before is not None:
+        games.insert(0, games[0].before)
+    games = [each for each in games if each.actions] or games[:1]
+    if len(games) == 1:
+        return games[0]
+    _warn_of_several_games()
+    return Game(
+        NO_SEED,
+        [action for each in games for action in each.actions],
+        [reward for each in games for reward in each.rewards],
+        games[-1].terminated,
+        games[-1].truncated,
+    )
+
+
 def _put_back(attributes: list[tuple[Any, Any]]) -> None:
     for container, before in attributes:
         if type(container) is np.ndarray:
@@ -253,6 +284,15 @@ def _warn_of_other_count(kind: str, here: int, there: int) -> None:
         kind,
         there,
         here,
+    )
+
+
+@functools.cache  # once is enough
+def _warn_of_several_games() -> None:
+    log.warning(
+        "a wrapper begins another game in the middle of an episode: its return is the sum of all "
+        "that was played in it, and it cannot be played again; have the wrapper's step return "
+        "terminated or truncated where a game ends"
     )
 
 

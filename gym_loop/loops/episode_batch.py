@@ -24,7 +24,7 @@ class EpisodeBatch:
         returns: float64, shape (n,): undiscounted sums of the environment's own rewards.
         agent_returns: likewise, of `rewards`.
         lengths: int64, shape (n,), in steps.
-        terminated, truncated: bool, shape (n,); one of the two is True.
+        terminated, truncated: bool, shape (n,); at least one of the two is True.
         actions: for each episode an array of shape (length, *action shape), in the type of the
             action space. It is a view of the loop's memory: copy what outlives the call.
         rewards: for each episode a list of `length` floats, as the agent was given them.

@@ -69,7 +69,9 @@ class Episodes(Observer):
             self.tables[name] = tables.Writer(loop.directory, file, self.sizes[name], more)
 
     def end_episode(self, loop: BaseLoop, episode: Episode) -> None:
-        outcome = episode.ret, episode.terminated, episode.truncated, episode.seed, episode.seconds
+        # A wrapper may lose the seed: below it, an environment knows what it began with.
+        seed = getattr(episode.env, "bare_game", episode).seed if self.wrapped else episode.seed
+        outcome = episode.ret, episode.terminated, episode.truncated, seed, episode.seconds
         row: tuple[float, ...] = (episode.steps, len(episode.rewards), *outcome)
         if self.wrapped:
             row += (total(episode.rewards),)

@@ -85,7 +85,7 @@ class Trace(Observer):
         gave = [g.rewards for g in games] if games else episodes.rewards
         if games:
             terminated = [g.terminated for g in games]
-            truncated = [not g.terminated for g in games]
+            truncated = [g.truncated or not g.terminated for g in games]
         for i, (actions, rewards) in enumerate(zip(played, gave, strict=True)):
             if file := self.training:  # until actions are of a kind that cannot be kept
                 row = numbers[i], seeds[i], len(rewards), terminated[i], truncated[i]

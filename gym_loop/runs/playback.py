@@ -117,12 +117,7 @@ class Playback:
             Mistake: the episode began without a seed of its own.
             Failure: the environment's code raised; the message is the traceback from there on.
         """
-        if self.trace.seed == NO_SEED:
-            raise Mistake(
-                f"episode {self.trace.episode} was begun without a seed of its own, by a vector "
-                "environment itself or by a wrapper that loses it, and cannot be played alone; "
-                f"episodes.csv has those that can: their seed is not {NO_SEED}"
-            )
+        refuse_unseeded(self.trace)
         env, trace, last = self.env, self.trace, len(self.trace.rewards) - 1
         rewards, so_far = list[float](), 0.0
         with _naming("reset"):
@@ -155,6 +150,20 @@ class Playback:
 
     def _differs(self, step: int, what: str) -> None:
         self.difference = self.difference or f"differs at step {step + 1}: {what}"
+
+
+def refuse_unseeded(trace: Trace) -> None:
+    """Check that an episode began with a seed of its own.
+
+    Raises:
+        Mistake: it did not.
+    """
+    if trace.seed == NO_SEED:
+        raise Mistake(
+            f"episode {trace.episode} was begun without a seed of its own, by a vector "
+            "environment itself or by a wrapper that loses it, and cannot be played alone; "
+            f"episodes.csv has those that can: their seed is not {NO_SEED}"
+        )
 
 
 def playable(traces: Traces, numbers: list[int]) -> list[int]:

@@ -8,12 +8,13 @@ from typing import Any
 
 from gym_loop.envs.tape import Wrapped, learning_layers
 from gym_loop.loops.copies import copied
-from gym_loop.loops.returns import as_float
+from gym_loop.loops.returns import as_float, total
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.proxy import Proxy
 from gym_loop.runs import playback, tables, traces
 from gym_loop.runs.traces import Trace, Traces
 
+TABLES = {"train": tables.EPISODES, "eval": tables.EVALUATIONS}
 STEPS = 5_000  # of traces that are read at a time
 
 
@@ -59,58 +60,69 @@ class RecordedActions(Proxy):
 def by_agent(run: Path, kind: str, numbers: list[int]) -> Iterator[Seen]:
     """Yield what the agent saw of the episodes `numbers`, in their order.
 
-    Where wrappers learn, all training episodes before are played again, too.
+    Where wrappers learn, all training episodes before are played again, too. Where all episodes
+    are asked for, they are played one after the other in one environment, as they were: wrappers
+    may keep something from one to the next.
 
     Raises:
         Mistake: it cannot be known; the line says why.
         Failure: an episode is not as it was recorded.
     """
+    returns = tables.columns(run, TABLES[kind], ("episode", "agent_return"))
+    given = dict(zip(returns["episode"], returns["agent_return"], strict=True))
     with contextlib.closing(playback.make_env(run, kind, numbers[0], bare=False)) as env:
         learning = isinstance(env, Wrapped) and learning_layers(env)
-    if not learning:
-        for trace in _traces(run, kind, numbers):
-            with contextlib.closing(playback.make_env(run, kind, trace.episode, bare=False)) as env:
-                yield from _play(env, trace)
-        return
-    known = TrainingEnv(run)
-    if kind == "train":
-        for trace in _traces(run, kind, list(range(max(numbers) + 1))):
-            for seen in known.play(trace):
-                if trace.episode in numbers:
-                    yield seen
-        return
-    table = tables.columns(run, tables.EVALUATIONS, ("episode", "at_episode"))
-    at_episode = dict(zip(table["episode"], table["at_episode"], strict=True))
-    training = _traces(run, "train", list(range(int(max(map(at_episode.__getitem__, numbers))))))
-    played = 0
-    for trace in _traces(run, kind, numbers):
-        while played < at_episode[trace.episode]:
-            for _ in known.play(next(training)):
-                pass
-            played += 1
-        with contextlib.closing(playback.make_env(run, kind, trace.episode, bare=False)) as env:
-            env.freeze_wrappers_like(known.env)
-            yield from _play(env, trace)
+    known, own = Played(run, "train"), Played(run, kind)
+    try:
+        if not learning:
+            all_of_them = numbers == list(range(len(numbers)))
+            for trace in _traces(run, kind, numbers):
+                yield from _checked(own.play(trace, anew=not all_of_them), given)
+        elif kind == "train":
+            for trace in _traces(run, kind, list(range(max(numbers) + 1))):
+                for seen in _checked(known.play(trace), given):
+                    if trace.episode in numbers:
+                        yield seen
+        else:
+            table = tables.columns(run, tables.EVALUATIONS, ("episode", "at_episode"))
+            at_episode = dict(zip(table["episode"], table["at_episode"], strict=True))
+            last = int(max(map(at_episode.__getitem__, numbers)))
+            training, played = _traces(run, "train", list(range(last))), 0
+            for trace in _traces(run, kind, numbers):
+                while played < at_episode[trace.episode]:
+                    for _ in known.play(next(training)):
+                        pass
+                    played += 1
+                yield from _checked(own.play(trace, like=known.env), given)
+    finally:
+        known.close()
+        own.close()
 
 
-class TrainingEnv:
-    """The environment of training, whose wrappers learn from one episode after the other."""
+class Played:
+    """The environment in which a run has played its episodes of one kind, one after the other."""
 
-    def __init__(self, run: Path) -> None:
-        self.run = run
+    def __init__(self, run: Path, kind: str) -> None:
+        self.run, self.kind = run, kind
         self.env: Any = None
         self.by: Any = None  # run.json of the run that has played, this one or a parent
 
-    def play(self, trace: Trace) -> Iterator[Seen]:
-        """Play the next training episode.
+    def play(self, trace: Trace, anew: bool = False, like: Any = None) -> Iterator[Seen]:
+        """Play the next episode.
+
+        Args:
+            trace: the episode.
+            anew: in a new environment.
+            like: an environment of which the wrappers get what those have learnt, to keep it so.
 
         Raises:
             Mistake: it was played in turns with others, from which the wrappers learnt, too.
         """
-        by, config = playback.played_by(self.run, "train", trace.episode)
-        if by != self.by:
-            env = playback.make_env(self.run, "train", trace.episode, bare=False)
-            if (learning := learning_layers(env)) and "num_envs" in config["loop"]:
+        by, config = playback.played_by(self.run, self.kind, trace.episode)
+        in_turns = self.kind == "train" and "num_envs" in config["loop"]
+        if by != self.by or anew or in_turns:
+            env = playback.make_env(self.run, self.kind, trace.episode, bare=False)
+            if in_turns and (learning := learning_layers(env)):
                 env.close()
                 raise Mistake(
                     f"{', '.join(learning)} learns from all environments of loop=vector in turns, "
@@ -118,9 +130,16 @@ class TrainingEnv:
                 )
             if self.env is not None:  # as a fork begins with what its parent has learnt
                 env.put_into_wrappers(self.env.learnt_by_wrappers())
-                self.env.close()
+            self.close()
             self.env, self.by = env, by
+        if like is not None:
+            self.env.freeze_wrappers_like(like)
         yield from _play(self.env, trace)
+
+    def close(self) -> None:
+        """Close the environment."""
+        if self.env is not None:
+            self.env.close()
 
 
 def _traces(run: Path, kind: str, numbers: list[int]) -> Iterator[Trace]:
@@ -128,13 +147,33 @@ def _traces(run: Path, kind: str, numbers: list[int]) -> Iterator[Trace]:
         yield from traces.episodes(traces.load(file), chunk)
 
 
+def _checked(played: Iterator[Seen], given: dict[float, float]) -> Iterator[Seen]:
+    """Yield what the agent saw of an episode, whose rewards sum up to its row of `given`.
+
+    Raises:
+        Failure: they do not.
+    """
+    rewards = list[float]()
+    for seen in played:
+        rewards += seen.rewards
+        yield seen
+    number, again = seen.trace.episode, total(rewards)
+    if not playback.same(again, given.get(number, again)):
+        raise Failure(
+            f"the agent's return of episode {number} is {given[number]!r} in the table, and "
+            f"{again!r} played again: a wrapper keeps something from one episode to the next; "
+            "expected --observations environment"
+        )
+
+
 def _play(env: Any, trace: Trace) -> Iterator[Seen]:
     """Play an episode in its wrappers.
 
     Raises:
-        Mistake: the wrappers change actions.
+        Mistake: the wrappers change actions, or it began without a seed of its own.
         Failure: it is not as it was recorded.
     """
+    playback.refuse_unseeded(trace)
     tape, space = env.tape, env.action_space
     bare = tape.env.env if type(tape.env) is RecordedActions else tape.env
     if space != bare.action_space:
@@ -149,7 +188,7 @@ def _play(env: Any, trace: Trace) -> Iterator[Seen]:
         # An environment may give one and the same array again and again.
         seen.observations.append(copied(observation))
         seen.actions.append(action)
-        seen.rewards.append(float(reward))
+        seen.rewards.append(as_float(reward))
         if terminated or truncated or fed.next_action is None:
             seen.terminated = bool(terminated)
             first = env.go_on_with_game() if terminated or truncated else None

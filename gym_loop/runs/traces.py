@@ -103,6 +103,10 @@ def uniform_reward(reward: float, steps: int) -> Array:
 
 def join(first: dict[str, Array], second: dict[str, Array]) -> dict[str, Array]:
     """Return the arrays of a file that holds the episodes of two, neither of an earlier version."""
+    for empty, other in ((first, second), (second, first)):
+        if not len(empty["reward"]):  # games that ended before their first step
+            both = {name: np.concatenate((first[name], second[name])) for name in PER_EPISODE}
+            return other | both
     if (kind := _kind(first)) is None or kind != _kind(second):
         first, second = map(_as_texts, (first, second))
     names = [name for name in first if not name.startswith(TYPES)]
@@ -514,7 +518,7 @@ def _narrow(arrays: dict[str, Array]) -> dict[str, Array]:
 
 def _smallest(array: Array) -> Array:
     """Return integers in the smallest type that holds them all."""
-    low, high = int(array.min()), int(array.max())
+    low, high = int(array.min(initial=0)), int(array.max(initial=0))
     kinds = ("u1", "i1", "u2", "i2", "u4", "i4", "i8")
     fits = next(k for k in kinds if (i := np.iinfo(k)).min <= low and high <= i.max)
     return array.astype(fits, copy=False)

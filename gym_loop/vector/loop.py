@@ -19,7 +19,7 @@ from gym_loop.mistake import Failure, Mistake
 from gym_loop.streams import NO_SEED, episode_seed
 from gym_loop.vector import workers
 from gym_loop.vector.batches import Array, array_type, in_type, row_of, stack, take
-from gym_loop.vector.envs import Copies, make_single, make_vector
+from gym_loop.vector.envs import Copies, Step, make_single, make_vector
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,6 @@ class VectorLoop(DefaultLoop):
         """Play a round: act, step, memorize and update, in all environments at once."""
         agent, env, parameters = self.agent, self.env, self.parameters
         act, memorize, update = agent.act, agent.memorize, agent.update
-        step = (self.trial or env).step
         count, everyone = env.num_envs, np.arange(env.num_envs)
         round_ends = self.episodes + self.round_size(parameters)
         last_episode = min(parameters["max_episodes"] or math.inf, round_ends)
@@ -145,8 +144,8 @@ class VectorLoop(DefaultLoop):
             if not resetting.size:
                 numbers = running.numbers
                 actions = as_batch(act(states, numbers), count, agent, dtype)
-                after, rewards, terminated, truncated = step(actions.copy())  # env may edit it
-                memorize(states, actions, rewards, terminated, after)
+                after, rewards, terminated, truncated = running.step(actions)
+                memorize(states, actions, rewards, terminated.copy(), after)
                 update(numbers)
                 if env.wrapped:
                     step_made = after, rewards, terminated, truncated
@@ -157,15 +156,15 @@ class VectorLoop(DefaultLoop):
                 chosen = as_batch(act(states, numbers), rows.size, agent, dtype)
                 actions = actions.astype(chosen.dtype)  # a copy; those of `resetting` are ignored
                 actions[rows] = chosen
-                after, rewards, terminated, truncated = step(actions.copy())
+                after, rewards, terminated, truncated = running.step(actions)
                 dones = terminated.take(rows)
                 memorize(states, chosen, rewards.take(rows), dones, take(after, rows))
                 update(numbers)
                 ended = terminated | truncated
             else:
-                after, rewards, ended, truncated = step(actions)
+                after, rewards, ended, truncated = running.step(actions)
             self.steps += rows.size
-            if running.keep(actions, rewards):
+            if running.is_late:
                 truncated = running.cut(truncated, ended, rows)
                 ended = ended | truncated
             over = self.steps >= last_step
@@ -227,6 +226,7 @@ class Running:
 
     def __init__(self, loop: VectorLoop, end_of_round: float) -> None:
         self.loop, self.env, self.agent = loop, loop.env, loop.agent
+        self.step_all = (loop.trial or loop.env).step
         self.end_of_round = end_of_round
         count = loop.env.num_envs
         self.numbers = np.arange(count)
@@ -235,6 +235,7 @@ class Running:
         self.slot = 0
         self.max_len: int = loop.parameters["max_episode_len"]
         self.deadline = self.max_len  # the first slot at which an episode may be that long
+        self.is_late = False  # whether it has been reached
         self.next = loop.episodes  # number of the next episode to begin
         self.starting = True
         self.seeded = self.env.seeded != "none"  # whether the next ones begin with their own seeds
@@ -281,15 +282,17 @@ class Running:
         self.starting, self.seeded = False, self.env.seeded == "all"
         return seeds
 
-    def keep(self, actions: Array, rewards: Array) -> bool:
-        """Keep a step's actions and rewards; return whether an episode may have become too long."""
+    def step(self, actions: Array) -> Step:
+        """Step the environments, and keep actions and rewards before anybody may edit them."""
+        made = self.step_all(actions.copy())
         if self.watched:
             if self.slot >= len(self.rewards) or actions.dtype != self.dtype:
                 self._make_room(actions)
             self.actions[self.slot] = actions
-            self.rewards[self.slot] = rewards
+            self.rewards[self.slot] = made[1]
         self.slot += 1
-        return bool(self.slot >= self.deadline)
+        self.is_late = self.slot >= self.deadline
+        return made
 
     def cut(self, truncated: Array, ended: Array, rows: Array) -> Array:
         """Return `truncated` with those of the episodes in `rows` that are `max_episode_len` long.
@@ -332,13 +335,14 @@ class Running:
         ]
         rewards = [self.rewards[steps, row].tolist() for steps, row in each]
         returns = agent_returns = np.array([*map(total, rewards)])
+        seeds = self.seeds[rows]
         games = self.env.games(rows) if self.env.wrapped else []
         if games:
             returns = np.array([total(game.rewards) for game in games])
-            truncated = ~terminated  # for these: a wrapper may say both
+            seeds = np.array([game.seed for game in games])  # a wrapper may lose it
         episodes = EpisodeBatch(
             numbers=numbers,
-            seeds=self.seeds[rows],
+            seeds=seeds,
             returns=returns,
             agent_returns=agent_returns,
             lengths=self.slot - since,

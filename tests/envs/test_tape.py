@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from gym_loop.envs import tape
 from gym_loop.envs.tape import Tape, Wrapped
 from gym_loop.envs.wrappers import wrapped
 from gym_loop.mistake import Mistake
@@ -83,6 +84,32 @@ class Unwrapping(gymnasium.Wrapper):
         before = self.env.unwrapped.lives
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation, reward, self.env.unwrapped.lives < before, truncated, info
+'''
+AGAIN = '''
+import gymnasium
+
+class Autoreset(gymnasium.Wrapper):
+    """Has the next game begin in the step in which one ends."""
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if terminated or truncated:
+            observation, _ = self.env.reset()
+        return observation, reward, terminated, truncated, info
+
+class Endless(Autoreset):
+    """And says nothing of it."""
+
+    def step(self, action):
+        observation, reward, _, _, info = super().step(action)
+        return observation, reward, False, False, info
+
+class Both(gymnasium.Wrapper):
+    """Is terminated and truncated in the same step."""
+
+    def step(self, action):
+        observation, reward, terminated, _, info = self.env.step(action)
+        return observation, reward, terminated, terminated, info
 '''
 AGENT = '''
 import json
@@ -255,6 +282,66 @@ def test_an_episode_that_a_wrapper_has_ended_is_terminated_in_each_loop(words, l
 def test_where_a_wrapper_begins_another_game_the_episode_ends(launch, games):
     run = launch(*FEW, "wrap=[games.py:Unwrapping]")
     check_all(run, games)
+
+
+@pytest.mark.parametrize("loop", ["default", "vector"])
+@pytest.mark.parametrize("library", ["gym", "gymnasium"])
+def test_an_episode_is_the_game_that_ended_where_a_wrapper_begins_the_next_in_that_step(
+    library, loop, launch, registered, tmp_path
+):
+    registered(library)
+    (tmp_path / "again.py").write_text(AGAIN)
+    wrap = "again.Autoreset" if library == "gymnasium" else "gym.wrappers.AutoResetWrapper"
+    words = [f"env={library}", "env.id=Cave-v0", f"env.imports=[{library}_cave]", f"loop={loop}"]
+    words += ["agent=random", "loop.max_episodes=8", "loop.eval_episodes=3"]
+    bare = Run(launch(*words, directory="bare"))
+    run = Run(launch(*words, f"env.wrappers.again._target_={wrap}"))
+    for name in ("return", "length", "seed", "terminated", "truncated"):
+        for kind in ("episodes", "evaluations"):
+            ours, theirs = (getattr(each, kind)[name] for each in (run, bare))
+            np.testing.assert_array_equal(ours, theirs, name)
+    assert all(run.replay(n).difference is None for n in range(8))
+    assert all(run.replay(n, evaluation=True).difference is None for n in range(3))
+
+
+def test_games_of_which_the_agent_hears_no_end_are_one_episode(launch, games, tmp_path, capsys):
+    tape._warn_of_several_games.cache_clear()  # it warns once in a process
+    (tmp_path / "again.py").write_text(AGAIN)
+    run = Run(launch(*FEW, "wrap=[again.py:Endless]", "loop.max_episode_len=60"))
+    for table in (run.episodes, run.evaluations):
+        assert set(table["length"]) == {60}
+        np.testing.assert_array_equal(table["return"], table["agent_return"])
+        assert set(table["seed"]) == {-1}
+    assert "another game in the middle of an episode" in capsys.readouterr().err
+    with pytest.raises(Mistake, match="without a seed of its own"):
+        run.replay(3)
+
+
+@pytest.mark.parametrize("loop", ["default", "vector"])
+def test_an_environment_may_say_that_it_is_terminated_and_truncated(loop, launch, games, tmp_path):
+    (tmp_path / "again.py").write_text(AGAIN)
+    (tmp_path / "both.py").write_text(
+        "from again import Both\nfrom games import Cave\ndef make(): return Both(Cave())\n"
+    )
+    words = ("env=both.py:make", "agent=random", "wrap=[clip_reward]", f"loop={loop}")
+    run = Run(launch(*words, "loop.max_episodes=6", "loop.eval_episodes=2"))
+    for table in (run.episodes, run.evaluations):
+        assert table["terminated"].all()
+        assert table["truncated"].all()
+    assert all(run.replay(n).difference is None for n in range(6))
+
+
+def test_a_seed_that_a_wrapper_loses_is_not_in_the_table(launch, games, tmp_path):
+    (tmp_path / "loses.py").write_text(
+        "import gymnasium\nclass Loses(gymnasium.Wrapper):\n"
+        "    def reset(self, **arguments):\n        return self.env.reset()\n"
+    )
+    for loop in ("default", "vector"):
+        words = ("wrap=[loses.py:Loses]", "agent=random", f"loop={loop}")
+        run = Run(launch(*FEW, *words, directory=loop))
+        assert set(run.episodes["seed"]) == set(run.evaluations["seed"]) == {-1}
+        with pytest.raises(Mistake, match="without a seed of its own"):
+            run.replay(0)
 
 
 def test_a_time_limit_ends_the_episode(launch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gym_loop.commands import export
-from gym_loop.mistake import Mistake
+from gym_loop.mistake import Failure, Mistake
 
 SEEING = """
 import json
@@ -83,6 +83,32 @@ class More(gymnasium.ActionWrapper):
 
     def action(self, action):
         return action % 2
+
+class Counting(gymnasium.Wrapper):
+    """Keeps something from one episode to the next."""
+
+    games = 0
+
+    def reset(self, **arguments):
+        self.games += 1
+        return self.env.reset(**arguments)
+
+    def step(self, action):
+        observation, reward, *rest = self.env.step(action)
+        return observation + np.float32(self.games), reward + self.games, *rest
+
+class Loses(gymnasium.Wrapper):
+    """Begins each third game without its seed."""
+
+    games = 0
+
+    def reset(self, *, seed=None, options=None):
+        self.games += 1
+        return self.env.reset(seed=seed if self.games % 3 else None)
+
+class Huge(gymnasium.RewardWrapper):
+    def reward(self, reward):
+        return 10**400
 '''
 NORMALIZED = "wrap=[frame_stack,normalize_observation,normalize_reward]"
 
@@ -152,6 +178,29 @@ def test_an_episode_becomes_as_many_as_the_wrappers_have_made_of_it(launch, fold
     export.main([str(run), str(raw)])
     with np.load(raw) as file:
         assert len(file["reward"]) > len(data["reward"])  # frames
+
+
+def test_wrappers_may_keep_something_from_one_episode_to_the_next(launch, folder):
+    words = ("env=lives.py:Cave", "wrap=[lives.py:Counting]", "agent=seeing.py:Seeing")
+    run = launch(*words, "loop.max_episodes=6", "loop.eval_episodes=3", "loop.episodes_per_eval=4")
+    assert list(transitions(exported(run))) == seen(folder)
+    evaluated = [json.loads(line) for line in (folder / "evaluated.jsonl").read_text().splitlines()]
+    assert [before for _, before, *_ in transitions(exported(run, "--eval"))] == evaluated
+    with pytest.raises(Failure, match="keeps something from one episode to the next"):
+        exported(run, "--episode", "4")
+
+
+def test_a_reward_beyond_a_float_is_infinite(launch, folder):
+    words = ("env=lives.py:Cave", "wrap=[lives.py:Huge]", "agent=random")
+    data = exported(launch(*words, "loop.max_episodes=2", "loop.eval_episodes=0"))
+    assert np.isposinf(data["reward"]).all()
+
+
+def test_what_was_learnt_in_an_episode_without_a_seed_cannot_be_known(launch, folder):
+    wrap = "wrap=[lives.py:Loses,normalize_observation]"
+    run = launch("env=lives.py:Cave", wrap, "agent=random", "loop.max_episodes=6")
+    with pytest.raises(Mistake, match="episode 2 was begun without a seed of its own"):
+        exported(run, "--episode", "4")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from gym_loop.loops.limits import training_is_over
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import compare
+from gym_loop.runs.run import Run
 from gym_loop.streams import episode_seed
 from gym_loop.vector.envs import VectorEnv, make_single, make_vector
 from gym_loop.vector.loop import VectorLoop
@@ -431,6 +432,29 @@ def test_a_batch_that_its_agent_changes_later_is_kept_as_it_was(launch, cli, env
     for kind in ((), ("--eval",)):
         done = cli("replay", run, "--every", "1", "--jobs", "1", *kind)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("wrap", ["", "wrap=[clip_reward]"])
+def test_rewards_ends_and_actions_that_its_agent_changes_are_kept_as_they_were(
+    launch, tmp_path, wrap
+):
+    (tmp_path / "changes.py").write_text(
+        "from gym_loop.agents import RandomAgent\n"
+        "class Changes(RandomAgent):\n"
+        "    def memorize(self, last_obs, actions, rewards, dones, obs):\n"
+        "        rewards *= 0\n        dones[:] = False\n        actions *= 0\n"
+    )
+    few = ["env=gymnasium:CartPole-v1", "loop=vector", "loop.num_envs=3", "loop.max_episodes=9"]
+    words = [*few, *filter(None, [wrap]), "loop.eval_episodes=0"]
+    changed = Run(launch(*words, "agent=changes.py:Changes", directory="changed"))
+    run = Run(launch(*words, "agent=random"))
+    for name in run.episodes.dtype.names:
+        if name != "seconds":
+            np.testing.assert_array_equal(changed.episodes[name], run.episodes[name])
+    for number in range(9):
+        again = changed.replay(number)
+        assert again.difference is None
+        np.testing.assert_array_equal(again.actions, run.replay(number).actions)
 
 
 CLIPS = """
