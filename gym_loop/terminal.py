@@ -39,7 +39,10 @@ def short(path: Path) -> str:
 
     Of a run that works in its own directory (`hydra.job.chdir`), that is not where one types it.
     """
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError:  # it has been removed, or cannot be looked at
+        return printable(path)
     return printable(path.relative_to(here) if here in path.parents else path)
 
 

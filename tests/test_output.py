@@ -116,3 +116,18 @@ def test_a_run_whose_agent_has_closed_a_stream_ends_well(tmp_path, name):
     assert shell(f"gym-loop {agent} hydra.run.dir=run", tmp_path) == 0
 
     assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "finished"
+
+
+def test_a_run_whose_current_directory_is_removed_ends_well(tmp_path):
+    (tmp_path / "leaves.py").write_text(
+        "import os, tempfile\n"
+        "from gym_loop.agents import RandomAgent\n\n\n"
+        "class Leaves(RandomAgent):\n"
+        "    def begin_episode(self, number):\n"
+        "        with tempfile.TemporaryDirectory() as folder:\n"
+        "            os.chdir(folder)\n"
+    )
+    agent = "agent=leaves.py:Leaves env=cartpole loop.max_episodes=2 loop.eval_episodes=1"
+    assert shell(f"gym-loop {agent} hydra.run.dir=run", tmp_path) == 0
+
+    assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "finished"

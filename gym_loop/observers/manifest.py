@@ -98,9 +98,9 @@ class Manifest(Observer):
             if isinstance(handler, logging.FileHandler):
                 self.formatters.append((handler, handler.formatter))
                 handler.setFormatter(_Hiding(self.hidden, handler.formatter))
-        self.has_begun = self.new
-        if self.has_begun:
-            self._keep_config()
+        if self.new:
+            self._keep_config()  # without it, nobody could continue what run.json told of
+            self.has_begun = True
             manifest.write(directory, self.content)
         logging.getLogger("gym_loop").addHandler(self.warnings)
         log.debug("started: %s", command)

@@ -6,7 +6,6 @@ import os
 import pickle
 import signal
 import sys
-import threading
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -86,11 +85,12 @@ def work(
         outcome = Outcome("failed", reason=reason_of(error))
     if os.getpid() != own:  # of a process that the job has forked, which leaves by an exception
         os._exit(1)
+    # Threads and processes that the job has started may keep this one from ending. A timer of the
+    # kernel's needs no memory, of which a job may have left none: a thread would wait for ever.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    signal.setitimer(signal.ITIMER_REAL, GRACE)
     answer.send(outcome)
-    # Threads and processes that the job has started may keep this one from ending.
-    patience = threading.Timer(GRACE, os.killpg, (0, signal.SIGKILL))
-    patience.daemon = True
-    patience.start()
 
 
 def run(packed: bytes, common: bytes) -> Outcome:

@@ -271,3 +271,20 @@ def test_a_log_that_cannot_be_written_costs_no_traceback(cli, tmp_path):
     assert refused.returncode == 2
     assert done.returncode == 0
     assert done.stderr.splitlines() == ["a line", "a line"]
+
+
+def test_a_run_whose_config_could_not_be_kept_begins_when_it_can_be(cli, tmp_path):
+    """No run.json tells of a run that nobody could continue; a sweep would stand still by it."""
+    obstacle = tmp_path / "run" / "config.yaml"
+    obstacle.mkdir(parents=True)
+    words = (*FAST, "loop.max_episodes=2", "hydra.run.dir=run")
+
+    failed = cli(*words)
+
+    assert failed.returncode == 1
+    assert "config.yaml" in failed.stderr
+    assert not (tmp_path / "run" / "run.json").exists()
+    obstacle.rmdir()
+    done = cli(*words)
+    assert done.returncode == 0, done.stderr
+    assert len(rows(tmp_path / "run")) == 2

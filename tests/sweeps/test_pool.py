@@ -365,3 +365,29 @@ def test_what_an_agent_forks_may_leave_by_exit_and_ends_neither_run_nor_job(cli,
     swept = cli("-m", *words, "seed=0,1", "hydra.sweep.dir=sweep")
     assert summary(swept) == "2 jobs: 2 done, 0 skipped, 0 failed"
     assert states(tmp_path / "sweep") == {"seed=0": "finished", "seed=1": "finished"}
+
+
+@pytest.mark.slow
+def test_a_job_that_leaves_no_memory_or_no_file_to_work_with_ends(cli, tmp_path):
+    (tmp_path / "greedy.py").write_text(
+        "import os, resource, threading\n"
+        "from gym_loop.agents import RandomAgent\n"
+        "class Greedy(RandomAgent):\n"
+        "    @staticmethod\n"
+        "    def get_default_parameters():\n"
+        "        return {'takes': ''}\n"
+        "    def begin_episode(self, number):\n"
+        "        if self.parameters['takes'] == 'files':\n"
+        "            threading.Thread(target=threading.Event().wait).start()\n"
+        "            os.closerange(3, 1000)\n"
+        "        if self.parameters['takes'] == 'memory':\n"
+        "            resource.setrlimit(resource.RLIMIT_AS, (10 << 20, resource.RLIM_INFINITY))\n"
+        "            bytearray(1 << 30)\n"
+    )
+    words = ("agent=greedy.py:Greedy", "agent.takes=none,files,memory", "hydra.launcher.n_jobs=3")
+
+    done = cli("-m", *words, *SHORT, "hydra.sweep.dir=sweep", timeout=100)
+
+    assert done.returncode == 1
+    assert summary(done) == "3 jobs: 1 done, 0 skipped, 2 failed"
+    assert "MemoryError" in done.stdout
