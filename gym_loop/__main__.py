@@ -13,10 +13,10 @@ from gym_loop.output import open_streams
 def main() -> None:
     """Run the command line; exit 0, 1 for a run that failed, 2 for a mistake in the request."""
     open_streams()
-    # A console script does not look here. The standard library comes first: no file hides it.
-    installed = [*map(os.path.basename, sys.path), "site-packages"].index("site-packages")
-    sys.path.insert(installed, os.getcwd())
     try:
+        # A console script does not look here. The standard library comes first: no file hides it.
+        installed = [*map(os.path.basename, sys.path), "site-packages"].index("site-packages")
+        sys.path.insert(installed, os.getcwd())  # which may have been removed
         dispatch(*(sys.argv[1:] or ["--help"]))
     except (SystemExit, KeyboardInterrupt) as ended:
         sys.exit(ended.show() if isinstance(ended, Mistake) else getattr(ended, "code", 130))

@@ -131,3 +131,13 @@ def test_a_run_whose_current_directory_is_removed_ends_well(tmp_path):
     assert shell(f"gym-loop {agent} hydra.run.dir=run", tmp_path) == 0
 
     assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "finished"
+
+
+def test_a_current_directory_that_has_been_removed_is_one_line(tmp_path):
+    line = f"mkdir gone; cd gone; rmdir ../gone; {sys.executable} -m gym_loop {RUN}"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "No such file or directory" in done.stderr

@@ -200,6 +200,8 @@ class _File:
         path = known[-1][1]
         try:
             arrays = traces.load(path)
+        except OSError as error:  # it may be whole, and another launch may read it
+            raise Failure(f"cannot read {path}: {error.strerror or error}") from error
         except Failure as error:
             log.warning("%s; its episodes cannot be replayed", error)
             path.unlink()

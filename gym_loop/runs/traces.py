@@ -27,9 +27,11 @@ Earlier versions kept each part of a tuple or dict in an array of its own, `acti
 
 import bisect
 import contextlib
+import errno
 import importlib
 import io
 import json
+import os
 import zipfile
 import zlib
 from collections import OrderedDict
@@ -161,7 +163,7 @@ def load(path: Path, names: Iterable[str] | None = None) -> dict[str, Array]:
 
     Raises:
         Failure: the file is damaged.
-        OSError: it cannot be read.
+        OSError: it cannot be read, or there is no memory for it.
     """
     try:
         with zipfile.ZipFile(path) as packed:
@@ -174,7 +176,11 @@ def load(path: Path, names: Iterable[str] | None = None) -> dict[str, Array]:
             return arrays | counts
     except OSError:
         raise
+    except MemoryError as error:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), str(path)) from error
     except Exception as error:  # zipfile's, zlib's and NumPy's own
+        if isinstance(error.__context__, OSError):  # which zipfile takes for damage
+            raise error.__context__ from None
         raise Failure(f"{path} is damaged: {error}") from error
 
 

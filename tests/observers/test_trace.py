@@ -4,6 +4,7 @@ import logging
 import shutil
 import signal
 import time
+import zipfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -348,6 +349,27 @@ def test_a_damaged_last_file_costs_a_warning_and_its_own_episodes(launch, cli, t
     assert done.returncode == 0, done.stderr
     assert "train-000000.npz is damaged" in done.stdout + done.stderr
     assert [trace.episode for trace in read_all(run)] == list(range(30, 40))
+
+
+@pytest.mark.slow
+def test_a_last_file_that_cannot_be_read_for_now_is_not_taken_for_damaged(launch, cli, tmp_path):
+    """A resume with less memory than the run, say, fails, and another one finds all."""
+    run = launch("env=cartpole", "loop.max_episodes=30", "loop.eval_episodes=1")
+    path = run / "traces" / "train-000000.npz"
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path, "w") as archive, archive.open("reward.npy", "w") as member:
+        header = {"descr": "<f8", "fortran_order": False, "shape": (1 << 50,)}
+        np.lib.format.write_array_header_1_0(member, header)
+
+    failed = cli("resume", run, "loop.max_episodes=40")
+
+    assert failed.returncode == 1
+    assert f"cannot read {path}: Cannot allocate memory" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    path.write_bytes(whole)
+    done = cli("resume", run, "loop.max_episodes=40")
+    assert done.returncode == 0, done.stderr
+    assert [trace.episode for trace in read_all(run)] == list(range(40))
 
 
 def test_what_is_on_disk_is_enough_for_the_checkpoint_at_any_moment(tmp_path):
