@@ -87,7 +87,7 @@ def sweep(
     """
     if any(word.startswith("hydra.sweep.dir=") for word in words):
         raise Mistake("hydra.sweep.dir is directory=... of gym_loop.sweep")
-    place = Path(directory or f"multirun/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}")
+    place = Path(os.path.expanduser(directory or f"multirun/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}"))
     given = _overrides([*words, *_options(wrap, agent=agent, env=env, loop=loop)])
     with _as_command("-m", *given):
         launch.launch(["-m", *given, f"hydra.sweep.dir={quoted(place)}"])
@@ -123,6 +123,10 @@ def resume(run: Run | Runs | str | Path, *words: str) -> Run | Runs:
 def fork(
     run: Run | str | Path,
     *words: str,
+    agent: Named = None,
+    env: Named = None,
+    loop: Named = None,
+    wrap: Sequence[Named] = (),
     checkpoint: str | int = "latest",
     at: int | None = None,
     directory: str | Path | None = None,
@@ -134,6 +138,10 @@ def fork(
     Args:
         run: the parent, or its directory.
         words: overrides, such as `"agent.lr=0.01"`: what is different from there on.
+        agent: as for `run`.
+        env: likewise.
+        loop: likewise.
+        wrap: the environment's wrappers, innermost first; each likewise.
         checkpoint: `latest`, `best`, or after how many training episodes. Where none is kept of
             that episode, training is played again up to it.
         at: the older name of `checkpoint`.
@@ -143,7 +151,8 @@ def fork(
         Mistake: there is no such checkpoint, or something is wrong with the words.
         Exception: what the code of the agent or the environment raised; the run has `failed`.
     """
-    path, given = _path(run), [*_overrides(words), *_run_directory(directory)]
+    path, options = _path(run), _options(wrap, agent=agent, env=env, loop=loop)
+    given = [*_overrides([*words, *options]), *_run_directory(directory)]
     which = checkpoint if at is None else at
     command = ("fork", str(path), "--checkpoint", str(which), *given)
     with _as_command(*command), _noting_directories() as places:
@@ -190,7 +199,9 @@ def _overrides(words: Sequence[str]) -> list[str]:
 
 
 def _run_directory(directory: str | Path | None) -> list[str]:
-    return [] if directory is None else [f"hydra.run.dir={quoted(Path(directory))}"]
+    if directory is None:
+        return []
+    return [f"hydra.run.dir={quoted(Path(os.path.expanduser(directory)))}"]
 
 
 def _path(run: Run | Runs | str | Path) -> Path:
@@ -199,7 +210,7 @@ def _path(run: Run | Runs | str | Path) -> Path:
         if len(run.directories) != 1:
             raise Mistake("expected the runs of one sweep: Runs(DIRECTORY)")
         return run.directories[0]
-    return run.path if isinstance(run, Run) else Path(run)
+    return run.path if isinstance(run, Run) else Path(os.path.expanduser(run))
 
 
 @contextlib.contextmanager

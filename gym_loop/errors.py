@@ -17,6 +17,7 @@ from gym_loop.terminal import short
 # Read at import: `compat.hydra.show` sets the variable while Hydra answers a flag such as `--cfg`.
 FULL_ERROR = os.environ.get("HYDRA_FULL_ERROR") == "1"
 PACKAGE = Path(__file__).parent
+BY_VALUE = "<dynamic-code>"  # cloudpickle's file of a class that it has loaded
 LOADER = PACKAGE.with_name("gym_loop_files.py")
 STANDARD = Path(os.__file__).parent  # the standard library
 INSTALLED = {"site-packages", "dist-packages"}
@@ -111,6 +112,8 @@ def user_frames(error: BaseException, libraries: bool = False) -> types.Tracebac
 
 
 def _is_the_users(file: Path, libraries: bool) -> bool:
+    if file.name == BY_VALUE:
+        return True
     if file.name.startswith("<") or file.is_relative_to(PACKAGE) or file == LOADER:
         return False
     if INSTALLED & {*file.parts}:

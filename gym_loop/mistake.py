@@ -1,8 +1,19 @@
 """What goes wrong, said in one line for the person at the keyboard."""
 
 import difflib
+import re
 import sys
 from collections.abc import Iterable
+
+# The extra that brings a package, by the names of modules.
+EXTRAS = {
+    "gymnasium": "gymnasium",
+    **dict.fromkeys(("mujoco", "imageio"), "mujoco"),
+    **dict.fromkeys(("ale_py", "cv2", "opencv"), "atari"),
+    **dict.fromkeys(("Box2D", "box2d"), "box2d"),
+    "minigrid": "minigrid",
+    **dict.fromkeys(("stable_baselines3", "sb3_contrib"), "sb3"),
+}
 
 
 class Mistake(SystemExit):
@@ -32,3 +43,12 @@ def nearest(word: object, known: Iterable[str], otherwise: str = "") -> str:
     fold = {name.lower(): name for name in known}
     near = difflib.get_close_matches(str(word).lower(), fold, 1, 0.5)
     return f"; did you mean {fold[near[0]]!r}?" if near else otherwise
+
+
+def installing(error: BaseException) -> str:
+    """Return `: pip install "gym-loop[EXTRA]"` for a package that is missing, "" if unknown."""
+    module = getattr(error.__cause__ or error, "name", None) or ""
+    said = str(error).replace("gymnasium[", "[")  # of its own extras
+    named = [module.partition(".")[0], *re.findall(r"\w+", said)]
+    extra = next(filter(None, map(EXTRAS.get, named)), None)
+    return f': pip install "gym-loop[{extra}]"' if extra else ""

@@ -6,6 +6,7 @@ import inspect
 import logging
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -304,6 +305,42 @@ def test_env_is_the_one_of_evaluation(here):
     assert env.step(0)[1] == 0.0  # Gymnasium's CartPole gives 1 otherwise
 
 
+def test_an_error_in_a_class_by_value_shows_its_frame_in_another_process(tmp_path, cli):
+    script(
+        tmp_path,
+        SCRIPT + "class Broken(Counter):\n"
+        "    def act(self, state, episode_num):\n"
+        "        return self.nothing\n"
+        "try:\n"
+        "    gym_loop.run('env=cartpole', agent=Broken, directory='broken')\n"
+        "except AttributeError:\n"
+        "    pass\n",
+    )
+    told = cli("resume", "broken").stderr
+    assert re.search(r'Traceback.*\n  File "<dynamic-code>", line \d+, in act\n', told)
+
+
+def test_a_directory_may_begin_with_the_home_directory_s_sign(here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here / "home"))
+    run = gym_loop.run(*QUICK, directory="~/run")
+    assert run.path == here / "home" / "run"
+    runs = gym_loop.sweep(*QUICK, "seed=0,1", directory="~/sweep")
+    assert (len(runs), len(gym_loop.Runs("~/sweep"))) == (2, 2)
+    assert gym_loop.Run("~/run").state == gym_loop.resume("~/run").state == "finished"
+    assert not (here / "~").exists()
+
+
+def test_no_fork_is_advised_of_a_run_without_a_checkpoint(tmp_path, cli):
+    words = ("agent=raises.py:Mine", "env=cartpole", "hydra.run.dir=r")
+    (tmp_path / "raises.py").write_text(
+        "from gym_loop.agents import RandomAgent\n\n"
+        "class Mine(RandomAgent):\n    def act(self, *_): raise LookupError('none')\n"
+    )
+    assert cli(*words).returncode == 1
+    told = cli("agent=random", *words[1:]).stderr
+    assert told.rstrip().endswith("what has already happened. Choose another directory"), told
+
+
 @pytest.mark.slow
 def test_a_script_without_a_guard_sweeps_over_its_own_class(tmp_path):
     told = script(
@@ -586,7 +623,7 @@ ARGUMENTS = {
     "run": ["words", "agent", "env", "loop", "wrap", "directory"],
     "sweep": ["words", "agent", "env", "loop", "wrap", "directory"],
     "resume": ["run", "words"],
-    "fork": ["run", "words", "checkpoint", "at", "directory"],
+    "fork": ["run", "words", "agent", "env", "loop", "wrap", "checkpoint", "at", "directory"],
     "evaluate": ["run", "words", "checkpoint"],
     "Run": ["directory"],
     "Run.metrics": ["self", "tag"],

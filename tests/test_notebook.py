@@ -111,6 +111,29 @@ def test_an_interrupt_ends_a_cell_with_the_run_so_far(tmp_path):
     executed(tmp_path, [INTERRUPTED])
 
 
+EDITED = [
+    CELLS[0].replace("agent=Linear", "agent=Linear, directory='first'"),
+    CELLS[0].partition("run = ")[0].replace("* self.weights", "* -self.weights"),
+    """
+try:
+    gym_loop.run("env=gymnasium:CartPole-v1", "loop.max_episodes=20", agent=Linear,
+                 directory="first")
+except gym_loop.Mistake as mistake:
+    advice = mistake.message.partition(", or: ")[2]
+assert advice == "gym_loop.fork('first', agent=Linear)", advice
+fork = eval(advice)
+assert fork.state == "finished" and "Linear" in fork.config["agent"]["_target_"]
+assert fork.config["agent"]["_target_"] != run.config["agent"]["_target_"]
+assert (fork.episodes == run.episodes).all()
+""",
+]
+
+
+@pytest.mark.slow
+def test_a_class_that_was_edited_in_its_cell_goes_on_as_the_message_says(tmp_path):
+    executed(tmp_path, EDITED)
+
+
 @pytest.mark.slow
 def test_the_same_cell_in_a_new_kernel_names_the_same_class(tmp_path):
     for _ in range(2):

@@ -31,7 +31,7 @@ from gym_loop.config.options import (
 )
 from gym_loop.config.yaml_files import check_keys, first_line
 from gym_loop.errors import user_frames, with_place
-from gym_loop.mistake import Mistake, nearest
+from gym_loop.mistake import Mistake, installing, nearest
 from gym_loop.terminal import short
 
 ENVS = ("env", "eval_env")  # sections
@@ -74,6 +74,7 @@ def check(cfg: DictConfig) -> None:
     check_files(cfg)
     content = resolve(cfg, raw)
     check_seed(cfg, content.get("seed"))
+    check_is_sweep(cfg)
     for group in GROUPS:
         check_section(cfg, group, content[group])
     check_wrappers(cfg, "env", content["env"])
@@ -109,8 +110,10 @@ def check_sections(cfg: DictConfig, raw: dict[str, Any]) -> None:
             continue
         # A key of the user's own has to be used by another key.
         if not re.search(r"\$\{" + re.escape(name) + r"[.}\[]", str(raw)):
-            near = foreign.ours(name) or nearest(
-                name, known, f"; expected one of {', '.join(sorted(known))}"
+            near = (
+                foreign.ours(name)
+                or wording.near_option(name)
+                or nearest(name, known, f"; expected one of {', '.join(sorted(known))}")
             )
             if (launch.CONF / name).is_dir():
                 near = f"; in a file, its defaults choose it: - override /{name}: ..."
@@ -201,6 +204,16 @@ def check_seed(cfg: DictConfig, seed: Any) -> None:
         raise Mistake(f"seed is {seed!r}{origin(cfg, 'seed')}; expected an integer, 0 or more")
 
 
+def check_is_sweep(cfg: DictConfig) -> None:
+    """Check that what is typed for sweeps alone is typed for one."""
+    if cfg.hydra.mode is RunMode.MULTIRUN:
+        return
+    words: Any = OmegaConf.to_container(cfg.hydra.overrides.hydra, resolve=False)
+    for word in words:
+        if re.match(r"\W*hydra[/.](launcher|sweeper|sweep)[.=]", word):
+            raise Mistake(f"{word} is for sweeps (command line); add -m, or leave it out")
+
+
 def check_imports(cfg: DictConfig, imports: Any) -> None:
     """Import the modules that register environments."""
     if not isinstance(imports, list | types.NoneType) or not all(
@@ -216,7 +229,7 @@ def check_imports(cfg: DictConfig, imports: Any) -> None:
                 raise
             where = origin(cfg, "env.imports")
             file = module.endswith(".py") and Path(module).is_file()
-            near = f"; did you mean {module[:-3].replace('/', '.')}?" if file else ""
+            near = f"; did you mean {module[:-3].replace('/', '.')}?" if file else installing(error)
             raise Mistake(
                 f"env.imports{where}: {module!r} cannot be imported: {with_place(error)}{near}"
             ) from None
@@ -249,7 +262,8 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
     for key, value in given.items():
         if key not in known and not takes_all(target):
             where = origin(cfg, f"{name}.{key}")
-            raise Mistake(f"no key '{name}.{key}'{where}{wording.near_key(f'{name}.', key, known)}")
+            keys = [*known, "wrappers"] if is_env else known
+            raise Mistake(f"no key '{name}.{key}'{where}{wording.near_key(f'{name}.', key, keys)}")
         if key in getattr(target, "of_many_kinds", ()):
             continue  # the class's `check_parameters` judges it
         if key in known and is_whole(group, key, value, known[key]):
@@ -287,6 +301,12 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
 def check_wrappers(cfg: DictConfig, group: str, env: dict[str, Any]) -> None:
     """Check each wrapper of the section `group`, and that it fits the environment's library."""
     wrappers = env.get("wrappers")
+    if not isinstance(wrappers, dict | types.NoneType):
+        where = origin(cfg, f"{group}.wrappers")
+        raise Mistake(
+            f"{group}.wrappers is {wrappers!r}{where}; expected a mapping of "
+            "names to wrappers: env.wrappers.NAME._target_=package.module.Class, or wrap=[NAME]"
+        )
     chosen = typed_text(cfg, "wrap") or ""
     names = _options(chosen)
     for name in names:
@@ -304,12 +324,6 @@ def check_wrappers(cfg: DictConfig, group: str, env: dict[str, Any]) -> None:
                 f"{word} adds nothing to the wrappers that are chosen already: expected all of "
                 "them as wrap=[...], innermost first"
             )
-    if not isinstance(wrappers, dict | types.NoneType):
-        where = origin(cfg, f"{group}.wrappers")
-        raise Mistake(
-            f"{group}.wrappers is {wrappers!r}{where}; expected a mapping of "
-            "names to wrappers: env.wrappers.NAME._target_=package.module.Class, or wrap=[NAME]"
-        )
     if not wrappers:
         return
     made_by = load_class(env["_target_"], f"{group}._target_")
@@ -445,9 +459,10 @@ def check_directories(cfg: DictConfig, content: dict[str, Any]) -> None:
     """Check that the run can write where it is told to."""
     key = "hydra.sweep.dir" if cfg.hydra.mode is RunMode.MULTIRUN else "hydra.run.dir"
     try:
-        directory = Path(str(OmegaConf.select(cfg, key)))
+        text = str(OmegaConf.select(cfg, key))
     except (OmegaConfBaseException, RecursionError) as error:
         raise Mistake(f"{key}{origin(cfg, key)}: {first_line(error)}") from None
+    directory = stored.directory(text, f"{key} is {text or repr('')}{origin(cfg, key)}")
     check_writable(directory, lambda: f"{key} is {directory}{origin(cfg, key)}")
     for name, value in content["loop"].items():
         if name.endswith("dir") and isinstance(value, str):

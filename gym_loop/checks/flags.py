@@ -35,10 +35,15 @@ def one_line_parser() -> argparse.ArgumentParser:
     known = [flag for action in actions for flag in action.option_strings]
 
     def refuse(message: str) -> NoReturn:
+        from gym_loop.loops import DefaultLoop
+
         flag = message.rpartition(": ")[2].split()[0] if "unrecognized" in message else ""
-        near = foreign.ours(flag) or nearest(flag, known) if flag else ""
-        if flag.removeprefix("--") in ("agent", "env", "loop", "seed"):
-            near = f"; write {flag.removeprefix('--')}=..."
+        near = foreign.ours(flag) or nearest(flag, known) if flag.startswith("--") else ""
+        key = flag.removeprefix("--").partition("=")[0].replace("-", "_")
+        if key in ("agent", "env", "loop", "seed"):
+            near = f"; write {key}=..."
+        elif key in DefaultLoop.get_default_parameters():
+            near = f"; write loop.{key}=..."
         if flag == "--dry-run":
             near = "; hydra.launcher.dry_run=true prints the jobs of a sweep and starts nothing"
         raise Mistake(f"{message}{near} (gym-loop --hydra-help shows the flags)")

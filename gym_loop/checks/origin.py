@@ -21,7 +21,8 @@ def origin(cfg: DictConfig, key: str) -> str:
         return f" ({COMMAND_LINE})"
     if place := _place(cfg, key):
         return f" ({short(place[0])}:{place[1]})"
-    return f" ({COMMAND_LINE})" if key.partition(".")[0] in said else ""
+    within = any(name.startswith(f"{key}.") for name in said)
+    return f" ({COMMAND_LINE})" if within or key.partition(".")[0] in said else ""
 
 
 def is_given(cfg: DictConfig, key: str) -> bool:

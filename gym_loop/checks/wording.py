@@ -29,6 +29,8 @@ from gym_loop.errors import user_frames
 from gym_loop.mistake import nearest
 
 SHOWN = 12  # of a list of what there is
+# Groups that are no key of the config, and how an option of them is chosen.
+OPTIONS = {"wrap": "wrap=[...]", "experiment": "+experiment=...", "sink": "+sink=..."}
 
 
 def explain(error: BaseException) -> str | None:
@@ -125,7 +127,7 @@ def class_or_id(group: str, name: str) -> str | None:
     module, _, attribute = name.rpartition(".")
     if attribute == "py" and Path(name).is_file():
         classes = re.findall(r"^class (\w+)", Path(name).read_text(errors="replace"), re.MULTILINE)
-        return f"{name}:{classes[-1]}" if classes else None
+        return f" or {group}=".join(f"{name}:{each}" for each in classes[:SHOWN]) or None
     if module and importable(module):
         return f"{module}:{attribute}"
     if module.endswith(".py") and Path(module).is_file():
@@ -158,6 +160,8 @@ def bad_override(error: OverrideParseException) -> str:
     key, _, value = word.partition("=")
     if (shown := secrets.masked_words([word])[0]) != word:
         word, value, reason = shown, secrets.HIDDEN, ""
+    if f"{value}/".startswith("~/"):  # which shells leave as it is within a word
+        return f"{word!r} ({COMMAND_LINE}): ~ is not read here; write {key}=$HOME{value[1:]}"
     if "evaluating" in reason or "osing" in reason:
         advice = ""
     else:
@@ -178,6 +182,10 @@ def composition(error: ConfigCompositionException) -> str:
     if found := re.match(r"Could not override '([^']*)'", text):
         if (launch.CONF / found[1]).is_dir():
             return not_chosen(found[1])
+        group, at, package = found[1].partition("@")
+        if at and (launch.CONF / group).is_dir():
+            near = nearest(package, ["eval_env"], "; expected env@eval_env")
+            return f"no {package!r} to choose an option of {group} for ({COMMAND_LINE}){near}"
         return f"no group {found[1]!r} to choose for ({COMMAND_LINE}); expected {groups()}"
     if found := re.match(r"Could not append to config\. An item is already at '([^']*)'", text):
         return f"{found[1]!r} is there already ({COMMAND_LINE}); leave out the +"
@@ -224,12 +232,25 @@ def unknown_key(key: str, cause: BaseException | None) -> str:
             if isinstance(inside, dict) and name in inside:
                 return f"no key {full!r} ({COMMAND_LINE}); did you mean '{top}.{name}'?"
     known = [str(k) for k in content if not str(k).startswith("_")]
+    if "." not in full:
+        known.append("eval_env")
+        if near := near_option(full):
+            return f"no key {full!r} ({COMMAND_LINE}){near}"
     return f"no key {full!r} ({COMMAND_LINE}){near_key(full.removesuffix(name), name, known)}"
 
 
 def not_chosen(group: str) -> str:
     """Return the line for a choice in a group that the config does not have by itself."""
     return f"nothing is chosen for {group!r} by default ({COMMAND_LINE}); write +{group}=..."
+
+
+def near_option(name: str) -> str:
+    """Return the group nearest to `name` of those that are no key of the config, or ""."""
+    near = nearest(name, ["eval_env", *(p.name for p in launch.CONF.iterdir() if p.is_dir())])
+    for group, example in OPTIONS.items():
+        if f"'{group}'" in near:
+            return f"; did you mean {example}?"
+    return ""
 
 
 def near_key(section: str, name: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import click
 
 from gym_loop.commands import run_click
 from gym_loop.literal import literal
-from gym_loop.mistake import Mistake
+from gym_loop.mistake import Mistake, nearest
 
 HEADER = """# A run config of gym_loop. Launch it: gym-loop train -c {name} [overrides]
 # Directories are relative to the run's own; null means no limit.
@@ -74,6 +74,7 @@ def config_of(group: str, option: str) -> dict[str, Any]:
     """Return the config of an option of conf/, of an environment's id, or of a class."""
     from omegaconf import OmegaConf
 
+    from gym_loop.checks import wording
     from gym_loop.commands.help import confs
     from gym_loop.config import options, secrets
 
@@ -91,6 +92,11 @@ def config_of(group: str, option: str) -> dict[str, Any]:
         option = f"gym:{option}"
     if ":" in option:
         return options.option_config(group, option)
+    if "." not in option:
+        near = nearest(option, wording.options(group))
+        raise Mistake(
+            f"no {group} {option!r}{near}; expected an option, or a class as FILE.py:NAME"
+        )
     defaults = options.default_parameters(options.load_class(option, group))
     return {"_target_": option, **literal(secrets.without(defaults))}
 

@@ -81,6 +81,12 @@ def is_file(module: str) -> bool:
     return module.endswith(".pkl")
 
 
+def class_name(target: Any) -> str:
+    """Return the name of the class that a `_target_` has by value, or ""."""
+    module, _, name = str(target).rpartition(":")
+    return name if is_file(module) else ""
+
+
 def _lookup(module: str, path: str) -> Any:
     try:
         return functools.reduce(getattr, path.split("."), sys.modules[module])

@@ -1,6 +1,8 @@
 """Config options that are not files: a class, an environment's id, a config in memory."""
 
 import inspect
+import pkgutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gym_loop.config import secrets, signature
 from gym_loop.config.locate import locate
 from gym_loop.literal import literal
-from gym_loop.mistake import Mistake, nearest
+from gym_loop.mistake import Mistake, installing, nearest
 
 GROUPS = ("agent", "env", "loop", "wrap")
 # The launcher passes these, so a config cannot give them.
@@ -109,8 +111,7 @@ def option_config(group: str, option: str) -> dict[str, Any]:
     if module.endswith(".py"):
         path = Path(module).expanduser()
         if not path.is_file():
-            known = sorted(str(file) for file in path.parent.glob("*.py"))
-            raise Mistake(f"{group}={option}: no file {module}{nearest(module, known)}")
+            raise Mistake(f"{group}={option}: {_no_file(module)}")
         option = f"{path.resolve()}:{name}"
     keys = wrapper_parameters if group == "wrap" else default_parameters
     target = load_class(option, group)
@@ -152,8 +153,30 @@ def load_class(target: str, group: str) -> Any:
             classes = [key for key, value in vars(found).items() if inspect.isclass(value)]
             near = nearest(name, classes)
             raise Mistake(f"{group}={target}: {module} has no {name!r}{near}") from None
+        if isinstance(error, FileNotFoundError) and module.endswith(".py"):
+            raise Mistake(f"{group}={target}: {_no_file(module)}") from None
         reason = errors.with_place(error)
-        raise Mistake(f"{group}={target}: cannot import {module}: {reason}") from None
+        missing = ""
+        if isinstance(error, ModuleNotFoundError):
+            missing = installing(error) or _near_module(error.name, module)
+        raise Mistake(f"{group}={target}: cannot import {module}: {reason}{missing}") from None
+
+
+def _near_module(missing: str | None, module: str) -> str:
+    """Return the name nearest to `missing`, if that is `module` or a package that it is in."""
+    if not missing or not f"{module}.".startswith(f"{missing}."):
+        return ""
+    known = {"gym", "gymnasium", *(file.stem for file in Path().glob("*.py"))}
+    if package := missing.rpartition(".")[0]:
+        folders = getattr(sys.modules[package], "__path__", None) or []
+        known = {f"{package}.{each.name}" for each in pkgutil.iter_modules(folders)}
+    return nearest(missing, known)
+
+
+def _no_file(module: str) -> str:
+    """Return what is said of a file of Python that is not there, with the nearest in its folder."""
+    known = sorted(str(file) for file in Path(module).expanduser().parent.glob("*.py"))
+    return f"no file {module}{nearest(module, known)}"
 
 
 def default_parameters(target: Any) -> dict[str, Any]:

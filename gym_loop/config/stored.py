@@ -157,6 +157,23 @@ def quoted(path: Path) -> str:
     return QuotedString(literal(str(path.absolute())), Quote.single).with_quotes()
 
 
+def directory(text: str, said: str) -> Path:
+    """Return the directory that a config names.
+
+    Args:
+        text: the value.
+        said: which key has which value, for the message.
+
+    Raises:
+        Mistake: it is empty, or begins with a `~` that no shell has replaced.
+    """
+    if not text:
+        raise Mistake(f"{said}; expected a directory")
+    if f"{text}/".startswith("~/"):
+        raise Mistake(f"{said}; write $HOME{text[1:]}: ~ is not read here")
+    return Path(text)
+
+
 @contextlib.contextmanager
 def preparations(*changed: Callable[[Any], None]) -> Iterator[None]:
     """Have the launcher prepare a run with `changed` within the block."""

@@ -21,17 +21,10 @@ from gym_loop.config import signature
 from gym_loop.envs.greetings import ENVIRONMENT, log_mujoco_warnings, without_greetings
 from gym_loop.envs.screens import leave_screens_behind
 from gym_loop.envs.wrappers import Wrappers, with_tuples, wrapped
-from gym_loop.mistake import nearest
+from gym_loop.mistake import EXTRAS, installing, nearest
 
 Library = Literal["gym", "gymnasium"]
 
-# The extra that brings a package, by the names of modules that environments import.
-EXTRAS = {
-    **dict.fromkeys(("mujoco", "imageio"), "mujoco"),
-    **dict.fromkeys(("ale_py", "cv2"), "atari"),
-    **dict.fromkeys(("Box2D", "box2d"), "box2d"),
-    "minigrid": "minigrid",
-}
 # The package that registers with Gymnasium what has an id with this beginning.
 REGISTERING = {"ALE/": "ale_py", "MiniGrid-": "minigrid", "BabyAI-": "minigrid"}
 
@@ -111,6 +104,7 @@ def check_id(
     _let_mujoco_draw(render_mode)  # it looks for the variable when it is imported
     try:
         creator = _load(spec.entry_point)
+        _look_for_mujoco(creator)
     except (ImportError, import_library(library).error.DependencyNotInstalled) as error:
         raise MissingDependencyError(_missing(library, spec.id, error)) from error
     kwargs = kwargs or {}
@@ -242,6 +236,14 @@ def _load(entry_point: Any) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def _look_for_mujoco(creator: Any) -> None:
+    """Raise the ImportError that gym's environments of MuJoCo keep until one of them is made."""
+    for base in getattr(creator, "__mro__", ()):
+        if base.__module__ == "gym.envs.mujoco.mujoco_env":
+            package = {"MujocoEnv": "mujoco", "MuJocoPyEnv": "mujoco_py"}.get(base.__name__)
+            importlib.import_module(package or "gym")
+
+
 def _check_kwargs(id: str, kwargs: Iterable[str], creator: Any, make: Any) -> None:
     own = signature.parameters(creator)
     if own is None or signature.takes_any_keyword(creator):  # the call itself will tell
@@ -298,9 +300,10 @@ def _missing(library: Library, id: str, error: Exception) -> str:
     """Return one line: which environment, the library's own reason, what to install."""
     reason = " ".join(str(error).split()).rstrip(".")
     advice = ""
-    named = re.findall(r"\w+", f"{getattr(error.__cause__ or error, 'name', '')} {reason}")
-    if library == "gymnasium" and (extra := next(filter(None, map(EXTRAS.get, named)), None)):
-        advice = f': pip install "gym-loop[{extra}]"'
+    if library == "gymnasium" or re.search(r"\bmujoco\b", reason):
+        advice = installing(error)
+    elif "mujoco_py" in reason:
+        advice = '; from v4 on they need mujoco instead: pip install "gym-loop[mujoco]"'
     elif "gym[box2d]" in reason and library == "gym":
         advice = " (gym[box2d] no longer installs; pip install box2d does)"
     elif isinstance(error, ModuleNotFoundError) and error.name:

@@ -20,7 +20,7 @@ from gym_loop.config import signature
 from gym_loop.envs.greetings import log_mujoco_warnings
 from gym_loop.envs.tape import Tape, Wrapped
 from gym_loop.errors import user_frames
-from gym_loop.mistake import Mistake
+from gym_loop.mistake import Mistake, installing
 from gym_loop.proxy import Proxy
 
 Wrappers = Mapping[str, Callable[[Any], Any]]  # name -> what takes the environment alone
@@ -138,7 +138,9 @@ def _wrapped_in(env: Any, name: str, wrap: Callable[[Any], Any]) -> Any:
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
         kind = env.__class__.__name__
-        raise Mistake(f"env.wrappers.{name} cannot wrap {kind}: {reason:.300}") from error
+        raise Mistake(
+            f"env.wrappers.{name} cannot wrap {kind}: {reason:.300}{installing(error)}"
+        ) from error
 
 
 def _leads_to(env: Any, tape: "Tape") -> bool:

@@ -13,10 +13,10 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from gym_loop.config import kept, secrets
+from gym_loop.config import by_value, kept, secrets
 from gym_loop.loops import parameters
 from gym_loop.mistake import Mistake
-from gym_loop.runs import manifest, tables
+from gym_loop.runs import checkpoints, manifest, tables
 from gym_loop.terminal import short
 
 # Parameters of the loop with which a run can be continued, whatever they were before.
@@ -150,9 +150,11 @@ def check_past(
                     f"{name} holds a run {was}; the sweep has {is_now}. "
                     "Move it out of the sweep, and the job runs anew"
                 )
+            if (kind := by_value.class_name(now)) and kind == by_value.class_name(then):
+                was, is_now = f"with {kind} as it was before an edit", f"{kind} as it is now"
             raise Mistake(
                 f"{name} holds a run {was}; {is_now} would change what has already happened. "
-                f"Choose another directory, or: gym-loop fork {shlex.join([name, *words])}"
+                f"Choose another directory{_or_fork(directory, words)}"
             )
     kept.refuse_changed(known, cfg, fork)
     keys = {key for key, *_ in changes}
@@ -165,6 +167,18 @@ def check_past(
         else:
             raise Mistake(f"{follows} would change what has already happened; {fork}")
     return keys
+
+
+def _or_fork(directory: Path, words: list[str]) -> str:
+    """Return how a fork of the run is asked for, or "" where it has nothing to begin from."""
+    if next(checkpoints.sound(directory / checkpoints.FOLDER), None) is None:
+        return ""
+    name = short(directory)
+    if not any(".pkl:" in word for word in words):
+        return f", or: gym-loop fork {shlex.join([name, *words])}"
+    # Only this process has the class.
+    objects = (re.sub(r"[^][,=]+\.pkl:", "", word) for word in words)
+    return f", or: gym_loop.fork({', '.join([repr(name), *objects])})"
 
 
 def note_schedules(known: dict[str, Any], cfg: DictConfig, keys: Collection[str]) -> None:

@@ -1,6 +1,7 @@
 """A run and a set of runs, for Python: what `gym_loop.Run` and `gym_loop.Runs` are."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ class Run:
     """
 
     def __init__(self, directory: "str | Path | Run") -> None:
-        self.path: Path = directory.path if isinstance(directory, Run) else Path(directory)
+        given: str | Path = directory.path if isinstance(directory, Run) else directory
+        self.path: Path = Path(os.path.expanduser(given))
         self._reader = reading.Run(self.path)
         if not self._reader.manifest:
             why = self._reader.warnings[0]
@@ -263,8 +265,8 @@ class Runs(Sequence[Run]):
     """
 
     def __init__(self, *directories: "str | Path") -> None:
-        self.directories = [Path(directory) for directory in directories]
-        found = [reading.Run(path) for path in reading.find(directories)]
+        self.directories = [Path(os.path.expanduser(directory)) for directory in directories]
+        found = [reading.Run(path) for path in reading.find(self.directories)]
         found.sort(key=lambda run: run.start, reverse=True)
         self._runs = [Run(run.directory) for run in found if run.manifest]
 

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gym_loop import launch
 from gym_loop.compat.hydra import result
 from gym_loop.compat.hydra_job import hydra_config, to_yaml
-from gym_loop.config import by_value, options
+from gym_loop.config import by_value, options, stored
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import claim, manifest
 from gym_loop.sweeps import directory, submitted, table
@@ -63,7 +63,8 @@ class SweepLauncher(Launcher):
     @property
     def directory(self) -> Path:
         """The sweep's directory."""
-        return Path(self.config.hydra.sweep.dir)
+        text = str(self.config.hydra.sweep.dir)
+        return stored.directory(text, f"hydra.sweep.dir is {text or repr('')}")
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
