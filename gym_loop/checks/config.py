@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop import launch
 from gym_loop.checks import foreign, wording
-from gym_loop.checks.kinds import is_whole, problem
+from gym_loop.checks.kinds import is_whole, problem, problem_of
 from gym_loop.checks.origin import origin
 from gym_loop.compat.hydra import KEYWORDS
 from gym_loop.config import kept, secrets, signature, stored
@@ -298,6 +298,16 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
     _sound.add((name, repr(section), known_as[2]))
 
 
+def check_numbers(cfg: DictConfig, key: str, section: dict[str, Any], wrapper: Any) -> None:
+    """Check the arguments of the wrapper `key` that are annotated as numbers."""
+    for name, parameter in (signature.parameters(wrapper) or {}).items():
+        kind, value = signature.number(parameter), section.get(name)
+        if kind and value is not None and (expected := problem_of(kind, value)):
+            written = without_secrets(cfg, as_written(value))
+            where = origin(cfg, f"{key}.{name}")
+            raise Mistake(f"{key}.{name} is {written}{where}; expected {expected}")
+
+
 def check_wrappers(cfg: DictConfig, group: str, env: dict[str, Any]) -> None:
     """Check each wrapper of the section `group`, and that it fits the environment's library."""
     wrappers = env.get("wrappers")
@@ -351,6 +361,7 @@ def check_wrappers(cfg: DictConfig, group: str, env: dict[str, Any]) -> None:
             )
         check_section(cfg, key, section)
         wrapper = load_class(section["_target_"], f"{key}._target_")
+        check_numbers(cfg, key, section, wrapper)
         own = library(wrapper)
         if own and own != known and (known or inspect.isclass(made_by)):
             what = f"one of {known}" if known else "of neither library"

@@ -41,6 +41,16 @@ def problem(group: str, key: str, value: Any, default: Any) -> str | None:
     return None if type(value) is (list if kind is tuple else kind) else WORDS[kind]
 
 
+def problem_of(kind: type, value: Any) -> str | None:
+    """Return what was expected instead of `value`, an int, a float or a bool; None if it is one."""
+    if kind is bool or type(value) is bool:
+        return None if kind is type(value) else WORDS[kind]
+    is_number = type(value) is int or (
+        type(value) is float and (kind is float or value.is_integer())
+    )
+    return None if is_number else WORDS[kind]
+
+
 def is_whole(group: str, key: str, value: Any, default: Any) -> bool:
     """Return whether `value` is a float such as 1e5 where an integer is expected."""
     kind = _kind(group, key, default)

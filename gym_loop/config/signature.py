@@ -1,6 +1,7 @@
 """What a class or a function takes."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,3 +31,13 @@ def wants_function(parameter: inspect.Parameter) -> bool:
     """Return whether a parameter wants what can be called, and takes no text."""
     kinds = str(parameter.annotation)
     return "Callable" in kinds and "str" not in kinds.replace("Callable", "")
+
+
+def number(parameter: inspect.Parameter) -> type | None:
+    """Return int, float or bool where a parameter is annotated as that, or as that or None."""
+    given = parameter.annotation
+    names = re.findall(r"[\w.]+", given.__name__ if isinstance(given, type) else str(given))
+    kinds = {name.removeprefix("typing.") for name in names} - {"Optional", "Union", "None"}
+    if kinds == {"int", "float"}:
+        return float
+    return {"int": int, "float": float, "bool": bool}.get(kinds.pop()) if len(kinds) == 1 else None

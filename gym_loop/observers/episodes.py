@@ -51,7 +51,8 @@ class Episodes(Observer):
             files.make_own(path)
         taken = [*tables.FORMATS, "agent_return"]
         for key in cfg.loop.get("info_keys") or ():
-            if not re.fullmatch(r"[\w./-]+", str(key)) or str(key) in taken:
+            is_name = type(key) in (str, int) and re.fullmatch(r"[\w./-]+", str(key))
+            if not is_name or str(key) in taken:
                 raise Mistake(
                     f"loop.info_keys has {key!r}, which cannot name a column of its own; expected "
                     "letters, digits, '_', '-', '.' and '/', none of the table's columns, and each "

@@ -184,6 +184,7 @@ def test_a_run_without_an_episode_has_nothing_to_warn_of(as_a_child, tmp_path):
         ("is_success", "a list"),
         ("[return]", "'return'"),
         ("['a,b']", "'a,b'"),
+        ("[null]", "None, which cannot name a column of its own"),
         ("[who,who]", "'who', which cannot name a column of its own"),
     ],
 )
