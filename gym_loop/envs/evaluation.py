@@ -9,6 +9,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gym_loop import launch
+from gym_loop.literal import literal
 from gym_loop.mistake import Mistake
 
 KEY = "eval_env"
@@ -63,11 +64,8 @@ def check_eval_spaces(cfg: DictConfig) -> None:
     """
     if cfg.get(KEY) is None:
         return
-    sections = OmegaConf.to_yaml(
-        OmegaConf.create({name: cfg[name] for name in ("env", KEY, "loop")}, parent=cfg),
-        resolve=True,
-    )
-    if message := _difference(sections):
+    sections = {n: OmegaConf.to_container(cfg[n], resolve=True) for n in ("env", KEY, "loop")}
+    if message := _difference(OmegaConf.to_yaml(literal(sections))):
         raise Mistake(message)
 
 

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gym_loop import errors, launch
 from gym_loop.config import kept, options, stored
+from gym_loop.literal import literal
 from gym_loop.loops.copies import copied
 from gym_loop.loops.returns import as_float, total
 from gym_loop.mistake import Failure, Mistake
@@ -49,7 +50,7 @@ def make_env(
         section: Any = OmegaConf.to_container(other or cfg.env, resolve=True)
         section = wrappers.bare(section) if bare else section
         options.load_class(section["_target_"], "env._target_")  # says how one near it is called
-        make = launch.instantiate(OmegaConf.create(section), partial=True)
+        make = launch.instantiate(OmegaConf.create(literal(section)), partial=True)
         seed_all(cfg.seed)  # as the launcher does, for what the constructor draws
         parameters = {**cfg.loop, "eval_record": render_mode is not None, "eval_render": False}
         return launch.locate(cfg.loop._target_).make_env(make, parameters, "eval")

@@ -131,6 +131,17 @@ def test_other_spaces_in_evaluation_are_one_line_before_the_run(words, said, as_
     assert not (tmp_path / "here" / "run").exists()
 
 
+def test_spaces_are_compared_of_environments_that_are_given_what_the_run_gives(cli, tmp_path):
+    (tmp_path / "told.py").write_text(
+        "from gym import Env, spaces\n\nclass Told(Env):\n    def __init__(self, text):\n"
+        "        self.observation_space = spaces.Discrete(2 + (text == '${x}'))\n"
+        "        self.action_space = spaces.Discrete(2)\n"
+    )
+    done = cli("env=told.py:Told", "env.text=a", r"eval_env.text='\${x}'", "hydra.run.dir=run")
+    assert done.returncode == 2, done.stderr
+    assert "eval_env's observation space is Discrete(3), that of env is Discrete(2)" in done.stderr
+
+
 def test_evaluation_by_steps(launch):
     words = ("env=pendulum", "loop.steps_per_eval=450", "loop.max_episodes=7")
     run = launch(*words, "loop.eval_episodes=1")

@@ -8,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from gym_loop.config import kept
+from gym_loop.literal import literal
 from gym_loop.mistake import Failure
 from gym_loop.runs import manifest
 from gym_loop.runs.playback import in_parallel, make_env
@@ -15,11 +16,11 @@ from gym_loop.runs.playback import in_parallel, make_env
 ENVS = Path(__file__).parents[1] / "sample_envs.py"
 
 
-def put_run(directory, length, parent):
+def put_run(directory, length, parent, env=f"{ENVS}:Counter"):
     directory.mkdir(parents=True)
     config = {
         "agent": {"_target_": "gym_loop.agents.RandomAgent"},
-        "env": {"_target_": f"{ENVS}:Counter", "length": length},
+        "env": {"_target_": env, "length": length},
         "loop": {"_target_": "gym_loop.loops.DefaultLoop"},
         "seed": 0,
     }
@@ -28,6 +29,17 @@ def put_run(directory, length, parent):
     parent = parent and {"directory": str(parent[0]), "episode": parent[1]}
     known = {"state": "finished", "parent": parent, **kept.record(cfg, Path.cwd())}
     manifest.write(directory, known)
+
+
+def test_an_environment_is_given_texts_with_dollars_as_the_run_has_given_them(tmp_path):
+    file = tmp_path / "told.py"
+    file.write_text(
+        "import gym\n\nclass Told(gym.Env):\n"
+        "    def __init__(self, length):\n        self.length = length\n"
+    )
+    given = ["${seed}", {"a": "\\\\${x}"}]
+    put_run(tmp_path / "run", literal(given), None, f"{file}:Told")
+    assert make_env(tmp_path / "run", "train", 0).length == given
 
 
 def test_an_episode_from_before_a_fork_is_played_as_the_ancestor_played_it(tmp_path):
