@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from gym_loop.commands import run_click
-from gym_loop.literal import literal
 from gym_loop.mistake import Mistake, nearest
 
 HEADER = """# A run config of gym_loop. Launch it: gym-loop train -c {name} [overrides]
@@ -56,7 +55,7 @@ def section_of(group: str, option: str) -> str:
     """Return the part of a run config that an option stands for, with comments.
 
     Raises:
-        Mistake: there is no such option, or one of its defaults is none of YAML's values.
+        Mistake: there is no such option.
     """
     from gym_loop import envs
     from gym_loop.config import options
@@ -76,7 +75,7 @@ def config_of(group: str, option: str) -> dict[str, Any]:
 
     from gym_loop.checks import wording
     from gym_loop.commands.help import confs
-    from gym_loop.config import options, secrets
+    from gym_loop.config import options
 
     for conf in reversed(confs()):  # the user's own comes before ours
         if (file := conf / group / f"{option}.yaml").is_file():
@@ -85,7 +84,7 @@ def config_of(group: str, option: str) -> dict[str, Any]:
             made = options.default_parameters(options.load_class(content["_target_"], group))
             return {
                 "_target_": content.pop("_target_"),
-                **literal(secrets.without(made)),
+                **options.held(made),
                 **content,
             }
     if group == "env" and ":" not in option:
@@ -98,27 +97,16 @@ def config_of(group: str, option: str) -> dict[str, Any]:
             f"no {group} {option!r}{near}; expected an option, or a class as FILE.py:NAME"
         )
     defaults = options.default_parameters(options.load_class(option, group))
-    return {"_target_": option, **literal(secrets.without(defaults))}
+    return {"_target_": option, **options.held(defaults)}
 
 
 def entry(group: str, name: str, value: Any, comment: str | None) -> str:
-    """Return a parameter's lines, as the run config's reader takes them, with its comment.
-
-    Raises:
-        Mistake: YAML has nothing for the value.
-    """
+    """Return a parameter's lines, as the run config's reader takes them, with its comment."""
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
     from gym_loop.compat.hydra_job import plain, to_yaml
 
-    try:
-        text = to_yaml(plain(OmegaConf.create({group: {name: value}})))
-    except OmegaConfBaseException:
-        raise Mistake(
-            f"the default of {group}.{name} is {value!r:.60}; expected what YAML can hold: a "
-            "number, a text, true or false, null, a list or a mapping of these"
-        ) from None
+    text = to_yaml(plain(OmegaConf.create({group: {name: value}})))
     _, first, more = text.split("\n", 2)  # other separators are of the value
     if comment and more and not first.endswith(":"):  # a text of several lines
         return f"  # {comment}\n{first}\n{more}"

@@ -16,7 +16,6 @@ import secrets as randomness
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -114,18 +113,29 @@ def prepare_to_keep(cfg: DictConfig) -> None:
             for key, value in added.items():
                 section[key] = at(cfg, path)[key] = value
         for path, value in leaves(whole):
-            if not isinstance(value, (*PLAIN, Path, Enum)):
-                raise Mistake(f"{dotted(path)} is {value!r}, which no YAML holds")
-            if not all(map(is_utf8, (*path, value))):
-                shown = ".".join(ascii(key).strip("'") for key in path)
-                raise Mistake(f"{shown} is {value!a}, which is no text in UTF-8")
             if isinstance(value, str) and re.search(r"\$\{(hydra[.:]|now:)", value):
                 if "${oc.env:" in value:
                     raise Mistake(
                         f"{dotted(path)} is {value}: what refers to the launch is kept as a value, "
                         "what comes from the environment is not; expected a key for each"
                     )
-                at(cfg, path[:-1])[path[-1]] = literal(_plain(at(cfg, path)))
+                value = at(cfg, path[:-1])[path[-1]] = literal(_plain(at(cfg, path)))
+            for place, each in leaves(value, path):
+                _check_leaf(place, each)
+
+
+def _check_leaf(path: Keys, value: Any) -> None:
+    """Check that YAML in UTF-8 holds a value, and the keys that lead to it.
+
+    Raises:
+        Mistake: it does not.
+    """
+    for part in (*path, value):
+        if type(part) not in PLAIN and not isinstance(part, Path):
+            raise Mistake(f"{dotted(path)} is {value!r}, and no YAML holds {part!r}")
+    if not all(map(is_utf8, (*path, value))):
+        shown = ".".join(ascii(key).strip("'") for key in path)
+        raise Mistake(f"{shown} is {value!a}, which is no text in UTF-8")
 
 
 def sections(config: dict[str, Any]) -> Iterator[tuple[Keys, dict[str, Any]]]:

@@ -11,9 +11,8 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from gym_loop.config import secrets, signature
+from gym_loop.config import kept, secrets, signature
 from gym_loop.config.locate import locate
 from gym_loop.literal import literal
 from gym_loop.mistake import Mistake, installing, nearest
@@ -115,19 +114,22 @@ def option_config(group: str, option: str) -> dict[str, Any]:
         option = f"{path.resolve()}:{name}"
     keys = wrapper_parameters if group == "wrap" else default_parameters
     target = load_class(option, group)
-    defaults = literal(secrets.without(keys(target)))
-    if not hasattr(target, "get_default_parameters"):  # an argument's default may be anything
-        defaults = {key: value for key, value in defaults.items() if _is_held(value)}
-    return {"_target_": option, **defaults, **getattr(target, "follow_the_config", {})}
+    followed = getattr(target, "follow_the_config", {})
+    return {"_target_": option, **held(keys(target)), **followed}
 
 
-def _is_held(value: Any) -> bool:
-    """Return whether a config holds `value`; what it does not hold stays the class's own."""
-    try:
-        OmegaConf.create([_without_tuples(value)])
-    except OmegaConfBaseException:
-        return False
-    return True
+def held(defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the defaults of a class that a config's file holds, a tuple as a list.
+
+    Others stay the class's own: members of an Enum, classes, NumPy's numbers, objects; and secrets.
+    """
+    return literal(
+        {
+            key: value
+            for key, value in secrets.without(defaults).items()
+            if isinstance(value, Path) or kept.survives_yaml(_without_tuples(value))
+        }
+    )
 
 
 def load_class(target: str, group: str) -> Any:

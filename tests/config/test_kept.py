@@ -13,6 +13,7 @@ from gym_loop.literal import literal
 from gym_loop.runs import checkpoints
 
 QUICK = ("env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=1")
+TO_FILE = ("--run-config", "made.yaml")
 # An agent that writes down each parameter it is given, with its type, in the working directory.
 AGENT = """
 from gym_loop.agents import BaseAgent
@@ -90,6 +91,49 @@ def test_a_value_is_the_same_in_a_run_its_resume_and_its_evaluation(run, word):
     run("agent=noting.py:Noting", *QUICK, word, "loop.max_episodes=4", "hydra.run.dir=r")
     assert len(noted(run)) == 5
     assert len(set(noted(run))) == 1
+
+
+def test_defaults_that_no_yaml_holds_are_the_classs_own_in_a_run_and_after_it(run):
+    (run.folder / "apart.py").write_text(
+        "import enum, gym, numpy as np\nfrom noting import Noting\n\n"
+        "class Mode(enum.IntEnum):\n    FAST = 1\n\n"
+        "OWN = [Mode.FAST, {Mode.FAST: 1}, {1, 2}, np.float64(0.5), np.float32, len, {None: 2}]\n\n"
+        "class Apart(Noting):\n    @staticmethod\n    def get_default_parameters():\n"
+        "        return {'x': OWN, 'rate': np.float64(1)}\n\n"
+        "class Env(gym.Env):\n"
+        "    observation_space = action_space = gym.spaces.Discrete(2)\n\n"
+        "    def __init__(self, mode=Mode.FAST, own=OWN, dtype=np.float32, size=2):\n"
+        "        print(repr((mode, own, dtype, size)), file=open('noted.txt', 'a'))\n\n"
+        "    def reset(self, **_):\n        return 0, {}\n\n"
+        "    def step(self, action):\n        return 0, 1.0, True, False, {}\n"
+    )
+    words = "agent=apart.py:Apart", "env=apart.py:Env", *QUICK[1:]
+    run(*words, "hydra.run.dir=r")
+    told = set(noted(run))
+    assert len(told) == 2
+    assert all("<Mode.FAST: 1>" in line for line in told)
+    run("resume", "r", "loop.max_episodes=2")
+    run("evaluate", "r")
+    run("export", "r", "r.npz")
+    run("fork", "r", "env.size=3", "loop.max_episodes=3", "hydra.run.dir=f")
+    assert set(noted(run)) == {*told, *(line.replace(", 2)", ", 3)") for line in told)}
+    run("create-default", *("--agent", "apart.py:Apart", "--env", "apart.py:Env"), *TO_FILE)
+    (run.folder / "noted.txt").unlink()
+    run("train", "-c", "made.yaml", "loop.max_episodes=1", "hydra.run.dir=t")
+    assert set(noted(run)) == told
+
+
+def test_what_no_yaml_holds_is_refused_where_a_resolver_brings_it_for_a_launch(run):
+    (run.folder / "modes.py").write_text(
+        "import enum\nfrom noting import Noting\nfrom omegaconf import OmegaConf\n\n"
+        "Mode = enum.Enum('Mode', 'FAST SLOW')\n"
+        "OmegaConf.register_new_resolver('mode', lambda *_: Mode.FAST, replace=True)\n"
+        "class Moded(Noting):\n    pass\n"
+    )
+    words = "agent=modes.py:Moded", "agent.x='${mode:${hydra:job.name}}'", *QUICK
+    said = run(*words, "hydra.run.dir=r", code=2)
+    assert said == "gym-loop: agent.x is <Mode.FAST: 1>, and no YAML holds <Mode.FAST: 1>\n"
+    assert not (run.folder / "r").exists()
 
 
 def test_bytes_and_keys_of_every_kind_survive_the_file(run):
