@@ -23,6 +23,8 @@ MOVED = {
 }
 # Modules of ours that had more than they have now, and where the rest is.
 PARTED = {"envs.wrappers": ("envs.tape", "envs.learnt")}
+# Files that are gone, by the names of their modules, and where a run's directory says they are now.
+present: dict[str, Path] = {}
 
 
 def locate(target: str) -> Any:
@@ -78,4 +80,7 @@ def load_file(path: str) -> types.ModuleType:
     """
     places = (Path(folder, path).expanduser() for folder in ("", *sys.path))
     file = next(filter(Path.is_file, places), Path(path).expanduser()).resolve(strict=True)
-    return importlib.import_module(gym_loop_files.module_name(file))
+    module = importlib.import_module(gym_loop_files.module_name(file))
+    # What was pickled before a project was moved has the former names.
+    sys.modules.update({name: module for name, now in present.items() if now == file})
+    return module

@@ -135,12 +135,13 @@ def load(directory: Path) -> dict[str, Any]:
     Raises:
         Mistake: there is no run in `directory`.
     """
-    from gym_loop.config import (  # imported here, since readers do without them
+    import gym_loop_files  # here, as what follows, since readers do without them
+    from gym_loop.config import (
         by_value,
         kept,
+        locate,
         stored,  # it imports the launcher, whose plugins import this module
     )
-    from gym_loop.config.locate import look_in, present_name
     from gym_loop.literal import literal
 
     known = read(directory)
@@ -160,9 +161,14 @@ def load(directory: Path) -> dict[str, Any]:
         _refuse_edited(directory, content, known["config"])
     for whole in (content, known.get("resolved") or {}):
         for _, section in kept.sections(whole):
-            section["_target_"] = kept.absolute(present_name(section["_target_"]), base)
+            target = locate.present_name(section["_target_"])
+            section["_target_"] = kept.absolute(target, base)
+            then, now = target.rpartition(":")[0], Path(section["_target_"].rpartition(":")[0])
+            gone = Path(os.path.normpath(Path(str(known.get("cwd")), then)))
+            if then.endswith(".py") and now.is_file() and not gone.is_file():
+                locate.present[gym_loop_files.module_name(gone)] = now.resolve()
     by_value.folders.append(directory / by_value.FOLDER)
-    look_in(str(base))
+    locate.look_in(str(base))
     return known | {"config": content, "cwd": str(base)}
 
 

@@ -194,6 +194,25 @@ def test_a_project_that_was_moved_unpickles_with_its_files_where_they_are_now(tm
     assert python(code, tmp_path) == ["True"]
 
 
+def test_a_project_that_was_moved_goes_on_though_two_of_its_files_have_one_name(cli, tmp_path):
+    write(
+        tmp_path, old__mine_py=AGENT, old__envs__mine_py=ENV, old__helper_beside_py="Helper = int"
+    )
+    words = ["agent=mine.py:Mine", "env=envs/mine.py:Walk", "loop.eval_episodes=1"]
+    done = cli(*words, "loop.max_episodes=3", "hydra.run.dir=run", cwd=tmp_path / "old")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "old").rename(tmp_path / "new")
+    for command in (
+        ["evaluate", "run"],
+        ["fork", "run", "loop.max_episodes=4", "hydra.run.dir=fork"],
+        ["resume", "run", "loop.max_episodes=5"],
+    ):
+        done = cli(*command, cwd=tmp_path / "new")
+        assert done.returncode == 0, done.stderr
+    returns = [float(row["return"]) for row in rows(tmp_path / "new" / "run")]
+    assert returns == [4.0, 8.0, 12.0, 16.0, 20.0]
+
+
 def test_classes_pickled_by_their_plain_name_are_found_as_before(tmp_path):
     write(tmp_path, former_py="class Thing: ...\n")
     before = pickle.dumps(0)[:2] + b"cformer\nThing\n)\x81."
