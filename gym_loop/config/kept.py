@@ -41,6 +41,10 @@ GROUPS = ("agent", "env", "loop")
 PLAIN = (type(None), bool, int, float, str, bytes)
 IN_JSON = (type(None), bool, int, float, str, list, dict)
 ABSENT = "(absent)"
+# What refers to a launch: `${hydra:job.num}`, `${hydra.job.num}`, `${oc.select:hydra.job.num}`.
+OF_LAUNCH = re.compile(
+    r"""\$\{(?:oc\.(?:select|deprecated|dict\.(?:keys|values)):\s*["']?)?(?:hydra[.:]|now:)"""
+)
 
 Keys = tuple[Any, ...]  # the keys that lead to a value
 _environment_read: list[str] = []  # names of variables, in the order in which they were read
@@ -113,7 +117,7 @@ def prepare_to_keep(cfg: DictConfig) -> None:
             for key, value in added.items():
                 section[key] = at(cfg, path)[key] = value
         for path, value in leaves(whole):
-            if isinstance(value, str) and re.search(r"\$\{(hydra[.:]|now:)", value):
+            if isinstance(value, str) and OF_LAUNCH.search(value):
                 if "${oc.env:" in value:
                     raise Mistake(
                         f"{dotted(path)} is {value}: what refers to the launch is kept as a value, "

@@ -223,6 +223,25 @@ def test_what_follows_a_limit_follows_it_and_is_said(run):
     assert noted(run) == ["1 0.5", "2 0.5", "4 0.5"]
 
 
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [("${oc.select:hydra.job.name}", "'first'"), ("${oc.dict.keys:hydra.sweep}", "['dir', ")],
+)
+def test_what_an_other_resolver_takes_from_the_launch_is_kept_as_a_value(text, seen, run):
+    run(
+        "agent=noting.py:Noting",
+        *QUICK,
+        f"agent.x={text}",
+        "hydra.job.name=first",
+        "hydra.run.dir=r",
+    )
+    run("resume", "r", "loop.max_episodes=2")
+    lines = noted(run)
+    assert len(lines) == 2
+    assert len(set(lines)) == 1
+    assert lines[0].startswith(seen)
+
+
 def test_a_key_that_others_refer_to_cannot_change_the_past(run):
     run("agent=noting.py:Noting", *QUICK, "+mine=1", "agent.x=${mine}", "hydra.run.dir=r")
     [line] = run("resume", "r", "mine=2", code=2).splitlines()
