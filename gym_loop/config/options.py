@@ -123,13 +123,11 @@ def held(defaults: dict[str, Any]) -> dict[str, Any]:
 
     Others stay the class's own: members of an Enum, classes, NumPy's numbers, objects; and secrets.
     """
-    return literal(
-        {
-            key: value
-            for key, value in secrets.without(defaults).items()
-            if isinstance(value, Path) or kept.survives_yaml(_without_tuples(value))
-        }
-    )
+    return {
+        key: literal(value)
+        for key, value in secrets.without(defaults).items()
+        if isinstance(value, Path) or kept.survives_yaml(_without_tuples(value))
+    }
 
 
 def load_class(target: str, group: str) -> Any:
