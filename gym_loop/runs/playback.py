@@ -1,6 +1,7 @@
 """Plays recorded episodes again, each in an environment of its own, on all cores."""
 
 import contextlib
+import copy
 import functools
 import importlib.metadata
 import math
@@ -20,7 +21,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from gym_loop import errors, launch
 from gym_loop.config import kept, options, stored
-from gym_loop.literal import literal
 from gym_loop.loops.copies import copied
 from gym_loop.loops.returns import as_float, total
 from gym_loop.mistake import Failure, Mistake
@@ -47,10 +47,15 @@ def make_env(
         from gym_loop.envs import wrappers
 
         other = cfg.get("eval_env") if kind == "eval" else None
-        section: Any = OmegaConf.to_container(other or cfg.env, resolve=True)
-        section = wrappers.bare(section) if bare else section
+        node = copy.deepcopy(other or cfg.env)
+        section: Any = OmegaConf.to_container(node, resolve=True)
         options.load_class(section["_target_"], "env._target_")  # says how one near it is called
-        make = launch.instantiate(OmegaConf.create(literal(section)), partial=True)
+        if bare:
+            below = wrappers.bare(section).get(wrappers.KEY, ())
+            all_of_them = node.pop(wrappers.KEY, None)
+            if below:
+                node[wrappers.KEY] = {name: all_of_them[name] for name in below}
+        make = launch.instantiate(node, partial=True)
         seed_all(cfg.seed)  # as the launcher does, for what the constructor draws
         parameters = {**cfg.loop, "eval_record": render_mode is not None, "eval_render": False}
         return launch.locate(cfg.loop._target_).make_env(make, parameters, "eval")

@@ -8,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from gym_loop.config import kept
+from gym_loop.launch import instantiate
 from gym_loop.literal import literal
 from gym_loop.mistake import Failure
 from gym_loop.runs import manifest
@@ -31,15 +32,19 @@ def put_run(directory, length, parent, env=f"{ENVS}:Counter"):
     manifest.write(directory, known)
 
 
-def test_an_environment_is_given_texts_with_dollars_as_the_run_has_given_them(tmp_path):
+def test_an_environment_is_given_texts_with_dollars_and_tuples_as_the_run_has_given_them(tmp_path):
     file = tmp_path / "told.py"
     file.write_text(
-        "import gym\n\nclass Told(gym.Env):\n"
+        "import gym\nfrom omegaconf import OmegaConf\n\n"
+        "OmegaConf.register_new_resolver('both', lambda *all: all, replace=True)\n\n"
+        "class Told(gym.Env):\n"
         "    def __init__(self, length):\n        self.length = length\n"
     )
     given = ["${seed}", {"a": "\\\\${x}"}]
-    put_run(tmp_path / "run", literal(given), None, f"{file}:Told")
-    assert make_env(tmp_path / "run", "train", 0).length == given
+    put_run(tmp_path / "run", [*literal(given), {"a": "${both:1,2}"}], None, f"{file}:Told")
+    cfg = OmegaConf.load(tmp_path / "run" / kept.FILE)
+    assert make_env(tmp_path / "run", "train", 0).length == instantiate(cfg.env, True)().length
+    assert make_env(tmp_path / "run", "train", 0).length == [*given, {"a": (1, 2)}]
 
 
 def test_an_episode_from_before_a_fork_is_played_as_the_ancestor_played_it(tmp_path):
