@@ -118,7 +118,8 @@ class Checkpoints(Observer):
 
     def begin(self, loop: BaseLoop) -> None:
         """Read from the parameters when checkpoints are due; say what the agent says of them."""
-        for line in getattr(loop.agent, "about_checkpoints", list)():
+        steps = loop.parameters.get("max_steps")
+        for line in getattr(loop.agent, "about_checkpoints", lambda _: [])(steps):
             log.warning("%s", line)
         if slots := _slots(type(loop.agent)):
             log.warning(

@@ -30,6 +30,7 @@ from tests.integrations.test_stable_baselines3 import (  # noqa: E402
     SMALL,
     STEPS,
     Enough,
+    Pictures,
     SharedSeeds,
     UpTo,
     assert_equal_weights,
@@ -95,6 +96,49 @@ def test_weights_and_statistics_equal_those_of_learn(
     assert model._n_updates == agent.model._n_updates > 0
     assert_equal_weights(agent.model, model)
     assert seen[: len(seen) // 2] == seen[len(seen) // 2 :]
+
+
+class Whole(gymnasium.Env):
+    """Observations of whole numbers."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (4,), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.np_random.integers(0, 256, 4, np.uint8), {}
+
+    def step(self, action):
+        ob = self.np_random.integers(0, 256, 4, np.uint8)
+        return ob, float(ob[0] > 100) + action, False, False, {}
+
+
+OTHERS = {
+    "an image of one channel beside what is normalized": (
+        ours.PPO,
+        Pictures,
+        {"norm_obs_keys": ["speed"]},
+        {"n_steps": 48, "batch_size": 16, "policy": "MultiInputPolicy"},
+    ),
+    "whole numbers, off-policy": (
+        ours.DQN,
+        Whole,
+        True,
+        {"learning_starts": 40, "train_freq": 1, "target_update_interval": 20, **SMALL},
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")  # the library casts so
+@pytest.mark.parametrize(("kind", "make", "normalize", "parameters"), OTHERS.values(), ids=OTHERS)
+def test_so_do_those_of_other_observations(kind, make, normalize, parameters):
+    parameters = {**parameters, "seed": SEED, "total_timesteps": 5 * STEPS}
+    agent = train(kind, make(), STEPS, 9, normalize=normalize, **parameters)
+    given = {"gamma": agent.model.gamma, **(normalize if normalize is not True else {})}
+    wrap = lambda env: VecNormalize(DummyVecEnv([lambda: env]), **given)  # noqa: E731
+    model = learn(agent, make(), 9, wrap)
+    assert agent.rollouts > 2
+    assert_equal_weights(agent.model, model)
 
 
 @pytest.mark.slow

@@ -489,12 +489,34 @@ def test_what_is_not_in_a_checkpoint_is_said_at_the_start_and_in_run_json(launch
 def test_a_large_replay_buffer_is_named_with_what_a_checkpoint_will_have():
     large = gymnasium.spaces.Box(0, 255, (3000,), np.float32), gymnasium.spaces.Discrete(2)
     words = {"buffer_size": 60_000, **SMALL}
-    [line] = ours.DQN(*large, total_timesteps=10**6, **words).about_checkpoints()
+    [line] = ours.DQN(*large, total_timesteps=10**6, **words).about_checkpoints(None)
     assert "up to 1.4 GB" in line
     assert "agent.save_buffer=false" in line
-    [line] = ours.DQN(*large, total_timesteps=50_000, **words).about_checkpoints()
+    [line] = ours.DQN(*large, total_timesteps=50_000, **words).about_checkpoints(None)
     assert "up to 1.2 GB" in line
-    assert ours.DQN(*large, total_timesteps=10_000, **words).about_checkpoints() == []
+    assert ours.DQN(*large, total_timesteps=10_000, **words).about_checkpoints(None) == []
+
+
+class Wide(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(0, 255, (3000,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(3000, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(3000, np.float32), 1.0, True, False, {}
+
+
+@pytest.mark.parametrize(("run", "schedules", "named"), [(10**6, 500, True), (5, 10**6, False)])
+def test_what_the_buffer_will_have_is_that_of_the_run_and_not_of_its_schedules(
+    run, schedules, named, launch
+):
+    words = ("agent=sb3/dqn", f"env={__name__}:Wide", "agent.buffer_size=60_000")
+    steps = (f"loop.max_steps={run}", f"agent.total_timesteps={schedules}")
+    run = launch(*words, *steps, "loop.max_episodes=3", "loop.eval_episodes=0")
+    assert any("up to 1.4 GB" in line for line in gym_loop.Run(run).warnings) is named
 
 
 def test_a_fork_goes_on_with_the_parameters_it_has_changed(tmp_path):

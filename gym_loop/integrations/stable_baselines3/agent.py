@@ -27,6 +27,7 @@ from gym_loop.integrations.stable_baselines3 import parameters as of_config
 from gym_loop.integrations.stable_baselines3 import saving
 from gym_loop.integrations.stable_baselines3.environment import Spaces, Transposed
 from gym_loop.integrations.stable_baselines3.observations import (
+    as_views,
     first,
     from_zero,
     pick,
@@ -184,7 +185,7 @@ class StableBaselines3Agent(BaseAgent):
             action = self._explore()
         else:
             if self._normalizer:
-                observation = self._normalizer.normalize_obs(observation)
+                observation = self._laid_out(self._normalizer.normalize_obs(observation))
             best = self.parameters["deterministic_eval"]
             action = self._predict(observation, best)
         if self._shifts:
@@ -331,6 +332,18 @@ class StableBaselines3Agent(BaseAgent):
         # The library wants the channels of an image first.
         return env.transpose_observations(batch) if isinstance(env, VecTransposeImage) else batch
 
+    def _laid_out(self, batch: Any) -> Any:
+        """Return a batch from the normalizer with its images in memory as the library has them.
+
+        The normalizer's copy forgets it of images with one channel; convolutions round otherwise.
+        """
+        env = self.model.env
+        if not isinstance(env, VecTransposeImage):
+            return batch
+        if isinstance(batch, dict):
+            return batch | {name: as_views(batch[name]) for name in env.image_space_keys}
+        return as_views(batch)
+
     def _predict(self, observation: Any, deterministic: bool) -> Any:
         """Return the policy's actions for a batch of observations, for evaluation."""
         return self.model.predict(observation, deterministic=deterministic)[0]
@@ -358,7 +371,7 @@ class StableBaselines3Agent(BaseAgent):
         waited = self._result is not None
         after = self._settle(observation)
         if self._normalizer and not waited:
-            after = self._normalizer.begin(observation)
+            after = self._laid_out(self._normalizer.begin(observation))
         self._observation, self._original = after, observation
 
     def _settle(self, observation: Any) -> Any:
@@ -382,6 +395,8 @@ class StableBaselines3Agent(BaseAgent):
             last = [pick(next_observation, row) for row in done.nonzero()[0]]
             observation, normal, last = self._normalizer.follow(given, rewards, done, last)
             rewards, next_observation = self._kept(rewards, normal, done, observation, last)
+            observation = self._laid_out(observation)
+            next_observation = self._laid_out(next_observation)
         if self._choice is not None:
             self.model.num_timesteps += len(rewards)
             self._store(rewards, done, truncated, next_observation)

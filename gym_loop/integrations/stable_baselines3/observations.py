@@ -47,6 +47,11 @@ def rows(observation: Any, space: Any, start: Any) -> Any:
     return rows - np.asarray(start, space.dtype) if np.any(start) else rows
 
 
+def as_views(images: Any) -> Any:
+    """Return a batch of images, channels first, in memory as a view of one with channels last."""
+    return np.moveaxis(np.array(np.moveaxis(images, 1, -1), order="C"), -1, 1)
+
+
 def pick(batch: Any, index: Any) -> Any:
     """Return one observation of a batch."""
     if isinstance(batch, dict):

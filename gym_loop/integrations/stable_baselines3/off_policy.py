@@ -41,14 +41,18 @@ class OffPolicyAgent(StableBaselines3Agent):
         super().__init__(observation_space, action_space, **parameters)
         self._steps = self._episodes = 0  # since the algorithm last trained
 
-    def about_checkpoints(self) -> list[str]:
-        """Return what a user has to know of the checkpoints before a run begins, in lines."""
+    def about_checkpoints(self, steps: int | None) -> list[str]:
+        """Return what a user has to know of the checkpoints before a run begins, in lines.
+
+        Args:
+            steps: of the run; None: as many as its schedules run over.
+        """
         if not self.parameters["save_buffer"]:
             return [
                 "agent.save_buffer=false: checkpoints are without the replay buffer, and a run "
                 "that is resumed from one goes on with an empty one, not exactly"
             ]
-        steps = self.parameters["total_timesteps"]
+        steps = steps or self.parameters["total_timesteps"]
         size = saving.bytes_when_filled(self.model.replay_buffer, steps)
         if size < LARGE:
             return []
@@ -135,8 +139,11 @@ class OffPolicyAgent(StableBaselines3Agent):
         # The buffer keeps what the environment returned, and normalizes it when it is sampled.
         normalizer = self._normalizer
         assert normalizer
+        original = normalizer.get_original_obs()
+        if not isinstance(original, dict):  # as whose numbers the library keeps what is normalized
+            last = [each.astype(original.dtype) for each in last]
         last = [normalizer.unnormalize_obs(each) for each in last]
-        return rewards, replaced(normalizer.get_original_obs(), done, last)
+        return rewards, replaced(original, done, last)
 
 
 class DQN(OffPolicyAgent):
