@@ -24,7 +24,8 @@ class Mistake(SystemExit):
     """
 
     def __init__(self, message: str) -> None:
-        self.message = " ".join(message.split())
+        line = " ".join(message.split())  # a terminal would obey what stands in a file's name
+        self.message = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
         super().__init__(self.message)
         self.code = f"gym-loop: {self.message}"  # which Python prints at the end of a script
 

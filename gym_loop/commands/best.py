@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from gym_loop.commands import run_click
 from gym_loop.commands.report import compared
 from gym_loop.mistake import Mistake
 from gym_loop.reports import films
-from gym_loop.terminal import short
+from gym_loop.terminal import is_terminal, printable, short
 
 Told = tuple[dict[str, Any], list[str]]  # of a run: facts for programs, lines for people
 
@@ -47,7 +48,8 @@ def best(
     if as_json:
         print(json.dumps([facts for facts, _ in told], indent=1, allow_nan=False))
     else:
-        print("\n\n".join("\n".join(lines) for _, lines in told))
+        shown = printable if is_terminal(sys.stdout) else str  # a program takes the path as it is
+        print("\n\n".join("\n".join(map(shown, lines)) for _, lines in told))
 
 
 def of_runs(content: dict[str, Any]) -> list[Told]:

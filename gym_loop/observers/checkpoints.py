@@ -4,6 +4,7 @@ import contextlib
 import functools
 import logging
 import math
+import os
 import pickle
 import shutil
 import threading
@@ -42,7 +43,7 @@ from gym_loop.runs.checkpoints import (
     sound,
     write_state,
 )
-from gym_loop.terminal import short
+from gym_loop.terminal import printable, short
 
 MAX_SHARE_OF_TIME = 0.02  # of a launch, for checkpoints; above it, one that is due waits
 MIN_SECONDS_BETWEEN = 3.0  # two checkpoints: the disk may be shared with other runs
@@ -86,11 +87,16 @@ class Checkpoints(Observer):
         """Keep the agent's part of the config.
 
         Raises:
-            Mistake: something else lies where checkpoints belong.
+            Mistake: something else lies where checkpoints belong, or they are out of reach: the run
+                would begin anew.
         """
         folder = directory / "checkpoints"
         if folder.exists() and not folder.is_dir():
             raise Mistake(f"{short(folder)} is no directory; move it away, and the run begins anew")
+        if folder.is_symlink() and not folder.exists():
+            raise Mistake(f"{short(folder)} is a link that leads nowhere: {os.readlink(folder)}")
+        if folder.exists() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise Mistake(f"cannot read and write {short(folder)}: no permission")
         content: Any = OmegaConf.to_container(cfg.agent, resolve=True)
         self.agent_config = {k: v for k, v in content.items() if not k.startswith("_")}
 
@@ -104,15 +110,15 @@ class Checkpoints(Observer):
             if _is_passed_over(loop, path):
                 files.remove(path)
             elif lack := _lacks(loop, path):
-                log.warning("%s: %s; trying the checkpoint before it", path, lack)
+                log.warning("%s: %s; trying the checkpoint before it", printable(path), lack)
                 _set_aside(path)
                 unused = True
             else:
                 restore(loop, path)
-                log.info("continuing from episode %d (%s)", loop.episodes, path)
+                log.info("continuing from episode %d (%s)", loop.episodes, printable(path))
                 return
         if unused or names(directory):
-            log.warning("no checkpoint in %s can be used: the run starts anew", directory)
+            log.warning("no checkpoint in %s can be used: the run starts anew", short(directory))
         elif (loop.directory / tables.EPISODES).exists():
             log.info("%s has no checkpoint yet: the run begins anew", short(loop.directory))
 
@@ -424,7 +430,7 @@ def _set_aside(path: Path) -> None:
         count += 1
         aside = path.with_name(f"unused-{count}-{path.name}")
     path.rename(aside)
-    log.warning("%s is now called %s", path, aside.name)
+    log.warning("%s is now called %s", printable(path), printable(aside.name))
 
 
 def state_dict(loop: BaseLoop) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from gym_loop.loops import BaseLoop
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import claim, manifest, planting
+from gym_loop.terminal import printable
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class Manifest(Observer):
             before = manifest.load(directory)
             if known.get("state") == "finished" and not claim.config_changes(before, cfg):
                 lock.release()
-                log.info("%s was finished by another process", directory)
+                log.info("%s was finished by another process", printable(directory))
                 raise manifest.Finished(0)
             now = kept.sections(kept.content(cfg, resolve=False))
             stored.load_renamed(before["config"], {kept.dotted(p): s["_target_"] for p, s in now})

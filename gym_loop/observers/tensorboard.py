@@ -19,6 +19,7 @@ from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.loops.folders import folder_of
 from gym_loop.observers import Observer, infos
 from gym_loop.runs import manifest
+from gym_loop.terminal import printable
 
 PREFIX = "events.out.tfevents."
 pack = struct.Struct("<I").pack
@@ -192,7 +193,7 @@ def cut_back(folder: Path, sizes: dict[str, int], loop: BaseLoop) -> None:
     short = [n for n, s in sizes.items() if n not in there or there[n].stat().st_size < s]
     if short:
         text = "%s: %s is gone or shorter than at the checkpoint; events before step %d are missing"
-        log.warning(text, folder, ", ".join(short), loop.steps)
+        log.warning(text, printable(folder), ", ".join(short), loop.steps)
 
 
 class EventFile:

@@ -13,6 +13,7 @@ from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
 from gym_loop.runs import traces
+from gym_loop.terminal import printable
 
 STEPS_PER_FILE = 150_000  # hundreds or thousands of episodes, a few megabytes in memory
 # A step whose action is an array takes the room of STEPS_PER_ARRAY steps in a file, and of another
@@ -214,7 +215,9 @@ class _File:
             self.arrays = None
             return
         if (end := int(self.arrays["episode"][-1]) + 1) < count:
-            log.warning("%s ends before episode %d; expected %d of them", path, end, count)
+            log.warning(
+                "%s ends before episode %d; expected %d of them", printable(path), end, count
+            )
         self.room -= int(lengths.sum())
         self._start_another_when_full()
 

@@ -15,6 +15,7 @@ import google_crc32c
 
 from gym_loop import files
 from gym_loop.mistake import Mistake, nearest
+from gym_loop.terminal import printable
 
 FOLDER = "checkpoints"
 WORDS = ("latest", "best")
@@ -99,7 +100,7 @@ def sound(directory: Path) -> Iterator[Path]:
     """Yield the sound checkpoints in `directory`, the newest first; warn of each damaged one."""
     for name in names(directory):
         if load_state(directory / name) is None:
-            log.warning("%s is damaged; trying the one before it", directory / name)
+            log.warning("%s is damaged; trying the one before it", printable(directory / name))
         else:
             yield directory / name
 

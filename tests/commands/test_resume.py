@@ -463,19 +463,55 @@ def test_what_lies_in_the_place_of_a_runs_own_is_refused_and_the_run_stays_finis
     assert (run / "run.json").read_bytes() == before
 
 
-def test_a_table_that_is_a_link_to_a_disk_that_is_not_there_is_refused(launch, cli):
+@pytest.mark.parametrize("name", ["episodes.csv", "checkpoints"])
+def test_what_is_a_link_to_a_disk_that_is_not_there_is_refused(launch, cli, name):
     run = launch(*PLAIN, "loop.max_episodes=2", "loop.eval_episodes=1")
-    before = (run / "run.json").read_bytes()
-    (run / "episodes.csv").unlink()
-    (run / "episodes.csv").symlink_to("not-mounted/episodes.csv")
+    before = {file: (run / file).read_bytes() for file in ("run.json", "evaluations.csv")}
+    (run / name).rename(run / "elsewhere")
+    (run / name).symlink_to(f"not-mounted/{name}")
     done = cli("resume", "run", "loop.max_episodes=3")
     assert (done.returncode, done.stderr) == (
         2,
-        "gym-loop: run/episodes.csv is a link that leads nowhere: not-mounted/episodes.csv\n",
+        f"gym-loop: run/{name} is a link that leads nowhere: not-mounted/{name}\n",
     )
-    assert (run / "episodes.csv").is_symlink()
-    assert (run / "run.json").read_bytes() == before
-    assert (run / "checkpoints" / "episode-000002").is_dir()
+    assert (run / name).is_symlink()
+    assert {file: (run / file).read_bytes() for file in before} == before
+    assert len([*run.glob("*/episode-000002")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["resume", "loop.max_episodes=3"], 0),
+        (["resume", "seed=3"], 2),
+        (["evaluate", "--checkpoint", "best"], 2),
+        (["replay", "--episode", "99"], 2),
+    ],
+)
+def test_a_terminal_is_told_no_commands_by_the_name_of_a_runs_directory(launch, cli, words, code):
+    run = launch(*PLAIN, "loop.max_episodes=2", "loop.eval_episodes=1")
+    (run / "checkpoints" / "episode-000002" / "loop.pkl").write_bytes(b"")
+    run.rename(run.with_name("\x1b[2Jrun"))
+    done = cli(words[0], "\x1b[2Jrun", *words[1:])
+    assert done.returncode == code, done.stderr
+    assert "\N{REPLACEMENT CHARACTER}[2Jrun" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="root reads what it likes")
+def test_checkpoints_that_may_not_be_read_are_not_taken_for_none(launch, tmp_path):
+    run = launch(*PLAIN, "loop.max_episodes=2", "loop.eval_episodes=1")
+    before = (run / "episodes.csv").read_bytes()
+    (run / "checkpoints").chmod(0)
+    words = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] * (os.geteuid() == 0)
+    words += [sys.executable, "-m", "gym_loop", "resume", "run", "loop.max_episodes=3"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    (run / "checkpoints").chmod(0o755)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "gym-loop: cannot read and write run/checkpoints: no permission\n",
+    )
+    assert (run / "episodes.csv").read_bytes() == before
 
 
 def test_a_checkpoint_leaves_the_attributes_of_agent_and_environment_as_they_were():
