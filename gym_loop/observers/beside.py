@@ -1,5 +1,6 @@
 """Work done beside training, in a forked child that has the memory as it was at the fork."""
 
+import contextlib
 import gc
 import os
 import signal
@@ -61,6 +62,7 @@ class Beside:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
             except ChildProcessError:  # somebody else has asked for the ends of all children
+                self.pid = 0  # which may be another process's by now
                 return "nobody knows how it ended"
             if pid:
                 self.pid = 0
@@ -75,8 +77,10 @@ class Beside:
     def kill(self) -> None:
         """End the child now, if it has not ended."""
         if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+            with contextlib.suppress(ChildProcessError):  # as in `reason`
+                if not os.waitpid(self.pid, os.WNOHANG)[0]:  # else its number may be another's
+                    os.kill(self.pid, signal.SIGKILL)
+                    os.waitpid(self.pid, 0)
             self.pid = 0
 
 
