@@ -18,25 +18,36 @@ SYNCED = Path(__file__).with_name("synced.py")
 RUN = (f"agent={AGENTS}:Learner", "env=pendulum", "loop.max_episodes=24", "loop.eval_episodes=2")
 RUN = (*RUN, "loop.episodes_per_eval=3", "loop.time_per_checkpoint=0")
 
+OTHERS = {
+    "many environments": (
+        *(f"agent={AGENTS.with_name('vector_agents.py')}:Learner", "env=cartpole", "loop=vector"),
+        *("loop.num_envs=4", "loop.num_workers=2", "loop.episodes_per_round=3"),
+    ),
+    "wrappers that learn": (
+        f"agent={AGENTS}:Learner",
+        *("env=pendulum", "wrap=[normalize_observation,normalize_reward]"),
+    ),
+}
 
-def cuts_of_a_run(tmp_path):
+
+def cuts_of_a_run(tmp_path, words=RUN):
     """The states of the disk at the fsyncs of a run, in order, and what the run itself left."""
     disk, cuts = tmp_path / "disk", tmp_path / "cuts"
     disk.mkdir()
     cuts.mkdir()
-    command = [sys.executable, SYNCED, disk, cuts, *RUN, f"hydra.run.dir={disk}/run"]
+    command = [sys.executable, SYNCED, disk, cuts, *words, f"hydra.run.dir={disk}/run"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     subprocess.run(list(map(str, command)), cwd=tmp_path, env=environment, check=True)
     return sorted(cuts.iterdir()), disk / "run"
 
 
-def check(cuts, untouched, cli):
+def check(cuts, untouched, cli, words=RUN):
     from gym_loop.config.locate import load_file
 
-    load_file(str(AGENTS))  # what the checkpoints name
+    load_file(words[0].partition("=")[2].rpartition(":")[0])  # what the checkpoints name
     assert any((cut / "run" / "checkpoints").is_dir() for cut in cuts)
     for cut in cuts:
-        done = cli(*RUN, f"hydra.run.dir={cut}/run")
+        done = cli(*words, f"hydra.run.dir={cut}/run")
         assert done.returncode == 0, (cut.name, done.stderr)
         assert list(compare.differences(cut / "run", untouched)) == [], cut.name
         known = json.loads((cut / "run" / "run.json").read_text())
@@ -54,6 +65,14 @@ def test_a_run_goes_on_exactly_from_what_was_on_the_disk_at_50_moments(tmp_path,
     cuts, untouched = cuts_of_a_run(tmp_path)
     assert len(cuts) >= 50
     check(cuts[:: len(cuts) // 50], untouched, cli)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", OTHERS)
+def test_runs_of_other_kinds_go_on_exactly_from_what_was_on_the_disk(tmp_path, cli, kind):
+    words = (*OTHERS[kind], "loop.max_episodes=9", *RUN[3:])
+    cuts, untouched = cuts_of_a_run(tmp_path, words)
+    check(cuts[1 :: len(cuts) // 12 | 1], untouched, cli, words)
 
 
 @pytest.mark.slow
