@@ -157,7 +157,7 @@ class Wrapped(Proxy):
             Mistake: the first time, a library's wrapper does not work with those in it.
         """
         game = self.tape.game
-        game.truncated, self.tape.begins = not game.terminated, True
+        game.truncated, self.tape.begins = game.truncated or not game.terminated, True
         try:
             result = self.env.reset(**arguments)
         except Exception as error:

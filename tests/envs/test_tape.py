@@ -317,18 +317,34 @@ def test_games_of_which_the_agent_hears_no_end_are_one_episode(launch, games, tm
         run.replay(3)
 
 
-@pytest.mark.parametrize("loop", ["default", "vector"])
-def test_an_environment_may_say_that_it_is_terminated_and_truncated(loop, launch, games, tmp_path):
+@pytest.mark.parametrize(
+    "words",
+    [
+        "env=both.py:make",
+        "env=both.py:make loop=vector",
+        "env=gymnasium_vector env.id=Both-v0 env.imports=[both] loop=vector "
+        "+env.vector_kwargs.autoreset_mode=SameStep",
+    ],
+)
+def test_an_environment_may_say_that_it_is_terminated_and_truncated(
+    words, launch, games, tmp_path, monkeypatch
+):
     (tmp_path / "again.py").write_text(AGAIN)
     (tmp_path / "both.py").write_text(
-        "from again import Both\nfrom games import Cave\ndef make(): return Both(Cave())\n"
+        "import gymnasium\nfrom again import Both\nfrom games import Cave\n"
+        "def make(): return Both(Cave())\ngymnasium.register('Both-v0', make)\n"
     )
-    words = ("env=both.py:make", "agent=random", "wrap=[clip_reward]", f"loop={loop}")
-    run = Run(launch(*words, "loop.max_episodes=6", "loop.eval_episodes=2"))
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("again", "both", "games"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    few = ("agent=random", "wrap=[clip_reward]", "loop.max_episodes=6", "loop.eval_episodes=2")
+    run = Run(launch(*words.split(), *few))
     for table in (run.episodes, run.evaluations):
         assert table["terminated"].all()
         assert table["truncated"].all()
-    assert all(run.replay(n).difference is None for n in range(6))
+    seeded = run.episodes["episode"][run.episodes["seed"] >= 0]
+    assert len(seeded)
+    assert all(run.replay(int(n)).difference is None for n in seeded)
 
 
 def test_a_seed_that_a_wrapper_loses_is_not_in_the_table(launch, games, tmp_path):
