@@ -102,7 +102,7 @@ class Trace(Observer):
         while True:
             file.rows += row
             file.actions += actions
-            if file.rewards or rewards.count(file.uniform_reward) != len(rewards):
+            if rewards and (file.rewards or rewards.count(file.uniform_reward) != len(rewards)):
                 file.take(rewards)
             file.steps += len(rewards)
             file.next += 1

@@ -347,6 +347,20 @@ def test_an_environment_may_say_that_it_is_terminated_and_truncated(
     assert all(run.replay(int(n)).difference is None for n in seeded)
 
 
+def test_a_game_that_a_wrapper_ends_before_its_first_step_ends_no_run(launch, games, tmp_path):
+    (tmp_path / "idle.py").write_text(
+        "import gymnasium\nclass Idle(gymnasium.Wrapper):\n    games = 0\n"
+        "    def reset(self, **arguments):\n        self.games += 1\n"
+        "        self.first = self.env.reset(**arguments)\n        return self.first\n"
+        "    def step(self, action):\n        idle = self.games % 2 == 0\n"
+        "        return (self.first[0], 0.0, True, False, {}) if idle else self.env.step(action)\n"
+    )
+    run = Run(launch(*FEW, "wrap=[idle.py:Idle]"))
+    assert set(run.episodes["return"][1::2]) == {0}
+    assert [len(run.replay(n).rewards) > 0 for n in range(12)] == [True, False] * 6
+    assert all(run.replay(n).difference is None for n in range(12))
+
+
 def test_a_seed_that_a_wrapper_loses_is_not_in_the_table(launch, games, tmp_path):
     (tmp_path / "loses.py").write_text(
         "import gymnasium\nclass Loses(gymnasium.Wrapper):\n"
