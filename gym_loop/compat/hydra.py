@@ -161,6 +161,8 @@ def says_how(content: Any) -> bool:
 
 def _with_names(locate: Callable[[str], Any], content: Any) -> Any:
     """Return `content` with dotted names of targets, where they have one, instead of them."""
+    if isinstance(content, list):
+        return [_with_names(locate, each) for each in content]
     if not isinstance(content, dict):
         return content
     target: Any = content.get("_target_")

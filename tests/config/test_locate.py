@@ -213,6 +213,16 @@ def test_a_project_that_was_moved_goes_on_though_two_of_its_files_have_one_name(
     assert returns == [4.0, 8.0, 12.0, 16.0, 20.0]
 
 
+def test_a_class_in_a_file_is_found_in_a_list_of_arguments(tmp_path):
+    write(tmp_path, parts_py="class Part: ...")
+    code = (
+        "from omegaconf import OmegaConf; from gym_loop import launch; launch.parts()\n"
+        "node = {'_target_': 'builtins.dict', 'all': [{'_target_': 'parts.py:Part'}]}\n"
+        "print(type(launch.instantiate(OmegaConf.create(node))['all'][0]).__name__)"
+    )
+    assert python(code, tmp_path) == ["Part"]
+
+
 def test_classes_pickled_by_their_plain_name_are_found_as_before(tmp_path):
     write(tmp_path, former_py="class Thing: ...\n")
     before = pickle.dumps(0)[:2] + b"cformer\nThing\n)\x81."
