@@ -4,6 +4,7 @@ from gym_loop import launch
 from gym_loop.envs import EnvError, MissingDependencyError
 from gym_loop.envs.evaluation import check_eval_spaces, complete_eval_env
 from gym_loop.envs.greetings import without_greetings
+from gym_loop.envs.tape import warning_anew
 from gym_loop.envs.wrappers import maker
 
 
@@ -17,7 +18,7 @@ def env_mistake(error: BaseException | None) -> str | None:
 
 
 # A package that the user's config names may import gym before a maker does.
-launch.around.append(without_greetings)
+launch.around += [without_greetings, warning_anew]
 launch.explain.append(env_mistake)
 launch.maker = maker
 launch.prepare.insert(0, complete_eval_env)  # before it is checked

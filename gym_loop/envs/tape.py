@@ -1,12 +1,12 @@
 """What is around an environment in wrappers: innermost the tape, outermost what a loop drives."""
 
 import collections
+import contextlib
 import copy
-import functools
 import logging
 import multiprocessing
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from gym_loop.streams import NO_SEED, derive
 CONTAINERS = frozenset((list, dict, set, collections.deque, collections.Counter, np.ndarray))
 
 log = logging.getLogger(__name__)
+_told = set[str]()  # warnings that have been given
 
 
 @dataclass(slots=True)
@@ -276,9 +277,21 @@ def _is_of_libraries_wrappers(error: Exception) -> bool:
     return not (inside or user_frames(error) or multiprocessing.parent_process())
 
 
-@functools.cache  # once is enough
+@contextlib.contextmanager
+def warning_anew() -> Iterator[None]:
+    """Give each warning of what is around an environment once in the block, and not once ever."""
+    _told.clear()
+    yield
+
+
+def _warn_once(text: str, *arguments: Any) -> None:
+    if text not in _told:
+        _told.add(text)
+        log.warning(text, *arguments)
+
+
 def _warn_of_other_count(kind: str, here: int, there: int) -> None:
-    log.warning(
+    _warn_once(
         "%s begins anew: there were %d of them, and now there are %d, so that what each of them "
         "had learnt cannot be told",
         kind,
@@ -287,18 +300,16 @@ def _warn_of_other_count(kind: str, here: int, there: int) -> None:
     )
 
 
-@functools.cache  # once is enough
 def _warn_of_several_games() -> None:
-    log.warning(
+    _warn_once(
         "a wrapper begins another game in the middle of an episode: its return is the sum of all "
         "that was played in it, and it cannot be played again; have the wrapper's step return "
         "terminated or truncated where a game ends"
     )
 
 
-@functools.cache  # once is enough
 def _warn_of_lost_seed() -> None:
-    log.warning(
+    _warn_once(
         "a wrapper resets the environment without the seed that its own reset was given: such an "
         "episode cannot be played again, nor the run be repeated; pass the seed on: "
         "self.env.reset(seed=seed, options=options)"

@@ -9,7 +9,6 @@ import sys
 import numpy as np
 import pytest
 
-from gym_loop.envs import tape
 from gym_loop.envs.tape import Tape, Wrapped
 from gym_loop.envs.wrappers import wrapped
 from gym_loop.mistake import Mistake
@@ -305,7 +304,6 @@ def test_an_episode_is_the_game_that_ended_where_a_wrapper_begins_the_next_in_th
 
 
 def test_games_of_which_the_agent_hears_no_end_are_one_episode(launch, games, tmp_path, capsys):
-    tape._warn_of_several_games.cache_clear()  # it warns once in a process
     (tmp_path / "again.py").write_text(AGAIN)
     run = Run(launch(*FEW, "wrap=[again.py:Endless]", "loop.max_episode_len=60"))
     for table in (run.episodes, run.evaluations):

@@ -105,13 +105,14 @@ def test_an_own_wrapper_is_named_by_its_class(launch, mine):
     assert env_of(run)[0].factor == 5.0
 
 
-def test_a_wrapper_that_loses_the_seed_is_warned_of_once_and_replay_says_why_it_cannot(
+def test_a_wrapper_that_loses_the_seed_is_warned_of_once_in_each_run_and_replay_says_why_it_cannot(
     launch, cli, mine
 ):
     words = "env=gymnasium:CartPole-v1", f"wrap=[{mine}/mine.py:Forgetful]"
-    run = launch(*words, "loop.max_episodes=3")
-    (warning,) = Run(run).warnings
-    assert warning.startswith("a wrapper resets the environment without the seed")
+    for directory in ("one", "another"):  # of one process
+        run = launch(*words, "loop.max_episodes=3", directory=directory)
+        (warning,) = Run(run).warnings
+        assert warning.startswith("a wrapper resets the environment without the seed")
     assert "by a wrapper that loses it" in cli("replay", run).stderr
 
 
