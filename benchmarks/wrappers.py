@@ -21,8 +21,8 @@ WRAPPERS = "frame_stack", "normalize_observation", "normalize_reward"
 LEAST = 0.95  # of the bare loop's speed
 TURNS = 7  # each in new processes: where these put things in memory makes 5 % of the speed
 # Environment of Gymnasium's, and what it needs: blocks, and steps in each. In a short run the first
-# checkpoint, which is as slow as a thousand steps, would count for more than it does.
-ENVS = {("Pendulum-v1", "gymnasium"): (30, 2_000), ("HalfCheetah-v5", "mujoco"): (30, 1_000)}
+# checkpoint and the last one, as slow as a thousand steps, would count for more than they do.
+ENVS = {("Pendulum-v1", "gymnasium"): (60, 2_000), ("HalfCheetah-v5", "mujoco"): (60, 1_000)}
 
 
 def wrapped(id: str) -> Any:

@@ -320,6 +320,7 @@ def test_an_error_in_a_class_by_value_shows_its_frame_in_another_process(tmp_pat
     assert re.search(r'Traceback.*\n  File "<dynamic-code>", line \d+, in act\n', told)
 
 
+@pytest.mark.slow
 def test_a_directory_may_begin_with_the_home_directory_s_sign(here, monkeypatch):
     monkeypatch.setenv("HOME", str(here / "home"))
     run = gym_loop.run(*QUICK, directory="~/run")
@@ -499,6 +500,7 @@ def test_a_launch_in_another_thread_is_refused_while_one_is_under_way(here):
     assert gym_loop.Run("second").state == "finished"
 
 
+@pytest.mark.slow
 def test_what_a_function_has_made_has_one_name_in_each_process(tmp_path):
     """The order of a set of words, which differs between processes, is no part of it."""
     program = "from gym_loop.config import by_value; from tests.test_api import paying; "

@@ -9,6 +9,7 @@ from gym_loop.runs import checkpoints
 from tests.conftest import rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -34,6 +35,7 @@ def test_a_launch_into_a_runs_directory_names_a_fork_that_can_be_typed(before, a
     assert kept.get("eval_env") == wanted.get("eval_env")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["seed=5", "env=acrobot"])
 def test_a_fork_of_a_fork_from_where_that_began_plays_what_that_has_played(change, launch, cli):
     """What the parent had of its own parent (streams, an environment) is not taken up again."""

@@ -279,6 +279,7 @@ def test_what_is_asked_for_wrongly_is_said_in_one_line(launch, tmp_path):
         assert "\n" not in error.value.message
 
 
+@pytest.mark.slow
 def test_a_class_that_its_file_no_longer_has_is_named_with_the_one_like_it(cli, tmp_path):
     file = tmp_path / "renamed.py"
     text = (

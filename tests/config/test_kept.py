@@ -93,6 +93,7 @@ def test_a_value_is_the_same_in_a_run_its_resume_and_its_evaluation(run, word):
     assert len(set(noted(run))) == 1
 
 
+@pytest.mark.slow
 def test_defaults_that_no_yaml_holds_are_the_classs_own_in_a_run_and_after_it(run):
     (run.folder / "apart.py").write_text(
         "import enum, gym, numpy as np\nfrom noting import Noting\n\n"
@@ -168,6 +169,7 @@ def test_the_defaults_of_a_class_whose_file_was_mended_are_found_in_the_same_pro
     assert kept.defaults(f"{file}:Mended") == {"rate": 0.5}
 
 
+@pytest.mark.slow
 def test_a_value_from_the_environment_that_has_changed_is_refused_and_named(run):
     words = ("agent=noting.py:Noting", *QUICK, "hydra.run.dir=r")
     run(*words, "agent.x=${oc.env:GRAVITY}", GRAVITY="10")
@@ -315,6 +317,7 @@ def test_a_resolver_of_the_agents_file_is_there_in_sweeps_and_for_every_command(
     run("replay", "r", code=2)
 
 
+@pytest.mark.slow
 def test_a_schedule_over_the_runs_length_is_noted_by_resume_and_by_fork(run):
     words = ("env=cartpole", "loop.max_steps=20", "loop.eval_episodes=1", "hydra.run.dir=r")
     run("agent=noting.py:Noting", *words, "agent.x=${loop.max_steps}", "agent.rate=${seed}")
@@ -506,6 +509,7 @@ def test_an_error_of_the_agents_has_no_secret_in_the_log_or_the_record(run, swee
     assert all(f"'data': '{run.folder}'" in log.read_text() for log in logs)
 
 
+@pytest.mark.slow
 def test_a_refusal_tells_no_secret_that_the_run_or_the_sweep_was_launched_with(run):
     words = ("agent=noting.py:Noting", *QUICK, "agent.x={url:'pg://me:Pass1@h/d',password:Typed1}")
     run(*words, "hydra.run.dir=r")
@@ -539,27 +543,22 @@ def test_a_kept_config_that_was_cut_is_refused_by_whatever_begins_with_it(run):
         assert "r/config.yaml has no 'seed': it is damaged" in run(command, "r", code=2)
 
 
-@pytest.mark.parametrize(
-    ("line", "instead", "told"),
-    [
+def test_a_kept_config_that_was_edited_is_refused_by_whatever_begins_with_it(run):
+    run("agent=noting.py:Noting", "agent.x=1", *QUICK, "seed=4", "hydra.run.dir=r")
+    file = run.folder / "r" / "config.yaml"
+    whole = file.read_text()
+    for line, instead, told in (
         ("  x: 1\n", "  x: 2\n", "agent.x=2, and the run was launched with agent.x=1."),
         ("  x: 1\n", "", "~agent.x, and the run was launched with agent.x=1."),
         ("  x: 1\n", "  x: 1\n  y: 1\n", "agent.y=1, and the run was launched with ~agent.y."),
         ("  - 3\n", "  - 4\n", "agent.shape.1=4, and the run was launched with agent.shape.1=3."),
         ("max_episode_len: 5000", "max_episode_len: 7", "loop.max_episode_len=7, and"),
         ("seed: 4", "seed: 5", "seed=5, and the run was launched with seed=4."),
-    ],
-)
-def test_a_kept_config_that_was_edited_is_refused_by_whatever_begins_with_it(
-    run, line, instead, told
-):
-    run("agent=noting.py:Noting", "agent.x=1", *QUICK, "seed=4", "hydra.run.dir=r")
-    file = run.folder / "r" / "config.yaml"
-    whole = file.read_text()
-    run("evaluate", "r")
-    file.write_text(whole.replace(line, instead))
-    for words in (("resume", "r", "loop.max_episodes=2"), ("fork", "r"), ("evaluate", "r")):
-        assert f"r/config.yaml has been edited: it says {told}" in run(*words, code=2)
+    ):
+        file.write_text(whole.replace(line, instead))
+        assert f"r/config.yaml has been edited: it says {told}" in run("evaluate", "r", code=2)
+    for words in (("resume", "r", "loop.max_episodes=2"), ("fork", "r")):
+        assert "r/config.yaml has been edited: it says seed=5" in run(*words, code=2)
     file.write_text(whole)
     run("resume", "r", "loop.max_episodes=2")
 

@@ -194,6 +194,7 @@ def test_a_project_that_was_moved_unpickles_with_its_files_where_they_are_now(tm
     assert python(code, tmp_path) == ["True"]
 
 
+@pytest.mark.slow
 def test_a_project_that_was_moved_goes_on_though_two_of_its_files_have_one_name(cli, tmp_path):
     write(
         tmp_path, old__mine_py=AGENT, old__envs__mine_py=ENV, old__helper_beside_py="Helper = int"

@@ -415,6 +415,7 @@ def test_a_table_that_was_rewritten_is_not_cut_within_a_row(launch):
     assert rows(run) == rows(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["hard links", "symbolic links"])
 def test_a_copy_that_shares_files_stays_as_it_is_when_the_run_goes_on(cli, tmp_path, how):
     assert cli(*WORDS, "loop.max_episodes=4", "hydra.run.dir=run").returncode == 0
@@ -433,6 +434,7 @@ def test_a_copy_that_shares_files_stays_as_it_is_when_the_run_goes_on(cli, tmp_p
     assert [row["episode"] for row in rows(goes_on)] == [str(n) for n in range(8)]
 
 
+@pytest.mark.slow
 def test_a_pipe_among_a_checkpoints_files_is_not_waited_for(cli, tmp_path):
     assert cli(*WORDS, "loop.max_episodes=4", "hydra.run.dir=run").returncode == 0
     for name in ("checkpoints/episode-000004/agent/agent.pkl", "code/environment.json"):

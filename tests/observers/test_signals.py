@@ -150,6 +150,7 @@ def test_a_run_stops_on_a_signal_that_its_starter_had_blocked(start, tmp_path):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "stopped"
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_starter_had_blocked_signals_hears_that_its_jobs_have_ended(cli):
     done = cli(
         *("-m", "agent=random", "env=cartpole", "loop.max_episodes=3", "seed=0,1,2"),

@@ -324,6 +324,7 @@ def ended(folder):
     return {path: path.stat().st_mtime_ns for path in paths}
 
 
+@pytest.mark.slow
 def test_jobs_run_where_another_one_has_started_the_process_that_they_are_forked_from(tmp_path):
     (tmp_path / "mine.py").write_text(
         "from gym_loop.agents import RandomAgent\nclass Mine(RandomAgent): pass\n"
@@ -345,6 +346,7 @@ def test_jobs_run_where_another_one_has_started_the_process_that_they_are_forked
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_what_an_agent_forks_may_leave_by_exit_and_ends_neither_run_nor_job(cli, tmp_path):
     (tmp_path / "forks.py").write_text(
