@@ -205,12 +205,12 @@ def check_seed(cfg: DictConfig, seed: Any) -> None:
 
 
 def check_is_sweep(cfg: DictConfig) -> None:
-    """Check that what is typed for sweeps alone is typed for one."""
+    """Check that what is typed for sweeps alone is typed for one; `basic` asks for nothing."""
     if cfg.hydra.mode is RunMode.MULTIRUN:
         return
     words: Any = OmegaConf.to_container(cfg.hydra.overrides.hydra, resolve=False)
     for word in words:
-        if re.match(r"\W*hydra[/.](launcher|sweeper|sweep)[.=]", word):
+        if re.match(r"\W*hydra[/.](launcher|sweeper|sweep)[.=](?!basic$)", word):
             raise Mistake(f"{word} is for sweeps (command line); add -m, or leave it out")
 
 

@@ -184,7 +184,8 @@ def _refuse_edited(directory: Path, now: dict[str, Any], then: dict[str, Any]) -
         says, was = override(key, value), override(key, before)
         raise Mistake(
             f"{directory / kept.FILE} has been edited: it says {says}, and the run was launched "
-            f"with {was}. Put that back; then `gym-loop fork {directory} {says}` starts another run"
+            f"with {was}: that would change what has already happened. Put it back; then "
+            f"`gym-loop fork {directory} {says}` starts another run"
         )
 
 

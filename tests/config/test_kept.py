@@ -548,12 +548,12 @@ def test_a_kept_config_that_was_edited_is_refused_by_whatever_begins_with_it(run
     file = run.folder / "r" / "config.yaml"
     whole = file.read_text()
     for line, instead, told in (
-        ("  x: 1\n", "  x: 2\n", "agent.x=2, and the run was launched with agent.x=1."),
-        ("  x: 1\n", "", "~agent.x, and the run was launched with agent.x=1."),
-        ("  x: 1\n", "  x: 1\n  y: 1\n", "agent.y=1, and the run was launched with ~agent.y."),
-        ("  - 3\n", "  - 4\n", "agent.shape.1=4, and the run was launched with agent.shape.1=3."),
+        ("  x: 1\n", "  x: 2\n", "agent.x=2, and the run was launched with agent.x=1:"),
+        ("  x: 1\n", "", "~agent.x, and the run was launched with agent.x=1:"),
+        ("  x: 1\n", "  x: 1\n  y: 1\n", "agent.y=1, and the run was launched with ~agent.y:"),
+        ("  - 3\n", "  - 4\n", "agent.shape.1=4, and the run was launched with agent.shape.1=3:"),
         ("max_episode_len: 5000", "max_episode_len: 7", "loop.max_episode_len=7, and"),
-        ("seed: 4", "seed: 5", "seed=5, and the run was launched with seed=4."),
+        ("seed: 4", "seed: 5", "seed=5, and the run was launched with seed=4:"),
     ):
         file.write_text(whole.replace(line, instead))
         assert f"r/config.yaml has been edited: it says {told}" in run("evaluate", "r", code=2)
