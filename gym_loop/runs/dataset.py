@@ -41,7 +41,7 @@ class Recording:
 
 
 def play_again(job: playback.Job) -> list[Recording]:
-    """Play the episodes of a job, and return what was seen.
+    """Play the episodes of a job, and return what was seen of those that have a step.
 
     Raises:
         Failure: one is not as it was recorded.
@@ -58,9 +58,10 @@ def play_again(job: playback.Job) -> list[Recording]:
                     f"(`gym-loop replay {job.run} --episode {trace.episode}` shows more)"
                 )
             ends = trace.terminated, trace.truncated
-            recordings.append(
-                recording(trace, env, observations, trace.actions, trace.rewards, ends)
-            )
+            if trace.actions:  # a wrapper may have ended it before its first step
+                recordings.append(
+                    recording(trace, env, observations, trace.actions, trace.rewards, ends)
+                )
     return recordings
 
 

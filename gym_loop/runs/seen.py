@@ -77,10 +77,10 @@ def by_agent(run: Path, kind: str, numbers: list[int]) -> Iterator[Seen]:
         if not learning:
             all_of_them = numbers == list(range(len(numbers)))
             for trace in _traces(run, kind, numbers):
-                yield from _checked(own.play(trace, anew=not all_of_them), given)
+                yield from _checked(trace, own.play(trace, anew=not all_of_them), given)
         elif kind == "train":
             for trace in _traces(run, kind, list(range(max(numbers) + 1))):
-                for seen in _checked(known.play(trace), given):
+                for seen in _checked(trace, known.play(trace), given):
                     if trace.episode in numbers:
                         yield seen
         else:
@@ -93,7 +93,7 @@ def by_agent(run: Path, kind: str, numbers: list[int]) -> Iterator[Seen]:
                     for _ in known.play(next(training)):
                         pass
                     played += 1
-                yield from _checked(own.play(trace, like=known.env), given)
+                yield from _checked(trace, own.play(trace, like=known.env), given)
     finally:
         known.close()
         own.close()
@@ -147,7 +147,7 @@ def _traces(run: Path, kind: str, numbers: list[int]) -> Iterator[Trace]:
         yield from traces.episodes(traces.load(file), chunk)
 
 
-def _checked(played: Iterator[Seen], given: dict[float, float]) -> Iterator[Seen]:
+def _checked(trace: Trace, played: Iterator[Seen], given: dict[float, float]) -> Iterator[Seen]:
     """Yield what the agent saw of an episode, whose rewards sum up to its row of `given`.
 
     Raises:
@@ -157,7 +157,7 @@ def _checked(played: Iterator[Seen], given: dict[float, float]) -> Iterator[Seen
     for seen in played:
         rewards += seen.rewards
         yield seen
-    number, again = seen.trace.episode, total(rewards)
+    number, again = trace.episode, total(rewards)
     if not playback.same(again, given.get(number, again)):
         raise Failure(
             f"the agent's return of episode {number} is {given[number]!r} in the table, and "

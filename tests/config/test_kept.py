@@ -568,6 +568,7 @@ def test_a_launch_that_was_killed_between_the_files_that_keep_its_config_is_resu
     file = run.folder / "r" / "config.yaml"
     file.write_text(file.read_text().replace("max_episodes: 1", "max_episodes: 2"))
     run("resume", "r", "loop.max_episodes=3")
+    assert json.loads((run.folder / "r" / "run.json").read_text())["episodes"] == 3
 
 
 def test_defaults_of_every_kind_are_looked_at_for_secrets():

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from gym_loop.commands import export
 from gym_loop.envs.tape import Tape, Wrapped
 from gym_loop.envs.wrappers import wrapped
 from gym_loop.mistake import Mistake
@@ -357,6 +358,11 @@ def test_a_game_that_a_wrapper_ends_before_its_first_step_ends_no_run(launch, ga
     assert set(run.episodes["return"][1::2]) == {0}
     assert [len(run.replay(n).rewards) > 0 for n in range(12)] == [True, False] * 6
     assert all(run.replay(n).difference is None for n in range(12))
+    for sees in ("environment", "agent"):
+        target = tmp_path / f"{sees}.npz"
+        export.main([str(run.path), str(target), "--observations", sees, "--jobs", "1"])
+        with np.load(target) as file:
+            assert file["episode"].tolist() == list(range(0, 12, 2))
 
 
 def test_a_seed_that_a_wrapper_loses_is_not_in_the_table(launch, games, tmp_path):
