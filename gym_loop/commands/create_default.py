@@ -104,7 +104,8 @@ def entry(group: str, name: str, value: Any, comment: str | None) -> str:
     """Return a parameter's lines, as the run config's reader takes them, with its comment."""
     from omegaconf import OmegaConf
 
-    from gym_loop.compat.hydra_job import plain, to_yaml
+    from gym_loop.compat.hydra_job import to_yaml
+    from gym_loop.compat.omegaconf import plain
 
     text = to_yaml(plain(OmegaConf.create({group: {name: value}})))
     _, first, more = text.split("\n", 2)  # other separators are of the value

@@ -35,8 +35,12 @@ __all__ = ["run_job"]
 
 CONF = Path(hydra.__file__).parent / "conf"
 Flags = argparse.Namespace  # Hydra's own, and the overrides
-# A warm process has these imported: Hydra itself does so only when a job builds something.
-USED_BY_A_JOB = ("hydra._internal.instantiate._instantiate2", "hydra._internal.logging_config")
+# A warm process has these imported, which Hydra and OmegaConf import where a job needs them.
+USED_BY_A_JOB = (
+    "hydra._internal.instantiate._instantiate2",
+    "hydra._internal.logging_config",
+    "omegaconf._impl",
+)
 KEYWORDS = {"_target_", "_args_", "_recursive_", "_convert_", "_partial_"}
 NAMESPACE = "hydra_plugins.gym_loop"  # Hydra takes launchers and sweepers of that package alone
 # Keys that an override may add without `+`, which Hydra asks for where a config has none: what is

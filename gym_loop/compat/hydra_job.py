@@ -7,6 +7,7 @@ import contextlib
 import os
 import pickle
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from hydra.core.utils import (
     env_override,
 )
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from gym_loop import files
-from gym_loop.compat.omegaconf import representers
+from gym_loop.compat.omegaconf import plain, representers
 from gym_loop.mistake import Failure
 from gym_loop.output import log_in_silence
 
@@ -120,12 +121,14 @@ def save(config: DictConfig, for_task: DictConfig, directory: Path) -> None:
 
 def to_yaml(content: Any) -> str:
     """Return plain values as the YAML that OmegaConf writes, by the emitter in C."""
-    # Strings that look like numbers are quoted as OmegaConf does it.
-    own = {"yaml_representers": representers()}
+    # Strings that look like numbers are quoted as OmegaConf does it, and enums are their names.
+    texts = representers()[str]
+    own = {
+        "yaml_representers": representers(),
+        "yaml_multi_representers": {
+            **yaml.Dumper.yaml_multi_representers,
+            Enum: lambda dumper, value: texts(dumper, value.name),
+        },
+    }
     dumper: Any = type("Dumper", (getattr(yaml, "CDumper", yaml.Dumper),), own)
     return str(yaml.dump(content, None, dumper, allow_unicode=True, sort_keys=False))
-
-
-def plain(config: DictConfig | ListConfig) -> Any:
-    """Return a config as plain values, nothing resolved."""
-    return OmegaConf.to_container(config, resolve=False, enum_to_str=True)

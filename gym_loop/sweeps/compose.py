@@ -34,6 +34,7 @@ class Composer:
         if choices not in self.templates:
             composed = self.config_loader.load_sweep_config(self.master, list(choices))
             composed.hydra.sweep.dir = os.path.abspath(self.master.hydra.sweep.dir)
+            only_to_file(composed)
             self.templates[choices] = pickle.dumps(composed)
         # Four times as fast as a deep copy.
         config: DictConfig = pickle.loads(self.templates[choices])
@@ -88,3 +89,15 @@ class Composer:
         if key not in self.groups:
             self.groups[key] = bool(self.config_loader.get_group_options(key))
         return self.groups[key]
+
+
+def only_to_file(config: DictConfig) -> None:
+    """Take the terminal out of the job's logging: it belongs to the sweep."""
+    logging_config = config.hydra.job_logging
+    root = OmegaConf.select(logging_config, "root.handlers") if logging_config else None
+    if root is not None:
+        kinds = {name: logging_config.handlers[name].get("class") for name in root}
+        with read_write(config.hydra), open_dict(config.hydra):
+            logging_config.root.handlers = [
+                name for name, kind in kinds.items() if kind != "logging.StreamHandler"
+            ]

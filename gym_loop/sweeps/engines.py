@@ -25,6 +25,7 @@ from gym_loop.sweeps.launcher import SweepLauncher
 from gym_loop.sweeps.pool import Stop, ended_elsewhere, stop_on_signals
 from gym_loop.sweeps.submitted import Handed, Record
 from gym_loop.sweeps.table import Table, number_of, summary
+from gym_loop.sweeps.warm import set_up_hydra
 
 PATIENCE = 6.0  # seconds that a job waits for the process that was killed at it to end
 
@@ -376,8 +377,10 @@ class Requeued:
         return submitit.helpers.DelayedSubmission(Requeued(self.common), packed)
 
 
+@launch.surroundings()
 def work_remotely(packed: bytes, common: bytes) -> Outcome:
     """Run a job in a process of an engine's, which may be on another machine."""
+    set_up_hydra()
     config, task, context = begin(packed, common)
     home = config.hydra.runtime.cwd  # what the user's modules and paths are relative to
     if os.path.isdir(home):
@@ -395,7 +398,7 @@ def work_remotely(packed: bytes, common: bytes) -> Outcome:
     while manifest.is_locked(directory) and time.monotonic() < deadline:
         time.sleep(0.05)
     printed = contextlib.redirect_stdout(log), contextlib.redirect_stderr(log)
-    with log, printed[0], printed[1], launch.surroundings():
+    with log, printed[0], printed[1]:
         return attempt(config, task, context, directory)
 
 

@@ -13,11 +13,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from hydra import version
-from hydra.core.utils import JobRuntime, JobStatus, setup_globals
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from hydra.core.utils import JobRuntime, JobStatus
+from omegaconf import DictConfig
 
-from gym_loop import errors, launch
+from gym_loop import errors
 from gym_loop.compat.hydra import failure_of
 from gym_loop.compat.hydra_job import run_job
 from gym_loop.config import by_value, kept
@@ -113,9 +112,6 @@ def begin(packed: bytes, common: bytes) -> tuple[DictConfig, Any, Any]:
     """Make this process one of the program's; return the job's config, task and context."""
     task, context, name, sys.argv, pickles = unpack(common)
     by_value.pickles.update(pickles)
-    setup_globals()
-    if launch.VERSION_BASE:
-        version.setbase(launch.VERSION_BASE["version_base"])
     JobRuntime.instance().set("name", name)
     return unpack(packed), task, context
 
@@ -132,7 +128,6 @@ def attempt(config: DictConfig, task: Any, context: Any, directory: Path) -> Out
 def _attempt(config: DictConfig, task: Any, context: Any, directory: Path) -> Outcome:
     if (known := manifest.read(directory)) and known["state"] == "finished":
         return Outcome("skipped", known["result"])
-    only_to_file(config)
     try:
         job = run_job(
             hydra_context=context,
@@ -186,18 +181,6 @@ def reason_of(error: BaseException) -> str:
     if line and isinstance(error, Failure):
         return line
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
-
-
-def only_to_file(config: DictConfig) -> None:
-    """Take the terminal out of the job's logging: it belongs to the sweep."""
-    logging_config = config.hydra.job_logging
-    root = OmegaConf.select(logging_config, "root.handlers") if logging_config else None
-    if root is not None:
-        kinds = {name: logging_config.handlers[name].get("class") for name in root}
-        with read_write(config.hydra), open_dict(config.hydra):
-            logging_config.root.handlers = [
-                name for name, kind in kinds.items() if kind != "logging.StreamHandler"
-            ]
 
 
 def redirect(path: Path) -> None:

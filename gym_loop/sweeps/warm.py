@@ -20,6 +20,20 @@ def enter_surroundings() -> None:
     surroundings = contextlib.ExitStack()
     surroundings.enter_context(launch.surroundings())
     atexit.register(surroundings.close)  # a job's process ends without
+    set_up_hydra()
+
+
+def set_up_hydra() -> None:
+    """Make what Hydra's launch makes once in a process: its resolvers and singletons."""
+    from hydra import version
+    from hydra.core.utils import JobRuntime, setup_globals
+
+    from gym_loop import launch
+
+    setup_globals()
+    if launch.VERSION_BASE:
+        version.setbase(launch.VERSION_BASE["version_base"])
+    JobRuntime.instance()
 
 
 def warm_up(modules: list[str]) -> None:

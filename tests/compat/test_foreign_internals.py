@@ -162,7 +162,7 @@ def test_hydra_keeps_its_singletons_in_a_dict_by_their_classes():
     assert before.items() <= Singleton._instances.items()
 
 
-@pytest.mark.parametrize("name", hydra.USED_BY_A_JOB)  # such as hydra._internal.logging_config
+@pytest.mark.parametrize("name", hydra.USED_BY_A_JOB)  # such as logging_config, omegaconf._impl
 def test_hydra_imports_these_modules_in_a_job(name):
     package, _, last = name.rpartition(".")  # the former, `_instantiate2`, holds `instantiate`
     module = importlib.import_module(package)
