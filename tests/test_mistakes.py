@@ -281,6 +281,7 @@ X = "agent.noise=interval(0.1,1)"
 SEARCHES = [
     search("", "an empty space", "agent.learning_rate="),
     search("agent.noise=interval(5,1)", "agent.noise=interval(5,1)", "low, then high"),
+    search("env=glob(cat*)", "env=glob(cat*) has no value", "one of acrobot, "),
     search("agent.noise=tag(log,interval(0,1))", "agent.noise=tag(log", "above 0"),
     search("agent.noise=interval(-0.5,1)", "agent.noise is -0.5", "above 0"),
     search("agent.noises=interval(0.1,1)", "no key 'agent.noises'", "'agent.noise'?"),
@@ -471,6 +472,8 @@ MISTAKES = [
     row(
         "-m seed=interval(0,1)", "grid sweeper does not take interval(...)", "hydra/sweeper=search"
     ),
+    row("-m seed=range(3,1)", "seed=range(3,1) has no value", "at least one"),
+    row("-m env=glob(cat*)", "env=glob(cat*) has no value", "one of acrobot, ", "cartpole"),
     row("-m seed=1,2 +hydra.launcher.n_job=3", "'hydra.launcher.n_job'", "'n_jobs'?"),
     row("-m seed=1,2 +hydra.sweeper.parms={}", "'hydra.sweeper.parms'", "'params'?"),
     *without("optuna", row("-m hydra/sweeper=search", 'pip install "gym-loop[search]"')),

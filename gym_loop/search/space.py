@@ -25,6 +25,7 @@ from gym_loop import errors
 from gym_loop.config.locate import locate
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs.reading import typed
+from gym_loop.sweeps.launcher import listed
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -317,7 +318,7 @@ def distribution(override: Override, said: str) -> optuna.distributions.BaseDist
         return optuna.distributions.FloatDistribution(low, high, log="log" in tags, step=step)
     if tags:
         raise Mistake(f"{said}: tags are for interval(...) and range(...)")
-    texts = list(override.sweep_string_iterator())
+    texts = listed(override)
     values = sweep.list if isinstance(sweep, ChoiceSweep) else texts
     if len(values) != len(texts):  # a nested one
         values = texts

@@ -296,7 +296,8 @@ def product(overrides: Sequence[Override]) -> list[list[str]]:
     """Return the overrides of each job: every combination of the values that are given.
 
     Raises:
-        Mistake: something varies in a way that has no list of values, such as an interval.
+        Mistake: something varies in a way that has no list of values, such as an interval, or an
+            empty one.
     """
     values: dict[str, list[str]] = {}
     for override in overrides:
@@ -304,7 +305,7 @@ def product(overrides: Sequence[Override]) -> list[list[str]]:
         if not override.is_sweep_override():
             values[key] = [f"{key}={override.get_value_element_as_str()}"]
         elif override.is_discrete_sweep():
-            values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            values[key] = [f"{key}={value}" for value in listed(override)]
         else:
             kind = str(override.value_type and override.value_type.name).partition("_")[0].lower()
             raise Mistake(
@@ -312,6 +313,21 @@ def product(overrides: Sequence[Override]) -> list[list[str]]:
                 f"are for it; {kind}(...) is for a search: hydra/sweeper=search"
             )
     return [list(words) for words in itertools.product(*values.values())]
+
+
+def listed(override: Override) -> list[str]:
+    """Return the values of an override that lists some.
+
+    Raises:
+        Mistake: there are none.
+    """
+    values = list(override.sweep_string_iterator())
+    if not values:
+        loader: Any = override.config_loader
+        known = loader.get_group_options(override.key_or_group)
+        expected = f"one of {', '.join(known)}" if known else "at least one"
+        raise Mistake(f"{override.input_line} has no value; expected {expected}")
+    return values
 
 
 def targets(config: DictConfig) -> set[str]:
