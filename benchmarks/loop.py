@@ -169,7 +169,11 @@ def bare(make: Callable[[], Any], kind: type, steps: int) -> Side:
     env = make()
     spaces = {"observation_space": env.observation_space, "action_space": env.action_space}
     np.random.seed(0)
-    agent = kind(**spaces)
+    return stepped(env, kind(**spaces), steps)
+
+
+def stepped(env: Any, agent: Any, steps: int) -> Side:
+    """Return what plays episodes in `env` until `steps`, without us."""
 
     def work() -> int:
         act, memorize, update, step = agent.act, agent.memorize, agent.update, env.step
