@@ -13,7 +13,6 @@ SUFFIXES = (".py", ".yaml", ".yml")
 STANDARD = os.path.dirname(os.__file__) + os.sep
 INSTALLED = "-packages/"  # site- and dist-
 
-
 remembered: dict[str, str | None] = {}  # module -> its file; None: an installed one, or Python's
 
 

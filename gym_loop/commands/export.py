@@ -3,7 +3,9 @@
 import contextlib
 import os
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -94,6 +96,8 @@ def export(
             workers = min(jobs or cores(), len(work))
             played = playback.in_parallel(dataset.play_again, work, workers)
             recordings = (recording for chunk in played for recording in chunk)
+        written = set[int]()
+        recordings = _noting(written, recordings)
         if target.suffix == ".npz":
             steps, left_out = dataset.write_npz(target, recordings, env)
             how = f"numpy.load({str(target)!r})"
@@ -102,7 +106,16 @@ def export(
             steps, left_out, how = minari.write(target, recordings, env, agent)
     if left_out:
         print(f"left out, for {target.name} cannot hold it: {', '.join(left_out)}")
-    print(f"wrote {target}: {len(numbers)} episodes, {steps} steps; {how} reads it")
+    if empty := len(numbers) - len(written):
+        print(f"left out: {empty} episodes that a wrapper ended before their first step")
+    print(f"wrote {target}: {len(written)} episodes, {steps} steps; {how} reads it")
+
+
+def _noting(written: set[int], recordings: Iterable[Any]) -> Iterator[Any]:
+    """Yield the recordings, and add the numbers of their episodes to `written`."""
+    for recording in recordings:
+        written.add(recording.episode)
+        yield recording
 
 
 def check_writable(target: Path) -> None:

@@ -346,7 +346,9 @@ def test_an_environment_may_say_that_it_is_terminated_and_truncated(
     assert all(run.replay(int(n)).difference is None for n in seeded)
 
 
-def test_a_game_that_a_wrapper_ends_before_its_first_step_ends_no_run(launch, games, tmp_path):
+def test_a_game_that_a_wrapper_ends_before_its_first_step_ends_no_run(
+    launch, games, tmp_path, capsys
+):
     (tmp_path / "idle.py").write_text(
         "import gymnasium\nclass Idle(gymnasium.Wrapper):\n    games = 0\n"
         "    def reset(self, **arguments):\n        self.games += 1\n"
@@ -361,6 +363,8 @@ def test_a_game_that_a_wrapper_ends_before_its_first_step_ends_no_run(launch, ga
     for sees in ("environment", "agent"):
         target = tmp_path / f"{sees}.npz"
         export.main([str(run.path), str(target), "--observations", sees, "--jobs", "1"])
+        assert "left out: 6 episodes" in (printed := capsys.readouterr().out)
+        assert ": 6 episodes, " in printed
         with np.load(target) as file:
             assert file["episode"].tolist() == list(range(0, 12, 2))
 
