@@ -13,14 +13,19 @@ MODULES = "GYM_LOOP_WARM"  # the environment variable that names what is to be i
 
 
 @functools.cache
-def enter_surroundings() -> None:
-    """Enter `launch.surroundings` for good, unless the process this was forked from has done so."""
+def enter_surroundings() -> contextlib.ExitStack:
+    """Enter `launch.surroundings` for good, unless the process this was forked from has done so.
+
+    Returns what leaves them. Nobody calls it, but to drop it would be to leave: the exit functions
+    of a process are dropped in what `multiprocessing` forks from it, by Python 3.13.
+    """
     from gym_loop import launch
 
     surroundings = contextlib.ExitStack()
     surroundings.enter_context(launch.surroundings())
     atexit.register(surroundings.close)  # a job's process ends without
     set_up_hydra()
+    return surroundings
 
 
 def set_up_hydra() -> None:

@@ -393,3 +393,18 @@ def test_a_job_that_leaves_no_memory_or_no_file_to_work_with_ends(cli, tmp_path)
     assert done.returncode == 1
     assert summary(done) == "3 jobs: 1 done, 0 skipped, 2 failed"
     assert "MemoryError" in done.stdout
+
+
+def test_a_job_is_within_the_programs_surroundings_though_it_has_lost_its_exit_functions():
+    # As in what Python 3.13 forks for `multiprocessing`.
+    code = (
+        "import atexit, gc\n"
+        "from gym_loop.sweeps import warm\n"
+        "outside = gc.get_threshold()\n"
+        "warm.enter_surroundings()\n"
+        "inside = gc.get_threshold()\n"
+        "atexit._clear()\n"
+        "gc.collect()\n"
+        "assert gc.get_threshold() == inside != outside, gc.get_threshold()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
