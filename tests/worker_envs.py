@@ -59,6 +59,46 @@ class DrawsFromAll(Walk):
         return super().step(action)
 
 
+class ResetDrawsFromAll(Walk):
+    """Draws from the stream that all of a process share when an episode begins, and then alone."""
+
+    def reset(self, *, seed=None, options=None):
+        random.random()
+        return super().reset(seed=seed)
+
+
+class Misfit(Walk):
+    """Returns numbers that the type of its space does not hold."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (3,), np.uint8)
+
+    def observation(self):
+        return self.place
+
+
+class Forks(Walk):
+    """Forks a process as it begins to play, as one with a server does; its id is a file's name."""
+
+    server = 0
+
+    def reset(self, *, seed=None, options=None):
+        if not self.server:
+            self.server = os.fork()
+            if not self.server:
+                time.sleep(20)
+                os._exit(0)
+            open(f"{self.server}.server", "w").close()
+        return super().reset(seed=seed)
+
+
+class Tells(Walk):
+    """Has something in its infos that does not pickle."""
+
+    def step(self, action):
+        *step, info = super().step(action)
+        return *step, {**info, "function": lambda: None}
+
+
 class Panic(BaseException):
     """As that of an extension in Rust: no Exception."""
 

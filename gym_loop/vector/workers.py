@@ -4,6 +4,7 @@ The run's own process is one of them: it would have nothing to do while others s
 """
 
 import contextlib
+import functools
 import logging
 import math
 import mmap
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, Pipe
@@ -45,9 +47,36 @@ ALIGNED = 64  # bytes; a worker's write does not slow down another array's reade
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # a terminal's and a scheduler's reach workers as well
 NAME = "loop.num_workers"
 STEP, BEGIN = b"", b"begin"  # messages to a worker; others are pickled: a method and arguments
+DRAWS = (
+    "the environment draws from the global stream of random or numpy.random, which is another one "
+    f"in each process: {NAME}=0, or have it draw from its own np_random"
+)
 SHORT = {STEP: ("step", ()), BEGIN: ("begin", ())}
 
 log = logging.getLogger(__name__)
+_pipes: weakref.WeakSet[Connection] = weakref.WeakSet()  # of this process
+
+
+@functools.cache
+def _close_pipes_in_children() -> None:
+    """Have forked children of this process, such as an environment's, close its pipes; once.
+
+    They may outlive it, and the other end would wait for it as long.
+    """
+
+    def close() -> None:
+        for pipe in [*_pipes]:
+            pipe.close()
+
+    os.register_at_fork(after_in_child=close)
+
+
+def _own(pipe: Connection) -> Connection:
+    """Return a pipe that this process alone has, whatever it starts."""
+    _close_pipes_in_children()
+    os.set_inheritable(pipe.fileno(), False)
+    _pipes.add(pipe)
+    return pipe
 
 
 class Workers(Copies):
@@ -173,7 +202,7 @@ class Workers(Copies):
 
     def _start_process(self, memory: int) -> None:
         ours, theirs = Pipe()
-        self.pipes.append(ours)
+        self.pipes.append(_own(ours))
         with theirs:
             code = (
                 f"import sys; sys.path[:] = {sys.path!r}; from gym_loop.vector import workers; "
@@ -330,10 +359,7 @@ class Share:
     def _check_streams(self) -> None:
         """Raise Failure if an environment has drawn from a stream that all of a process share."""
         if self.streams and global_streams() != self.streams:
-            raise Failure(
-                "the environment draws from the global stream of random or numpy.random, which is "
-                f"another one in each process: {NAME}=0, or have it draw from its own np_random"
-            )
+            raise Failure(DRAWS)
 
 
 class SharedArrays:
@@ -409,8 +435,8 @@ class Measured:
     """Steps copies of an environment in this process, and tells when workers pay.
 
     They do once they would have saved more time than it takes to start them. Where an environment
-    draws from a stream that all of a process share, or would not be in another process as it is in
-    this one, they never do.
+    draws from a stream that all of a process share, returns what is not of its space's form, or
+    would not be in another process as it is in this one, they never do.
 
     Args:
         env: the copies.
@@ -423,7 +449,7 @@ class Measured:
     def __init__(self, env: Copies, count: int) -> None:
         self.env, self.count, self.decided = env, count, False
         self.seconds, self.pauses = list[float](), list[float]()  # of steps, and between them
-        self.draws, self.ended = False, 0.0
+        self.stays, self.ended = False, 0.0
 
     def step(self, actions: Any) -> Step:
         """Step the environments; the first times, look how long that takes."""
@@ -434,7 +460,7 @@ class Measured:
         step = self.env.step(actions)
         self.ended = time.perf_counter()
         self.seconds.append(self.ended - began)
-        self.draws |= global_streams() != drawn
+        self.stays |= global_streams() != drawn or not _fits(step[0], self.env.observation_space)
         return step
 
     def placed(self, steps: int) -> VectorEnv:
@@ -442,8 +468,8 @@ class Measured:
         step, pause = statistics.median(self.seconds), statistics.median(self.pauses)
         costs = SECONDS_OF_A_STEP + (SECONDS_TO_WAKE if pause > SECONDS_AWAKE else 0.0)
         saved = step * (1 - 1 / self.count) - 2 * costs
-        self.decided = self.draws or saved <= 0 or saved * steps >= SECONDS_TO_START
-        if self.draws or saved <= 0 or not self.decided:
+        self.decided = self.stays or saved <= 0 or saved * steps >= SECONDS_TO_START
+        if self.stays or saved <= 0 or not self.decided:
             return self.env
         what = f"{NAME}=auto: a step of all environments takes {step * 1000:.2g} ms"
         try:
@@ -462,7 +488,7 @@ def main(pipe: int, memory: int, awake: float) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     share: Share | None = None
     answer: Any
-    with Connection(pipe) as messages, contextlib.suppress(EOFError, ConnectionError):
+    with _own(Connection(pipe)) as messages, contextlib.suppress(EOFError, ConnectionError):
         while True:
             message = received(messages, awake)
             try:
@@ -491,7 +517,7 @@ def received(pipe: Connection, awake: float) -> bytes:
 def _set_up(
     memory: int, libraries: list[Any], classes: dict[str, bytes], order: bytes
 ) -> tuple[Share, list[str]]:
-    """Make a worker's environments; return them, and warnings of what they may have lost.
+    """Make a worker's environments; return them, and warnings of what may be another there.
 
     Raises:
         Failure: one does not come back from its pickle.
@@ -508,10 +534,13 @@ def _set_up(
     warned = logging.Handler(logging.WARNING)
     warned.emit = lambda record: texts.append(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger("gym_loop").addHandler(warned)
+    before = global_streams()
     envs = [vector.restore(each) for each in saved]
     logging.getLogger("gym_loop").removeHandler(warned)
     if None in envs:
         raise Failure("; ".join(texts))
+    if global_streams() != before:  # a reset on trial has
+        texts.append(DRAWS)
     copies, every = Copies(envs), VectorEnv()
     copies.infos, every.num_envs = infos, num_envs
     for env in (copies, every):
@@ -535,6 +564,16 @@ def fill(batch: Any, rows: Any, new: Any) -> None:
         array[rows] = given
 
     map_arrays(fill_one, batch, new)
+
+
+def _fits(batch: Any, space: Any) -> bool:
+    """Return whether a batch has the types and shapes of its space, as `fill` wants it."""
+    arrays = list[Array]()
+    map_arrays(arrays.append, batch)
+    return all(
+        array.dtype == array_type(leaf) and array.shape[1:] == leaf.shape
+        for array, leaf in zip(arrays, leaves(space), strict=True)
+    )
 
 
 def global_streams() -> tuple[Any, ...]:
@@ -584,4 +623,7 @@ def _pickled(info: Any) -> bytes:
     try:
         return pickle.dumps(info)
     except Exception:
-        return pickle.dumps(None)
+        if not isinstance(info, Mapping):
+            return pickle.dumps(None)
+        each = {key: _pickled(value) for key, value in info.items()}
+        return pickle.dumps({key: pickle.loads(value) for key, value in each.items()})

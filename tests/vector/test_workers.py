@@ -130,6 +130,63 @@ def test_a_run_ends_with_the_reason_of_its_worker(how, said, cli, tmp_path):
         assert (tmp_path / "closed_in_workers").read_text().count("closed") == 4
 
 
+@pytest.fixture
+def servers(tmp_path):
+    """Return a function that names the processes of `Forks` that are there; end them afterwards."""
+
+    def running():
+        return [int(file.stem) for file in tmp_path.glob("*.server") if alive(int(file.stem))]
+
+    yield running
+    for each in running():
+        os.kill(each, signal.SIGKILL)
+
+
+def alive(process):
+    """Return whether a process is there that has not ended, as one has that nobody waits for."""
+    shown = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False
+    )
+    return shown.stdout.strip()[:1] not in ("", "Z")
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_noticed_though_what_it_forked_lives_on(
+    moved, servers, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    env = moved(worker_envs.Forks, 2)
+    env.start([1, 2, 3])
+    forked = servers()
+    assert len(forked) >= 3
+    env.processes[0].kill()
+    with pytest.raises(Failure, match="was killed by SIGKILL"):
+        env.step(np.zeros(3, int))
+    assert servers() == forked
+
+
+@pytest.mark.slow
+def test_workers_of_a_killed_run_end_though_what_it_forked_lives_on(start, servers, tmp_path):
+    words = (f"env={ENVS}:Forks", *VECTOR, "loop.max_episodes=null", "env.pause=0.001")
+    process = start(*words, "loop.num_workers=2", "hydra.run.dir=run")
+    wait_for((tmp_path / "run" / "episodes.csv").exists)
+    own = {*children(process.pid)} - {*servers()}
+    assert len(own) == 1
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(map(alive, own)), seconds=10)
+    assert servers()
+
+
+@pytest.mark.slow
+def test_what_pickles_of_an_info_comes_from_a_worker(moved):
+    env = moved(worker_envs.Tells, 2)
+    env.start([1, 2, 3])
+    env.step(np.zeros(3, int))
+    for row in range(3):
+        assert env.info_of(row)["played"] == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "said"),
@@ -173,7 +230,7 @@ def test_a_batch_that_a_step_has_returned_does_not_change(moved):
     assert (after["place"] != kept).all()
 
 
-@pytest.mark.parametrize("kind", [worker_envs.Walk, worker_envs.DrawsFromAll])
+@pytest.mark.parametrize("kind", [worker_envs.Walk, worker_envs.DrawsFromAll, worker_envs.Misfit])
 @pytest.mark.parametrize("seconds", [0.0001, 0.002])
 def test_workers_start_when_they_would_have_saved_more_than_they_take(kind, seconds, monkeypatch):
     monkeypatch.setattr(workers, "cores", lambda: 2)
@@ -211,6 +268,14 @@ def test_auto_leaves_environments_where_they_are_that_would_come_back_as_new(mov
         workers.Workers(copies, 2, exactly=True)
     assert [env.played for env in copies.envs] == [1, 1, 1]
     assert not closed
+
+
+@pytest.mark.slow
+def test_auto_leaves_environments_where_they_are_that_draw_from_a_shared_stream_in_a_reset():
+    parts()
+    copies = Copies([worker_envs.ResetDrawsFromAll() for _ in range(3)])
+    with pytest.raises(Failure, match="global stream"):
+        workers.Workers(copies, 2, exactly=True)
 
 
 @pytest.mark.slow
