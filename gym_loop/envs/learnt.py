@@ -9,13 +9,16 @@ gym and Gymnasium have neither, and are known by their attributes.
 import copy
 from typing import Any
 
+from gym_loop.envs.undo import attributes
+from gym_loop.mistake import Mistake
+
 STATISTICS = ("obs_rms", "return_rms")  # objects with a mean, a variance, a count, and `update`
 RUNNING = ("returns", "discounted_reward")  # numbers of the episode that runs
 
 
 def learns(layer: Any) -> bool:
     """Return whether a wrapper learns."""
-    return gives_state(layer) or bool(set(STATISTICS) & vars(layer).keys())
+    return gives_state(layer) or bool(set(STATISTICS) & attributes(layer).keys())
 
 
 def gives_state(layer: Any) -> bool:
@@ -23,11 +26,28 @@ def gives_state(layer: Any) -> bool:
     return all(hasattr(type(layer), name) for name in ("get_state", "set_state"))
 
 
+def check_switch(layer: Any) -> None:
+    """Refuse, before the run starts, a wrapper that evaluation could not keep from learning.
+
+    Raises:
+        Mistake: its `training` cannot be set.
+    """
+    if not gives_state(layer):
+        return
+    try:
+        layer.training = getattr(layer, "training", True)
+    except AttributeError as error:
+        raise Mistake(
+            f"{type(layer).__name__} learns, and its training cannot be set ({error}): expected a "
+            "plain attribute, which is False in evaluation"
+        ) from error
+
+
 def learnt(layer: Any) -> Any:
     """Return a copy of what a wrapper has learnt."""
     if gives_state(layer):
         return copy.deepcopy(layer.get_state())
-    own = vars(layer)
+    own = attributes(layer)
     kept: dict[str, Any] = {name: own[name] for name in RUNNING if name in own}
     for name in STATISTICS:
         if name in own:
@@ -52,8 +72,8 @@ def freeze(layer: Any) -> None:
     """Have a wrapper learn no more."""
     if gives_state(layer):
         layer.training = False
-    for name in set(STATISTICS) & vars(layer).keys():
-        vars(layer)[name].update = _idle  # gym has no switch for it
+    for name in set(STATISTICS) & attributes(layer).keys():
+        attributes(layer)[name].update = _idle  # gym has no switch for it
 
 
 def _idle(*arguments: Any) -> None:

@@ -1,8 +1,6 @@
 """What is around an environment in wrappers: innermost the tape, outermost what a loop drives."""
 
-import collections
 import contextlib
-import copy
 import logging
 import multiprocessing
 import traceback
@@ -13,14 +11,12 @@ from typing import Any
 import numpy as np
 
 from gym_loop.envs.learnt import STATISTICS, freeze, gives_state, learns, learnt, put_learnt
+from gym_loop.envs.undo import Undo, attributes, undoing
 from gym_loop.errors import user_frames
 from gym_loop.loops.copies import IMMUTABLE, copied
 from gym_loop.mistake import Mistake
 from gym_loop.proxy import Proxy
 from gym_loop.streams import NO_SEED, derive
-
-# What a wrapper may keep a history in: it is put back after a `reset` that was only tried.
-CONTAINERS = frozenset((list, dict, set, collections.deque, collections.Counter, np.ndarray))
 
 log = logging.getLogger(__name__)
 _told = set[str]()  # warnings that have been given
@@ -212,26 +208,25 @@ class Wrapped(Proxy):
         """
         if self.tape.game.is_over:
             return None
-        before, steps = self._attributes(), len(self.tape.game.actions)
+        undo, steps = self._undoing(), len(self.tape.game.actions)
         self.tape.holds = True
         try:
             return self.env.reset()[0]
         except GoesOnError:
             if len(self.tape.game.actions) == steps:
-                _put_back(before)
+                for put_back in undo:
+                    put_back()
             return None
         finally:
             self.tape.holds = False
 
-    def _attributes(self) -> list[tuple[Any, Any]]:
-        """Return what wrappers, and the environment, keep in their attributes, with copies of it.
-
-        A `reset` that was only tried is undone: a wrapper may count them, or keep a history.
-        """
-        objects = [*layers(self).values(), getattr(self.tape, "unwrapped", None)]
-        owns = [getattr(each, "__dict__", {}) for each in objects]
-        kept = owns + [each for own in owns for each in own.values() if type(each) in CONTAINERS]
-        return [(each, copy.copy(each)) for each in kept]
+    def _undoing(self) -> list[Undo]:
+        """Return what puts back what a `reset` that was only tried may have changed."""
+        bare = getattr(self.tape, "unwrapped", None)
+        between, layer = list[Any](), self.tape.env
+        while layer is not None and layer is not bare:
+            between, layer = [*between, layer], attributes(layer).get("env")
+        return undoing([*layers(self).values(), bare], leave=[self, self.tape, *between])
 
 
 def _as_one(game: Game) -> Game:
@@ -254,17 +249,6 @@ def _as_one(game: Game) -> Game:
         games[-1].terminated,
         games[-1].truncated,
     )
-
-
-def _put_back(attributes: list[tuple[Any, Any]]) -> None:
-    for container, before in attributes:
-        if type(container) is np.ndarray:
-            if container.flags.writeable:
-                container[...] = before
-        else:
-            container.clear()
-            add = container.extend if hasattr(container, "extend") else container.update
-            add(before)
 
 
 def _is_of_libraries_wrappers(error: Exception) -> bool:
@@ -350,5 +334,5 @@ def share_learnt(envs: Sequence[Any]) -> None:
             )
     for env in envs[1:]:
         for name, layer in learning_layers(env).items():
-            for key in set(STATISTICS) & vars(layer).keys():
-                vars(layer)[key] = vars(first[name])[key]
+            for key in set(STATISTICS) & attributes(layer).keys():
+                attributes(layer)[key] = attributes(first[name])[key]

@@ -18,7 +18,8 @@ from gym_loop.compat import hydra as inner
 from gym_loop.compat.gymnasium import has_stream
 from gym_loop.config import signature
 from gym_loop.envs.greetings import log_mujoco_warnings
-from gym_loop.envs.tape import Tape, Wrapped
+from gym_loop.envs.learnt import check_switch
+from gym_loop.envs.tape import Tape, Wrapped, learning_layers
 from gym_loop.errors import user_frames
 from gym_loop.mistake import Mistake, installing
 from gym_loop.proxy import Proxy
@@ -126,7 +127,10 @@ def wrapped(env: Any, wrappers: Wrappers | None) -> Any:
                     "environment that it was given; expected a wrapper that has it as its "
                     "attribute 'env'"
                 )
-    return Wrapped(env, tape)
+        made = Wrapped(env, tape)
+        for layer in learning_layers(made).values():
+            check_switch(layer)
+    return made
 
 
 def _wrapped_in(env: Any, name: str, wrap: Callable[[Any], Any]) -> Any:

@@ -291,3 +291,14 @@ def test_a_wrapper_that_only_gives_its_state_is_one_that_does_not_learn(launch, 
     (tmp_path / "half.py").write_text(half)
     words = LIBRARIES["gymnasium"], f"wrap=[{tmp_path / 'half.py'}:Centred]", "loop.eval_episodes=1"
     assert Run(launch(*words, "loop.max_episodes=3")).state == "finished"
+
+
+def test_a_wrapper_whose_training_cannot_be_set_is_refused_before_the_run(as_a_child, tmp_path):
+    fixed = OWN + "\n    training = property(lambda self: True)\n"
+    (tmp_path / "fixed.py").write_text(fixed)
+    words = [LIBRARIES["gymnasium"], "wrap=[fixed.py:Centred]", "hydra.run.dir=run"]
+    done = as_a_child(words, tmp_path)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert "Centred learns, and its training cannot be set" in line
+    assert not (tmp_path / "run" / "episodes.csv").exists()

@@ -111,6 +111,92 @@ class Both(gymnasium.Wrapper):
         observation, reward, terminated, _, info = self.env.step(action)
         return observation, reward, terminated, terminated, info
 '''
+COUNTS = '''
+import random
+import numpy as np
+
+class Counter:
+    resets = 0
+
+class InObject:
+    """Gives the number of its resets as the reward, and ends each episode after two steps."""
+
+    def __init__(self, env):
+        self.env, self.observation_space = env, env.observation_space
+        self.action_space, self.close = env.action_space, env.close
+        self.begin()
+
+    def begin(self):
+        self.counters = [Counter()]
+
+    def count(self):
+        self.counters[0].resets += 1
+        return self.counters[0].resets
+
+    def reset(self, **arguments):
+        self.number, self.steps = self.count(), 0
+        return self.env.reset(**arguments)
+
+    def step(self, action):
+        observation, _, terminated, truncated, info = self.env.step(action)
+        self.steps += 1
+        return observation, float(self.number), terminated or self.steps == 2, truncated, info
+
+class InDict(InObject):
+    def begin(self):
+        self.history = {"of": []}
+
+    def count(self):
+        self.history["of"].append(np.zeros(2))
+        return len(self.history["of"])
+
+class InArray(InObject):
+    def begin(self):
+        self.held = (np.zeros(1),)
+
+    def count(self):
+        self.held[0][0] += 1
+        return self.held[0][0]
+
+class InGenerator(InObject):
+    def begin(self):
+        self.streams = [np.random.default_rng(0)], [np.random.RandomState(0)], [random.Random(0)]
+        self.known = [Counter.draw(self.streams) for _ in range(40)]
+        self.streams = [np.random.default_rng(0)], [np.random.RandomState(0)], [random.Random(0)]
+
+    def count(self):
+        return 1 + self.known.index(Counter.draw(self.streams))
+
+Counter.draw = lambda streams: (
+    streams[0][0].random(), streams[1][0].random_sample(), streams[2][0].random()
+)
+
+class Slot:
+    __slots__ = "resets", "never_set"
+
+class InSlots(InObject):
+    def begin(self):
+        self.slot = Slot()
+        self.slot.resets = 0
+
+    def count(self):
+        self.slot.resets += 1
+        return self.slot.resets
+
+class OfSlots:
+    """Has no attributes but slots, and is derived from nothing."""
+
+    __slots__ = "action_space", "env", "number", "observation_space", "steps"
+    close = lambda self: self.env.close()
+    reset, step = InObject.reset, InObject.step
+
+    def __init__(self, env):
+        self.env, self.observation_space, self.number = env, env.observation_space, 0
+        self.action_space = env.action_space
+
+    def count(self):
+        return self.number + 1
+'''
 AGENT = '''
 import json
 from pathlib import Path
@@ -282,6 +368,21 @@ def test_an_episode_that_a_wrapper_has_ended_is_terminated_in_each_loop(words, l
 def test_where_a_wrapper_begins_another_game_the_episode_ends(launch, games):
     run = launch(*FEW, "wrap=[games.py:Unwrapping]")
     check_all(run, games)
+
+
+@pytest.mark.parametrize(
+    "name", ["InObject", "InDict", "InArray", "InGenerator", "InSlots", "OfSlots"]
+)
+def test_what_a_reset_changed_that_was_only_tried_is_put_back(name, launch, games, tmp_path):
+    (tmp_path / "counts.py").write_text(COUNTS)
+    run = Run(launch(*FEW, f"wrap=[counts.py:{name}]", "loop.max_episode_len=9"))
+    for table in (run.episodes, run.evaluations):
+        expected = table["length"] * (np.arange(len(table)) + 1)
+        np.testing.assert_array_equal(table["agent_return"], expected)
+    again = launch(
+        *FEW, f"wrap=[counts.py:{name}]", "loop=vector", "loop.num_envs=1", directory="v"
+    )
+    np.testing.assert_array_equal(Run(again).episodes["agent_return"][:3], [2, 4, 6])
 
 
 @pytest.mark.parametrize("loop", ["default", "vector"])
