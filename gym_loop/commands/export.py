@@ -74,10 +74,10 @@ def export(
 
         minari.check()
 
-    from gym_loop.runs import dataset, manifest, playback
+    from gym_loop.runs import manifest, playback
     from gym_loop.runs.traces import Traces
 
-    known = manifest.load(directory)
+    agent = manifest.load(directory)["config"]["agent"]["_target_"]
     kind = "eval" if evaluation else "train"
     traces = Traces(directory, kind)
     everything = episode is None and every is None
@@ -90,20 +90,37 @@ def export(
     with contextlib.closing(
         playback.make_env(directory, kind, numbers[0], bare=of == "environment")
     ) as env:
-        if hasattr(type(env), "bare_game"):
-            recordings = dataset.seen_by_agent(directory, kind, numbers, env)
-        else:
-            workers = min(jobs or cores(), len(work))
-            played = playback.in_parallel(dataset.play_again, work, workers)
-            recordings = (recording for chunk in played for recording in chunk)
-        written = set[int]()
-        recordings = _noting(written, recordings)
-        if target.suffix == ".npz":
-            steps, left_out = dataset.write_npz(target, recordings, env)
-            how = f"numpy.load({str(target)!r})"
-        else:
-            agent = known["config"]["agent"]["_target_"]
-            steps, left_out, how = minari.write(target, recordings, env, agent)
+        write_episodes(target, numbers, work, env, agent, jobs or cores())
+
+
+def write_episodes(
+    target: Path, numbers: list[int], work: list[Any], env: Any, agent: str, jobs: int
+) -> None:
+    """Play the episodes `numbers` again, and write them to `target`.
+
+    Args:
+        target: a .npz file, or a folder.
+        numbers: of the episodes.
+        work: they, as jobs of `playback`.
+        env: in which they are seen; as the agent saw them where it has wrappers.
+        agent: the class of the agent that played them.
+        jobs: processes, at most.
+    """
+    from gym_loop.runs import dataset, playback
+
+    if hasattr(type(env), "bare_game"):
+        recordings = dataset.seen_by_agent(work[0].run, work[0].kind, numbers, env)
+    else:
+        played = playback.in_parallel(dataset.play_again, work, min(jobs, len(work)))
+        recordings = (recording for chunk in played for recording in chunk)
+    recordings = _noting(written := set[int](), recordings)
+    if target.suffix == ".npz":
+        steps, left_out = dataset.write_npz(target, recordings, env)
+        how = f"numpy.load({str(target)!r})"
+    else:
+        from gym_loop.integrations import minari
+
+        steps, left_out, how = minari.write(target, recordings, env, agent)
     if left_out:
         print(f"left out, for {target.name} cannot hold it: {', '.join(left_out)}")
     if empty := len(numbers) - len(written):

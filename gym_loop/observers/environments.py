@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import io
 import logging
 import operator
 import pickle
@@ -184,6 +185,8 @@ def _owners(env: Any) -> dict[str, Any]:
 def _content(owner: Any) -> dict[str, Any]:
     """Return the attributes of an object of a class in Python, those in `__slots__` among them."""
     if isinstance(owner, type | types.ModuleType | types.FunctionType | types.MethodType):
+        return {}
+    if isinstance(owner, io.IOBase):  # in C, though some have a `__dict__`
         return {}
     found = dict[str, Any]()
     for kind in type(owner).__mro__:
