@@ -8,6 +8,7 @@ import operator
 import pickle
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
@@ -74,19 +75,33 @@ def _lacking(env: Any) -> tuple[dict[Place, Any], dict[Place, str]]:
     if not any(_pickles_its_own_way(type(owner)) for owner in owners.values()):
         return kept, lost
     known = {*map(id, owners.values())}
+    own = dict[str, Mapping[str, Any]]()  # what is in the pickle of each, by name
     for path, owner in owners.items():
+        above, _, part = path.rpartition(".")  # which comes before it
+        is_there = not above or ("envs" if part.isdigit() else part) in own[above]
+        own[path] = _own_state(owner) if is_there else {}
         for name, value in _content(owner).items():
             if name.startswith("_ezpickle"):  # the constructor's arguments
                 continue
             how = _how(value, known)
             if how == KEPT:
-                kept[path, name] = value
+                if own[path].get(name, value) is value:  # and not what its class says instead
+                    kept[path, name] = value
             elif how == LOST and id(value) not in known:
                 lost[path, name] = type(value).__name__
     if not _is_pickled(kept):
         unpickled = [place for place, value in kept.items() if not _is_pickled(value)]
         lost |= {place: type(kept.pop(place)).__name__ for place in unpickled}
     return kept, lost
+
+
+def _own_state(owner: Any) -> Mapping[str, Any]:
+    """Return what an object's pickle holds by name; nothing where that is not known."""
+    try:
+        state = owner.__reduce_ex__(5)[2]
+    except Exception:
+        return {}
+    return state if isinstance(state, dict) else {}
 
 
 def restore(saved: Saved | Any, what: str) -> Any:
@@ -96,7 +111,8 @@ def restore(saved: Saved | Any, what: str) -> Any:
     the constructor. Attributes that such an environment keeps from one episode to the next are put
     back. To find them, one copy is given the old attributes and reset, another one is only reset:
     those that still differ are kept across episodes. What nothing keeps, and is there after two
-    resets, is warned of.
+    resets, is warned of. What a class's own `__getstate__` names comes back as it is there: a
+    server's process or port is another one in another process. The copies are closed.
 
     Args:
         saved: by `save`, or by an older version, whose tuples are shorter.
@@ -104,17 +120,20 @@ def restore(saved: Saved | Any, what: str) -> Any:
     """
     parts = saved if isinstance(saved, tuple) else (saved,)
     pickled, attributes, lost = (*parts, {}, {})[:3]
+    made = list[Any]()  # and not returned
     try:
-        env, trial = unpickle(pickled), unpickle(pickled)
+        made.append(env := unpickle(pickled))
         if getattr(env, "render_mode", None) == "human":
+            made.clear()
             return env  # a second one would open a window
+        made.append(trial := unpickle(pickled))
         kept = {k: v for k, v in attributes.items() if _differs(v, *_value_at(env, k))}
         for place in [place for place in kept if not _has_owner(env, place)]:
             lost = lost | {place: type(kept.pop(place)).__name__}
         _put(trial, copy.deepcopy(kept))  # a reset may append to a list in it
         _reset(trial)  # fails where the environment needs an object that is gone, such as a server
         if kept:
-            new = unpickle(pickled)
+            made.append(new := unpickle(pickled))
             _reset(new)
             after = {place: _value_at(trial, place) for place in kept}
             kept = {
@@ -124,6 +143,7 @@ def restore(saved: Saved | Any, what: str) -> Any:
             }
             _put(env, kept)
         remaining = _remaining(trial, lost)
+        made.pop(0)  # env
     except (SystemExit, KeyboardInterrupt):
         raise
     except BaseException as error:  # also a panic in Rust
@@ -135,6 +155,9 @@ def restore(saved: Saved | Any, what: str) -> Any:
             error,
         )
         return None
+    finally:
+        for each in made:
+            _close(each)
     # Of gym's, what is the same in each episode, and a space that nobody draws from.
     told = [name for _, name in kept if name not in ("spec", "observation_space")]
     if told:
@@ -152,6 +175,16 @@ def restore(saved: Saved | Any, what: str) -> Any:
             ", ".join(dict.fromkeys(remaining)),
         )
     return env
+
+
+def _close(env: Any) -> None:
+    """Close an environment that was made to be looked at, or does not come back."""
+    try:
+        env.close()
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        log.debug("closing a copy of an environment failed: %s", type(error).__name__)
 
 
 def layers(env: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gym_loop.__main__ import dispatch
+from gym_loop.machine import process_exists
 from gym_loop.mistake import Failure
 from gym_loop.runs import checkpoints, manifest
 from tests.conftest import rows
@@ -119,6 +120,27 @@ class Generates(AsNew):
         result = super().reset(seed=seed)
         self.games = next(self.counted)
         return result
+
+class Served(Counting):
+    '''Has a process of its own, which another environment has not.'''
+
+    server = 0
+
+    def reset(self, *, seed=None, options=None):
+        if not self.server:
+            self.server = os.posix_spawnp("sleep", ["sleep", "60"], os.environ)
+            with open("servers", "a") as file:
+                print(self.server, file=file)
+        return super().reset(seed=seed)
+
+    def close(self):
+        if self.server:
+            os.kill(self.server, 9)
+            os.waitpid(self.server, 0)
+            self.server = 0
+
+    def __getstate__(self):
+        return {**vars(self), "server": 0}
 
 class Forgetful(AsNew):
     '''Keeps nothing, but looks different after a game, as a simulator does.'''
@@ -265,6 +287,18 @@ def test_an_environment_that_is_made_anew_and_keeps_nothing_is_not_warned_of(lau
     run = launch("env=envs_of_a_user.py:Forgetful", "loop.max_episodes=3", "loop.eval_episodes=1")
     dispatch("resume", "run", "loop.max_episodes=6")
     assert said(run) == []
+
+
+def test_what_an_environment_leaves_out_of_its_pickle_itself_is_not_put_back(launch, environments):
+    words = ("agent=random", "env=envs_of_a_user.py:Served", "loop.eval_episodes=1")
+    whole = launch(*words, "loop.max_episodes=6", directory="whole")
+    part = launch(*words, "loop.max_episodes=3", directory="part")
+    dispatch("resume", "part", "loop.max_episodes=6")
+    assert rows(part) == rows(whole)
+    assert [line for line in said(part) if "server" in line] == []
+    servers = [*map(int, Path("servers").read_text().split())]
+    assert len(servers) > 4
+    assert not any(map(process_exists, servers))  # of those that were resumed on trial, either
 
 
 @pytest.mark.slow
