@@ -176,12 +176,14 @@ def write_agent(run: Path, target: Path, checkpoint: str) -> None:
         Mistake: what it would put there exists.
     """
     from gym_loop import files
+    from gym_loop.compat.torch import write_errors
     from gym_loop.runs.run import Run
 
     policy = Run(run).policy(checkpoint)
     temporary, folder = files.new_folder(target), target.absolute().parent
     try:
-        how = policy.agent.export(temporary / target.name)
+        with write_errors():
+            how = policy.agent.export(temporary / target.name)
         written = sorted(temporary.iterdir())
         for file in written:
             if file.name != target.name and (folder / file.name).exists():

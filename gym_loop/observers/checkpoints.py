@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gym_loop import files, streams
 from gym_loop.agents.base_agent import FILE, BaseAgent
+from gym_loop.compat.torch import write_errors
 from gym_loop.loops import BaseLoop, Episode
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer, beside, environments
@@ -386,7 +387,8 @@ def save_agent(agent: BaseAgent, directory: Path) -> None:
         Failure: an attribute cannot be pickled, or what was saved could not be loaded.
     """
     try:
-        agent.save(directory)
+        with write_errors():
+            agent.save(directory)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         for name, value in vars(agent).items():
             try:

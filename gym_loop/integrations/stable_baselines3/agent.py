@@ -233,8 +233,10 @@ class StableBaselines3Agent(BaseAgent):
     def save(self, directory: str | Path) -> None:
         """Write networks, optimizers, counters and the filled part of the buffer."""
         self.model.action_space = self.action_space
-        with saving.empty_rows_left_out(self.model):
-            torch.save(vars(self), Path(directory) / saving.FILE, pickle_protocol=5)
+        file = Path(directory) / saving.FILE
+        # Opened here: PyTorch's own writer does not say why it cannot write, and is slower.
+        with saving.empty_rows_left_out(self.model), open(file, "wb") as opened:
+            torch.save(vars(self), opened, pickle_protocol=5)
 
     def load(self, directory: str | Path) -> None:
         """Become the agent that `save` wrote, under the parameters that the config gives now.
