@@ -146,7 +146,7 @@ class TensorBoard(Observer):
         """Write what is left.
 
         Raises:
-            Failure: the disk is full, and the run would have ended well.
+            Failure: that cannot be written, and the run would have ended well.
         """
         self.write()
         files.finish(((file.finish, file.folder) for file in self.files.values()), error)
@@ -202,8 +202,7 @@ class EventFile:
     One protobuf message is filled again for each event, which halves the cost. A resumed run's
     first event tells a TensorBoard that is open to forget the steps that are played again.
 
-    Events that a full disk does not take are kept until it does. When the file cannot be written
-    for another reason, one warning is logged and events are dropped.
+    When the file cannot be written, one warning is logged, and events are kept until it can be.
     """
 
     def __init__(self, folder: Path, sizes: dict[str, int], steps: int, mark: str) -> None:
@@ -213,12 +212,10 @@ class EventFile:
         self.event: Any = None
         self.tags: tuple[str, ...] = ()
         self.scalars: list[Any] = []  # of the event, one for each tag
-        self.warned = self.broken = False
+        self.warned = False
 
     def add(self, tags: tuple[str, ...], events: list[tuple[int, tuple[float, ...]]]) -> None:
         """Append events: each of a step, and a value for each of `tags`."""
-        if self.broken:
-            return
         now = time.time()
         records = [] if self.file else self._start(now)
         event = self.event
@@ -234,18 +231,17 @@ class EventFile:
         self.file.append(b"".join(records))
         error = self.file.error
         if error and not self.warned:
-            self.broken = error.errno not in files.DISK_FULL
-            goes_on = "without events" if self.broken else "and events are kept until it has room"
-            log.warning("%s; training goes on, %s", files.disk_full(error, self.folder), goes_on)
+            text = files.disk_full(error, self.folder)
+            log.warning("%s; training goes on, and events are kept until they can be written", text)
         self.warned = error is not None
 
     def state_dict(self) -> dict[str, int]:
         """Bring the events to the disk; return the size in bytes of each file.
 
         Raises:
-            OSError: the disk is full.
+            OSError: they cannot be written.
         """
-        if self.file and not self.broken:
+        if self.file:
             self.file.sync()
             self.sizes[self.file.path.name] = self.file.size
         return dict(self.sizes)
@@ -253,7 +249,7 @@ class EventFile:
     def finish(self) -> None:
         """Bring the events to the disk, as `state_dict` does, and close the file."""
         if self.file:
-            self.file.close() if self.broken else self.file.finish()
+            self.file.finish()
 
     def _start(self, now: float) -> list[bytes]:
         """Choose the new file's name; return its first records."""

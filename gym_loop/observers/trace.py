@@ -3,7 +3,6 @@
 import functools
 import logging
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,17 +118,17 @@ class Trace(Observer):
         No episode is waiting: checkpoints are written when no episode runs.
 
         Raises:
-            OSError: the disk is full. A checkpoint without its traces would be no exact one.
+            OSError: they cannot be written. A checkpoint without its traces would be no exact one.
         """
         for file in filter(None, (self.training, self.evaluation)):
-            self._write(file, files.DISK_FULL)
+            self._write(file, raises=True)
         return {}
 
     def close(self, error: BaseException | None) -> None:
         """Write what is not on the disk yet.
 
         Raises:
-            Failure: the disk is full, and the run would have ended well.
+            Failure: that cannot be written, and the run would have ended well.
         """
         open_files = [*filter(None, (self.training, self.evaluation))]
         for file in open_files:
@@ -138,34 +137,33 @@ class Trace(Observer):
             for number, played in waiting:
                 file.next = number
                 self._add(file, *played, file.due)
-        write = functools.partial(self._write, raised=files.DISK_FULL)
+        write = functools.partial(self._write, raises=True)
         files.finish(
             ((functools.partial(write, each), each.directory) for each in open_files), error
         )
 
-    def _write(self, file: "_File", raised: Sequence[int] = ()) -> None:
-        """Write the episodes so far; log an error once, or raise it if its number is in `raised`.
+    def _write(self, file: "_File", raises: bool = False) -> None:
+        """Write the episodes so far; raise an error, or log the first one.
 
-        What a full disk did not take is kept, and tried again with the next episodes; for other
-        errors that is so until the file is full.
+        What could not be written is kept, and tried again with the next episodes.
         """
         try:
             file.write()
-            if raised:  # a checkpoint, which counts on what is on the disk
+            if raises:  # a checkpoint, which counts on what is on the disk
                 file.sync()
         except ValueError as error:
             self.training = self.evaluation = None
             traces.remove(file.directory)
             log.warning("%s cannot be kept: there will be no traces to replay", error)
         except OSError as error:
-            if error.errno in raised:
+            if raises:
                 raise
             if not file.warned:
                 text = files.disk_full(error, file.directory.parent)
-                log.warning("%s; training goes on, and its traces may have gaps", text)
+                log.warning(
+                    "%s; training goes on, and traces are kept until they can be written", text
+                )
             file.warned = True
-            if error.errno not in files.DISK_FULL:
-                file.unwritten.clear()
 
 
 class _File:

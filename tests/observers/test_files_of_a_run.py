@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -8,6 +9,7 @@ import time
 import pytest
 
 from gym_loop.observers import tensorboard
+from gym_loop.runs import traces
 from gym_loop.runs.compare import read_events
 from tests.conftest import AGENTS, rows
 
@@ -288,3 +290,36 @@ def test_a_run_whose_config_could_not_be_kept_begins_when_it_can_be(cli, tmp_pat
     done = cli(*words)
     assert done.returncode == 0, done.stderr
     assert len(rows(tmp_path / "run")) == 2
+
+
+@pytest.mark.parametrize("name", ["logs", "eval_logs", "traces"])
+def test_a_run_is_not_finished_while_a_part_cannot_be_written_and_the_resume_has_it_all(
+    cli, tmp_path, name
+):
+    obstacle = tmp_path / "run" / name
+    (tmp_path / "blocks.py").write_text(
+        "from pathlib import Path\n"
+        "from gym_loop.agents import RandomAgent\n\n\n"
+        "class Blocks(RandomAgent):\n"
+        "    def begin_episode(self, number):\n"
+        "        if not Path('once').exists():\n"
+        f"            Path('run/{name}').touch()\n"
+        "            Path('once').touch()\n"
+    )
+
+    failed = cli("agent=blocks.py:Blocks", *FAST, "loop.max_episodes=3", "hydra.run.dir=run")
+
+    assert failed.returncode == 1
+    assert re.search(rf"cannot write \S*/{name}: File exists; [\d.]+ MB are free$", failed.stderr)
+    assert "Traceback" not in failed.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "failed"
+    obstacle.unlink()
+    done = cli("resume", "run")
+    assert done.returncode == 0, done.stderr
+    assert len(rows(tmp_path / "run")) == 3
+    assert len(traces.Traces(tmp_path / "run", "train").episodes()) == 3
+    points = read_events(tmp_path / "run" / "logs") | read_events(tmp_path / "run" / "eval_logs")
+    assert {tag: len(found) for tag, found in points.items() if "return" in tag} == {
+        "train/return": 3,
+        "eval/return": 1,
+    }

@@ -15,6 +15,7 @@ from gymnasium import spaces
 from gym_loop.__main__ import dispatch
 from gym_loop.agents import RandomAgent
 from gym_loop.loops import DefaultLoop
+from gym_loop.mistake import Failure
 from gym_loop.observers import trace as observer
 from gym_loop.runs import traces
 from tests.conftest import left_by_a_killed_process, rows
@@ -272,13 +273,30 @@ def test_a_run_goes_on_beside_a_file_of_an_earlier_version(tmp_path):
     assert list(files_of(tmp_path)) == ["train-000000.npz", "train-000001.npz"]
 
 
-def test_where_nothing_can_be_written_training_goes_on_after_one_warning(tmp_path, caplog):
+def test_what_cannot_be_written_is_warned_of_once_and_written_once_it_can_be(tmp_path, caplog):
     (tmp_path / "traces").write_text("in the way")
+
+    class Freed(Counter):
+        games = 0
+
+        def reset(self, **more):
+            self.games += 1
+            if self.games == 2000:
+                (tmp_path / "traces").unlink()
+            return super().reset(**more)
+
     with caplog.at_level(logging.WARNING):
-        assert play(tmp_path, Counter(), max_episodes=2800).episodes == 2800
-    assert len(caplog.records) == 1
-    assert "traces" in caplog.text
-    assert "training goes on" in caplog.text
+        assert play(tmp_path, Freed(), max_episodes=2800).episodes == 2800
+    assert [trace.episode for trace in read_all(tmp_path)] == [*range(2800)]
+    (record,) = caplog.records
+    assert "traces" in record.message
+    assert "training goes on" in record.message
+
+
+def test_a_run_whose_traces_cannot_be_written_has_not_ended_well(tmp_path):
+    (tmp_path / "traces").write_text("in the way")
+    with pytest.raises(Failure, match=r"cannot write .*traces: File exists"):
+        play(tmp_path, Counter(), max_episodes=3)
 
 
 @pytest.mark.slow
