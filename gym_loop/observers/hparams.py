@@ -42,6 +42,7 @@ class HParams(Observer):
 
     def begin(self, loop: BaseLoop) -> None:
         self.loop = loop
+        files.remove_leftovers(loop.directory, SUFFIX)
 
     def close(self, error: BaseException | None) -> None:
         """Write the row, unless the run is to go on; replace that of an earlier launch."""

@@ -202,7 +202,8 @@ def write_npz(target: Path, recordings: Iterable[Recording], env: Any) -> tuple[
         raise Failure(files.disk_full(error, target.absolute().parent)) from error
     finally:
         for column in columns.values():
-            column.file.close()
+            with contextlib.suppress(OSError):  # it writes what is buffered, on a full disk, too
+                column.file.close()
         shutil.rmtree(temporary, ignore_errors=True)
     return steps, [f"{name} (a {class_of(of_parts[name])} space)" for name in left_out]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
+from gym_loop import files
 from gym_loop.runs import manifest, reading, tables
 from gym_loop.search.study import END
 
@@ -19,7 +20,8 @@ OBJECTIVES: dict[str, Callable[[Sequence[float], Sequence[float]], float]] = {
     "best": lambda evaluations, returns: max(returns),
 }
 # How errors begin that are none of a job's own code: for want of memory, or of a disk.
-OUTSIDE = ("MemoryError", "gym_loop.mistake.Failure: cannot write ", "OSError: [Errno 28]")
+FULL = (f"OSError: [Errno {number}]" for number in files.DISK_FULL)
+OUTSIDE = ("MemoryError", "gym_loop.mistake.Failure: cannot write ", *FULL)
 EVALUATED = ("evaluation", "auc")  # those that need no training episodes
 
 

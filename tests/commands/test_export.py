@@ -1,5 +1,7 @@
 """gym-loop export: what was seen and done, in files that others read."""
 
+import re
+import resource
 from pathlib import Path
 
 import gymnasium
@@ -340,3 +342,20 @@ def test_what_is_asked_for_wrongly_is_said_in_one_line(launch, tmp_path, monkeyp
             run_export(*words)
         assert said in error.value.message
         assert "\n" not in error.value.message
+
+
+@pytest.mark.slow
+def test_episodes_that_find_no_room_are_one_line_and_leave_nothing(launch, cli, tmp_path):
+    launch("env=cartpole", "loop.eval_episodes=1")
+    before = {*tmp_path.iterdir()}
+    unlimited = resource.RLIM_INFINITY
+
+    # No file may grow beyond 100 bytes; a full disk ends a write in the same way.
+    done = cli(
+        *("export", "run", "episodes.npz"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited)),
+    )
+
+    assert done.returncode == 1
+    assert re.fullmatch(r"gym-loop: cannot write \S+: File too large; .* free\n", done.stderr)
+    assert {*tmp_path.iterdir()} == before

@@ -6,6 +6,7 @@ import pytest
 
 from gym_loop.mistake import Mistake
 from gym_loop.observers.hparams import HParams
+from tests.conftest import left_by_a_killed_process
 
 
 def session_groups(folder):
@@ -74,6 +75,14 @@ def test_a_run_that_is_continued_has_one_row(launch):
     with pytest.raises((SystemExit, Mistake)):
         launch("env=cartpole", "loop.max_episodes=2")  # finished: nothing is done
     assert len(list(directory.glob("events.out.tfevents.*.hparams"))) == 1
+
+
+def test_what_a_killed_launch_left_of_its_row_is_removed(launch):
+    directory = launch("env=cartpole", "loop.max_episodes=2")
+    (row,) = directory.glob("events.out.tfevents.*.hparams")
+    left_by_a_killed_process(row).touch()
+    launch("env=cartpole", "loop.max_episodes=3")
+    assert not [*directory.glob(".tmp-*")]
 
 
 def test_a_run_that_failed_has_a_row_without_a_metric(launch, tmp_path):

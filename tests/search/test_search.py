@@ -1,6 +1,8 @@
 """Searches from the command line: what is run, what is told, and what another launch adds."""
 
 import json
+import os
+import traceback
 
 import pytest
 
@@ -8,6 +10,8 @@ pytest.importorskip("optuna", reason="needs the extra search")
 
 from optuna.trial import TrialState
 
+from gym_loop import files
+from gym_loop.search import jobs
 from tests.conftest import rows
 from tests.search.conftest import SHORT, THINGS, X, runs, study
 from tests.sweeps.conftest import processes
@@ -92,6 +96,14 @@ def test_a_job_that_was_killed_or_ran_out_of_memory_is_tried_again(search, tmp_p
     assert last(result).startswith("1 complete")
     assert all(run["episodes"] == 8 for run in runs(tmp_path / "search").values())
     assert (tmp_path / "mark-0.75").exists()
+
+
+@pytest.mark.parametrize("number", files.DISK_FULL)
+def test_a_job_whose_own_file_finds_no_room_or_quota_is_tried_again(number):
+    error = OSError(number, os.strerror(number), "notes.txt")
+    (line,) = traceback.format_exception_only(error)
+    assert not jobs.Progress("failed", error=line).failed
+    assert jobs.Progress("failed", error=line.replace(f"{number}", "2")).failed
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Video files, written frame by frame with an encoder in a process of its own."""
 
-import errno
+import contextlib
 import fcntl
 import functools
 import os
@@ -196,7 +196,8 @@ class VideoWriter:
         except OSError as error:
             if self._file >= 0:
                 os.close(self._file)
-                self._temporary.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    self._temporary.unlink(missing_ok=True)
             raise _unwritten(self.path, error) from error
         self._shape = shape
         self._queue: queue.Queue[bytes | None] = queue.Queue(
@@ -234,7 +235,8 @@ class VideoWriter:
             _running.discard(self)
             self._process.kill()
             self._process.wait()
-            self._temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the next recording there removes it
+                self._temporary.unlink(missing_ok=True)
             os.close(self._file)
             self._complaints.close()
             while data is not None:  # `write` may be waiting for room
@@ -248,8 +250,9 @@ class VideoWriter:
         """Return why the encoder ended: the first line that it wrote, or how it was killed."""
         self._complaints.seek(0)
         complaints = self._complaints.read(10_000).decode(errors="replace")
-        if os.strerror(errno.ENOSPC) in complaints:
-            return _unwritten(self.path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        for number in files.DISK_FULL:
+            if os.strerror(number) in complaints:
+                return _unwritten(self.path, OSError(number, os.strerror(number)))
         code = self._process.returncode
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         first = complaints.strip().partition("\n")[0]
