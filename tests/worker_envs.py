@@ -125,6 +125,22 @@ class Breaks(Walk):
                 file.write("closed\n")
 
 
+class Closes(Walk):
+    """Writes what it has seen as it closes in a worker, if it can, after its second episode."""
+
+    def __init__(self, seconds: float = 0.0, fails: bool = False):
+        super().__init__()
+        self.seconds, self.fails = seconds, fails
+
+    def close(self):
+        if "workers.main" in " ".join(sys.orig_argv) and self.played > 1:  # not on trial
+            time.sleep(self.seconds)
+            if self.fails:
+                raise OSError("no room on the disk")
+            with open("closed_in_workers", "a") as file:
+                file.write("closed\n")
+
+
 class Unpicklable(Walk):
     """Holds what does not pickle."""
 

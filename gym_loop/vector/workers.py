@@ -42,16 +42,21 @@ SECONDS_TO_START = 3.0  # that it takes to start workers, with what they import
 SECONDS_AWAKE = 200e-6  # that a process waits for a message before it sleeps
 SECONDS_OF_A_STEP = 70e-6  # what a step costs more with workers that are awake for it
 SECONDS_TO_WAKE = 80e-6  # what it costs more with those that are not
-SECONDS_TO_CLOSE = 5.0  # until a worker that does not end is killed
+SECONDS_TO_END = 5.0  # until a worker that does not end is killed
+SECONDS_TO_CLOSE = 60.0  # that a worker may close its environments
 ALIGNED = 64  # bytes; a worker's write does not slow down another array's reader
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # a terminal's and a scheduler's reach workers as well
 NAME = "loop.num_workers"
-STEP, BEGIN = b"", b"begin"  # messages to a worker; others are pickled: a method and arguments
+STEP, BEGIN, CLOSE = (
+    b"",
+    b"begin",
+    b"close",
+)  # messages to a worker; others are pickled: a method and arguments
 DRAWS = (
     "the environment draws from the global stream of random or numpy.random, which is another one "
     f"in each process: {NAME}=0, or have it draw from its own np_random"
 )
-SHORT = {STEP: ("step", ()), BEGIN: ("begin", ())}
+SHORT = {STEP: ("step", ()), BEGIN: ("begin", ()), CLOSE: ("close", ())}
 
 log = logging.getLogger(__name__)
 _pipes: weakref.WeakSet[Connection] = weakref.WeakSet()  # of this process
@@ -95,6 +100,8 @@ class Workers(Copies):
     Raises:
         Failure: these environments cannot be in other processes; `copies` are as they were.
     """
+
+    is_asking = False  # an answer is yet to come
 
     def __init__(self, copies: Copies, count: int, exactly: bool = False) -> None:
         self.num_envs = copies.num_envs
@@ -185,20 +192,43 @@ class Workers(Copies):
         return _copies, (self.each_copy(pickle.dumps), infos)
 
     def close(self) -> None:
-        """End the workers, which close their environments, and close those of this process."""
-        self._end_workers()
-        self.mine.copies.close()
+        """End the workers, which close their environments, and close those of this process.
+
+        Raises:
+            Failure: a worker could not close one, or took too long.
+        """
+        with contextlib.ExitStack() as closing:
+            closing.callback(self._end_workers)
+            if self.is_asking:  # a worker has died, or does what was interrupted
+                self._end_workers()
+                self.mine.close()
+            else:
+                everyone = range(len(self.first))
+                self._ask(everyone, [CLOSE] * len(self.pipes), self._close_mine)
+
+    def _close_mine(self) -> None:
+        """Close this process's environments, while workers close theirs; wait for them."""
+        self.mine.close()
+        limit = time.monotonic() + SECONDS_TO_CLOSE
+        for worker, pipe in enumerate(self.pipes):
+            if not pipe.poll(max(0.0, limit - time.monotonic())):
+                raise Failure(
+                    f"{self._name(worker)}, has not closed them within {SECONDS_TO_CLOSE:g} s and "
+                    "is killed"
+                )
 
     def _end_workers(self) -> None:
         for pipe in self.pipes:
             pipe.close()
-        limit = time.monotonic() + SECONDS_TO_CLOSE
+        limit = time.monotonic() + SECONDS_TO_END
         for process in self.processes:
             try:
                 process.wait(max(0.0, limit - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self.pipes.clear()
+        self.processes.clear()
 
     def _start_process(self, memory: int) -> None:
         ours, theirs = Pipe()
@@ -257,6 +287,7 @@ class Workers(Copies):
             method: of this process's share, called if it is among them.
             *arguments: for `method`.
         """
+        self.is_asking = True
         others = [owner for owner in owners if owner < len(self.pipes)]
         for worker, message in zip(others, messages, strict=False):
             self._tell(worker, message)
@@ -270,6 +301,7 @@ class Workers(Copies):
             Failure: one has died, or one of its environments raised something.
         """
         answers = [self._hear(worker) for worker in workers]  # all, so that none is left for later
+        self.is_asking = False
         for is_well, content in answers:
             if not is_well:
                 raise Failure(content)
@@ -292,16 +324,16 @@ class Workers(Copies):
         """Return what to raise where a worker has died."""
         self.pipes[worker].close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.processes[worker].wait(SECONDS_TO_CLOSE)
+            self.processes[worker].wait(SECONDS_TO_END)
         code = self.processes[worker].poll()
         how = "does not answer" if code is None else f"has ended with exit code {code}"
         if code is not None and code < 0:
             how = f"was killed by {signal.Signals(-code).name}"
+        return Failure(f"{self._name(worker)}, {how} ({NAME}=0 has them in the run's own process)")
+
+    def _name(self, worker: int) -> str:
         own = (self.owner == worker).nonzero()[0]
-        return Failure(
-            f"worker {worker + 1} of {len(self.pipes)}, with environments {own[0]} to {own[-1]}, "
-            f"{how} ({NAME}=0 has them in the run's own process)"
-        )
+        return f"worker {worker + 1} of {len(self.pipes)}, with environments {own[0]} to {own[-1]}"
 
 
 class Share:
@@ -355,6 +387,13 @@ class Share:
         """Return what each function returns for its environment."""
         self._check_streams()
         return [each(self.copies.envs[row]) for row, each in zip(rows, functions, strict=True)]
+
+    def close(self) -> None:
+        """Close the environments, once."""
+        try:
+            self.copies.close()
+        finally:
+            self.copies.envs = []
 
     def _check_streams(self) -> None:
         """Raise Failure if an environment has drawn from a stream that all of a process share."""
@@ -502,7 +541,7 @@ def main(pipe: int, memory: int, awake: float) -> None:
                 reply = pickle.dumps((False, errors.message(error)))
             messages.send_bytes(reply)
     if share:
-        share.copies.close()
+        share.close()
 
 
 def received(pipe: Connection, awake: float) -> bytes:

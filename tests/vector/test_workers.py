@@ -181,6 +181,34 @@ def test_workers_of_a_killed_run_end_though_what_it_forked_lives_on(start, serve
 
 
 @pytest.mark.slow
+def test_a_run_waits_for_what_workers_write_as_they_close(moved, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(workers, "SECONDS_TO_END", 0.0)
+    env = moved(worker_envs.Closes, 3, seconds=0.5)
+    env.start([1, 2, 3])
+    env.start([4, 5, 6])
+    env.close()
+    assert (tmp_path / "closed_in_workers").read_text() == "closed\n" * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fails", "said"),
+    [(True, "no room on the disk"), (False, "worker 1 of 1, .* has not closed them within 0.1 s")],
+)
+def test_a_worker_that_cannot_close_its_environments_is_a_failure(moved, monkeypatch, fails, said):
+    monkeypatch.setattr(workers, "SECONDS_TO_CLOSE", 0.1)
+    monkeypatch.setattr(workers, "SECONDS_TO_END", 0.1)
+    env = moved(worker_envs.Closes, 2, seconds=0.0 if fails else 60.0, fails=fails)
+    env.start([1, 2, 3])
+    env.start([4, 5, 6])
+    [worker] = env.processes
+    with pytest.raises(Failure, match=said):
+        env.close()
+    assert worker.returncode is not None
+
+
+@pytest.mark.slow
 def test_what_pickles_of_an_info_comes_from_a_worker(moved):
     env = moved(worker_envs.Tells, 2)
     env.start([1, 2, 3])
