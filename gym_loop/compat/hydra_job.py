@@ -121,9 +121,13 @@ def save(config: DictConfig, for_task: DictConfig, directory: Path) -> None:
 
 def to_yaml(content: Any) -> str:
     """Return plain values as the YAML that OmegaConf writes, by the emitter in C."""
-    # Strings that look like numbers are quoted as OmegaConf does it, and enums are their names.
+    # Strings that look like numbers are quoted as OmegaConf does it, and enums are their names:
+    # each of them is one object, to which YAML would refer by an anchor.
     texts = representers()[str]
     own = {
+        "ignore_aliases": lambda dumper, value: (
+            isinstance(value, Enum) or yaml.Dumper.ignore_aliases(dumper, value)
+        ),
         "yaml_representers": representers(),
         "yaml_multi_representers": {
             **yaml.Dumper.yaml_multi_representers,

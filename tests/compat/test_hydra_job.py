@@ -1,6 +1,7 @@
 """The quicker `run_job` does what Hydra's own does."""
 
 import os
+from enum import Enum
 from pathlib import Path
 
 import hydra
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 
 from gym_loop import launch
 from gym_loop.compat import hydra_job
+from gym_loop.compat.omegaconf import plain
 
 WORDS = ("env=cartpole", "+loop.mine='1e3'", "seed=3", "++hydra.job.env_set.OF_THE_JOB=yes")
 
@@ -54,6 +56,15 @@ def test_a_job_sees_returns_and_leaves_what_it_does_with_hydras(monkeypatch, tmp
     assert ours == theirs
     assert ours[0] == 7
     assert ours[1]["environment"] == "yes"
+
+
+class Colour(Enum):
+    RED = 1
+
+
+def test_yaml_is_what_omegaconf_writes_also_for_one_member_of_an_enum_in_two_places():
+    cfg = OmegaConf.create({"a": Colour.RED, "b": [Colour.RED, "1e3", None], Colour.RED: "${a}"})
+    assert hydra_job.to_yaml(plain(cfg)) == OmegaConf.to_yaml(cfg)
 
 
 def test_what_a_task_raises_is_in_the_result(monkeypatch, tmp_path):
