@@ -225,8 +225,10 @@ class Function:
         """
         try:
             given = self.function(trial)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise Mistake(f"{self.said}: {errors.with_place(error)}") from error
+        if trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values:
+            raise Mistake(f"{self.said} reports a value; expected it to suggest values alone")
         if given is not None and not isinstance(given, Mapping):
             raise Mistake(
                 f"{self.said} returned {given!r:.60}; expected a mapping of config keys to values, "

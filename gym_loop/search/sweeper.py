@@ -49,6 +49,7 @@ SHARED = {  # by all trials: what cannot be a parameter, and why
     "env": OTHER,
     "env.id": OTHER,
     "env._target_": OTHER,
+    "hydra": "it is of the whole launch",
 }
 DIRECTIONS = ("maximize", "minimize")
 PRUNERS, SAMPLERS = ("asha", "median", "none"), ("tpe", "random")
@@ -294,6 +295,12 @@ class SearchSweeper(Sweeper):
             raise Mistake(space.explain(mistake.message)) from None
         self.composer = Composer(self.loader, self.config)
         cfg = self.composer.compose(jobs[0], 0)
+        unread = "manifest" if launcher.unrecorded else "episodes"
+        if launcher.unrecorded or not OmegaConf.select(cfg, "observers.episodes"):
+            raise Mistake(
+                f"a search reads from its jobs' files how far they are, and a job has no "
+                f"observers.{unread}; expected it, as observers=default has it"
+            )
         loop: Any = OmegaConf.to_container(cfg.loop, resolve=True)
         if self.objective in ("evaluation", "auc") and not loop.get("eval_episodes"):
             raise Mistake(
@@ -345,8 +352,9 @@ def check_varied(keys: Iterable[str]) -> None:
     Raises:
         Mistake: something does.
     """
-    if key := next((key for key in keys if key in SHARED), None):
-        raise Mistake(f"{key}= is no parameter of a search; {SHARED[key]}")
+    for key in keys:
+        if why := SHARED.get("hydra" if key.startswith("hydra.") else key):
+            raise Mistake(f"{key}= is no parameter of a search; {why}")
 
 
 def name_of(words: Sequence[str], seed: int) -> str:

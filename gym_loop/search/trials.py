@@ -298,7 +298,9 @@ class Trials(Iterator[Job | None]):
         if len(known) == len(self.seeds) and all(each.state == "finished" for each in known):
             value = fmean(value_after(each, longest) for each in known)
             if math.isnan(value):
-                self.study.fail(number, f"its {self.objective} is NaN")
+                why = f"its {self.objective} is NaN"
+                self.study.fail(number, why)
+                self.table.say(f"failed: trial {number}: {why}")
             else:
                 self.study.tell(number, value)
 

@@ -85,6 +85,44 @@ def test_a_trial_that_raises_has_failed_and_is_not_asked_for_again(search, tmp_p
     assert [run["launches"] for run in runs(tmp_path / "search").values()] == launches
 
 
+LOST = """
+from gym_loop import BaseAgent
+
+
+class Lost(BaseAgent):
+    def __init__(self, x=0.0, **given):
+        super().__init__(**given)
+
+    def act(self, state, episode_num):
+        return [float("nan")]
+
+    def memorize(self, *transition):
+        pass
+
+    def update(self, episode_num):
+        pass
+"""
+
+
+@pytest.mark.slow
+def test_a_trial_that_comes_to_nan_has_failed_and_it_is_said(search, tmp_path):
+    (tmp_path / "lost.py").write_text(LOST)
+    result = search(X, "agent=lost.py:Lost", NONE, "hydra.sweeper.n_trials=1")
+    assert result.returncode == 1
+    assert "failed: trial 0: its evaluation is NaN\n" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "lacks"), [("observers=none", "manifest"), (None, "episodes")])
+def test_a_search_whose_jobs_leave_no_trace_of_how_far_they_are_is_refused(
+    search, tmp_path, words, lacks
+):
+    refused = search(X, NONE, words or f"~observers.{lacks}")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert f"a job has no observers.{lacks}" in refused.stderr
+    assert not (tmp_path / "search").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fate", ["kill", "memory"])
 def test_a_job_that_was_killed_or_ran_out_of_memory_is_tried_again(search, tmp_path, fate):

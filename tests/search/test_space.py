@@ -134,6 +134,8 @@ def lists(trial): return [1, 2]
 def objects(trial): return {"agent.x": trial}
 def numbers(trial): return {3: 1.0}
 def nothing(trial): pass
+def leaves(trial): raise SystemExit(0)
+def reports(trial): trial.report(trial.suggest_float("agent.x", 0, 1), 0)
 def pair(trial, more): pass
 """
 
@@ -153,6 +155,8 @@ def pair(trial, more): pass
         ("spaces.py:objects", "for 'agent.x'; expected a config key, and a number"),
         ("spaces.py:numbers", "returned 1.0 for 3; expected a config key"),
         ("spaces.py:nothing", "suggests nothing"),
+        ("spaces.py:leaves", "SystemExit: 0 (spaces.py:11)"),
+        ("spaces.py:reports", "reports a value; expected it to suggest values alone"),
         (
             "broken.py:space",
             "cannot import broken.py: SyntaxError: '(' was never closed (broken.py",
@@ -224,6 +228,6 @@ def test_the_digest_of_a_space_in_python_is_that_of_its_file(tmp_path, monkeypat
 
 def test_what_trials_have_to_share_is_no_parameter():
     check_varied(["agent.x", "env.gravity", "loop.max_steps"])
-    for key in ("seed", "env", "env.id", "env._target_"):
+    for key in ("seed", "env", "env.id", "env._target_", "hydra.sweep.dir"):
         with pytest.raises(Mistake, match=f"^{key}= is no parameter of a search; "):
             check_varied(["agent.x", key])
