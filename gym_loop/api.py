@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from gym_loop import errors, launch, relaunch, streams
 from gym_loop.compat.standard_library import own_logging
-from gym_loop.config import by_value
+from gym_loop.config import by_value, stored
 from gym_loop.config.stored import preparations, quoted
 from gym_loop.mistake import Mistake
 from gym_loop.output import open_streams
@@ -87,7 +87,8 @@ def sweep(
     """
     if any(word.startswith("hydra.sweep.dir=") for word in words):
         raise Mistake("hydra.sweep.dir is directory=... of gym_loop.sweep")
-    place = Path(os.path.expanduser(directory or f"multirun/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}"))
+    new = f"multirun/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}"
+    place = _place(new if directory is None else directory)
     given = _overrides([*words, *_options(wrap, agent=agent, env=env, loop=loop)])
     with _as_command("-m", *given):
         launch.launch(["-m", *given, f"hydra.sweep.dir={quoted(place)}"])
@@ -201,7 +202,12 @@ def _overrides(words: Sequence[str]) -> list[str]:
 def _run_directory(directory: str | Path | None) -> list[str]:
     if directory is None:
         return []
-    return [f"hydra.run.dir={quoted(Path(os.path.expanduser(directory)))}"]
+    return [f"hydra.run.dir={quoted(_place(directory))}"]
+
+
+def _place(named: str | Path) -> Path:
+    """Return the directory of a name; an empty one is not the current directory."""
+    return stored.directory(os.path.expanduser(named), f"the directory is {str(named)!r}")
 
 
 def _path(run: Run | Runs | str | Path) -> Path:
@@ -210,7 +216,7 @@ def _path(run: Run | Runs | str | Path) -> Path:
         if len(run.directories) != 1:
             raise Mistake("expected the runs of one sweep: Runs(DIRECTORY)")
         return run.directories[0]
-    return run.path if isinstance(run, Run) else Path(os.path.expanduser(run))
+    return run.path if isinstance(run, Run) else _place(run)
 
 
 @contextlib.contextmanager

@@ -563,6 +563,23 @@ def test_ctrl_c_stops_a_run_which_is_returned_and_goes_on(tmp_path):
     assert told[-1] == "True"
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: gym_loop.run(*QUICK, directory=""),
+        lambda: gym_loop.sweep(*QUICK, "seed=0,1", directory=""),
+        lambda: gym_loop.resume(""),
+        lambda: gym_loop.fork("", directory="f"),
+    ],
+    ids=["run", "sweep", "resume", "fork"],
+)
+def test_an_empty_name_is_not_the_current_directory(tmp_path, monkeypatch, call):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(gym_loop.Mistake, match="the directory is ''; expected a directory"):
+        call()
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_directory_of_a_sweep_is_given_in_one_way(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(gym_loop.Mistake, match="directory="):
