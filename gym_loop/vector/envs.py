@@ -10,11 +10,13 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from multiprocessing.connection import wait
 from typing import Any, Literal
 
 import numpy as np
 
 from gym_loop.closing import closed, closed_on_failure
+from gym_loop.compat.gymnasium import close_vector
 from gym_loop.config import signature
 from gym_loop.envs.make import (
     EnvError,
@@ -258,11 +260,33 @@ class LibraryVectorEnv(VectorEnv):
     def start(self, seeds: Sequence[int]) -> Any:
         """Reset all: with a seed for each where the library allows it, else with the first."""
         seed = int(seeds[0]) if self.seeded == "none" else [int(seed) for seed in seeds]
-        return as_arrays(self.env.reset(seed=seed)[0], self.observation_space)
+        try:
+            states = self.env.reset(seed=seed)[0]
+        except (EOFError, ConnectionError) as error:
+            if failure := self._ended_process():
+                raise failure from error
+            raise
+        return as_arrays(states, self.observation_space)
 
     def step(self, actions: Any) -> Step:
-        states, rewards, terminated, truncated, self.infos = self.env.step(actions)
+        try:
+            states, rewards, terminated, truncated, self.infos = self.env.step(actions)
+        except (EOFError, ConnectionError) as error:
+            if failure := self._ended_process():
+                raise failure from error
+            raise
         return as_arrays(states, self.observation_space), rewards, terminated, truncated
+
+    def _ended_process(self) -> Failure | None:
+        """Return what to raise if one of the processes of the environments is there no more."""
+        if processes := getattr(self.env, "processes", ()):
+            wait([process.sentinel for process in processes], SECONDS_TO_END)
+        for row, process in enumerate(processes):
+            process.join(0.1)
+            if code := process.exitcode:  # 0: of one that has told its environment's error
+                how = f"was killed by signal {-code}" if code < 0 else f"left with exit code {code}"
+                return Failure(f"the process of environment {row} of {self.num_envs} {how}")
+        return None
 
     def info_of(self, row: int) -> dict[str, Any]:
         """Return the info of one environment: where it was reset within the step, its last one."""
@@ -295,7 +319,7 @@ class LibraryVectorEnv(VectorEnv):
         return self.env.render()
 
     def close(self) -> None:
-        self.env.close()
+        close_vector(self.env)
 
 
 class ResetNextStep(LibraryVectorEnv):
@@ -360,6 +384,7 @@ class ResetWhenTold(LibraryVectorEnv):
         return put(states, rows, take(as_arrays(first, self.observation_space), rows))
 
 
+SECONDS_TO_END = 5.0  # until a process whose pipe has broken is there no more
 GAME = "gym_loop.game"  # in the info of the last step of an episode
 CUT = "gym_loop.cut"  # there, too: whether the limit ended it, on a step with which a life ends
 

@@ -182,6 +182,20 @@ def test_a_space_has_no_stream_until_it_is_seeded(library):
     assert gymnasium.has_stream(space)
 
 
+@pytest.mark.slow
+def test_a_vector_with_processes_has_a_state_and_is_closed_in_a_call_that_failed():
+    lib = pytest.importorskip("gymnasium")
+    env = lib.vector.AsyncVectorEnv([lambda: lib.make("CartPole-v1")] * 2)
+    env.reset(seed=1)
+    assert env._state.value == "default"
+    env.processes[1].kill()
+    with pytest.raises((EOFError, ConnectionError)):
+        env.step(env.action_space.sample())
+    assert env._state.value == "step"
+    gymnasium.close_vector(env)
+    assert not any(process.is_alive() for process in env.processes)
+
+
 def test_logging_lists_its_handlers():
     handler = logging.NullHandler()
     found = [reference() for reference in logging._handlerList]

@@ -481,3 +481,19 @@ def test_actions_that_fit_into_no_array_are_refused():
 def test_what_takes_num_envs_and_is_no_vector_environment_is_refused():
     with pytest.raises(EnvError, match="VectorEnv"):
         make_vector(lambda num_envs: object(), 2, 500)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["start", "step"])
+@pytest.mark.parametrize("library", ["gym", "gymnasium"])
+def test_a_process_that_has_died_is_named_and_the_others_end(library, call):
+    make = {"gym": make_gym_vector, "gymnasium": make_gymnasium_vector}[library]
+    how = {"asynchronous": True} if library == "gym" else {"mode": "async"}
+    env = make_vector(functools.partial(make, "CartPole-v1", **how), 3, 500)
+    env.start([1, 2, 3])
+    processes = env.env.processes
+    processes[1].kill()
+    with pytest.raises(Failure, match="environment 1 of 3 was killed by signal 9"):
+        env.step(np.zeros(3, int)) if call == "step" else env.start([1, 2, 3])
+    env.close()
+    assert not any(process.is_alive() for process in processes)
