@@ -3,6 +3,7 @@
 import csv
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -32,6 +33,20 @@ def _logging_as_it_was():
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture
+def limited():
+    """Let no file grow beyond so many bytes, as a full disk would: writes end in the middle."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size=soft):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+
+    yield limit
+    limit()
+    signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.fixture

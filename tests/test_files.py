@@ -2,27 +2,12 @@
 
 import os
 import resource
-import signal
 import socket
 
 import pytest
 
 from gym_loop import files
 from tests.conftest import left_by_a_killed_process
-
-
-@pytest.fixture
-def limited():
-    """Let no file grow beyond so many bytes, as a full disk would: writes end in the middle."""
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit(size=soft):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-
-    yield limit
-    limit()
-    signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_records_without_room_wait_and_are_written_in_order_once_there_is(

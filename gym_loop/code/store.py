@@ -1,8 +1,10 @@
 """Files that are kept once for many runs, by their content: each run has a hard link to them."""
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ READ_ONLY = 0o444  # an edit in one run's directory would be one in all of them
 
 class Store:
     """A folder of files that are named by a digest of their content.
+
+    Where it cannot be written, nothing is shared from then on: a run has files of its own.
 
     Args:
         folder: None: nothing is shared.
@@ -35,17 +39,19 @@ class Store:
     def note(self, fingerprint: str, content: dict[str, Any]) -> None:
         """Note mappings by name for a fingerprint."""
         if self.folder:
-            files.write_json(self._note(fingerprint), content)
+            with self._given_up_on_errors():
+                files.write_json(self._note(fingerprint), content)
 
     def add(self, content: bytes) -> str:
         """Keep some content, again where it was damaged; return its digest."""
         name = digest(content)
         if self.folder:
             file = self.folder / name
-            if not file.exists() or files.read(file, LARGEST) != content:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                files.write(file, content)
-                file.chmod(READ_ONLY)
+            with self._given_up_on_errors():
+                if not file.exists() or files.read(file, LARGEST) != content:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    files.write(file, content)
+                    file.chmod(READ_ONLY)
         return name
 
     def content(self, name: str) -> bytes:
@@ -74,7 +80,16 @@ class Store:
             pass  # an import that the file at hand has been kept for already
         except OSError:  # a filesystem without hard links, or another user's file
             files.write(target, self.content(name) if content is None else content)
-            target.chmod(READ_ONLY)
+            with contextlib.suppress(OSError):  # not every filesystem has such a thing
+                target.chmod(READ_ONLY)
+
+    @contextlib.contextmanager
+    def _given_up_on_errors(self) -> Iterator[None]:
+        """Share nothing any more if the store cannot be written in the block."""
+        try:
+            yield
+        except OSError:
+            self.folder = None
 
     def _path(self, name: str) -> Path:
         if self.folder is None:

@@ -220,14 +220,17 @@ def own_log(path: Path) -> None:
         files.make_own(path)
 
 
-def is_locked(directory: Path) -> bool:
-    """Return whether a process on this machine is running the run in `directory`."""
+def is_locked(directory: Path, unknown: bool = True) -> bool:
+    """Return whether a process on this machine is running the run in `directory`.
+
+    `unknown` is the answer where there is no permission to look.
+    """
     # A foreign directory may hold a link or a pipe of the file's name.
     for path, flags in ((directory, 0), (directory / LOCK, os.O_NOFOLLOW | os.O_NONBLOCK)):
         try:
             descriptor = os.open(path, os.O_RDONLY | flags)
         except PermissionError:
-            return True
+            return unknown
         except OSError:
             continue
         try:

@@ -10,7 +10,7 @@ import copy
 import fcntl
 import functools
 import os
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from gym_loop import files
-from gym_loop.mistake import Mistake
+from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import reading
 from gym_loop.search.space import Space
 
@@ -59,7 +59,8 @@ class Lock:
         """Lock the journal; return whether it is still, and alone, what has its name."""
         if self.path.exists() and not self.path.is_file():
             raise Mistake(f"{self.path} is no file; expected a search's journal, or none yet")
-        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        with _disk_errors_as_failure(self.path):
+            self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         fcntl.flock(self.descriptor, fcntl.LOCK_EX)
         files.make_own(self.path)
         is_its = self.path.exists() and os.path.samestat(
@@ -84,6 +85,43 @@ class Lock:
             end = start + found + 1
         if end < size:
             os.ftruncate(self.descriptor, end)
+
+
+class Journal(JournalFileBackend):
+    """Optuna's journal; what the disk refuses is one line, and cut off when it is next locked."""
+
+    def __init__(self, path: Path, lock: Lock) -> None:
+        own: Any = lock  # the base class of Optuna's locks is private
+        super().__init__(str(path), own)
+        self.path = path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append to the journal.
+
+        Raises:
+            Failure: it cannot be written.
+        """
+        with _disk_errors_as_failure(self.path):
+            super().append_logs(logs)
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Yield what the journal has from a number on.
+
+        Raises:
+            Failure: it cannot be read.
+        """
+        with _disk_errors_as_failure(self.path, "read"):
+            yield from super().read_logs(log_number_from)
+
+
+@contextlib.contextmanager
+def _disk_errors_as_failure(path: Path, what: str = "write") -> Iterator[None]:
+    """Raise a Failure where the journal cannot be written or read."""
+    try:
+        yield
+    except OSError as error:
+        line = f"cannot {what} {path}: {error.strerror or error}"
+        raise Failure(files.disk_full(error, path) if what == "write" else line) from error
 
 
 class Storage(optuna.storages.JournalStorage):
@@ -166,15 +204,14 @@ class Study:
         self.directory, self.space, self.sampler = directory, space, sampler
         self.lock = Lock(directory / FILE)
         with self.locked():
-            lock: Any = self.lock  # the base class of its locks is private
-            backend = JournalFileBackend(str(directory / FILE), lock)
+            backend = Journal(directory / FILE, self.lock)
             create = functools.partial(optuna.create_study, direction=direction)
             try:
                 self.storage = Storage(backend)
                 names = [each.study_name for each in self.storage.get_all_studies()]
                 make = optuna.load_study if NAME in names else create
                 self.optuna = make(study_name=NAME, storage=self.storage)
-            except OSError:
+            except (OSError, Failure):
                 raise
             except Exception as error:  # whatever Optuna raises at what lies there
                 raise unreadable(directory / FILE, error) from None

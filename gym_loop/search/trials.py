@@ -264,7 +264,7 @@ class Trials(Iterator[Job | None]):
             for n in lacking:
                 if places[n] in self.running or places[n] in self.given_up:
                     continue
-                if places[n].exists() and manifest.is_locked(places[n]):
+                if places[n].exists() and manifest.is_locked(places[n], unknown=False):
                     held = True
                 else:
                     number = trial.number * len(self.seeds) + n

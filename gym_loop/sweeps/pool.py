@@ -139,7 +139,8 @@ class PoolLauncher(SweepLauncher):
                 table.end(job)
             elif job.takes_gpu and is_full:
                 queue.append(job)
-            elif manifest.is_locked(job.directory):
+            # Where it may not look it would wait without an end: the job says why it cannot run.
+            elif manifest.is_locked(job.directory, unknown=False):
                 job.state = "held"
                 queue.append(job)
             elif ended_elsewhere(job):

@@ -330,3 +330,21 @@ def test_only_what_was_kept_is_removed(tmp_path):
     left = [path.name for path in (tmp_path / "code").rglob("*") if path.is_file()]
     assert left == ["user.py"]
     assert (tmp_path / "outside").exists()
+
+
+def test_a_run_beside_a_store_that_cannot_be_written_keeps_its_own_files(cli, tmp_path):
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / ".code").touch()
+    (tmp_path / "own.py").write_text(
+        "from gym_loop.agents import RandomAgent\n\n\nclass Own(RandomAgent):\n    pass\n"
+    )
+    words = ("agent=own.py:Own", "env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=1")
+
+    done = cli(*words, "hydra.run.dir=outputs/run")
+
+    assert done.returncode == 0
+    assert done.stderr == ""
+    kept = tmp_path / "outputs" / "run" / "code"
+    (copy,) = kept.rglob("own.py")
+    assert copy.read_text() == (tmp_path / "own.py").read_text()
+    assert json.loads((kept / "environment.json").read_text())["files"]

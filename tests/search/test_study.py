@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from gym_loop.mistake import Mistake
+from gym_loop.mistake import Failure, Mistake
 
 optuna = pytest.importorskip("optuna", reason="needs the extra search")
 
@@ -59,6 +59,26 @@ def test_a_torn_last_line_costs_that_line_alone(tmp_path):
         assert [t.state for t in again.trials()] == [TrialState.COMPLETE, *[TrialState.RUNNING] * 2]
         again.tell(numbers[1], 2.0)
         assert again.trials()[1].value == 2.0
+
+
+def test_a_full_disk_is_one_line_and_the_next_launch_asks_for_the_same_trials(tmp_path, limited):
+    (tmp_path / "whole").mkdir()
+    whole, study = study_in(tmp_path / "whole"), study_in(tmp_path)
+    for each in (whole, study):
+        each.ask(1)
+    size = (tmp_path / "study.log").stat().st_size
+    for more in (0, 10, 300):
+        limited(size + more)
+        with pytest.raises(Failure, match=r"cannot write \S+study\.log: File too large; .* free$"):
+            study.ask(1)
+        limited()
+        study = study_in(tmp_path)
+    study.finish_asking(1)
+    while len(study.trials()) < 3:
+        study.ask(1)
+    while len(whole.trials()) < 3:
+        whole.ask(1)
+    assert [t.params for t in study.trials()] == [t.params for t in whole.trials()]
 
 
 def test_a_trial_that_a_process_was_killed_at_while_it_asked_is_completed(tmp_path):

@@ -408,3 +408,21 @@ def test_a_job_is_within_the_programs_surroundings_though_it_has_lost_its_exit_f
         "assert gc.get_threshold() == inside != outside, gc.get_threshold()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="root reads what it likes")
+def test_a_job_whose_lock_nobody_may_look_at_fails_instead_of_being_waited_for(tmp_path):
+    words = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] * (os.geteuid() == 0)
+    words += [sys.executable, "-m", "gym_loop", "-m", *SHORT]
+    words += ["hydra.sweep.dir=sweep"]
+    options = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 60}
+    assert subprocess.run([*words, "seed=0,1"], check=False, **options).returncode == 0
+    lock = tmp_path / "sweep" / "seed=2" / ".lock"
+    lock.parent.mkdir()
+    lock.touch(0)
+
+    done = subprocess.run([*words, "seed=0,1,2"], check=False, **options)
+
+    assert done.returncode == 1
+    assert re.search(r"failed: seed=2: cannot lock \S+seed=2: Permission denied", done.stderr)
