@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -25,15 +26,18 @@ from gym_loop import errors, launch
 from gym_loop.agents import spaces
 from gym_loop.checks.growth import Growth, size
 from gym_loop.checks.running import OLD_STEP
+from gym_loop.loops.returns import as_float
 from gym_loop.observers import Observer
 from gym_loop.observers.checkpoints import Checkpoints
 from gym_loop.proxy import Wrapper
-from gym_loop.runs import compare
+from gym_loop.runs import compare, playback
+from gym_loop.runs.traces import Trace
 from gym_loop.streams import episode_seed
 from gym_loop.terminal import duration, short
 
 if TYPE_CHECKING:
     from gym_loop.loops import BaseLoop, Episode
+    from gym_loop.loops.episode_batch import EpisodeBatch
 
 # The methods of `Trial`, in their order.
 CHECKS = (
@@ -265,21 +269,25 @@ class Trial:
         return text + self.remarks.take()
 
     def replay(self) -> str:
-        """Play the first episode again from its seed and actions."""
+        """Play the first episode again, below all wrappers, as `gym-loop replay` does."""
         self.trained()
-        episode = self.watch.first
-        env = self.new_env()
-        if episode is None or not len(episode.actions):
+        self.new_env().close()
+        if (game := self.watch.game) is None or not len(game.actions):
             raise Skipped("no episode was started with a seed of its own")
-        env.reset(seed=episode.seed)
+        env = launch.instantiate(playback.without_wrappers(self.cfg.env))
+        rewards = np.array([*map(as_float, game.rewards)])
+        played = playback.Playback(
+            env, Trace(0, game.seed, game.actions, rewards, game.terminated, game.truncated)
+        )
         until, steps = time.monotonic() + LOOK, 0
-        for action, reward in zip(episode.actions, episode.rewards, strict=False):
-            steps += 1
-            again = env.step(action)[1]
-            compare_values(f"step {steps}: reward", float(reward), float(again))
-            if time.monotonic() > until:
+        for step, _, _ in played:
+            steps = step
+            if played.difference or time.monotonic() > until:
                 break
         env.close()
+        if played.difference:
+            why = "; is it deterministic, and does no wrapper change what is below it?"
+            raise CheckFailed(f"the first episode {played.difference}{why}")
         return f"{steps} steps of the first episode gave equal rewards again"
 
     def time(self) -> str:
@@ -354,7 +362,8 @@ class Watch(Observer):
 
     def __init__(self, growth: Growth) -> None:
         self.growth = growth
-        self.first: Any = None
+        self.first: Any = None  # episode, which may not end
+        self.game: Any = None  # what was played below the wrappers in the first one that ended
         self.playing: Any = None
         self.episodes, self.steps, self.seconds, self.saving = 0, 0, 0.0, 0.0
 
@@ -370,8 +379,29 @@ class Watch(Observer):
         episode.env = _StopsInTime(episode.env, self.began + TRY + LOOK)
 
     def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
+        """Keep what was played first; end the trial when its time is over."""
+        self.keep(self.played(episode))
+        self.look_at_clock()
+
+    def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
+        """Do so for those of `loop=vector`."""
+        for game in episodes.games or episodes:
+            self.keep(game)
+        self.look_at_clock()
+
+    def played(self, episode: "Episode") -> Any:
+        """Return what has been played in an episode below the wrappers."""
+        wrapped = hasattr(type(self.loop.env), "bare_game")
+        return episode.env.bare_game if wrapped else episode
+
+    def keep(self, game: Any) -> None:
+        """Keep the first game that has a reset seed of its own."""
+        if self.game is None and game.seed >= 0:
+            self.game = game
+
+    def look_at_clock(self) -> None:
         """End the trial when its time is over."""
-        taken = time.monotonic() - self.began
+        loop, taken = self.loop, time.monotonic() - self.began
         if taken > TRY:
             loop.stop = "enough"
         if taken > TRY + LOOK:  # a round of many episodes goes on
@@ -386,6 +416,8 @@ class Watch(Observer):
 
     def end(self) -> None:
         """Stop the clock."""
+        if self.first:
+            self.keep(self.played(self.first))
         self.seconds = time.monotonic() - self.began - self.saving
         self.episodes, self.steps = self.loop.episodes, self.loop.steps
         if self.playing and not (self.playing.terminated or self.playing.truncated):

@@ -126,7 +126,8 @@ def report(
         raise Failure(
             f"{differing} of {count} episodes differ from their recording: the environment is not "
             "deterministic, keeps something from one episode to the next (as wrappers that "
-            "normalize rewards do), or another version of a library plays differently"
+            "normalize rewards do), a wrapper in env.wrappers changes it, or another version of a "
+            "library plays differently"
         )
 
 

@@ -151,7 +151,8 @@ class Wrapped(Proxy):
         A wrapper that keeps a game going (EpisodicLife) takes a step and sees that it has ended.
 
         Raises:
-            Mistake: the first time, a library's wrapper does not work with those in it.
+            Mistake: a wrapper has begun no game in the environment that it was given; or, the first
+                time, a library's wrapper does not work with those in it.
         """
         game = self.tape.game
         game.truncated, self.tape.begins = game.truncated or not game.terminated, True
@@ -167,6 +168,12 @@ class Wrapped(Proxy):
         finally:
             self.tape.begins = False
         self.has_begun = True
+        if self.tape.game is game:
+            raise Mistake(
+                "a wrapper's reset does not reset the environment that it was given, but another "
+                "one, what is below that (self.unwrapped), or none: what is played could not be "
+                "told; expected self.env.reset(seed=seed, options=options) of the env in __init__"
+            )
         if arguments.get("seed") is not None and self.tape.game.seed == NO_SEED:
             _warn_of_lost_seed()
         return result

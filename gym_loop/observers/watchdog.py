@@ -82,6 +82,12 @@ class Watchdog(Observer):
         self.look_at_numbers(episode.ret, episode.metrics, episode.number, episode.training)
         if episode.training and episode.actions:
             self.look_at_actions(episode.actions, episode.env, episode.seconds)
+        if episode.length > 1 and not getattr(episode.env, "bare_game", episode).actions:
+            text = (
+                "the environment below the wrappers was not stepped in an episode of %d steps, and "
+                "so its return is 0: where a wrapper steps self.unwrapped, have it step self.env"
+            )
+            self.warn("not stepped", text, episode.length)
 
     def end_episodes(self, loop: BaseLoop, episodes: EpisodeBatch) -> None:
         numbers, returns = episodes.numbers.tolist(), episodes.returns.tolist()

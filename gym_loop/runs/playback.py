@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gym_loop import errors, launch
 from gym_loop.config import kept, options, stored
@@ -44,18 +44,10 @@ def make_env(
     known, cfg = played_by(run, kind, episode)
     check_sources(known, {"env": known["config"]["env"]})
     try:
-        from gym_loop.envs import wrappers
-
         other = cfg.get("eval_env") if kind == "eval" else None
-        node = copy.deepcopy(other or cfg.env)
-        section: Any = OmegaConf.to_container(node, resolve=True)
-        options.load_class(section["_target_"], "env._target_")  # says how one near it is called
-        if bare:
-            below = wrappers.bare(section).get(wrappers.KEY, ())
-            all_of_them = node.pop(wrappers.KEY, None)
-            if below:
-                node[wrappers.KEY] = {name: all_of_them[name] for name in below}
-        make = launch.instantiate(node, partial=True)
+        node = other or cfg.env
+        options.load_class(node._target_, "env._target_")  # says how one near it is called
+        make = launch.instantiate(without_wrappers(node) if bare else node, partial=True)
         seed_all(cfg.seed)  # as the launcher does, for what the constructor draws
         parameters = {**cfg.loop, "eval_record": render_mode is not None, "eval_render": False}
         return launch.locate(cfg.loop._target_).make_env(make, parameters, "eval")
@@ -69,6 +61,20 @@ def make_env(
         if line := errors.explanation(error):
             raise Mistake(line) from error
         raise Failure(f"the environment cannot be made: {errors.message(error)}") from error
+
+
+def without_wrappers(section: DictConfig) -> DictConfig:
+    """Return the section of an environment that is bare: with what is below its tape alone."""
+    from gym_loop.envs import wrappers
+
+    resolved: Any = OmegaConf.to_container(section, resolve=True)
+    below = wrappers.bare(resolved).get(wrappers.KEY, ())
+    section = copy.deepcopy(section)
+    with open_dict(section):
+        all_of_them = section.pop(wrappers.KEY, None)
+        if below:
+            section[wrappers.KEY] = {name: all_of_them[name] for name in below}
+    return section
 
 
 def check_sources(known: dict[str, Any], config: dict[str, Any]) -> None:

@@ -281,6 +281,44 @@ def test_an_episode_that_does_not_end_does_not_hold_up_the_check(checked):
     assert code == 0, found
 
 
+WRAPPERS = """
+import gymnasium
+
+class Heavier(gymnasium.Wrapper):
+    def reset(self, **given):
+        self.unwrapped.g = 20.0
+        return self.env.reset(**given)
+
+class Halves(gymnasium.Wrapper):
+    \"\"\"Ends an episode each hundred steps, and goes on with it after a step of its own.\"\"\"
+
+    steps, over = 0, True
+
+    def reset(self, **given):
+        if self.over:
+            return self.env.reset(**given)
+        observation, _, terminated, truncated, info = self.env.step([0.0])
+        return self.env.reset(**given) if terminated or truncated else (observation, info)
+
+    def step(self, action):
+        observation, reward, terminated, self.over, info = self.env.step(action)
+        self.steps += 1
+        return observation, reward, self.steps % 100 == 0, self.over, info
+"""
+
+
+@pytest.mark.parametrize(("name", "ok"), [("Heavier", False), ("Halves", True)])
+@pytest.mark.parametrize("loop", ["default", "vector"])
+def test_replay_is_checked_below_the_wrappers_as_it_is_played(checked, tmp_path, loop, name, ok):
+    with (tmp_path / "users.py").open("a") as file:
+        file.write(WRAPPERS)
+    words = "env=gymnasium:Pendulum-v1", f"wrap=[users.py:{name}]", f"loop={loop}"
+    code, found = checked(*words, "loop.max_episodes=2")
+    assert found["determinism"][0] is True, found
+    assert found["replay"][0] is ok, found
+    assert code == (0 if ok else 1)
+
+
 @pytest.mark.slow
 def test_the_time_is_estimated_for_the_whole_run(checked):
     _, short = checked("env=cartpole", "loop.max_episodes=10", "loop.eval_episodes=0")

@@ -483,6 +483,34 @@ def test_a_seed_that_a_wrapper_loses_is_not_in_the_table(launch, games, tmp_path
             run.replay(0)
 
 
+@pytest.mark.parametrize(
+    "body", ["return self.unwrapped.reset(**given)", "self.env = Cave(); return self.env.reset()"]
+)
+def test_a_wrapper_that_resets_another_environment_than_it_was_given_is_refused(
+    body, as_a_child, games, tmp_path
+):
+    (tmp_path / "past.py").write_text(
+        "import gymnasium\nfrom games import Cave\nclass Past(gymnasium.Wrapper):\n"
+        f"    def reset(self, **given):\n        {body}\n"
+    )
+    done = as_a_child([*FEW, "wrap=[past.py:Past]", "hydra.run.dir=run"], tmp_path)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert "does not reset the environment that it was given" in line
+
+
+def test_a_wrapper_that_steps_past_the_tape_is_warned_of(launch, games, tmp_path):
+    (tmp_path / "past.py").write_text(
+        "import gymnasium\nclass Past(gymnasium.Wrapper):\n"
+        "    def step(self, action):\n        return self.unwrapped.step(action)\n"
+    )
+    for loop in ("default", "vector"):
+        words = "wrap=[past.py:Past]", "agent=random", f"loop={loop}"
+        run = Run(launch(*FEW, *words, directory=loop))
+        [warning] = run.warnings
+        assert warning.startswith("the environment below the wrappers was not stepped")
+
+
 def test_a_time_limit_ends_the_episode(launch):
     run = launch("env=cartpole", "wrap=[time_limit]", "env.wrappers.time_limit.max_episode_steps=6")
     table = Run(run).episodes
