@@ -51,6 +51,7 @@ class Watchdog(Observer):
         self.streak = 0
         self.learned = False  # whether a metric of the agent's training has appeared
         self.due = -math.inf  # second of the run at which actions are looked at again
+        self.wrapped = False
         self.looks = False  # for the first observation
         self.closed = threading.Event()
 
@@ -61,7 +62,8 @@ class Watchdog(Observer):
     def begin(self, loop: BaseLoop) -> None:
         """Start the thread that warns when no episode ends."""
         self.stops = loop.parameters.get("on_nan") == "stop"
-        self.looks = not any(hasattr(loop.env, name) for name in ("num_envs", "bare_game"))
+        self.wrapped = hasattr(loop.env, "bare_game")
+        self.looks = not (self.wrapped or hasattr(loop.env, "num_envs"))
         threading.Thread(target=self.wait, args=(loop,), daemon=True).start()
 
     def begin_episode(self, loop: BaseLoop, episode: Episode) -> None:
@@ -82,18 +84,24 @@ class Watchdog(Observer):
         self.look_at_numbers(episode.ret, episode.metrics, episode.number, episode.training)
         if episode.training and episode.actions:
             self.look_at_actions(episode.actions, episode.env, episode.seconds)
-        if episode.length > 1 and not getattr(episode.env, "bare_game", episode).actions:
-            text = (
-                "the environment below the wrappers was not stepped in an episode of %d steps, and "
-                "so its return is 0: where a wrapper steps self.unwrapped, have it step self.env"
-            )
-            self.warn("not stepped", text, episode.length)
+        # Asking an environment for what it lacks takes a microsecond.
+        if (self.wrapped or not episode.training) and episode.length > 1:
+            self.look_below(episode)
 
     def end_episodes(self, loop: BaseLoop, episodes: EpisodeBatch) -> None:
         numbers, returns = episodes.numbers.tolist(), episodes.returns.tolist()
         for i, actions in enumerate(episodes.action_lists()):
             self.look_at_numbers(returns[i], episodes.metrics[i], numbers[i], True)
             self.look_at_actions(actions, episodes.env, episodes.seconds)
+
+    def look_below(self, episode: Episode) -> None:
+        """Warn if wrappers have stepped something else than the environment below them."""
+        if not getattr(episode.env, "bare_game", episode).actions:
+            text = (
+                "the environment below the wrappers was not stepped in an episode of %d steps, and "
+                "so its return is 0: where a wrapper steps self.unwrapped, have it step self.env"
+            )
+            self.warn("not stepped", text, episode.length)
 
     def look_at_numbers(
         self, ret: float, metrics: dict[str, float], number: int, training: bool
