@@ -273,11 +273,24 @@ def test_jobs_of_a_sweep_share_what_they_keep(cli, project):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_kept_is_a_warning(cli, project):
+def test_where_nothing_can_be_shared_a_run_keeps_files_of_its_own(cli, project):
     (project / "outputs").mkdir()
     (project / "outputs" / ".code").write_text("a file where the folder would be")
+    (project / "agent.py").write_text(AGENT + "# changed\n")
     run(cli, "agent=agent.py:Mine")
     known = json.loads((code(project).parent / "run.json").read_text())
+    assert known["state"] == "finished"
+    assert not known.get("warnings")
+    assert described(code(project))["packages"]
+    assert "# changed" in next(code(project).rglob("*.diff")).read_text()
+
+
+@pytest.mark.slow
+def test_what_cannot_be_kept_is_a_warning(cli, project):
+    (project / "outputs" / "run").mkdir(parents=True)
+    (project / "outputs" / "run" / "code").write_text("a file where the folder would be")
+    run(cli, "agent=agent.py:Mine", "hydra.run.dir=outputs/run")
+    known = json.loads((project / "outputs" / "run" / "run.json").read_text())
     assert known["state"] == "finished"
     assert "cannot keep what runs in code/" in known["warnings"][0]
 
