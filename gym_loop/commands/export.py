@@ -113,7 +113,8 @@ def write_episodes(
     else:
         played = playback.in_parallel(dataset.play_again, work, min(jobs, len(work)))
         recordings = (recording for chunk in played for recording in chunk)
-    recordings = _noting(written := set[int](), recordings)
+    written = set[int]()
+    recordings = _noting(written, recordings)
     if target.suffix == ".npz":
         steps, left_out = dataset.write_npz(target, recordings, env)
         how = f"numpy.load({str(target)!r})"

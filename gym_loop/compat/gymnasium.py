@@ -15,7 +15,8 @@ def close_vector(env: Any) -> None:
     answers that have been read: its state is put back, and the processes are ended.
     """
     state: Any = getattr(env.unwrapped, "_state", None)
-    waits = getattr(state, "value", "default") != "default"
-    if waits:
-        env.unwrapped._state = type(state).DEFAULT
-    env.close(**({"terminate": True} if waits else {}))
+    if getattr(state, "value", "default") == "default":
+        env.close()
+        return
+    env.unwrapped._state = type(state).DEFAULT
+    env.close(terminate=True)

@@ -20,8 +20,10 @@ OBJECTIVES: dict[str, Callable[[Sequence[float], Sequence[float]], float]] = {
     "best": lambda evaluations, returns: max(returns),
 }
 # How errors begin that are none of a job's own code: for want of memory, or of a disk.
-FULL = (f"OSError: [Errno {number}]" for number in files.DISK_FULL)
-OUTSIDE = ("MemoryError", "gym_loop.mistake.Failure: cannot write ", *FULL)
+OUTSIDE = (
+    *("MemoryError", "gym_loop.mistake.Failure: cannot write "),
+    *(f"OSError: [Errno {number}]" for number in files.DISK_FULL),
+)
 EVALUATED = ("evaluation", "auc")  # those that need no training episodes
 
 

@@ -47,11 +47,8 @@ SECONDS_TO_CLOSE = 60.0  # that a worker may close its environments
 ALIGNED = 64  # bytes; a worker's write does not slow down another array's reader
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # a terminal's and a scheduler's reach workers as well
 NAME = "loop.num_workers"
-STEP, BEGIN, CLOSE = (
-    b"",
-    b"begin",
-    b"close",
-)  # messages to a worker; others are pickled: a method and arguments
+# Messages to a worker; others are pickled: a method and arguments.
+STEP, BEGIN, CLOSE = b"", b"begin", b"close"
 DRAWS = (
     "the environment draws from the global stream of random or numpy.random, which is another one "
     f"in each process: {NAME}=0, or have it draw from its own np_random"
