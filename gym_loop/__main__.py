@@ -18,14 +18,15 @@ def main() -> None:
         installed = [*map(os.path.basename, sys.path), "site-packages"].index("site-packages")
         sys.path.insert(installed, os.getcwd())  # which may have been removed
         dispatch(*(sys.argv[1:] or ["--help"]))
+        # The process ends: collecting what is left would be a tenth of a short run. After an error
+        # it is collected: an environment that its traceback holds may tell of itself as leaked.
+        gc.freeze()
     except (SystemExit, KeyboardInterrupt) as ended:
         sys.exit(ended.show() if isinstance(ended, Mistake) else getattr(ended, "code", 130))
     except BaseException as error:  # also a panic in Rust, or CancelledError
         launch = import_quickly("gym_loop.launch")
         launch.parts()
         sys.exit(launch.tell(error))
-    finally:
-        gc.freeze()  # the process ends: collecting what is left would be a tenth of a short run
 
 
 def dispatch(first: str, *rest: str) -> None:

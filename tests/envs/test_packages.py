@@ -154,3 +154,12 @@ def test_the_pygame_that_is_installed_is_the_one_that_the_package_brings(package
     if theirs == {"pygame"}:
         pytest.skip("an older one, from before pygame-ce")
     assert set(re.findall(r'"(pygame[-\w]*)[<=>]', (ROOT / "pyproject.toml").read_text())) == theirs
+
+
+@pytest.mark.slow
+def test_a_mistake_in_wrappers_of_atari_is_the_last_line_that_is_told(cli):
+    pytest.importorskip("ale_py", reason='needs the extra: pip install "gym-loop[atari]"')
+    done = cli(*PONG, "wrap=[flatten,atari]", "loop.max_steps=10", "hydra.run.dir=r")
+    assert done.returncode == 2
+    # Nothing of what nanobind reports as leaked when the process ends.
+    assert "cannot begin an episode in this order" in done.stderr.splitlines()[-1]
