@@ -2,13 +2,13 @@
 
 import contextlib
 import copy
+import functools
 import io
 import logging
 import operator
 import pickle
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
@@ -22,8 +22,9 @@ from gym_loop.streams import is_space
 SCALARS = (bool, int, float, complex, str, bytes, bytearray, range, type(None))
 CONTAINERS = (list, tuple, set, frozenset, deque)
 MAPPINGS = (dict, OrderedDict, defaultdict, Counter)
+KEYS = (*SCALARS, tuple, Enum)  # of a dict, which are the same in another process
 MAX_ITEMS = 100_000  # of a container; larger ones are not kept
-MAX_OWNERS = 1_000  # objects in an environment whose attributes are looked at
+MAX_OWNERS = 1_000  # objects in an environment that are looked into
 PICKLING = ("__getstate__", "__setstate__", "__reduce__", "__reduce_ex__")
 # Libraries whose objects come back whole from their pickles.
 WHOLE = {
@@ -36,9 +37,9 @@ KEPT, PASSED_OVER, LOST = range(3)  # a value is what the worst in it is
 
 log = logging.getLogger(__name__)
 
-# An attribute: the path of the object that has it, and its name. The path begins with "env", the
-# environment; what follows are names of attributes, or numbers of the parts of a vector.
-Place = tuple[str, str]
+Key = str | tuple[Any]  # an attribute's name; a number in a list or a key in a dict, in a tuple
+Path = tuple[Key, ...]  # to an object, from the environment
+Place = tuple[Path, Key]  # the path of an object, and what it has there
 # An environment's pickle, attributes that it may lack, and the classes of those that nothing keeps.
 Saved = tuple[bytes, dict[Place, Any], dict[Place, str]]
 
@@ -63,45 +64,45 @@ def save(env: Any, by_value: bool = False) -> Saved:
 
 
 def _lacking(env: Any) -> tuple[dict[Place, Any], dict[Place, str]]:
-    """Return the attributes that the pickle of an environment may lack, and those not kept."""
+    """Return what the pickle of an environment may lack, and what of it is not kept."""
     kept, lost = dict[Place, Any](), dict[Place, str]()
     if each := getattr(env, "each_copy", None):  # they may be in other processes
         for number, own in enumerate(each(_lacking)):
             for all_of_them, found in zip((kept, lost), own, strict=True):
-                for (path, name), value in found.items():
-                    all_of_them[f"env.{number}{path.removeprefix('env')}", name] = value
+                for (path, key), value in found.items():
+                    all_of_them[("envs", (number,), *path), key] = value
         return kept, lost
     owners = _owners(env)
     if not any(_pickles_its_own_way(type(owner)) for owner in owners.values()):
         return kept, lost
     known = {*map(id, owners.values())}
-    own = dict[str, Mapping[str, Any]]()  # what is in the pickle of each, by name
-    for path, owner in owners.items():
-        above, _, part = path.rpartition(".")  # which comes before it
-        is_there = not above or ("envs" if part.isdigit() else part) in own[above]
+    own = dict[Path, dict[Key, Any]]()  # what is in the pickle of each
+    for path, owner in sorted(owners.items(), key=lambda each: len(each[0])):
+        is_there = not path or path[-1] in own.get(path[:-1], {})
         own[path] = _own_state(owner) if is_there else {}
-        for name, value in _content(owner).items():
-            if name.startswith("_ezpickle"):  # the constructor's arguments
+        for key, value in _parts(owner).items():
+            if isinstance(key, str) and key.startswith("_ezpickle"):  # the constructor's arguments
                 continue
             how = _how(value, known)
             if how == KEPT:
-                if own[path].get(name, value) is value:  # and not what its class says instead
-                    kept[path, name] = value
+                if own[path].get(key, value) is value:  # and not what its class says instead
+                    kept[path, key] = value
             elif how == LOST and id(value) not in known:
-                lost[path, name] = type(value).__name__
+                lost[path, key] = type(value).__name__
     if not _is_pickled(kept):
         unpickled = [place for place, value in kept.items() if not _is_pickled(value)]
         lost |= {place: type(kept.pop(place)).__name__ for place in unpickled}
     return kept, lost
 
 
-def _own_state(owner: Any) -> Mapping[str, Any]:
-    """Return what an object's pickle holds by name; nothing where that is not known."""
+def _own_state(owner: Any) -> dict[Key, Any]:
+    """Return what of an object is in its pickle; nothing where that is not known."""
+    items = {} if _pickles_its_own_way(type(owner)) else _items(owner)
     try:
         state = owner.__reduce_ex__(5)[2]
     except Exception:
-        return {}
-    return state if isinstance(state, dict) else {}
+        return items
+    return items | state if isinstance(state, dict) else items
 
 
 def restore(saved: Saved | Any, what: str) -> Any:
@@ -120,6 +121,7 @@ def restore(saved: Saved | Any, what: str) -> Any:
     """
     parts = saved if isinstance(saved, tuple) else (saved,)
     pickled, attributes, lost = (*parts, {}, {})[:3]
+    attributes, lost = _renamed(attributes), _renamed(lost)
     made = list[Any]()  # and not returned
     try:
         made.append(env := unpickle(pickled))
@@ -128,7 +130,7 @@ def restore(saved: Saved | Any, what: str) -> Any:
             return env  # a second one would open a window
         made.append(trial := unpickle(pickled))
         kept = {k: v for k, v in attributes.items() if _differs(v, *_value_at(env, k))}
-        for place in [place for place in kept if not _has_owner(env, place)]:
+        for place in [place for place in kept if not _has_room(env, place)]:
             lost = lost | {place: type(kept.pop(place)).__name__}
         _put(trial, copy.deepcopy(kept))  # a reset may append to a list in it
         _reset(trial)  # fails where the environment needs an object that is gone, such as a server
@@ -159,7 +161,7 @@ def restore(saved: Saved | Any, what: str) -> Any:
         for each in made:
             _close(each)
     # Of gym's, what is the same in each episode, and a space that nobody draws from.
-    told = [name for _, name in kept if name not in ("spec", "observation_space")]
+    told = [name for name in map(_name, kept) if name not in ("spec", "observation_space")]
     if told:
         log.warning(
             "the %s environment comes back from its pickle as new; what was put back is %s, and "
@@ -187,41 +189,60 @@ def _close(env: Any) -> None:
         log.debug("closing a copy of an environment failed: %s", type(error).__name__)
 
 
-def layers(env: Any) -> dict[str, Any]:
+def layers(env: Any) -> dict[Path, Any]:
     """Return an environment, what it wraps, and the parts of a vector, by their paths."""
-    layers: dict[str, Any] = {}
-    todo = [("env", env)]
+    layers = dict[Path, Any]()
+    todo: list[tuple[Path, Any]] = [((), env)]
     while todo:
         path, layer = todo.pop()
         layers[path] = layer
         content = getattr(layer, "__dict__", {})
-        inner = [("env", content.get("env")), *enumerate(content.get("envs") or ())]
-        todo += [(f"{path}.{key}", each) for key, each in inner if each is not None]
+        if content.get("env") is not None:
+            todo.append(((*path, "env"), content["env"]))
+        todo += [((*path, "envs", (n,)), each) for n, each in enumerate(content.get("envs") or ())]
     return layers
 
 
-def _owners(env: Any) -> dict[str, Any]:
-    """Return the layers of an environment, and the objects in them that are not kept as a whole."""
+def _owners(env: Any) -> dict[Path, Any]:
+    """Return the layers of an environment, and what in them is not kept as a whole."""
     found = layers(env)
     known = {*map(id, found.values())}
-    todo = list(found.items())
-    while todo and len(found) < MAX_OWNERS:
+    todo = [*found.items()]
+    while todo:
         path, owner = todo.pop()
-        for name, value in _content(owner).items():
-            if id(value) not in known and _content(value) and _how(value, known) == LOST:
+        for key, value in _parts(owner).items():
+            if id(value) in known or _how(value, known) != LOST or not _parts(value):
+                continue
+            if len(found) < MAX_OWNERS:
                 known.add(id(value))
-                found[f"{path}.{name}"] = value
-                todo.append((f"{path}.{name}", value))
+                todo.append(((*path, key), value))
+                found[todo[-1][0]] = value
     return found
 
 
-def _content(owner: Any) -> dict[str, Any]:
+def _parts(owner: Any) -> dict[Key, Any]:
+    """Return the attributes of an object, and what is in it by number or key."""
+    return _content(owner) | _items(owner)
+
+
+def _items(owner: Any) -> dict[Key, Any]:
+    """Return what is in a list, a dict or an array of objects; of a set, nothing has a place."""
+    if isinstance(owner, MAPPINGS):
+        pairs = owner.items() if len(owner) <= MAX_ITEMS else ()
+        return {(key,): value for key, value in pairs if isinstance(key, KEYS)}
+    if isinstance(owner, np.ndarray):
+        owner = owner.ravel().tolist() if owner.dtype.hasobject else []
+    is_ordered = isinstance(owner, list | tuple | deque) and len(owner) <= MAX_ITEMS
+    return {(number,): value for number, value in enumerate(owner if is_ordered else ())}
+
+
+def _content(owner: Any) -> dict[Key, Any]:
     """Return the attributes of an object of a class in Python, those in `__slots__` among them."""
     if isinstance(owner, type | types.ModuleType | types.FunctionType | types.MethodType):
         return {}
     if isinstance(owner, io.IOBase):  # in C, though some have a `__dict__`
         return {}
-    found = dict[str, Any]()
+    found = dict[Key, Any]()
     for kind in type(owner).__mro__:
         for name, slot in vars(kind).items():
             if type(slot) is types.MemberDescriptorType and "__slots__" in vars(kind):
@@ -297,26 +318,57 @@ def _pickles_its_own_way(kind: type) -> bool:
 
 
 def _value_at(env: Any, place: Place) -> tuple[Any, ...]:
-    """Return the attribute at a place in an environment, alone in a tuple; an empty one: none."""
-    path, name = place
+    """Return what is at a place in an environment, alone in a tuple; an empty one: nothing."""
+    path, key = place
     try:
-        return (_content(_owner(env, path))[name],)
-    except LookupError:
+        return (_part(_owner(env, path), key),)
+    except (LookupError, TypeError):
         return ()
 
 
-def _has_owner(env: Any, place: Place) -> bool:
+def _has_room(env: Any, place: Place) -> bool:
+    """Return whether something can be put at a place: the object is there, and can be changed."""
+    path, key = place
     try:
-        return bool(_content(_owner(env, place[0])))
-    except LookupError:
+        owner = _owner(env, path)
+    except (LookupError, TypeError):
         return False
+    if isinstance(key, str):
+        return bool(_content(owner))
+    return isinstance(owner, dict) or (not isinstance(owner, tuple) and key in _items(owner))
 
 
-def _owner(env: Any, path: str) -> Any:
-    for key in path.split(".")[1:]:
-        content = _content(env)
-        env = content["envs"][int(key)] if key.isdigit() else content[key]
-    return env
+def _owner(env: Any, path: Path) -> Any:
+    return functools.reduce(_part, path, env)
+
+
+def _part(owner: Any, key: Key) -> Any:
+    """Return an attribute or an item. Raises LookupError, or TypeError: it has no items."""
+    if isinstance(key, str):
+        return _content(owner)[key]
+    if isinstance(owner, dict) and key[0] not in owner:  # some then make one
+        raise KeyError(key[0])
+    return _numbered(owner)[key[0]]
+
+
+def _numbered(owner: Any) -> Any:
+    return owner.flat if isinstance(owner, np.ndarray) else owner
+
+
+def _name(place: Place) -> str:
+    """Return the name of the attribute that a place is, or is in."""
+    path, key = place
+    return next(each for each in reversed((*path, key)) if isinstance(each, str))
+
+
+def _renamed(places: dict[Any, Any]) -> dict[Place, Any]:
+    """Return places as they are now. A path was a text once, such as `env.0.env.inner`."""
+
+    def keys(path: str) -> Path:
+        names = path.split(".")[1:]
+        return sum((("envs", (int(n),)) if n.isdigit() else (n,) for n in names), Path())
+
+    return {(keys(p) if isinstance(p, str) else p, key): v for (p, key), v in places.items()}
 
 
 def _differs(value: Any, *now: Any) -> bool:
@@ -325,8 +377,12 @@ def _differs(value: Any, *now: Any) -> bool:
 
 
 def _put(env: Any, attributes: dict[Place, Any]) -> None:
-    for (path, name), value in attributes.items():
-        object.__setattr__(_owner(env, path), name, value)
+    for (path, key), value in attributes.items():
+        owner = _owner(env, path)
+        if isinstance(key, str):
+            object.__setattr__(owner, key, value)
+        else:
+            _numbered(owner)[key[0]] = value
 
 
 def _remaining(env: Any, places: dict[Place, str]) -> list[str]:
@@ -337,7 +393,7 @@ def _remaining(env: Any, places: dict[Place, str]) -> list[str]:
     _reset(env)
     after = {place: _value_at(env, place) for place in places}
     return [
-        f"{place[1]} ({kind})"
+        f"{_name(place)} ({kind})"
         for place, kind in places.items()
         if all(map(operator.is_, before[place], after[place])) and not _is_kept(*after[place])
     ]

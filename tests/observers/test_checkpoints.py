@@ -1,7 +1,9 @@
 """Checkpoints among files of others, in copies of runs, and of environments of all kinds."""
 
+import importlib
 import json
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -10,7 +12,9 @@ import pytest
 from gym_loop.__main__ import dispatch
 from gym_loop.machine import process_exists
 from gym_loop.mistake import Failure
+from gym_loop.observers.environments import restore
 from gym_loop.runs import checkpoints, manifest
+from gym_loop.vector.envs import Copies
 from tests.conftest import rows
 
 WORDS = ("agent=random", "env=cartpole", "loop.eval_episodes=1", "loop.time_per_checkpoint=0")
@@ -108,6 +112,34 @@ class WithinAnother(Counting):
         self.simulator.steps += 1
         return observation, reward + self.simulator.steps, *ends
 
+class WithinLists(Counting):
+    '''Has such objects in containers, beside numbers.'''
+
+    def __init__(self):
+        super().__init__()
+        self.held = [0, Reduced(), {"left": (Reduced(), 7)}]
+        self.arrays = np.array([None, Reduced()])
+        self.grown = {}
+
+    def reset(self, *, seed=None, options=None):
+        self.held = [*self.held]  # another one in each game, with the same objects
+        self.grown[seed] = Reduced()
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        observation, reward, *ends = super().step(action)
+        number, reduced, inner = self.held
+        self.held[0] += 1
+        objects = [reduced, inner["left"][0], self.arrays[1]]
+        for each in objects:
+            each.steps += 1
+        return observation, reward + number + sum(each.steps for each in objects), *ends
+
+class WithinListsAsNew(WithinLists, EzPickle):
+    def __init__(self):
+        WithinLists.__init__(self)
+        EzPickle.__init__(self)
+
 class Generates(AsNew):
     '''Keeps the games in what no pickle holds.'''
 
@@ -203,6 +235,8 @@ def test_what_environments_keep_from_game_to_game_goes_on(launch, environments, 
     [
         ("Streams", ("slot", "own", "numpy", "nested", "count", "steps")),
         ("WithinAnother", ("steps",)),
+        ("WithinLists", ("steps",)),
+        ("WithinListsAsNew", ("steps", "held")),
     ],
 )
 def test_streams_slots_and_objects_that_come_back_as_new_go_on(launch, environments, name, kept):
@@ -211,9 +245,17 @@ def test_streams_slots_and_objects_that_come_back_as_new_go_on(launch, environme
     part = launch(*words, "loop.max_episodes=3", directory="part")
     dispatch("resume", "part", "loop.max_episodes=6")
     assert rows(part) == rows(whole)
-    (line,) = said(part)
-    assert "as new; what was put back is" in line
+    (line,) = [line for line in said(part) if "as new; what was put back is" in line]
     assert all(word in line for word in kept)
+
+
+def test_what_an_older_version_kept_of_an_environment_is_put_back(environments, monkeypatch):
+    """Its places were texts."""
+    monkeypatch.syspath_prepend(Path.cwd())
+    module = importlib.import_module("envs_of_a_user")
+    copies = Copies([module.gym.Wrapper(module.AsNew()) for _ in range(2)])
+    old = pickle.dumps(copies), {("env.1.env", "games"): 3}, {}
+    assert [each.unwrapped.games for each in restore(old, "training").envs] == [0, 3]
 
 
 def test_what_no_checkpoint_of_an_environment_can_keep_is_named(launch, environments):
