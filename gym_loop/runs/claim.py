@@ -282,5 +282,5 @@ def leaves_that_differ(then: Any, now: Any, prefix: str = "") -> list[tuple[str,
                 f"{prefix}.{key}" if prefix else str(key),
             )
         ]
-    same = then == now or repr(then) == repr(now) == "nan"
+    same = then == now or repr(then) == repr(now)  # nan, also in a list, is not equal to itself
     return [] if same else [(prefix, then, now)]

@@ -94,6 +94,12 @@ def test_a_value_is_the_same_in_a_run_its_resume_and_its_evaluation(run, word):
 
 
 @pytest.mark.slow
+def test_the_same_command_again_is_the_same_run_where_a_list_holds_nan(run):
+    for _ in range(2):
+        run("agent=noting.py:Noting", "agent.x=[nan,{a: nan}]", *QUICK, "hydra.run.dir=r")
+    assert noted(run) == ["[nan, {'a': nan}] 0.5"]  # the second launch has nothing to do
+
+
 def test_defaults_that_no_yaml_holds_are_the_classs_own_in_a_run_and_after_it(run):
     (run.folder / "apart.py").write_text(
         "import enum, gym, numpy as np\nfrom noting import Noting\n\n"
