@@ -184,6 +184,8 @@ def evaluate(
     path = _path(run)
     with _as_command("evaluate", str(path), "--checkpoint", str(checkpoint), *words):
         relaunch.evaluate(path, _overrides(words), checkpoint)
+    if relaunch.Returns.newest is None:
+        raise KeyboardInterrupt  # a second signal
     return np.array(relaunch.Returns.newest, np.float64)
 
 

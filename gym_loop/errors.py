@@ -6,6 +6,7 @@ import sys
 import traceback
 import types
 from collections.abc import Iterator
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 from hydra.errors import HydraException, InstantiationException
@@ -31,6 +32,11 @@ def report(error: BaseException) -> int:
     print(f"gym-loop: {message(error)}", file=sys.stderr)
     request = isinstance(error, HydraException | OmegaConfBaseException)
     return 2 if explanation(error) or request else 1
+
+
+def set_reported(error: BaseException) -> None:
+    """Have `report` print nothing of an error that has been told of."""
+    BaseException.__setattr__(error, "reported", True)  # also of a class that is frozen
 
 
 def message(error: BaseException) -> str:
@@ -66,10 +72,38 @@ def mistakes_raised() -> Iterator[None]:
         raise own from None
 
 
+@contextlib.contextmanager
+def no_success_by_leaving() -> Iterator[None]:
+    """Have code that is not ours, which leaves the process within the block, be a failure.
+
+    Such as a script without `if __name__ == "__main__"` that is imported for its agent. Where a
+    run has begun, its state tells of it.
+
+    Raises:
+        Failure: with the traceback from the user's own code on.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        if getattr(error, "reported", False) or not _is_raised_elsewhere(error):
+            raise
+        raise Failure(message(error)) from error
+
+
+def is_success(code: object) -> bool:
+    """Return whether the system takes an exit code for success: of a number it keeps 8 bits."""
+    return code is None or (isinstance(code, int) and code & 0xFF == 0)
+
+
 def user_error(error: BaseException) -> BaseException:
-    """Return the exception that Hydra's `instantiate` has wrapped in its own."""
+    """Return the exception that Hydra's `instantiate` has wrapped in its own.
+
+    Or the one that a frozen dataclass is, of which `contextlib` has tried to set the traceback.
+    """
     while isinstance(error, InstantiationException) and error.__cause__:
         error = error.__cause__
+    while isinstance(error, FrozenInstanceError) and error.__context__ is not None:
+        error = error.__context__
     return error
 
 
@@ -83,8 +117,8 @@ def user_traceback(error: BaseException) -> str:
         text = " ".join(str(error).split())
         return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows the traceback)"
     for cause in (error.__cause__, error.__context__):
-        if cause:
-            cause.__traceback__ = user_frames(cause) or user_frames(cause, libraries=True)
+        if cause is not None:  # one that is frozen refuses attributes
+            cause.with_traceback(user_frames(cause) or user_frames(cause, libraries=True))
     return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
 
 
@@ -109,6 +143,16 @@ def user_frames(error: BaseException, libraries: bool = False) -> types.Tracebac
     while frames and not _is_the_users(Path(frames.tb_frame.f_code.co_filename), libraries):
         frames = frames.tb_next
     return frames
+
+
+def _is_raised_elsewhere(error: BaseException) -> bool:
+    """Return whether the user's code or a library of theirs has raised `error`, and not ours."""
+    frames = user_frames(error) or user_frames(error, libraries=True)
+    while frames and frames.tb_next:
+        frames = frames.tb_next
+    if frames is None:
+        return False
+    return not Path(frames.tb_frame.f_code.co_filename).is_relative_to(PACKAGE)
 
 
 def _is_the_users(file: Path, libraries: bool) -> bool:

@@ -102,12 +102,16 @@ def evaluate_file(file: Path, overrides: Sequence[str]) -> None:
 
 
 class Returns(Observer):
-    """Keeps the returns of the newest evaluation in this process."""
+    """Keeps the returns of the newest evaluation in this process; None: it was cut off."""
 
-    newest: ClassVar[list[float]] = []
+    newest: ClassVar[list[float] | None] = None
+
+    def begin(self, loop: BaseLoop) -> None:
+        if not loop.parameters.get("eval_episodes", 1):
+            Returns.newest = []
 
     def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
-        Returns.newest[:] = [episode.ret for episode in episodes]
+        Returns.newest = [episode.ret for episode in episodes]
 
 
 def _evaluate(
@@ -123,7 +127,7 @@ def _evaluate(
     name = stored.compose_with(config, overrides)
     task = functools.partial(launch.run, evaluate=True)
     functools.update_wrapper(task, launch.run)
-    Returns.newest.clear()
+    Returns.newest = None
     with stored.preparations(*prepare):
         launch.launch(overrides, name, task)
 

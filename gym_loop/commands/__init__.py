@@ -1,16 +1,17 @@
 """Sub-commands: one file each, whose `main(arguments)` receives the command line."""
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
-from gym_loop.mistake import Failure, Mistake, nearest
+from gym_loop.mistake import Mistake, nearest
 
 
 def checkpoint_option(*names: str) -> Callable[[Any], Any]:
@@ -26,13 +27,26 @@ def checkpoint_option(*names: str) -> Callable[[Any], Any]:
     )
 
 
+class _Parsed(click.Context):
+    """Has click return what a command is to do.
+
+    Within click, an EOFError or a click.exceptions.Exit of an agent's would be taken for click's.
+    """
+
+    def invoke(self, callback: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return functools.partial(callback, *args, **kwargs)
+
+
 def run_click(command: click.Command, arguments: list[str]) -> None:
     """Run a click command; what it finds wrong in the arguments is a Mistake.
 
     Options that click does not know, such as a mistyped one, name the nearest it does.
     """
+    for each in (command, *getattr(command, "commands", {}).values()):
+        each.context_class = _Parsed
+    name = f"gym-loop {command.name}"
     try:
-        command.main(arguments, prog_name=f"gym-loop {command.name}", standalone_mode=False)
+        task = command.main(arguments, prog_name=name, standalone_mode=False)
     except click.NoSuchOption as error:
         known = [option for p in command.params for option in p.opts if option.startswith("-")]
         raise Mistake(f"no option {error.option_name}{nearest(error.option_name, known)}") from None
@@ -42,25 +56,8 @@ def run_click(command: click.Command, arguments: list[str]) -> None:
             words = ", ".join(getattr(command, "commands", ()))
             message = f"{command.name} lacks a word; expected one of: {words}"
         raise Mistake(f"{message}; `gym-loop {command.name} --help` shows how") from None
-    except click.Abort:
-        raise KeyboardInterrupt from None
-
-
-@contextlib.contextmanager
-def no_success_by_leaving() -> Iterator[None]:
-    """Have what leaves the block by `sys.exit(0)`, an environment or an agent, be a failure.
-
-    Raises:
-        Failure: with the traceback from the user's own code on.
-    """
-    from gym_loop import errors
-
-    try:
-        yield
-    except SystemExit as error:
-        if error.code:  # of a Mistake, or a signal
-            raise
-        raise Failure(errors.message(error)) from error
+    if callable(task):  # not after --help
+        task()
 
 
 def exit_on_signals() -> None:

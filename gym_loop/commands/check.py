@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gym_loop.commands import no_success_by_leaving, run_click
+from gym_loop.commands import run_click
 from gym_loop.mistake import Mistake
 
 
@@ -37,7 +37,7 @@ def check(run_config: Path | None, overrides: tuple[str, ...]) -> None:
             words.append(word)
     check_writable(target, lambda: f"hydra.run.dir is {target} (command line)")
     name, folders = "config", tempfile.TemporaryDirectory(prefix="gym-loop-check-")
-    with no_success_by_leaving(), launch.surroundings(), folders as folder:
+    with launch.surroundings(), folders as folder:
         if run_config:
             name = stored.compose_with(stored.load_file(run_config), words)
         own = [f"hydra.run.dir={stored.quoted(Path(folder, 'run'))}", "hydra.output_subdir=null"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from gym_loop.commands import checkpoint_option, no_success_by_leaving, run_click
+from gym_loop.commands import checkpoint_option, run_click
 from gym_loop.mistake import Mistake
 
 
@@ -36,5 +36,4 @@ def evaluate(run_config: Path | None, checkpoint: str, words: tuple[str, ...]) -
 
 def main(arguments: list[str]) -> None:
     """Run the command."""
-    with no_success_by_leaving():
-        run_click(evaluate, arguments)
+    run_click(evaluate, arguments)

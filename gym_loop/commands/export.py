@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from gym_loop.commands import checkpoint_option, no_success_by_leaving, run_click
+from gym_loop.commands import checkpoint_option, run_click
 from gym_loop.commands.replay import CHUNK, recorded_returns, select
 from gym_loop.machine import cores
 from gym_loop.mistake import Failure, Mistake
@@ -205,5 +205,5 @@ def main(arguments: list[str]) -> None:
     from gym_loop import launch
 
     # Environments draw, and so import, when they are asked to.
-    with launch.surroundings(), no_success_by_leaving():
+    with launch.surroundings():
         run_click(export, arguments)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gym_loop.commands import no_success_by_leaving, run_click
+from gym_loop.commands import run_click
 from gym_loop.machine import cores
 from gym_loop.mistake import Failure, Mistake, nearest
 
@@ -316,5 +316,5 @@ def main(arguments: list[str]) -> None:
     from gym_loop import launch
 
     # Environments draw, and so import, when they are asked to.
-    with launch.surroundings(), no_success_by_leaving():
+    with launch.surroundings():
         run_click(replay, arguments)

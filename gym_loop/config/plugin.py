@@ -56,7 +56,7 @@ def without_the_warning_of_instantiate() -> Iterator[None]:
 
 
 launch.around += [our_hydra, fewer_collections, without_the_warning_of_instantiate]
-launch.around.append(noting_what_is_read)
+launch.around += [noting_what_is_read, errors.no_success_by_leaving]
 launch.prepare.append(prepare_to_keep)
 launch.locate = locate
 launch.run_job = hydra_job.run_job

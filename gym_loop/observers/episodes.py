@@ -133,4 +133,4 @@ class Episodes(Observer):
         """
         files.finish(((table.finish, table.path) for table in self.tables.values()), error)
         if self.info_keys:
-            self.missing.warn(self.loop.directory, is_whole=not (error or self.loop.stop))
+            self.missing.warn(self.loop.directory, is_whole=error is None and not self.loop.stop)

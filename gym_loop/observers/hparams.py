@@ -77,7 +77,7 @@ class HParams(Observer):
             else:
                 field.string_value = reading.shown(value)
         end.session_end_info.end_time_secs = now
-        end.session_end_info.status = STATUS_FAILURE if error else STATUS_SUCCESS
+        end.session_end_info.status = STATUS_SUCCESS if error is None else STATUS_FAILURE
         version = Event(wall_time=now, file_version="brain.Event:2")
         event = Event(wall_time=now)
         for tag, data in zip(TAGS, (start, end), strict=True):

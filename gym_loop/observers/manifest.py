@@ -141,13 +141,17 @@ class Manifest(Observer):
         state = "stopped" if stopped else "finished"
         if isinstance(error, SystemExit | KeyboardInterrupt):
             state = "stopped"
-            if isinstance(error, SystemExit) and not error.code:
+            if isinstance(error, SystemExit) and errors.is_success(error.code):
                 error.code = 1  # of an agent or an environment: the loop did not come to its end
-        elif error:  # also what is no Exception, such as a panic in Rust or CancelledError
+            errors.set_reported(error)
+        elif (
+            error is not None
+        ):  # also what is no Exception, such as a panic in Rust or CancelledError
             state = "failed"
             log.error(errors.message(error))
-            error.reported = True  # type: ignore[attr-defined]
-            self.content["error"] = "".join(traceback.format_exception_only(error)).strip()
+            errors.set_reported(error)
+            raised = errors.user_error(error)
+            self.content["error"] = "".join(traceback.format_exception_only(raised)).strip()
         if isinstance(error, Mistake):
             state, self.content["error"] = "failed", error.message
         if text := self.content["error"]:

@@ -114,7 +114,8 @@ class Mlflow(Sink):
             self.attempt(self.send, {"evaluation": self.loop.result}, self.loop.steps)
         self.attempt(self._flush)
         stopped = error is not None or (self.loop and self.loop.stop)
-        status = "FAILED" if isinstance(error, Exception) else "KILLED" if stopped else "FINISHED"
+        failed = stopped and not isinstance(error, SystemExit | KeyboardInterrupt | None)
+        status = "FAILED" if failed else "KILLED" if stopped else "FINISHED"
         self.attempt(lambda: self.client.set_terminated(self.id, status))
 
     def _flush(self) -> None:

@@ -52,4 +52,4 @@ class Wandb(Sink):
         if self.connected:
             if self.loop.result is not None:
                 self.run.summary["evaluation"] = self.loop.result
-            self.run.finish(exit_code=1 if isinstance(error, Exception) else 0)
+            self.run.finish(exit_code=0 if error is None else 1)

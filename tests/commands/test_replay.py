@@ -339,6 +339,7 @@ def test_a_run_that_moved_is_replayed_with_the_modules_of_where_it_ran(cli, tmp_
 
 LEAVES = """
 import os, sys
+import click
 import gymnasium
 
 class Leaves(gymnasium.Env):
@@ -350,7 +351,7 @@ class Leaves(gymnasium.Env):
 
     def step(self, action):
         if "LEAVE" in os.environ:
-            sys.exit(0)
+            exec(os.environ["LEAVE"])
         return 0, 1.0, True, False, {}
 """
 
@@ -362,8 +363,18 @@ class Leaves(gymnasium.Env):
 def test_an_environment_that_leaves_the_process_is_no_success(words, launch, cli, tmp_path):
     (tmp_path / "leaves.py").write_text(LEAVES)
     launch("agent=random", "env=leaves.py:Leaves", "loop.max_episodes=2", "loop.eval_episodes=1")
-    done = cli(*words.split(), environment={"LEAVE": "1"})
+    done = cli(*words.split(), environment={"LEAVE": "sys.exit(0)"})
     assert done.returncode == 1
     assert "leaves.py" in done.stderr  # where it left
     assert not (tmp_path / "e.npz").exists()
     assert cli(*words.split()).returncode == 0
+
+
+@pytest.mark.parametrize("raised", ["EOFError", "click.exceptions.Exit(0)", "BrokenPipeError(32)"])
+def test_what_click_would_take_for_its_own_fails_an_evaluation(raised, launch, cli, tmp_path):
+    (tmp_path / "leaves.py").write_text(LEAVES)
+    launch("agent=random", "env=leaves.py:Leaves", "loop.max_episodes=2", "loop.eval_episodes=1")
+    done = cli("evaluate", "run", environment={"LEAVE": f"raise {raised}"})
+    assert done.returncode == 1
+    assert f"{raised.partition('(')[0]}" in done.stderr
+    assert "leaves.py" in done.stderr

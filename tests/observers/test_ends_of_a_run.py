@@ -11,6 +11,7 @@ from tests.conftest import rows
 
 PANIC = """
 import asyncio
+import dataclasses
 import gymnasium as gym
 from gymnasium import spaces
 from gym_loop.agents import RandomAgent
@@ -19,7 +20,23 @@ from gym_loop.observers import Observer
 class Panic(BaseException):
     pass
 
+class Falsy(Exception):
+    def __len__(self):  # as of an error that lists others
+        return 0
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    text: str
+
+    def __str__(self):
+        return self.text
+
+class LeavesWith256(SystemExit):  # of which the system keeps eight bits
+    def __init__(self, text):
+        super().__init__(256)
+
 ERRORS = {e.__name__: e for e in (Panic, ValueError, asyncio.CancelledError, GeneratorExit)}
+ERRORS |= {e.__name__: e for e in (Falsy, Frozen, LeavesWith256)}
 
 class Raises(RandomAgent):
     @staticmethod
@@ -64,6 +81,53 @@ def test_whatever_was_raised_the_run_has_failed_and_its_environment_is_closed(
     assert (known["state"], known["episodes"]) == ("failed", 3)
     assert error in known["error"]
     assert Path("closed").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "state"), [("Falsy", "failed"), ("Frozen", "failed"), ("LeavesWith256", "stopped")]
+)
+def test_an_odd_exception_is_no_success(as_a_child, tmp_path, error, state):
+    pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
+    (tmp_path / "odd.py").write_text(PANIC)
+    words = ("agent=odd.py:Raises", f"agent.error={error}", "env=odd.py:Env", "hydra.run.dir=run")
+    done = as_a_child(words, tmp_path)
+    assert done.returncode == 1
+    assert state == "stopped" or "at once" in done.stderr
+    assert done.stderr.count("Traceback") <= 2  # its own, and what it refused
+    known = json.loads((tmp_path / "run/run.json").read_text())
+    assert (known["state"], known["episodes"], known["result"]) == (state, 3, None)
+    assert (tmp_path / "closed").exists()
+
+
+SCRIPT = """
+import sys
+from gym_loop.agents import RandomAgent
+
+class Mine(RandomAgent):
+    pass
+
+sys.exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "agent=script.py:Mine hydra.run.dir=run",
+        "-m agent=script.py:Mine seed=1,2 hydra.sweep.dir=run",
+        "+observers.mine._target_=script.py:Mine hydra.run.dir=run",
+        "agent=script.py:Mine --cfg job",
+        "create-default --agent script.py:Mine --run-config run",
+    ],
+)
+def test_a_script_that_leaves_when_it_is_imported_for_its_class_is_no_success(
+    as_a_child, tmp_path, words
+):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = as_a_child(words.split(), tmp_path)
+    assert done.returncode == 1
+    assert 'script.py", line 8' in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 HANGS = """
