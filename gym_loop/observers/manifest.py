@@ -144,9 +144,7 @@ class Manifest(Observer):
             if isinstance(error, SystemExit) and errors.is_success(error.code):
                 error.code = 1  # of an agent or an environment: the loop did not come to its end
             errors.set_reported(error)
-        elif (
-            error is not None
-        ):  # also what is no Exception, such as a panic in Rust or CancelledError
+        elif error is not None:  # also what is no Exception, as a panic in Rust, CancelledError
             state = "failed"
             log.error(errors.message(error))
             errors.set_reported(error)

@@ -123,9 +123,8 @@ class Progress(Observer):
         told = isinstance(error, SystemExit | KeyboardInterrupt) and not isinstance(error, Mistake)
         if loop is None or not (error is None or told):
             return
-        why = loop.stop or (
-            error is not None and type(error).__name__
-        )  # SystemExit, from the agent
+        left = error is not None and type(error).__name__  # SystemExit, from the agent
+        why = loop.stop or left
         state = f"stopped by {SPOKEN.get(why, why)}" if why else "finished"
         rate = self.rate(loop.seconds) if self.rate_of_training is None else self.rate_of_training
         by = None if why or loop.ended else manifest.ended_by(loop)
