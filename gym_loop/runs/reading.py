@@ -521,8 +521,8 @@ def finite(value: Any) -> float | None:
     """Return a finite number that run.json may hold, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    try:
-        return value if math.isfinite(value) else None
+    try:  # a float: what compares scores takes no integer of more than 64 bits
+        return float(value) if math.isfinite(value) else None
     except OverflowError:  # of hundreds of digits
         return None
 

@@ -86,3 +86,13 @@ def test_the_best_episode_of_a_sweep_is_played_again(tmp_path, as_a_child):
     done = as_a_child(["replay", "weep"], tmp_path / "s")
     assert done.returncode == 2
     assert "weep holds 3 runs; expected the directory of one, or --episode best" in done.stderr
+
+
+@pytest.mark.parametrize("result", [2**63, 2**70, 10**300, 10**400])
+def test_a_foreign_run_whose_result_is_a_number_of_many_digits_costs_no_other(
+    runs, as_a_child, result
+):
+    write_run(runs / "foreign", agent="random", seed=9, result=result)
+    done = as_a_child(["best", "all"], runs.parent)
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
+    assert "all/other" in done.stdout
