@@ -282,5 +282,7 @@ def leaves_that_differ(then: Any, now: Any, prefix: str = "") -> list[tuple[str,
                 f"{prefix}.{key}" if prefix else str(key),
             )
         ]
-    same = then == now or repr(then) == repr(now)  # nan, also in a list, is not equal to itself
+    # True equals 1; nan, also in a list, is not equal to itself.
+    same = then == now and isinstance(then, bool) is isinstance(now, bool)
+    same = same or repr(then) == repr(now)
     return [] if same else [(prefix, then, now)]

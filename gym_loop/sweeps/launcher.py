@@ -341,9 +341,18 @@ def targets(config: DictConfig) -> set[str]:
 
 
 def place(config: DictConfig, name: str) -> str:
-    """Set the job's own directory in its config: `name`, unless the user says; return it."""
+    """Set the job's own directory in its config: `name`, unless the user says; return it.
+
+    Raises:
+        Mistake: it has the time in its name, by which it would not be found again.
+    """
     with read_write(config.hydra), open_dict(config.hydra):
         sweep: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+        if "${now:" in str(sweep["subdir"]):
+            raise Mistake(
+                f"hydra.sweep.subdir is {sweep['subdir']}: the same sweep at another time would "
+                "run its jobs again; put ${now:...} into hydra.sweep.dir"
+            )
         if sweep["subdir"] == SUBDIR:
             config.hydra.sweep.subdir = name
         subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from gym_loop.config import kept, secrets
 from gym_loop.literal import literal
-from gym_loop.runs import checkpoints
+from gym_loop.runs import checkpoints, claim
 
 QUICK = ("env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=1")
 TO_FILE = ("--run-config", "made.yaml")
@@ -98,6 +98,11 @@ def test_the_same_command_again_is_the_same_run_where_a_list_holds_nan(run):
     for _ in range(2):
         run("agent=noting.py:Noting", "agent.x=[nan,{a: nan}]", *QUICK, "hydra.run.dir=r")
     assert noted(run) == ["[nan, {'a': nan}] 0.5"]  # the second launch has nothing to do
+
+
+def test_true_in_the_place_of_1_is_another_config():
+    assert claim.leaves_that_differ({"x": 1}, {"x": True}) == [("x", 1, True)]
+    assert claim.leaves_that_differ({"x": 1}, {"x": 1.0}) == []
 
 
 def test_defaults_that_no_yaml_holds_are_the_classs_own_in_a_run_and_after_it(run):
