@@ -21,6 +21,10 @@ JOBS = [
 ]
 
 
+class Compared(Exception):
+    """Ends a launch before anything runs."""
+
+
 @pytest.fixture
 def in_a_sweep(tmp_path, monkeypatch):
     """Call a function with the launcher of a sweep that is about to check its jobs."""
@@ -28,13 +32,13 @@ def in_a_sweep(tmp_path, monkeypatch):
     def run(function):
         def check(self, sweep, job_overrides, number):
             function(self)
-            raise SystemExit(0)
+            raise Compared
 
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
         monkeypatch.setattr("sys.argv", ["gym-loop", "-m", "seed=1,2"])
         monkeypatch.setattr(launcher.SweepLauncher, "check", check)
-        with pytest.raises(SystemExit), launch.surroundings():
+        with pytest.raises(Compared), launch.surroundings():
             hydra_main(config_path=str(launch.CONF), config_name="config", **launch.VERSION_BASE)(
                 launch.run
             )()
