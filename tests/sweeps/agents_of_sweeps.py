@@ -31,7 +31,7 @@ class Fated(RandomAgent):
             if fate == "leave":
                 os._exit(7)
             if fate == "wrap":
-                sys.exit(256)
+                sys.exit(300)
             if fate == "hang":
                 time.sleep(1000)
             if fate == "deaf":

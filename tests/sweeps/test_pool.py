@@ -88,7 +88,7 @@ def test_an_exit_code_beyond_those_of_signals_is_no_signal(sweep):
     result = sweep("agent.fate=wrap")
 
     assert result.returncode == 1
-    assert "left with exit code 256" in result.stdout
+    assert "left with exit code 300" in result.stdout
     assert "signal" not in result.stdout
 
 
