@@ -185,7 +185,7 @@ def evaluate(
     with _as_command("evaluate", str(path), "--checkpoint", str(checkpoint), *words):
         relaunch.evaluate(path, _overrides(words), checkpoint)
     if relaunch.Returns.newest is None:
-        raise KeyboardInterrupt  # a second signal
+        raise KeyboardInterrupt  # it was cut off
     return np.array(relaunch.Returns.newest, np.float64)
 
 

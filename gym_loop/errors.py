@@ -95,6 +95,12 @@ def is_success(code: object) -> bool:
     return code is None or (isinstance(code, int) and code & 0xFF == 0)
 
 
+def is_failure(error: BaseException | None) -> bool:
+    """Return whether an error is a run's failure: not where a signal or its code stopped it."""
+    stops = isinstance(error, SystemExit | KeyboardInterrupt) and not isinstance(error, Mistake)
+    return error is not None and not stops
+
+
 def user_error(error: BaseException) -> BaseException:
     """Return the exception that Hydra's `instantiate` has wrapped in its own.
 
@@ -148,11 +154,8 @@ def user_frames(error: BaseException, libraries: bool = False) -> types.Tracebac
 def _is_raised_elsewhere(error: BaseException) -> bool:
     """Return whether the user's code or a library of theirs has raised `error`, and not ours."""
     frames = user_frames(error) or user_frames(error, libraries=True)
-    while frames and frames.tb_next:
-        frames = frames.tb_next
-    if frames is None:
-        return False
-    return not Path(frames.tb_frame.f_code.co_filename).is_relative_to(PACKAGE)
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(frames)]
+    return bool(files) and not Path(files[-1]).is_relative_to(PACKAGE)
 
 
 def _is_the_users(file: Path, libraries: bool) -> bool:

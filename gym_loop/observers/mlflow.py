@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gym_loop import errors
 from gym_loop.loops import BaseLoop, Episode
 from gym_loop.mistake import Mistake
 from gym_loop.observers.sink import Sink
@@ -114,7 +115,7 @@ class Mlflow(Sink):
             self.attempt(self.send, {"evaluation": self.loop.result}, self.loop.steps)
         self.attempt(self._flush)
         stopped = error is not None or (self.loop and self.loop.stop)
-        failed = stopped and not isinstance(error, SystemExit | KeyboardInterrupt | None)
+        failed = errors.is_failure(error)
         status = "FAILED" if failed else "KILLED" if stopped else "FINISHED"
         self.attempt(lambda: self.client.set_terminated(self.id, status))
 

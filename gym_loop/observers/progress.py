@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from gym_loop import errors
 from gym_loop.loops import BaseLoop, Episode
 from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.loops.returns import total
-from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import manifest
 from gym_loop.runs.reading import WINDOW
@@ -120,8 +120,7 @@ class Progress(Observer):
     def close(self, error: BaseException | None) -> None:
         self._stop()
         loop = self.loop
-        told = isinstance(error, SystemExit | KeyboardInterrupt) and not isinstance(error, Mistake)
-        if loop is None or not (error is None or told):
+        if loop is None or errors.is_failure(error):
             return
         left = error is not None and type(error).__name__  # SystemExit, from the agent
         why = loop.stop or left

@@ -105,6 +105,7 @@ def test_true_in_the_place_of_1_is_another_config():
     assert claim.leaves_that_differ({"x": 1}, {"x": 1.0}) == []
 
 
+@pytest.mark.slow
 def test_defaults_that_no_yaml_holds_are_the_classs_own_in_a_run_and_after_it(run):
     (run.folder / "apart.py").write_text(
         "import enum, gym, numpy as np\nfrom noting import Noting\n\n"

@@ -85,6 +85,47 @@ def test_mlflow_keeps_config_returns_and_the_final_evaluation(cli, tmp_path):
     assert run.data.metrics["evaluation"] == pytest.approx(result)
 
 
+ENDS = """
+import sys
+from gym_loop.agents import RandomAgent
+
+class Panic(BaseException):
+    pass
+
+class Ends(RandomAgent):
+    @staticmethod
+    def get_default_parameters():
+        return {"how": ""}
+
+    def begin_episode(self, number):
+        exec(self.parameters["how"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [("raise Panic", "FAILED"), ("raise ValueError", "FAILED"), ("sys.exit(3)", "KILLED")],
+)
+def test_a_run_that_did_not_finish_is_no_success_for_mlflow_and_wandb(cli, tmp_path, how, status):
+    mlflow = pytest.importorskip("mlflow", reason='needs the extra: pip install "gym-loop[mlflow]"')
+    pytest.importorskip("wandb", reason='needs the extra: pip install "gym-loop[wandb]"')
+    from wandb.proto import wandb_internal_pb2
+
+    (tmp_path / "ends.py").write_text(ENDS)
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    words = ("agent=ends.py:Ends", f"agent.how='{how}'", "env=cartpole", "hydra.run.dir=run")
+    words += ("+sink=[mlflow,wandb]", f"observers.mlflow.tracking_uri={store}")
+    assert cli(*words, environment={"WANDB_MODE": "offline"}).returncode != 0
+    client = mlflow.MlflowClient(store)
+    (run,) = client.search_runs([client.get_experiment_by_name("gym-loop").experiment_id])
+    assert run.info.status == status
+    (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
+    records = map(wandb_internal_pb2.Record.FromString, wandb_records(file.read_bytes()))
+    codes = [r.exit.exit_code for r in records if r.WhichOneof("record_type") == "exit"]
+    assert codes == [1]
+
+
 def mlflow_runs(mlflow, store):
     """The runs that MLflow shows, by name: (parameters, metric -> its points in order)."""
     client = mlflow.MlflowClient(store)
