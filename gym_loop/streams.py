@@ -6,6 +6,8 @@ import random
 import sys
 from collections.abc import Iterator
 from hashlib import blake2b
+from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
 from typing import Any
 
 import numpy as np
@@ -32,21 +34,53 @@ def imported_torch() -> Any:
     return sys.modules.get("torch") if "torch.random" in sys.modules else None
 
 
+class LateTorch(MetaPathFinder):
+    """Seeds PyTorch as soon as it is imported, as within an agent's `act`."""
+
+    seed: int | None = None  # None: it is left as it comes
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Return where PyTorch is, with a seed to be set at the end of its import."""
+        spec = PathFinder.find_spec(name) if name == "torch" else None
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def execute_and_seed(module: Any) -> None:
+            execute(module)
+            seed_torch(self.seed)
+
+        spec.loader.exec_module = execute_and_seed  # type: ignore[method-assign]
+        return spec
+
+
+late_torch = LateTorch()
+
+
+def seed_torch(seed: int | None) -> None:
+    """Seed PyTorch, now or when it is imported; None: leave it as it is."""
+    late_torch.seed = seed
+    if late_torch not in sys.meta_path:
+        sys.meta_path.insert(0, late_torch)
+    if seed is not None and (torch := imported_torch()):
+        torch.manual_seed(seed)
+
+
 def seed_all(seed: int) -> None:
-    """Seed the global streams of random, NumPy and, where it has been imported, torch.
+    """Seed the global streams of random, NumPy and torch.
 
     Each has a seed of its own: with one seed, Mersenne Twisters give the same numbers.
     """
     random.seed(derive(seed, "random", size=16))
     entropy = np.random.SeedSequence(derive(seed, "numpy", size=16))
     np.random.seed(entropy.generate_state(4))
-    if torch := imported_torch():
-        torch.manual_seed(derive(seed, "torch", size=8))
+    seed_torch(derive(seed, "torch", size=8))
 
 
 def get_state() -> dict[str, Any]:
     """Return the state of every global stream."""
     state: dict[str, Any] = {"random": random.getstate(), "numpy": np.random.get_state()}
+    state["torch"] = late_torch.seed  # which waits for PyTorch's import
     if torch := imported_torch():
         state["torch"] = torch.get_rng_state()
         # Asking for CUDA's streams starts CUDA, on each GPU. Until somebody else does, they have no
@@ -60,7 +94,9 @@ def set_state(state: dict[str, Any]) -> None:
     """Put back what `get_state` returned."""
     random.setstate(state["random"])
     np.random.set_state(state["numpy"])
-    if "torch" in state and (torch := imported_torch()):
+    if "torch" in state and "cuda" not in state:
+        seed_torch(state["torch"])
+    elif "torch" in state and (torch := imported_torch()):
         torch.set_rng_state(state["torch"])
         if isinstance(state["cuda"], int):
             torch.cuda.manual_seed_all(state["cuda"])

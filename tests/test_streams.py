@@ -135,3 +135,61 @@ def test_a_gpu_that_nobody_uses_is_left_alone(monkeypatch):
     streams.set_state(state)
     assert waiting[0] == waiting[-1] != waiting[1]  # the seed for when it is used
     assert torch.equal(torch.rand(2), drawn)
+
+
+LATE_TORCH = """
+from gym_loop.agents import BaseAgent
+
+class Late(BaseAgent):
+    def __init__(self, **spaces):
+        super().__init__(**spaces)
+        if self.parameters["in_constructor"]:
+            self.draw()
+
+    @staticmethod
+    def get_default_parameters():
+        return {"in_constructor": False}
+
+    def draw(self):
+        import torch
+
+        number = torch.rand(1).item()
+        if self.training:
+            with open("drawn.txt", "a") as file:
+                print(number, file=file)
+
+    def act(self, state, episode_num):
+        return self.action_space.sample()
+
+    def end_episode(self, episode_num, truncated):
+        if episode_num > 1 or not self.training:
+            self.draw()
+
+    def memorize(self, *transition):
+        pass
+
+    def update(self, episode_num):
+        pass
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("in_constructor", [True, False])
+def test_pytorch_that_an_agent_imports_late_draws_from_the_runs_seed(in_constructor, cli, tmp_path):
+    pytest.importorskip("torch", reason='needs the extra: pip install "gym-loop[sb3]"')
+    (tmp_path / "late.py").write_text(LATE_TORCH)
+    words = ["agent=../late.py:Late", f"agent.in_constructor={in_constructor}", "env=cartpole"]
+
+    def drawn(folder, *more, episodes=4):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        more = [f"loop.max_episodes={episodes}", "hydra.run.dir=run", *more]
+        done = cli(*words, *more, cwd=tmp_path / folder)
+        assert done.returncode == 0, done.stderr
+        return (tmp_path / folder / "drawn.txt").read_text().split()
+
+    single = drawn("single")
+    assert len(set(single)) == len(single) == 2 + in_constructor
+    assert drawn("evaluated", "loop.episodes_per_eval=1") == single
+    drawn("in_parts", "loop.eval_episodes=0", episodes=3)
+    assert drawn("in_parts", "loop.eval_episodes=0")[-1] == single[-1]
+    assert not set(drawn("other", "seed=1")) & set(single)
