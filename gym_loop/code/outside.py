@@ -127,7 +127,8 @@ def digest_of(value: Any) -> bytes | None:
             raise OverflowError
         digest.update(f"{kind.__name__}:".encode())
         if kind in SCALARS:
-            digest.update(repr(value).encode("utf-8", "surrogatepass"))
+            text = hex(value) if kind is int else repr(value)  # decimal digits have a limit
+            digest.update(text.encode("utf-8", "surrogatepass"))
         elif kind is np.ndarray and not value.dtype.hasobject:
             digest.update(f"{value.dtype.str}{value.shape}".encode() + value.tobytes())
         elif issubclass(kind, np.generic) and not value.dtype.hasobject:

@@ -107,6 +107,7 @@ def test_many_variables_are_counted_and_the_first_are_named(play):
         (np.zeros(2), np.zeros((2, 1))),
         (np.float32(1), np.float64(1)),
         ("1", b"1"),
+        pytest.param(10**5000, 10**5000 + 1, id="more digits than Python makes of a number"),
         (("ab", "c"), ("a", "bc")),
     ],
 )
