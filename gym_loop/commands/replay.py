@@ -187,10 +187,15 @@ def show_in_window(work: "list[Job]") -> Iterator[list[Played]]:
 
 def frames(again: Any, captioned: bool) -> Iterator[Any]:
     """Play, and yield a frame after `reset` and after each step."""
+    import numpy as np
+
     from gym_loop.observers import video
 
-    trace, size = again.trace, abs(again.trace.rewards.cumsum()).max()
-    digits = 0 if (trace.rewards % 1 == 0).all() else max(1, 3 - int(math.log10(size + 1)))
+    trace = again.trace
+    with np.errstate(all="ignore"):  # rewards may be infinite, NaN or too many for a float
+        returns, is_whole = trace.rewards.cumsum(), (trace.rewards % 1 == 0).all()
+    size = abs(returns[np.isfinite(returns)]).max(initial=0)
+    digits = 0 if is_whole else max(1, 3 - int(math.log10(size + 1)))
     for step, _, ret in again:
         frame = video.render(again.env)
         if captioned:

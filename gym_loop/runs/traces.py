@@ -73,6 +73,7 @@ class Trace:
     truncated: bool
 
 
+@np.errstate(all="ignore")  # what the user's code has set is for their arithmetic
 def gather(
     rows: list[int], actions: list[Any], rewards: Sequence[float] | Array
 ) -> dict[str, Array]:
@@ -496,6 +497,7 @@ def _put_together(parts: dict[str, list[Any]], name: str) -> list[Any]:
     return [step if is_tuple else dict(zip(keys, step, strict=True)) for step in steps]
 
 
+@np.errstate(all="ignore")
 def _narrow(arrays: dict[str, Array]) -> dict[str, Array]:
     """Return arrays in the smallest types that lose nothing, and types only where they say more."""
     narrow = {name: array for name, array in arrays.items() if not name.startswith(TYPES)}
@@ -503,8 +505,7 @@ def _narrow(arrays: dict[str, Array]) -> dict[str, Array]:
         if name in arrays:
             narrow[name] = _smallest(arrays[name])
     if arrays["reward"].dtype == np.float64:
-        with np.errstate(over="ignore"):
-            single = arrays["reward"].astype(np.float32)
+        single = arrays["reward"].astype(np.float32)
         if (single == arrays["reward"]).all():
             narrow["reward"] = single
     for name, array in arrays.items():

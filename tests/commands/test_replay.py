@@ -192,6 +192,22 @@ def test_a_video_has_every_frame_and_a_caption_below(launch, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # NumPy's, on the user's terminal
+@pytest.mark.parametrize("reward", ["float('inf')", "float('nan')", "1e308"])
+def test_a_video_has_a_caption_whatever_the_rewards_add_up_to(launch, tmp_path, reward):
+    (tmp_path / "huge.py").write_text(
+        "from tests.sample_envs import Counter\n\n\n"
+        "class Huge(Counter):\n"
+        "    def step(self, action):\n"
+        "        ob, _, *rest = super().step(action)\n"
+        f"        return ob, {reward}, *rest\n"
+    )
+    run = launch(f"env={tmp_path}/huge.py:Huge", "loop.max_episodes=1")
+    run_replay(run, "--video", tmp_path / "a.mp4", "--caption", "--jobs", 1)
+    assert len(frame_sizes(tmp_path / "a.mp4")) == 11
+
+
+@pytest.mark.slow
 def test_several_videos_are_made_side_by_side_and_named_by_their_episodes(cli, launch, tmp_path):
     run = launch("env=gymnasium:FrozenLake-v1", "loop.max_episodes=5")
     done = cli("replay", run, "--every", 2, "--gif", "lake.gif", "--caption")

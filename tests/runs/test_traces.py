@@ -111,6 +111,14 @@ def test_rewards_are_kept_to_the_last_bit(rewards):
     assert (trace.terminated, trace.truncated) == (False, True)
 
 
+def test_rewards_are_kept_where_numpy_raises_for_what_a_type_cannot_hold():
+    rewards = [np.longdouble("1e4000"), 1e300, 5e-324]
+    with np.errstate(all="raise"):  # as some set it to find where NaN comes from
+        arrays = traces.gather([0, 0, 3, False, True], [0] * 3, rewards)
+        assert traces.pack(arrays)
+    assert arrays["reward"].tolist() == [np.inf, 1e300, 5e-324]
+
+
 @pytest.mark.parametrize("action", [object(), Fraction(1, 3), np.array([None]), {1, 2}])
 @pytest.mark.parametrize("inside", [lambda action: action, lambda action: {"a": (1, [action])}])
 def test_an_action_of_another_type_is_refused_by_name_and_not_pickled(action, inside):
