@@ -5,7 +5,6 @@ import copy
 import functools
 import io
 import logging
-import operator
 import pickle
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
@@ -72,8 +71,8 @@ def _lacking(env: Any) -> tuple[dict[Place, Any], dict[Place, str]]:
                 for (path, key), value in found.items():
                     all_of_them[("envs", (number,), *path), key] = value
         return kept, lost
-    owners = _owners(env)
-    if not any(_pickles_its_own_way(type(owner)) for owner in owners.values()):
+    owners, are_whole = _owners(env)
+    if are_whole:
         return kept, lost
     known = {*map(id, owners.values())}
     own = dict[Path, dict[Key, Any]]()  # what is in the pickle of each
@@ -83,11 +82,13 @@ def _lacking(env: Any) -> tuple[dict[Place, Any], dict[Place, str]]:
         for key, value in _parts(owner).items():
             if isinstance(key, str) and key.startswith("_ezpickle"):  # the constructor's arguments
                 continue
-            how = _how(value, known)
+            how, hidden = _look(value, known)
             if how == KEPT:
                 if own[path].get(key, value) is value:  # and not what its class says instead
                     kept[path, key] = value
-            elif how == LOST and id(value) not in known:
+            elif how != LOST or id(value) in known:
+                continue
+            elif hidden or own[path].get(key) is not value:
                 lost[path, key] = type(value).__name__
     if not _is_pickled(kept):
         unpickled = [place for place, value in kept.items() if not _is_pickled(value)]
@@ -121,7 +122,7 @@ def restore(saved: Saved | Any, what: str) -> Any:
     """
     parts = saved if isinstance(saved, tuple) else (saved,)
     pickled, attributes, lost = (*parts, {}, {})[:3]
-    attributes, lost = _renamed(attributes), _renamed(lost)
+    attributes, lost, homeless = _renamed(attributes), _renamed(lost), dict[Place, str]()
     made = list[Any]()  # and not returned
     try:
         made.append(env := unpickle(pickled))
@@ -131,20 +132,19 @@ def restore(saved: Saved | Any, what: str) -> Any:
         made.append(trial := unpickle(pickled))
         kept = {k: v for k, v in attributes.items() if _differs(v, *_value_at(env, k))}
         for place in [place for place in kept if not _has_room(env, place)]:
-            lost = lost | {place: type(kept.pop(place)).__name__}
+            (homeless if place[0] else lost)[place] = type(kept.pop(place)).__name__
         _put(trial, copy.deepcopy(kept))  # a reset may append to a list in it
         _reset(trial)  # fails where the environment needs an object that is gone, such as a server
         if kept:
             made.append(new := unpickle(pickled))
             _reset(new)
             after = {place: _value_at(trial, place) for place in kept}
-            kept = {
-                k: v
-                for k, v in kept.items()
-                if after[k] and _differs(*after[k], *_value_at(new, k))
-            }
+            differ = {k for k in kept if after[k] and _differs(*after[k], *_value_at(new, k))}
+            # Of a list or a dict, all: how many there are is kept as well.
+            parted = {path for path, key in differ if not isinstance(key, str)}
+            kept = {k: v for k, v in kept.items() if k in differ or k[0] in parted}
             _put(env, kept)
-        remaining = _remaining(trial, lost)
+        remaining = _remaining(trial, lost, homeless)
         made.pop(0)  # env
     except (SystemExit, KeyboardInterrupt):
         raise
@@ -203,21 +203,27 @@ def layers(env: Any) -> dict[Path, Any]:
     return layers
 
 
-def _owners(env: Any) -> dict[Path, Any]:
-    """Return the layers of an environment, and what in them is not kept as a whole."""
+def _owners(env: Any) -> tuple[dict[Path, Any], bool]:
+    """Return the layers of an environment and what in them is not kept as a whole.
+
+    And whether their pickles hold all, as no class defines its own.
+    """
     found = layers(env)
     known = {*map(id, found.values())}
+    are_whole = not any(_pickles_its_own_way(type(layer)) for layer in found.values())
     todo = [*found.items()]
     while todo:
         path, owner = todo.pop()
         for key, value in _parts(owner).items():
-            if id(value) in known or _how(value, known) != LOST or not _parts(value):
+            if id(value) in known:
                 continue
-            if len(found) < MAX_OWNERS:
+            how, hidden = _look(value, known)
+            are_whole = are_whole and not hidden
+            if how == LOST and _parts(value) and len(found) < MAX_OWNERS:
                 known.add(id(value))
                 todo.append(((*path, key), value))
                 found[todo[-1][0]] = value
-    return found
+    return found, are_whole
 
 
 def _parts(owner: Any) -> dict[Key, Any]:
@@ -226,10 +232,14 @@ def _parts(owner: Any) -> dict[Key, Any]:
 
 
 def _items(owner: Any) -> dict[Key, Any]:
-    """Return what is in a list, a dict or an array of objects; of a set, nothing has a place."""
+    """Return what is in a list, a dict or an array of objects.
+
+    Nothing has a place in a set, nor in a dict with objects as keys: in another process they have
+    another order, or are others.
+    """
     if isinstance(owner, MAPPINGS):
-        pairs = owner.items() if len(owner) <= MAX_ITEMS else ()
-        return {(key,): value for key, value in pairs if isinstance(key, KEYS)}
+        has_places = len(owner) <= MAX_ITEMS and all(isinstance(key, KEYS) for key in owner)
+        return {(key,): value for key, value in owner.items()} if has_places else {}
     if isinstance(owner, np.ndarray):
         owner = owner.ravel().tolist() if owner.dtype.hasobject else []
     is_ordered = isinstance(owner, list | tuple | deque) and len(owner) <= MAX_ITEMS
@@ -254,16 +264,17 @@ def _content(owner: Any) -> dict[Key, Any]:
     return found | own
 
 
-def _how(value: Any, owners: set[int]) -> int:
+def _look(value: Any, owners: set[int]) -> tuple[int, list[type]]:
     """Return whether an attribute's value is KEPT, PASSED_OVER or LOST.
 
-    KEPT: it is made of nothing but numbers, texts, random streams and the like.
+    KEPT: it is made of nothing but numbers, texts, random streams and the like. Returned as well
+    are the classes in it whose pickles may leave something out.
 
     Args:
         value: of any kind.
         owners: the ids of objects whose attributes are kept one by one: they are in nothing else.
     """
-    seen = set[int]()
+    seen, hidden = set[int](), list[type]()
 
     def look(value: Any) -> int:
         kind = type(value)
@@ -292,14 +303,18 @@ def _how(value: Any, owners: set[int]) -> int:
             return KEPT
         else:
             inner = []
-        if len(inner) > MAX_ITEMS or _pickles_its_own_way(kind):
+        if _pickles_its_own_way(kind):
+            if inner or _content(value):  # what is in C may be in its pickle
+                hidden.append(kind)
+            return LOST
+        if len(inner) > MAX_ITEMS:
             return LOST
         return max(map(look, [*inner, *_content(value).values()]), default=KEPT)
 
     try:
-        return look(value)
+        return look(value), hidden
     except Exception:  # too deep, or an object that does not want to be looked at
-        return LOST
+        return LOST, hidden
 
 
 def _is_pickled(value: Any) -> bool:
@@ -385,23 +400,32 @@ def _put(env: Any, attributes: dict[Place, Any]) -> None:
             _numbered(owner)[key[0]] = value
 
 
-def _remaining(env: Any, places: dict[Place, str]) -> list[str]:
-    """Return those attributes of an environment that was reset which another reset leaves alone."""
-    if not places:
+def _remaining(env: Any, lost: dict[Place, str], homeless: dict[Place, str]) -> list[str]:
+    """Return what of an environment that was reset another reset leaves alone.
+
+    No object in a set can be told from another, so sets are named even where a reset makes others.
+
+    Args:
+        env: the environment.
+        lost: what nothing keeps.
+        homeless: what is kept, but is in objects that a new environment has not.
+    """
+    if not (lost or homeless):
         return []
-    before = {place: _value_at(env, place) for place in places}
+    owners = {(path, key): (path[:-1], path[-1]) for path, key in homeless}
+    before = [_value_at(env, place) for place in (*lost, *owners.values())]
     _reset(env)
-    after = {place: _value_at(env, place) for place in places}
-    return [
-        f"{_name(place)} ({kind})"
-        for place, kind in places.items()
-        if all(map(operator.is_, before[place], after[place])) and not _is_kept(*after[place])
-    ]
+    stay = {id(value) for (value,) in filter(None, before)}  # also at another place
+    named = []
+    for place, kind in (lost | homeless).items():
+        now = _value_at(env, owners.get(place, place))
+        if not (now and _value_at(env, place)) or id(now[0]) in stay or _is_lost_set(now[0]):
+            named.append(f"{_name(place)} ({kind})")
+    return named
 
 
-def _is_kept(*values: Any) -> bool:
-    """Return whether there is a value that can be kept, such as a list that a reset has emptied."""
-    return bool(values) and all(_how(each, set()) == KEPT and _is_pickled(each) for each in values)
+def _is_lost_set(value: Any) -> bool:
+    return isinstance(value, set | frozenset | dict) and _look(value, set())[0] != KEPT
 
 
 def _reset(env: Any) -> None:

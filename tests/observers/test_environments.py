@@ -1,0 +1,179 @@
+"""What of an environment comes back from its checkpoint, and what is named because it does not."""
+
+import pickle
+
+import gym
+import pytest
+from gym.utils import EzPickle
+
+from gym_loop.observers.environments import restore, save
+
+
+class Unit:
+    """Comes back as new from its pickle."""
+
+    def __init__(self):
+        self.hits = 0
+
+    def __reduce__(self):
+        return type(self), ()
+
+    def hit(self):
+        self.hits += 1
+        return self.hits
+
+
+class Holder:
+    def __init__(self, unit):
+        self.unit = unit
+
+    def hit(self):
+        return self.unit.hit()
+
+
+class Stock(dict):
+    def __reduce__(self):
+        return Stock, ()
+
+
+class Plain(gym.Env):
+    """Keeps `held` as `HELD` makes it, and does with it in a reset and a step what that says."""
+
+    def __init__(self, kind):
+        self.kind, self.held, self.other = kind, HELD[kind][0](), None
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        HELD[self.kind][1](self)
+        return 0, {}
+
+    def step(self, action):
+        return 0, float(HELD[self.kind][2](self)), True, False, {}
+
+
+class AsNew(Plain, EzPickle):
+    def __init__(self, kind):
+        Plain.__init__(self, kind)
+        EzPickle.__init__(self, kind)
+
+
+def same(env):
+    pass
+
+
+def again(kind):
+    """Have each game begin with another container, of the same objects."""
+
+    def reset(env):
+        env.held = kind(env.held)
+
+    return reset
+
+
+def anew(env):
+    """Have each game begin with other objects, which know what the former ones knew."""
+    units = {Unit() for _ in env.held}
+    for unit, former in zip(units, env.held, strict=True):
+        unit.hits = former.hits
+    env.held = units
+
+
+def late(env):
+    env.held = env.held or Unit()
+
+
+def swapped(env):
+    env.held, env.other = env.other or iter(x for x in range(9)), env.held
+
+
+def counted(env):
+    env.held[len(env.held)] = len(env.held)
+
+
+def hit(env):
+    return sum(unit.hit() for unit in env.held)
+
+
+def filled(env):
+    env.held = frozenset([*(env.held or ()), Unit()])
+    return hit(env)
+
+
+def hit_values(env):
+    return sum(unit.hit() for unit in env.held.values())
+
+
+def hit_first(units):
+    return next(iter(units)).hit()
+
+
+# By a name: what is held at first; what a reset does; what a step's reward is.
+HELD = {
+    "set": (lambda: {Unit(), Unit()}, same, hit),
+    "another set": (lambda: {Unit(), Unit()}, again(set), hit),
+    "set of others": (lambda: {Unit()}, anew, hit),
+    "frozenset": (lambda: frozenset([Unit()]), again(frozenset), hit),
+    "set in a list": (lambda: [{Unit()}], again(list), lambda env: hit_first(env.held[0])),
+    "set within": (lambda: {Holder(Unit())}, again(set), lambda env: hit_first(env.held)),
+    "keys": (lambda: {Unit(): 0}, again(dict), hit),
+    "some keys": (lambda: {Unit(): 0, "a": 1}, again(dict), lambda env: hit_first(env.held)),
+    "values of keys": (lambda: {Holder(0): Unit()}, again(dict), hit_values),
+    "filled set": (set, same, lambda env: env.held.add(Unit()) or hit(env)),
+    "filled frozenset": (frozenset, same, filled),
+    "late set": (lambda: None, same, filled),
+    "late": (lambda: None, late, lambda env: env.held.hit()),
+    "swapped": (lambda: iter(x for x in range(9)), swapped, lambda env: next(env.held)),
+    "stock": (Stock, counted, lambda env: len(env.held)),
+}
+
+
+def play(env, *seeds):
+    rewards = []
+    for seed in seeds:
+        env.reset(seed=seed)
+        rewards += [env.step(0)[1] for _ in range(2)]
+    return rewards
+
+
+@pytest.fixture(params=[Plain, AsNew])
+def base(request):
+    return request.param
+
+
+def resumed(base, kind):
+    """Return an environment after three games: that of a single run, and that of its checkpoint."""
+    env = base(kind)
+    play(env, 0, 1, 2)
+    saved = pickle.dumps(save(env, by_value=True))
+    return env, restore(pickle.loads(saved), "training")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("set", "another set", "set of others", "frozenset", "set in a list", "set within"),
+        *("filled set", "filled frozenset", "late set", "keys", "some keys", "values of keys"),
+    ],
+)
+def test_what_a_set_or_a_dict_with_objects_as_keys_loses_is_named(base, kind, caplog):
+    whole, part = resumed(base, kind)
+    assert play(part, 3, 4) != play(whole, 3, 4)
+    (line,) = [line for line in caplog.messages if "no checkpoint can keep its held" in line]
+    assert ("dict" if "keys" in kind else "set") in line
+
+
+def test_what_belongs_to_an_object_that_a_new_environment_has_not_is_named(caplog):
+    whole, part = resumed(AsNew, "late")
+    assert play(part, 3, 4) != play(whole, 3, 4)
+    assert ["no checkpoint can keep its hits (int)" in line for line in caplog.messages] == [True]
+
+
+def test_what_nothing_keeps_is_named_where_it_goes_from_one_attribute_to_another(caplog):
+    whole, part = resumed(AsNew, "swapped")
+    assert play(part, 3, 4) != play(whole, 3, 4)
+    assert ["held (generator)" in line for line in caplog.messages] == [True]
+
+
+def test_of_a_dict_all_is_put_back_where_some_of_it_is(base):
+    whole, part = resumed(base, "stock")
+    assert play(part, 3, 4) == play(whole, 3, 4)
