@@ -2,10 +2,12 @@
 
 import contextlib
 import copy
+import copyreg
 import functools
 import io
 import logging
 import pickle
+import random
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
 from enum import Enum
@@ -27,8 +29,8 @@ MAX_OWNERS = 1_000  # objects in an environment that are looked into
 PICKLING = ("__getstate__", "__setstate__", "__reduce__", "__reduce_ex__")
 # Libraries whose objects come back whole from their pickles.
 WHOLE = {
-    *("array", "builtins", "collections", "datetime", "decimal", "enum", "fractions", "itertools"),
-    *("numpy", "pandas", "pathlib", "random", "torch", "uuid"),
+    *("array", "attr", "builtins", "collections", "dataclasses", "datetime", "decimal", "enum"),
+    *("fractions", "itertools", "numpy", "pandas", "pathlib", "random", "re", "torch", "uuid"),
 }
 # And those whose objects a reset with a seed puts where they were.
 RESET = {"PIL", "_thread", "ale_py", "glfw", "logging", "matplotlib", "mujoco", "pygame"}
@@ -248,7 +250,11 @@ def _items(owner: Any) -> dict[Key, Any]:
 
 def _content(owner: Any) -> dict[Key, Any]:
     """Return the attributes of an object of a class in Python, those in `__slots__` among them."""
-    if isinstance(owner, type | types.ModuleType | types.FunctionType | types.MethodType):
+    if isinstance(owner, types.MethodType):
+        return {"__self__": owner.__self__}
+    if isinstance(owner, functools.partial):
+        return {"func": owner.func, "args": owner.args, "keywords": owner.keywords}
+    if isinstance(owner, type | types.ModuleType | types.FunctionType):
         return {}
     if isinstance(owner, io.IOBase):  # in C, though some have a `__dict__`
         return {}
@@ -288,10 +294,18 @@ def _look(value: Any, owners: set[int]) -> tuple[int, list[type]]:
             keeps = getattr(value, "__closure__", None)
             return LOST if keeps else KEPT if is_named else PASSED_OVER
         library = kind.__module__.partition(".")[0]
-        unchanging = types.ModuleType, types.MethodType, types.BuiltinFunctionType
+        unchanging = types.ModuleType, types.BuiltinFunctionType
         if kind is object or kind in unchanging or library in RESET:
             return PASSED_OVER
-        if issubclass(kind, MAPPINGS):
+        if kind is types.MethodType:
+            its = value.__self__  # `random.choice` is of the global stream, which is kept apart
+            is_apart = id(its) in owners or its is getattr(random.random, "__self__", None)
+            return PASSED_OVER if is_apart else look(its)
+        if issubclass(kind, functools.partial):
+            inner = [value.func, value.args, value.keywords]
+        elif issubclass(kind, MAPPINGS):
+            if not _is_pickled(getattr(value, "default_factory", None)):
+                return LOST
             inner = [*value, *value.values()]
         elif issubclass(kind, CONTAINERS):
             inner = [*value]
@@ -299,6 +313,8 @@ def _look(value: Any, owners: set[int]) -> tuple[int, list[type]]:
             inner = value.ravel().tolist()
         elif is_space(value) and not hasattr(value, "spaces"):
             return KEPT if has_stream(value) else PASSED_OVER
+        elif library in ("builtins", "itertools"):  # generators among them
+            return KEPT if _is_pickled(value) else LOST
         elif library in WHOLE or issubclass(kind, Enum) or is_space(value):
             return KEPT
         else:
@@ -328,8 +344,15 @@ def _is_pickled(value: Any) -> bool:
 def _pickles_its_own_way(kind: type) -> bool:
     """Return whether a class defines what its pickle holds, and may leave something out."""
     whole = WHOLE | {"gym_loop"}
-    bases = (base for base in kind.__mro__ if base.__module__.partition(".")[0] not in whole)
-    return any(name in vars(base) for base in bases for name in PICKLING)
+    if kind.__module__.partition(".")[0] in whole or issubclass(kind, functools.partial):
+        return False
+    for base in kind.__mro__:
+        if base.__module__.partition(".")[0] not in whole:
+            for name in PICKLING:
+                made_by = getattr(vars(base).get(name), "__module__", None) or ""
+                if name in vars(base) and made_by.partition(".")[0] not in whole:
+                    return True
+    return kind in copyreg.dispatch_table
 
 
 def _value_at(env: Any, place: Place) -> tuple[Any, ...]:

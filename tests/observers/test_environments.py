@@ -1,6 +1,10 @@
 """What of an environment comes back from its checkpoint, and what is named because it does not."""
 
+import copyreg
+import functools
 import pickle
+from collections import defaultdict
+from dataclasses import dataclass
 
 import gym
 import pytest
@@ -23,6 +27,18 @@ class Unit:
         return self.hits
 
 
+class Registered:
+    """So does this, by what is registered for its class."""
+
+    def __init__(self):
+        self.hits = 0
+
+    hit = Unit.hit
+
+
+copyreg.pickle(Registered, lambda unit: (Registered, ()))
+
+
 class Holder:
     def __init__(self, unit):
         self.unit = unit
@@ -34,6 +50,22 @@ class Holder:
 class Stock(dict):
     def __reduce__(self):
         return Stock, ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Has the `__getstate__` that `dataclass(slots=True)` makes, which Python 3.10 has, too."""
+
+    x: int
+    __slots__ = ("x",)
+
+    def __getstate__(self):
+        return [self.x]
+
+    def __setstate__(self, state):
+        object.__setattr__(self, "x", *state)
+
+    __getstate__.__module__ = __setstate__.__module__ = "dataclasses"
 
 
 class Plain(gym.Env):
@@ -90,6 +122,11 @@ def counted(env):
     env.held[len(env.held)] = len(env.held)
 
 
+def counted_in_another(env):
+    env.held = defaultdict(lambda: 0, env.held)
+    counted(env)
+
+
 def hit(env):
     return sum(unit.hit() for unit in env.held)
 
@@ -124,6 +161,11 @@ HELD = {
     "late": (lambda: None, late, lambda env: env.held.hit()),
     "swapped": (lambda: iter(x for x in range(9)), swapped, lambda env: next(env.held)),
     "stock": (Stock, counted, lambda env: len(env.held)),
+    "method": (lambda: Unit().hit, same, lambda env: env.held()),
+    "partial": (lambda: functools.partial(Unit.hit, Unit()), same, lambda env: env.held()),
+    "registered": (Registered, same, lambda env: env.held.hit()),
+    "cells": (set, lambda env: env.held.add(Cell(len(env.held))), lambda env: len(env.held)),
+    "factory": (lambda: defaultdict(lambda: 0), counted_in_another, lambda env: len(env.held)),
 }
 
 
@@ -177,3 +219,14 @@ def test_what_nothing_keeps_is_named_where_it_goes_from_one_attribute_to_another
 def test_of_a_dict_all_is_put_back_where_some_of_it_is(base):
     whole, part = resumed(base, "stock")
     assert play(part, 3, 4) == play(whole, 3, 4)
+
+
+@pytest.mark.parametrize("kind", ["method", "partial", "registered", "cells", "factory"])
+def test_objects_of_methods_and_of_registered_and_generated_pickles_go_on(base, kind):
+    whole, part = resumed(base, kind)
+    assert play(part, 3, 4) == play(whole, 3, 4)
+
+
+def test_a_set_of_whole_objects_is_not_warned_of(caplog):
+    resumed(Plain, "cells")
+    assert caplog.messages == []
