@@ -37,6 +37,7 @@ HEADER = """# The config as it was composed; resume, fork, evaluate, replay, exp
 # Paths of files are relative to the directory that the run was launched in, `cwd` in run.json.
 # It is not to be edited: `gym-loop fork RUN KEY=VALUE` starts another run with another value.
 """
+LARGEST = 16_000_000  # bytes
 GROUPS = ("agent", "env", "loop")
 PLAIN = (type(None), bool, int, float, str, bytes)
 IN_JSON = (type(None), bool, int, float, str, list, dict)
@@ -231,6 +232,15 @@ def write(directory: Path, cfg: DictConfig, base: Path) -> None:
     path = directory / FILE
     if not (path.exists() and path.read_text() == text):
         files.write(path, text)
+
+
+def is_foreign(directory: Path) -> bool:
+    """Return whether the file in the place of a run's config is one that no run has kept."""
+    try:
+        own = HEADER[:40].encode()
+        return not files.read(directory / FILE, LARGEST).startswith(own)
+    except OSError:
+        return (directory / FILE).is_file()
 
 
 def read(directory: Path) -> Any:

@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 # An environment variable with git's answer, asked once for all jobs of a sweep.
 GIT = "GYM_LOOP_GIT"
 version = functools.cache(importlib.metadata.version)
-HYDRAS = ("config", "hydra", "overrides")  # files of the config, which Hydra writes
 LIMIT = 50  # warnings of a run that are listed
 PACKAGES = ("numpy", "gym", "gymnasium", "hydra-core", "torch", "jax", "stable-baselines3")
 
@@ -187,10 +186,9 @@ class Manifest(Observer):
     def _remove(self) -> None:
         """Remove what this launch has written for a run that has not begun, and nothing else."""
         hydra = HydraConfig.get()
-        written = [manifest.NAME, manifest.LOCK, kept.FILE, f"{hydra.job.name}.log"]
-        written += [f"{hydra.output_subdir}/{name}.yaml" for name in HYDRAS]
-        for name in written:
-            (self.directory / name).unlink(missing_ok=True)
+        for path in claim.written(self.directory, hydra):
+            if path not in claim.there_before:
+                path.unlink(missing_ok=True)
         for path in self.planted:
             if path.is_symlink() or not path.is_dir():
                 path.unlink(missing_ok=True)

@@ -22,8 +22,13 @@ from gym_loop.terminal import short
 # Parameters of the loop with which a run can be continued, whatever they were before.
 RESUMABLE = {name for name, parameter in parameters.ALL.items() if parameter.resume}
 # What only a run leaves behind. A directory that holds one of these, but no run.json, is not ours.
-RESULTS = (tables.EPISODES, tables.EVALUATIONS, "checkpoints", "traces")
+RESULTS = (
+    *(tables.EPISODES, tables.EVALUATIONS, "checkpoints", "traces"),
+    *(parameters.ALL[name].default for name in ("record_dir", "eval_record_dir")),
+)
+HYDRAS = ("config", "hydra", "overrides")  # files of the config, which Hydra writes
 new_folders: list[Path] = []  # the run's directory and those above it that this launch makes
+there_before: list[Path] = []  # of `written`
 
 
 def claim(cfg: DictConfig) -> None:
@@ -40,6 +45,7 @@ def claim(cfg: DictConfig) -> None:
     directory = Path(cfg.hydra.run.dir)
     folders = directory.absolute(), *directory.absolute().parents
     new_folders[:] = [folder for folder in folders if not folder.exists()]
+    there_before[:] = [path for path in written(directory, cfg.hydra) if os.path.lexists(path)]
     if asked:
         if known := run_in(directory):
             go_on(directory, known, cfg)
@@ -62,6 +68,13 @@ def claim(cfg: DictConfig) -> None:
         cfg.hydra.run.dir = str(unique)
 
 
+def written(directory: Path, hydra: Any) -> list[Path]:
+    """Return what a launch with a config of Hydra's writes before its run begins."""
+    names = [manifest.NAME, manifest.LOCK, kept.FILE, f"{hydra.job.name}.log"]
+    names += [f"{hydra.output_subdir}/{name}.yaml" for name in HYDRAS]
+    return [directory.absolute() / name for name in names]
+
+
 def run_in(directory: Path) -> dict[str, Any] | None:
     """Return the run in `directory`, as `manifest.load` does; None: a new one can be put there.
 
@@ -79,7 +92,7 @@ def run_in(directory: Path) -> dict[str, Any] | None:
         raise Mistake(
             f"{directory} holds a {manifest.NAME} that is damaged: choose another directory"
         )
-    for name in RESULTS:
+    for name in (*RESULTS, *([kept.FILE] if kept.is_foreign(directory) else ())):
         if (directory / name).exists():
             raise Mistake(
                 f"{directory} holds {name} but no readable {manifest.NAME}: not a run that can "

@@ -1,5 +1,6 @@
 """Puts a checkpoint, and the history before it, into the directory of another run."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -39,7 +40,10 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
         changes.append(key)
     groups = {key.partition(".")[0] for key in changes}
     if "env" not in groups:
-        shutil.copytree(checkpoint.parents[1], directory, dirs_exist_ok=True, ignore=_left_out)
+        history = checkpoint.parents[1]
+        shutil.copytree(
+            history, directory, ignore=_left_out, copy_function=_copy, dirs_exist_ok=True
+        )
     same = {f"same_{group}": group not in groups for group in ("env", "eval_env", "seed")}
     best = checkpoints.best_at(checkpoint)  # it goes on to be the best until there is a better one
     with_best = "env" not in groups and checkpoints.load_state(best) is not None
@@ -54,6 +58,12 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
     kept.write(directory, cfg, base)
     manifest.write(directory, {"state": "stopped", "parent": origin, **kept.record(cfg, base)})
     planted[:] = [path.absolute() for path in directory.rglob("*") if path not in there]
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a file, unless somebody else's lies there."""
+    if not os.path.lexists(target):
+        shutil.copy2(source, target)
 
 
 def _left_out(folder: str, names: list[str]) -> set[str]:

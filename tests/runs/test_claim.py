@@ -1,0 +1,65 @@
+"""A run directory with files of somebody else's in it is refused, or these are left alone."""
+
+import pytest
+
+RUN = ("agent=random", "env=cartpole", "loop.max_episodes=3", "loop.eval_episodes=1")
+LATE = """
+import gymnasium
+from gym_loop.mistake import Mistake
+
+class Late(gymnasium.Env):
+    def __init__(self):
+        raise Mistake("too late")
+"""
+
+
+def put(folder, *names):
+    """Write files of the user's, which all have one content."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"the user's, and no UTF-8: \xff\n")
+
+
+def are_as_they_were(folder, *names):
+    return all(b"user's" in (folder / name).read_bytes()[:20] for name in names)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "episode_records/episode-000000.mp4"])
+def test_a_directory_with_what_a_run_would_write_over_is_refused(cli, tmp_path, name):
+    put(tmp_path, name)
+    before = sorted(tmp_path.rglob("*"))
+    done = cli(*RUN, "loop.record=true", "hydra.run.dir=.")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert name.partition("/")[0] in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+    assert are_as_they_were(tmp_path, name)
+
+
+def test_a_run_that_was_killed_before_its_run_json_begins_anew(cli, tmp_path):
+    assert cli(*RUN, "hydra.run.dir=run").returncode == 0
+    for name in ("episodes.csv", "evaluations.csv", "run.json"):
+        (tmp_path / "run" / name).unlink()
+    for name in ("checkpoints", "traces"):
+        (tmp_path / "run" / name).rename(tmp_path / name)
+    done = cli(*RUN, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_mistake_found_late_removes_nothing_that_was_there_before(cli, tmp_path):
+    (tmp_path / "late.py").write_text(LATE)
+    put(tmp_path, "gym_loop.log", ".lock", ".hydra/mine.yaml")
+    before = {path for path in tmp_path.rglob("*") if "__pycache__" not in path.parts}
+    assert cli("agent=random", "env=late.py:Late", "hydra.run.dir=.").returncode == 2
+    assert {path for path in tmp_path.rglob("*") if "__pycache__" not in path.parts} == before
+    assert are_as_they_were(tmp_path, "gym_loop.log", ".lock", ".hydra/mine.yaml")
+
+
+def test_a_fork_leaves_alone_what_lies_in_its_directory(cli, tmp_path):
+    assert cli(*RUN, "hydra.run.dir=parent").returncode == 0
+    (tmp_path / "parent" / "notes.md").write_text("the parent's")
+    (tmp_path / "parent" / "more.md").write_text("the parent's")
+    put(tmp_path, "fork/notes.md")
+    done = cli("fork", "parent", "loop.max_episodes=5", "hydra.run.dir=fork")
+    assert done.returncode == 0, done.stderr
+    assert are_as_they_were(tmp_path, "fork/notes.md")
+    assert (tmp_path / "fork" / "more.md").read_text() == "the parent's"
