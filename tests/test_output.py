@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from gym_loop.output import Output
+from tests import vector_agents
 
 RUN = "agent=random env=cartpole loop.max_episodes=2 loop.eval_episodes=1"
 BROKEN = "2>&1 | python -c 'import os; os.close(0)'"  # a reader that leaves at once
@@ -56,6 +58,33 @@ def test_a_sweep_ends_well_whatever_its_streams_are(tmp_path, streams):
         run = json.loads((tmp_path / f"sweep/seed={seed}/run.json").read_text())
         assert run["state"] == "finished"
     assert shell(f"gym-loop ls sweep {streams}", tmp_path) == 0
+
+
+LOUD = """
+from tests.sample_envs import Counter
+
+class Loud(Counter):
+    def reset(self, **arguments):
+        print("an environment of somebody's that tells of each game", flush=True)
+        return super().reset(**arguments)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("streams", ["> /dev/full 2>&1", BROKEN])
+def test_an_environment_may_print_in_any_process_whatever_its_streams_are(tmp_path, streams):
+    if "full" in streams and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    (tmp_path / "loud.py").write_text(LOUD)
+    agent = f"agent={Path(vector_agents.__file__)}:Learner env=loud.py:Loud env.length=300"
+    words = f"{agent} loop=vector loop.num_envs=2 loop.num_workers=2 loop.max_episodes=40"
+    assert (
+        shell(f"gym-loop {words} loop.eval_episodes=1 hydra.run.dir=run {streams}", tmp_path) == 0
+    )
+    # More steps than one process plays again.
+    assert shell(f"gym-loop replay run --every 1 --jobs 2 {streams}", tmp_path) == 0
+
+    assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "finished"
 
 
 @pytest.mark.slow

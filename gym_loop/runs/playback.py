@@ -24,6 +24,7 @@ from gym_loop.config import kept, options, stored
 from gym_loop.loops.copies import copied
 from gym_loop.loops.returns import as_float, total
 from gym_loop.mistake import Failure, Mistake
+from gym_loop.output import open_streams
 from gym_loop.runs import manifest
 from gym_loop.runs.traces import Trace, Traces, load
 from gym_loop.streams import NO_SEED, seed_all
@@ -221,8 +222,7 @@ def in_parallel(work: Callable[[Any], Any], jobs: Iterable[Any], workers: int) -
     # A worker's end is then known also where it has forked others, and no library is shared.
     context = multiprocessing.get_context("forkserver")
     others = {*multiprocessing.active_children()}
-    # Ctrl-C is left to this process, which stops its workers.
-    pool = ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    pool = ProcessPoolExecutor(workers, context, _begin)
     waiting: deque[Future[Any]] = deque()
     try:
         for job in jobs:
@@ -240,6 +240,12 @@ def in_parallel(work: Callable[[Any], Any], jobs: Iterable[Any], workers: int) -
             for process in {*multiprocessing.active_children()} - others:
                 process.kill()
         pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """Begin a worker: Ctrl-C is left to the process that stops it; environments may print."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    open_streams()
 
 
 def played_by(run: Path, kind: str, episode: int) -> tuple[dict[str, Any], DictConfig]:

@@ -33,6 +33,7 @@ from gym_loop.envs.greetings import log_mujoco_warnings
 from gym_loop.envs.make import import_library
 from gym_loop.machine import cores
 from gym_loop.mistake import Failure, Mistake
+from gym_loop.output import open_streams
 from gym_loop.streams import NO_SEED
 from gym_loop.vector.batches import Array, array_type, leaves, map_arrays, parts_of, take
 from gym_loop.vector.envs import Copies, Step, VectorEnv
@@ -519,6 +520,7 @@ class Measured:
 
 def main(pipe: int, memory: int, awake: float) -> None:
     """Be a worker, until the process that has started this one closes its end of the pipe."""
+    open_streams()  # what environments print
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
