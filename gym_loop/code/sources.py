@@ -120,7 +120,11 @@ class _Repository:
             return rest
         untracked = self._paths("ls-files", "-z", "--others", "--exclude-standard")
         whole = [file for file in rest if file in untracked]
-        changed = self._paths(*DIFF, "--name-only", "-z")
+        states = iter(self._names(*DIFF, "--name-status", "-z"))
+        changed = []
+        for state, name_in_it in zip(states, states, strict=True):
+            # Where a link has become a file, or a file a link, git removes one and adds the other.
+            changed += [os.path.join(self.root, name_in_it)] * (2 if state == "T" else 1)
         parts = re.split(rb"^(?=diff --git )", self._git(*DIFF), flags=re.M)[1:] if changed else []
         clean = []
         for file, part in zip(changed, parts, strict=True):

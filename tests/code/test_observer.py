@@ -191,6 +191,20 @@ def test_a_launch_with_other_code_adds_a_folder_and_one_with_the_same_does_not(c
 
 
 @pytest.mark.slow
+def test_a_link_that_became_a_file_and_a_file_that_became_a_link_are_kept(cli, project):
+    (project / "linked.py").symlink_to("helper.py")
+    git(project, "add", "linked.py")
+    git(project, "commit", "-qm", "link")
+    (project / "linked.py").unlink()
+    (project / "linked.py").write_text("value = 2\n")
+    (project / "agent.py").rename(project / "mine_local.py")
+    (project / "agent.py").symlink_to("mine_local.py")
+    run(cli, "agent=agent.py:Mine")
+    diff = (code(project) / project.name / "changes.diff").read_text()
+    assert all(line in diff.splitlines() for line in ("-helper.py", "+value = 2", "+mine_local.py"))
+
+
+@pytest.mark.slow
 def test_changes_of_tracked_files_are_warned_of_and_differ(cli, project):
     words = ("agent=agent.py:Mine", "hydra.run.dir=run")
     run(cli, *words)
