@@ -140,15 +140,14 @@ def moved(file: Path) -> ModuleType | None:
 
     None where no file has its name, or two are alike: this is for projects that were moved.
     """
-    found: dict[int, set[str]] = {}
-    names = [name for name in sys.modules if name.startswith(f"{__name__}.")]
-    for name in names:
+    found: dict[int, set[ModuleType]] = {}  # a module may have several names
+    for name in [name for name in sys.modules if name.startswith(f"{__name__}.")]:
         other = Path(unquote(name.rpartition(".")[2]))
         pairs = zip(reversed(file.parts), reversed(other.parts), strict=False)
         same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-        found.setdefault(same, set()).add(name)
+        found.setdefault(same, set()).add(sys.modules[name])
     most = max(found, default=0)
-    return sys.modules[found[most].pop()] if most and len(found[most]) == 1 else None
+    return found[most].pop() if most and len(found[most]) == 1 else None
 
 
 sys.meta_path.append(Finder)

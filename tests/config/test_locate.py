@@ -214,6 +214,29 @@ def test_a_project_that_was_moved_goes_on_though_two_of_its_files_have_one_name(
     assert returns == [4.0, 8.0, 12.0, 16.0, 20.0]
 
 
+@pytest.mark.slow
+def test_a_run_goes_on_in_one_folder_and_its_project_in_another(cli, tmp_path):
+    write(
+        tmp_path,
+        old__mine_py=AGENT,
+        old__envs__walk_py=ENV,
+        old__helper_beside_py="class Helper: ...",
+    )
+    words = ["agent=mine.py:Mine", "env=envs/walk.py:Walk", "loop.eval_episodes=1"]
+    done = cli(*words, "loop.max_episodes=3", "hydra.run.dir=runs/run", cwd=tmp_path / "old")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "new").mkdir()
+    (tmp_path / "old" / "runs").rename(tmp_path / "new" / "runs")
+    (tmp_path / "old").rename(tmp_path / "project")
+    now = "agent._target_=../project/mine.py:Mine", "env._target_=../project/envs/walk.py:Walk"
+    done = cli("resume", "runs/run", *now, "loop.max_episodes=4", cwd=tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    done = cli("resume", "runs/run", "loop.max_episodes=5", cwd=tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    returns = [float(row["return"]) for row in rows(tmp_path / "new" / "runs" / "run")]
+    assert returns == [4.0, 8.0, 12.0, 16.0, 20.0]
+
+
 def test_a_class_in_a_file_is_found_in_a_list_of_arguments(tmp_path):
     write(tmp_path, parts_py="class Part: ...")
     code = (
