@@ -291,7 +291,8 @@ def _as_command(*words: str) -> Iterator[None]:
             sys.argv = argv
             for stream in (sys.stdout, sys.stderr):
                 if stream and stream not in given:
-                    stream.flush()
+                    with contextlib.suppress(OSError, ValueError):  # an agent may have closed it
+                        stream.flush()
             sys.stdin, sys.stdout, sys.stderr = given
             os.chdir(here)
             streams.set_state(random)

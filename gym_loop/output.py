@@ -32,6 +32,41 @@ class Output(io.FileIO):
         return written
 
 
+class Replacement:
+    """What a program has put in the place of a standard stream; what it cannot take is dropped.
+
+    It may be closed, or write to a full disk, and have no more than `write`.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text, or drop it."""
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:
+            self.write(text.encode("ascii", "backslashreplace").decode())
+        except (OSError, ValueError):
+            pass
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream, if that can be done."""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Return whether the stream is a terminal, as far as it knows."""
+        try:
+            return bool(self._stream.isatty())
+        except (OSError, ValueError, AttributeError):
+            return False
+
+
 def log_in_silence() -> None:
     """Have the log's files print no traceback for a line that cannot be written.
 
@@ -55,7 +90,7 @@ def open_streams() -> None:
     """Open closed standard streams on `/dev/null`; have writes to broken ones raise nothing.
 
     Otherwise the next file to be opened would get the number 1 or 2, and all that is printed. What
-    a program has put in the place of `sys.stdout` or `sys.stderr` stays.
+    a program has put in the place of `sys.stdout` or `sys.stderr` is still written to.
     """
     for number in range(3):
         try:
@@ -77,3 +112,5 @@ def open_streams() -> None:
                 write_through=bool(stream and stream.write_through),
             )
             setattr(sys, name, text)
+        elif stream is not None and not isinstance(stream, Replacement):
+            setattr(sys, name, Replacement(stream))

@@ -60,6 +60,60 @@ def test_a_sweep_ends_well_whatever_its_streams_are(tmp_path, streams):
     assert shell(f"gym-loop ls sweep {streams}", tmp_path) == 0
 
 
+PUT_IN_PLACE = """
+import io, sys
+import gym_loop
+
+class Full:
+    def write(self, text):
+        raise OSError(28, "No space left on device")
+
+    def flush(self):
+        self.write("")
+
+class WritesOnly:
+    def write(self, text):
+        return len(text)
+
+class Terminal(Full):
+    def isatty(self):
+        return True
+
+Closed = io.StringIO()
+Closed.close()
+sys.stdout = sys.stderr = stream = {stream}
+words = "{run}".split()
+gym_loop.run(*words, directory="run")
+gym_loop.resume("run", "loop.max_episodes=3")
+runs = gym_loop.sweep(*words, "seed=0,1", directory="sweep")
+assert sys.stdout is sys.stderr is stream
+sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+print(*[each.state for each in runs])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", ["Full()", "WritesOnly()", "Terminal()", "Closed"])
+def test_runs_end_well_whatever_a_program_has_put_in_the_place_of_its_streams(tmp_path, stream):
+    script = PUT_IN_PLACE.format(stream=stream, run=RUN)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("finished finished\n", "")
+    run = json.loads((tmp_path / "run/run.json").read_text())
+    assert (run["state"], run["episodes"]) == ("finished", 3)
+
+
+def test_a_run_from_python_ends_well_when_its_agent_has_closed_a_stream(tmp_path):
+    (tmp_path / "closes.py").write_text(CLOSES.format(name="stdout"))
+    words = "'agent=closes.py:Closes', 'env=cartpole', 'loop.max_episodes=2'"
+    script = f"import gym_loop; print(gym_loop.run({words}, directory='run').state)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert done.stdout == "finished\n", done.stderr
+
+
 LOUD = """
 from tests.sample_envs import Counter
 
@@ -131,16 +185,20 @@ def test_a_stream_that_does_not_block_is_waited_for():
     assert os.waitpid(child, 0)[1] == 0
 
 
+CLOSES = """
+import sys
+from gym_loop.agents import RandomAgent
+
+class Closes(RandomAgent):
+    def begin_episode(self, number):
+        sys.{name} = open("/dev/null", "w")
+        sys.{name}.close()
+"""
+
+
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
 def test_a_run_whose_agent_has_closed_a_stream_ends_well(tmp_path, name):
-    (tmp_path / "closes.py").write_text(
-        "import sys\n"
-        "from gym_loop.agents import RandomAgent\n\n\n"
-        "class Closes(RandomAgent):\n"
-        "    def begin_episode(self, number):\n"
-        f"        sys.{name} = open('/dev/null', 'w')\n"
-        f"        sys.{name}.close()\n"
-    )
+    (tmp_path / "closes.py").write_text(CLOSES.format(name=name))
     agent = "agent=closes.py:Closes env=cartpole loop.max_episodes=2 loop.eval_episodes=1"
     assert shell(f"gym-loop {agent} hydra.run.dir=run", tmp_path) == 0
 
