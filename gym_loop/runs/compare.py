@@ -19,6 +19,7 @@ from gym_loop.runs import manifest, tables
 from gym_loop.streams import imported_torch
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
+MAX_PAIRED = 300  # elements of two sets, each compared with each; of more, only `==` is asked
 # Of a checkpoint, what holds wall time and file sizes; its counters are those of the tables.
 STATE = "state.json"
 
@@ -212,8 +213,11 @@ def _object_differences(a: Any, b: Any, path: str, seen: dict[Any, Any]) -> Iter
         for number, (one, two) in enumerate(zip(a, b, strict=False)):
             yield from value_differences(one, two, f"{path}[{number}]", seen)
     elif type(a) in (set, frozenset):
-        if a != b:
-            yield f"{path}: {len(a - b)} and {len(b - a)} elements are in one of them only"
+        one, two = [*(a - b)], [*(b - a)]
+        if max(len(one), len(two)) <= MAX_PAIRED:
+            one, two = _without_pairs(one, two, seen)
+        if one or two:
+            yield f"{path}: {len(one)} and {len(two)} elements are in one of them only"
     elif type(a) is np.ndarray:
         if not _equal_arrays(a, b):
             yield path
@@ -252,6 +256,24 @@ def _object_differences(a: Any, b: Any, path: str, seen: dict[Any, Any]) -> Iter
         inner = _reduced(a), _reduced(b)
     if inner is not None:
         yield from value_differences(inner[0], inner[1], path, seen)
+
+
+def _without_pairs(
+    one: list[Any], two: list[Any], seen: dict[Any, Any]
+) -> tuple[list[Any], list[Any]]:
+    """Return what of two sets is left without those that equal each other, attribute by attribute.
+
+    Objects of a class without `__eq__` are found by their identity, which no pickle has.
+    """
+    left, rest = [], list(two)
+    for each in one:
+        for number, other in enumerate(rest):
+            if not any(value_differences(each, other, "", dict(seen))):
+                del rest[number]
+                break
+        else:
+            left.append(each)
+    return left, rest
 
 
 def _dict_differences(

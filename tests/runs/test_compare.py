@@ -33,6 +33,18 @@ class Slotted:
         self.value = value
 
 
+class Child(Slotted):
+    def __init__(self, value, family):
+        super().__init__(value)
+        self.family = family
+
+
+def family(values):
+    found = set()
+    found |= {Child(value, found) for value in values}
+    return found
+
+
 class Named(dict):
     name = None
 
@@ -88,6 +100,8 @@ MAKERS = {
     "orders of keys": (dict.fromkeys, "ab", "ba"),
     "keys that are tuples": (lambda n: {(1, n): 2}, 1, 2),
     "sets": (set, "ab", "ac"),
+    "sets of objects": (lambda values: {Slotted(value) for value in values}, "aba", "abb"),
+    "sets of objects that refer to each other": (family, "aba", "abb"),
     "partial functions": (functools.partial(functools.partial, max), 1, 2),
 }
 
