@@ -253,7 +253,8 @@ def _content(owner: Any) -> dict[Key, Any]:
     if isinstance(owner, types.MethodType):
         return {"__self__": owner.__self__}
     if isinstance(owner, functools.partial):
-        return {"func": owner.func, "args": owner.args, "keywords": owner.keywords}
+        parts: dict[Key, Any] = {"func": owner.func, "args": owner.args}
+        return parts | vars(owner) | {"keywords": owner.keywords}
     if isinstance(owner, type | types.ModuleType | types.FunctionType):
         return {}
     if isinstance(owner, io.IOBase):  # in C, though some have a `__dict__`

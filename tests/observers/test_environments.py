@@ -144,6 +144,12 @@ def hit_first(units):
     return next(iter(units)).hit()
 
 
+def attributed():
+    made = functools.partial(Unit)
+    made.unit = Unit()
+    return made
+
+
 # By a name: what is held at first; what a reset does; what a step's reward is.
 HELD = {
     "set": (lambda: {Unit(), Unit()}, same, hit),
@@ -163,6 +169,7 @@ HELD = {
     "stock": (Stock, counted, lambda env: len(env.held)),
     "method": (lambda: Unit().hit, same, lambda env: env.held()),
     "partial": (lambda: functools.partial(Unit.hit, Unit()), same, lambda env: env.held()),
+    "attribute of a partial": (attributed, same, lambda env: env.held.unit.hit()),
     "registered": (Registered, same, lambda env: env.held.hit()),
     "cells": (set, lambda env: env.held.add(Cell(len(env.held))), lambda env: len(env.held)),
     "factory": (lambda: defaultdict(lambda: 0), counted_in_another, lambda env: len(env.held)),
@@ -221,7 +228,9 @@ def test_of_a_dict_all_is_put_back_where_some_of_it_is(base):
     assert play(part, 3, 4) == play(whole, 3, 4)
 
 
-@pytest.mark.parametrize("kind", ["method", "partial", "registered", "cells", "factory"])
+@pytest.mark.parametrize(
+    "kind", ["method", "partial", "attribute of a partial", "registered", "cells", "factory"]
+)
 def test_objects_of_methods_and_of_registered_and_generated_pickles_go_on(base, kind):
     whole, part = resumed(base, kind)
     assert play(part, 3, 4) == play(whole, 3, 4)
