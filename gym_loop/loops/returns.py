@@ -45,6 +45,12 @@ def total(rewards: Iterable[Any]) -> float:
         return sum(map(as_float, rewards))
 
 
+def mean(values: Iterable[Any]) -> float:
+    """Return the mean of values, of which there is one or more, as `total` adds them up."""
+    known = [*values]
+    return total(known) / len(known)
+
+
 def as_flag(value: Any, name: str) -> bool:
     """Return `terminated` or `truncated` as a bool.
 

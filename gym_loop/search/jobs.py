@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
 
 from gym_loop import files
+from gym_loop.loops.returns import mean
 from gym_loop.runs import manifest, reading, tables
 from gym_loop.search.study import END
 
@@ -14,9 +14,9 @@ WINDOW = reading.WINDOW
 # episodes (returns) up to a moment.
 OBJECTIVES: dict[str, Callable[[Sequence[float], Sequence[float]], float]] = {
     "evaluation": lambda evaluations, returns: evaluations[-1],
-    "auc": lambda evaluations, returns: fmean(evaluations),  # the area, over their number
-    "return": lambda evaluations, returns: fmean(returns[-WINDOW:]),
-    "mean": lambda evaluations, returns: fmean(returns),
+    "auc": lambda evaluations, returns: mean(evaluations),  # the area, over their number
+    "return": lambda evaluations, returns: mean(returns[-WINDOW:]),
+    "mean": lambda evaluations, returns: mean(returns),
     "best": lambda evaluations, returns: max(returns),
 }
 # How errors begin that are none of a job's own code: for want of memory, or of a disk.
@@ -75,7 +75,7 @@ def _values(directory: Path, objective: str, size: int) -> list[float]:
     score = OBJECTIVES[objective]
     table = tables.columns(directory, tables.EVALUATIONS, ("at_episode", "return"))
     count = len(table["return"]) // size if size else 0
-    means = [fmean(table["return"][size * k : size * (k + 1)]) for k in range(count)]
+    means = [mean(table["return"][size * k : size * (k + 1)]) for k in range(count)]
     if objective in EVALUATED:
         return [score(means[: k + 1], ()) for k in range(count)]
     returns = tables.columns(directory, tables.EPISODES, ("return",))["return"]

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 from gym_loop.config import secrets
 from gym_loop.reports import page
 from gym_loop.reports.page import Axes, axis_number, ticks
+from gym_loop.reports.scores import HUGE
 from gym_loop.search import report
 from gym_loop.search.best import FILE
 from gym_loop.search.report import Found, reached
@@ -72,20 +73,19 @@ def _history(found: Found) -> dict[str, Any] | None:
     points = [
         (float(count), float(trial.value), True)
         for count, trial in enumerate(found.complete(), 1)
-        if trial.value is not None
+        if trial.value is not None and abs(trial.value) < HUGE
     ]
     if not points:
         return None
-    right = len(points) + 1.0
+    right = len(found.complete()) + 1.0
     xs = [(round(x / right * 100, 2), axis_number(x)) for x in ticks(0, right) if x and x == int(x)]
     drawing = _drawing(f"Best {found.objective} by complete trials", points, right, xs)
+    best = [(float(count), value) for count, _, value in found.history()]
     corners: list[tuple[float, float]] = []
-    for count, _, value in found.history():
-        if corners:  # a step: to the right first
-            corners.append((count, corners[-1][1]))
-        corners.append((count, value))
-    corners.append((right, corners[-1][1]))
-    return drawing | {"best": drawing["axes"].path(*zip(*corners, strict=True))}
+    for (count, value), (until, _) in zip(best, [*best[1:], (right, 0.0)], strict=True):
+        if abs(value) < HUGE:
+            corners += [(count, value), (until, value)]
+    return drawing | {"best": drawing["axes"].path(*zip(*corners, strict=True)) if corners else ""}
 
 
 def _parameters(
@@ -96,7 +96,9 @@ def _parameters(
         own = [
             (trial, value)
             for trial in found.trials
-            if name in trial.params and (value := reached(trial)) is not None
+            if name in trial.params
+            and (value := reached(trial)) is not None
+            and abs(value) < HUGE  # what is infinite, too, has no place in a drawing
         ]
         if not own:
             continue

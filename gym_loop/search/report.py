@@ -13,7 +13,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import optuna
@@ -21,6 +20,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from gym_loop.config import secrets
+from gym_loop.loops.returns import mean
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import reading
 from gym_loop.runs.reading import CONFIRMED
@@ -209,7 +209,7 @@ class Found:
         if confirmed := self.confirmation():
             each = confirmed.results.items()
             values = {number: interquartile_mean(own.values()) for number, own in each}
-            means = {number: fmean(own.values()) for number, own in each}
+            means = {number: mean(own.values()) for number, own in each}
             order_of = max if self.maximize else min
             number = order_of(values, key=lambda number: (values[number], means[number]))
             first, last = confirmed.seeds[0], confirmed.seeds[-1]
@@ -317,7 +317,7 @@ class Found:
         for name, both in points.items():
             distribution = next(t.distributions[name] for t in self.trials if name in t.params)
             tables[name] = [
-                (label, len(own), fmean(own), max(own) if self.maximize else min(own))
+                (label, len(own), mean(own), max(own) if self.maximize else min(own))
                 for label, own in binned(name, distribution, both)
             ]
         return tables
@@ -336,7 +336,7 @@ def interquartile_mean(values: Iterable[float]) -> float:
     """Return the mean of the middle half; `reports.statistics` has it, too, but needs SciPy."""
     ordered = sorted(values)
     cut = len(ordered) // 4
-    return fmean(ordered[cut : len(ordered) - cut])
+    return mean(ordered[cut : len(ordered) - cut])
 
 
 def binned(
@@ -379,7 +379,7 @@ def text(directory: Path, width: int | None = None) -> str:
         share = f", importance {importances[name]:.2f}" if name in importances else ""
         lines += [f"{printable(name)}{share}:"]
         rows = [("value", "trials", "mean", "best")]
-        rows += [(label, str(n), f"{mean:.5g}", f"{top:.5g}") for label, n, mean, top in parts]
+        rows += [(label, str(n), f"{own:.5g}", f"{top:.5g}") for label, n, own, top in parts]
         lines += [*columns(rows), ""]
     note = "Of a paused trial, what it had reached counts: it was played less than a complete one."
     note = f"{note} {found.on_importances}"

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
 
 from omegaconf import DictConfig, open_dict, read_write
 from optuna.trial import FrozenTrial, TrialState
 
+from gym_loop.loops.returns import mean
 from gym_loop.mistake import Mistake
 from gym_loop.runs import manifest, reading
 from gym_loop.runs.manifest import PAUSED
@@ -291,12 +291,12 @@ class Trials(Iterator[Job | None]):
             reached = [value_after(each, longest) for each in known]
         else:
             last = longest if goal == END else min(goal, longest)
-            reached = [fmean(value_after(each, k) for each in known) for k in range(1, last + 1)]
+            reached = [mean(value_after(each, k) for each in known) for k in range(1, last + 1)]
         for step, value in enumerate(reached, 1):
             if step not in trial.intermediate_values:
                 self.study.report(number, step, value)
         if len(known) == len(self.seeds) and all(each.state == "finished" for each in known):
-            value = fmean(value_after(each, longest) for each in known)
+            value = mean(value_after(each, longest) for each in known)
             if math.isnan(value):
                 why = f"its {self.objective} is NaN"
                 self.study.fail(number, why)
@@ -361,7 +361,7 @@ class Trials(Iterator[Job | None]):
         if complete:  # the first of several that are equal
             best = (max if self.maximize else min)(complete, key=lambda trial: trial.value or 0.0)
             now.best, now.winner = best.value, best.number
-            whole = fmean(steps["complete"])
+            whole = mean(steps["complete"])
             saved = sum(max(whole - own, 0) for own in steps["paused"])
             now.saved = saved / max(saved + sum(map(sum, steps.values())), 1)
         self.standing = now

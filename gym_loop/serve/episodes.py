@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gym_loop.loops.returns import total
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import parting as between
 from gym_loop.runs import traces
@@ -88,6 +89,8 @@ def _in_the_pages_words(entry: Entry) -> Iterator[None]:
 def facts(trace: traces.Trace) -> dict[str, Any]:
     """Return what is drawn below an episode's picture, as JSON can hold it."""
     length = len(trace.rewards)
+    with np.errstate(all="ignore"):  # rewards may be infinite, or too many for a float
+        returns = np.cumsum(trace.rewards)
     every = max(math.ceil(length / DRAWN), 1)
     parts: list[dict[str, Any]] = []
     for name, table in _numeric(trace.actions):
@@ -103,12 +106,12 @@ def facts(trace: traces.Trace) -> dict[str, Any]:
     return {
         "episode": trace.episode,
         "length": length,
-        "return": numbers(np.array([math.fsum(trace.rewards.tolist())]))[0],
+        "return": numbers(np.array([total(trace.rewards.tolist())]))[0],
         "seed": trace.seed,
         "ended": "terminated" if trace.terminated else "truncated" if trace.truncated else "",
         "every": every,
         "rewards": numbers(trace.rewards[::every]),
-        "returns": numbers(np.cumsum(trace.rewards)[::every]),
+        "returns": numbers(returns[::every]),
         "actions": parts,
     }
 

@@ -79,6 +79,31 @@ def test_the_page_shows_history_parameters_trials_and_confirmation(search, capsy
     assert "http" not in text.replace("http-equiv", "")
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [float("inf")] * 4,
+        [1.0, float("inf"), 2.0, float("-inf")],
+        [1.7e308, -1.7e308, 1.0, 2.0, 1e200],
+    ],
+)
+def test_results_beyond_a_drawing_are_in_the_table_alone(tmp_path, monkeypatch, capsys, values):
+    monkeypatch.chdir(tmp_path)
+    definition = {**SPACE.describe(), "hydra.sweeper.objective": "evaluation"}
+    definition["hydra.sweeper.seeds"] = "0"
+    study = Study(
+        tmp_path, definition, SPACE, "maximize", lambda n: optuna.samplers.RandomSampler(seed=n)
+    )
+    for value in values:
+        study.tell(study.ask(1), value)
+    main([".", "--html", "page.html"])
+
+    text = (tmp_path / "page.html").read_text()
+    assert not re.search(r'd="[^"]*(nan|inf)', text)
+    assert all(f"{value:.6g}" in text for value in values)
+    assert capsys.readouterr().err == "wrote page.html\n"
+
+
 def test_secret_choices_are_in_no_view_of_a_search(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     keys = optuna.distributions.CategoricalDistribution(["sesame-1", "sesame-2"])

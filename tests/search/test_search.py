@@ -113,6 +113,21 @@ def test_a_trial_that_comes_to_nan_has_failed_and_it_is_said(search, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("objective", ["evaluation", "return"])
+def test_results_whose_sum_no_float_holds_end_no_search(search, tmp_path, objective):
+    (tmp_path / "huge.py").write_text(
+        "from tests.sample_envs import Counter\n\n\n"
+        "class Huge(Counter):\n"
+        "    def reward(self, action):\n"
+        "        return 1.7e308\n"
+    )
+    huge = (f"env={tmp_path}/huge.py:Huge", "env.length=1", f"hydra.sweeper.objective={objective}")
+    result = search(X, *huge, NONE, "hydra.sweeper.n_trials=1", "loop.eval_episodes=2")
+    assert result.returncode == 0, result.stderr
+    assert "1 trials: 1 complete; best inf" in result.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "lacks"), [("observers=none", "manifest"), (None, "episodes")])
 def test_a_search_whose_jobs_leave_no_trace_of_how_far_they_are_is_refused(
     search, tmp_path, words, lacks

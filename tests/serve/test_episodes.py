@@ -174,3 +174,13 @@ def test_a_pickle_among_the_traces_is_not_loaded(entry, tmp_path):
         episodes.load(run, "train", 0)
     assert not marker.exists()
     assert json.dumps(run.row)
+
+
+@pytest.mark.parametrize(
+    "rewards", [[np.inf, -np.inf], [1.7e308, 1.7e308], [np.nan, 1.0]], ids=["inf", "sum", "nan"]
+)
+@pytest.mark.filterwarnings("error")  # NumPy's, on the server's terminal
+def test_an_episode_is_told_of_whatever_its_rewards_add_up_to(rewards):
+    told = episodes.facts(traces.Trace(3, 0, [0, 1], np.array(rewards), True, False))
+    assert told["return"] is None
+    assert json.loads(json.dumps(told, allow_nan=False))["length"] == 2
