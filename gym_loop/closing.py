@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -34,10 +35,13 @@ def closed(what: Any) -> Iterator[Any]:
 def at_the_end(close: Callable[[BaseException | None], object]) -> Callable[..., None]:
     """Return what `ExitStack.push` takes: it calls `close` with what the block has raised, or None.
 
-    An exit that returned something true, as `close` may, would take the error for handled.
+    An exit that returned something true, as `close` may, would take the error for handled. Nothing
+    is called in a process that the block has forked and that leaves it: the files are not its own.
     """
+    own = os.getpid()
 
     def leave(kind: object, error: BaseException | None, trace: object) -> None:
-        close(error)
+        if os.getpid() == own:
+            close(error)
 
     return leave

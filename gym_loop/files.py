@@ -230,6 +230,17 @@ class AppendOnly:
         """Whether there is no record yet."""
         return not (self.size or self._waiting)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all records are where the file's name leads, for as much as its size tells.
+
+        Somebody may have removed, replaced or cut it, or closed the descriptor.
+        """
+        try:
+            return not self.size or os.stat(self.path).st_size >= self.size
+        except OSError:
+            return False
+
     def append(self, record: bytes) -> None:
         """Write a record, and what waits; `error` tells whether that could be done."""
         if self._descriptor >= 0 and not self._waiting:  # as nearly always: it is to be quick

@@ -118,6 +118,8 @@ class Manifest(Observer):
     def begin(self, loop: BaseLoop) -> None:
         """Write the state, with git's answer and the versions of what has been imported."""
         self.loop, before = loop, self.content.copy()
+        if self.lock:
+            self.lock.loop = loop
         self.git_status = self.git()
         self.content["git"] = _commit(self.git_status)
         if lineage := getattr(loop.agent, "lineage", None):
@@ -133,9 +135,8 @@ class Manifest(Observer):
     def close(self, error: BaseException | None) -> None:
         """Write how the run ended, and unlock."""
         logging.getLogger("gym_loop").removeHandler(self.warnings)
-        own = os.getpid()
-        if self.lock is None or self.content.get("pid", own) != own:
-            return  # a process that the run has forked leaves by an exception: it is not the run's
+        if self.lock is None:
+            return
         stopped = self.loop is not None and self.loop.stop
         state = "stopped" if stopped else "finished"
         if isinstance(error, SystemExit | KeyboardInterrupt):

@@ -244,12 +244,25 @@ class EventFile:
         if self.file:
             self.file.sync()
             self.sizes[self.file.path.name] = self.file.size
+            self._look()
         return dict(self.sizes)
 
     def finish(self) -> None:
         """Bring the events to the disk, as `state_dict` does, and close the file."""
         if self.file:
             self.file.finish()
+            self._look()
+
+    def _look(self) -> None:
+        """Warn if events are gone, and write those to come into another file."""
+        if self.file and not self.file.is_whole:
+            path = self.file.path
+            log.warning(
+                "somebody has removed, replaced or cut %s: events are missing", printable(path)
+            )
+            self.file.close()
+            self.file, self.tags = None, ()
+            self.sizes.pop(path.name, None)
 
     def _start(self, now: float) -> list[bytes]:
         """Choose the new file's name; return its first records."""

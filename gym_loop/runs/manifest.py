@@ -3,6 +3,7 @@
 import fcntl
 import functools
 import json
+import logging
 import os
 import stat
 import time
@@ -20,6 +21,8 @@ FORMAT = 1
 LARGEST = 16_000_000  # bytes of a run.json: of more, nothing is read
 PAUSED = "paused"  # what `ended_by` says of a job that a search has stopped early
 _held: "list[Lock]" = []  # by this process
+
+log = logging.getLogger(__name__)
 
 
 class InUse(Mistake):
@@ -40,6 +43,9 @@ class Lock:
         directory: a run's or a sweep's.
         seconds: how long to wait for others; `ls` holds it for an instant when it looks.
 
+    Attributes:
+        loop: the one that runs in the directory, if any does.
+
     Raises:
         InUse: another process holds it.
         Mistake: there is no permission to.
@@ -47,6 +53,7 @@ class Lock:
 
     def __init__(self, directory: Path, seconds: float = 0.2) -> None:
         self.descriptors: list[int] = []
+        self.loop: Any = None
         _release_in_children()
         deadline = time.monotonic() + seconds
         while not self._take(directory):
@@ -86,11 +93,23 @@ class Lock:
 
 @functools.cache
 def _release_in_children() -> None:
-    """Have forked children of this process release its locks, as they may outlive it; once."""
+    """Have forked children of this process release its locks, as they may outlive it; once.
+
+    A child that comes back into a loop, as nobody has ended it, ends there: it is not the run.
+    """
 
     def release() -> None:
         for lock in [*_held]:
             lock.release()
+            if lock.loop is not None:
+                lock.loop.notify = leave
+
+    def leave(event: str, *_: Any) -> None:
+        text = "it came back into the loop, where it would write this run's files a second time"
+        log.error(
+            "process %d, forked by the agent or the environment, was ended: %s", os.getpid(), text
+        )
+        os._exit(1)
 
     os.register_at_fork(after_in_child=release)
 

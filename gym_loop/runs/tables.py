@@ -77,6 +77,16 @@ class Writer(files.AppendOnly):
             )
         self.warned = self.error is not None
 
+    def sync(self) -> None:
+        """Bring all rows to the disk.
+
+        Raises:
+            OSError: that cannot be done, or rows are gone from there.
+        """
+        super().sync()
+        if not self.is_whole:
+            raise OSError(errno.EIO, "somebody has removed, replaced or cut it", str(self.path))
+
 
 def cells(directory: Path, file: str, strict: bool = False) -> tuple[list[str], list[list[str]]]:
     """Return the names of a table's columns, and its whole rows as text.

@@ -1,12 +1,14 @@
 """How runs end: as finished only when the loop came to its end."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from gym_loop.mistake import Failure
+from gym_loop.runs import compare
 from tests.conftest import rows
 
 PANIC = """
@@ -225,6 +227,41 @@ def test_a_run_whose_last_rows_cannot_be_written_has_not_finished(launch, tmp_pa
         launch("agent=fills.py:Fills", "env=cartpole", "loop.eval_episodes=2")
     assert json.loads(Path("run/run.json").read_text())["state"] == "failed"
     assert len(rows(Path("run"))) == 5
+
+
+FORKS = """
+import os, sys, time
+from gym_loop.agents import RandomAgent
+
+class Forks(RandomAgent):
+    def end_episode(self, number, truncated):
+        child = os.environ.get("CHILD")
+        if number != 2 or not self.training or not child:
+            return
+        if os.fork():
+            if child == "comes back":
+                os.wait()  # it would be the first to write
+        elif child == "leaves late":
+            while '"finished"' not in open("run/run.json").read():
+                time.sleep(0.02)
+            sys.exit()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("child", ["comes back", "leaves late"])
+def test_what_an_agent_forks_writes_nothing_of_the_run(cli, tmp_path, child):
+    (tmp_path / "forks.py").write_text(FORKS)
+    words = ("agent=forks.py:Forks", "env=cartpole", "loop.max_episodes=6", "loop.eval_episodes=1")
+    assert cli(*words, "hydra.run.dir=untouched").returncode == 0
+
+    done = cli(*words, "hydra.run.dir=run", environment={"CHILD": child})  # waits for the child
+
+    assert done.returncode == 0, done.stderr
+    assert ("came back into the loop" in done.stderr) is (child == "comes back")
+    assert list(compare.differences(tmp_path / "run", tmp_path / "untouched")) == []
+    assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "finished"
 
 
 @pytest.mark.parametrize(

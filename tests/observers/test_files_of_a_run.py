@@ -323,3 +323,69 @@ def test_a_run_is_not_finished_while_a_part_cannot_be_written_and_the_resume_has
         "train/return": 3,
         "eval/return": 1,
     }
+
+
+MEDDLES = """
+import os
+import shutil
+from pathlib import Path
+from gym_loop.agents import RandomAgent
+from gym_loop.observers import checkpoints
+
+checkpoints.MAX_SHARE_OF_TIME = 1e9  # one that is due does not wait
+
+class Meddles(RandomAgent):
+    def begin_episode(self, number):
+        if number != 3 or Path("once").exists():
+            return
+        Path("once").touch()
+        match os.environ.get("DEED"):
+            case "remove":
+                os.unlink("run/episodes.csv")
+            case "replace":
+                shutil.copy("run/episodes.csv", "copy")
+                os.replace("copy", "run/episodes.csv")
+            case "close and open":
+                os.closerange(3, 1000)
+                self.__class__.own = [open(f"own-{n}", "w") for n in range(50)]
+            case "remove logs":
+                shutil.rmtree("run/logs")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deed", ["remove", "replace", "close and open"])
+def test_a_run_whose_rows_are_gone_has_not_finished_and_the_next_launch_has_them_all(
+    cli, tmp_path, deed
+):
+    (tmp_path / "meddles.py").write_text(MEDDLES)
+    words = ("agent=meddles.py:Meddles", *FAST, "loop.max_episodes=6", "hydra.run.dir=run")
+
+    failed = cli(*words, environment={"DEED": deed})
+
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "failed"
+    done = cli(*words)
+    assert done.returncode == 0, done.stderr
+    assert [row["episode"] for row in rows(tmp_path / "run")] == list("012345")
+
+
+@pytest.mark.slow
+def test_events_that_somebody_has_removed_are_warned_of_and_those_to_come_are_written(
+    cli, tmp_path
+):
+    (tmp_path / "meddles.py").write_text(MEDDLES)
+    words = ("agent=meddles.py:Meddles", *FAST, "loop.max_episodes=6", "hydra.run.dir=run")
+    words = (*words, "loop.episodes_per_checkpoint=1", "loop.time_per_checkpoint=0")  # seen there
+
+    done = cli(*words, environment={"DEED": "remove logs"})
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("events are missing") == 1
+    [warning] = json.loads((tmp_path / "run" / "run.json").read_text())["warnings"]
+    assert "events are missing" in warning
+    found = read_events(tmp_path / "run" / "logs")["train/return"]
+    steps = [int(row["steps"]) for row in rows(tmp_path / "run")]
+    assert 0 < len(found) < 6
+    assert [step for step, _ in found] == steps[-len(found) :]
