@@ -1,6 +1,7 @@
 """The processes of a sweep's jobs on this machine: each ends with all that it has started."""
 
 import contextlib
+import errno
 import math
 import multiprocessing
 import os
@@ -69,8 +70,7 @@ class Processes:
     def __enter__(self) -> "Processes":
         reader, self.groups = self.context.Pipe(duplex=False)
         self.guard = self.context.Process(target=guard, args=(reader,))
-        with main_module_left_out():
-            self.guard.start()
+        begin(self.guard)
         reader.close()
         return self
 
@@ -102,8 +102,7 @@ class Processes:
         arguments = (packed, self.common, self.groups, answer, environment, lock)
         process = self.context.Process(target=work, args=arguments)
         try:
-            with main_module_left_out():
-                process.start()
+            begin(process)
         except OSError:
             answer.close()
             raise
@@ -140,6 +139,19 @@ class Processes:
         job = ended.job
         job.state, job.result, job.reason = outcome.state, outcome.result, outcome.reason
         return job
+
+
+def begin(process: BaseProcess) -> None:
+    """Start a process.
+
+    Raises:
+        OSError: there is no memory, process or file to be had.
+    """
+    try:
+        with main_module_left_out():
+            process.start()
+    except EOFError:  # what it was to be forked from could not fork, and has died of it
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
 
 
 @contextlib.contextmanager

@@ -370,6 +370,29 @@ def test_what_an_agent_forks_may_leave_by_exit_and_ends_neither_run_nor_job(cli,
 
 
 @pytest.mark.slow
+def test_a_job_for_which_there_is_no_process_fails_and_those_after_it_run(sweep, tmp_path):
+    # As at a limit of processes: the third fork in the process that jobs are forked from fails.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "fork, left = os.fork, [None, None]\n"
+        "def limited():\n"
+        "    if not left:\n"
+        "        raise BlockingIOError(11, os.strerror(11))\n"
+        "    left.pop()\n"
+        "    return fork()\n"
+        "if any('multiprocessing.forkserver' in word for word in sys.orig_argv):\n"
+        "    os.fork = limited\n"
+    )
+    words = ("seed=range(4)", "hydra.launcher.n_jobs=1")
+
+    done = sweep(*words, environment={"PYTHONPATH": str(tmp_path)})
+
+    assert summary(done) == "4 jobs: 3 done, 0 skipped, 1 failed"  # guard and a job, then one more
+    assert "seed=1  cannot be started: Resource temporarily unavailable" in done.stdout
+    assert done.returncode == 1
+
+
+@pytest.mark.slow
 def test_a_job_that_leaves_no_memory_or_no_file_to_work_with_ends(cli, tmp_path):
     (tmp_path / "greedy.py").write_text(
         "import os, resource, threading\n"
