@@ -5,6 +5,7 @@ import errno
 import math
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import tempfile
@@ -173,13 +174,16 @@ def outcome_of(ended: Running, timeout: float | None) -> Outcome:
     os.lseek(ended.answer.fileno(), 0, os.SEEK_SET)
     outcome: Outcome | None = None
     try:
-        outcome = ended.answer.recv()
-    except EOFError:  # it died before it had sent all; perhaps after its run
+        sent = ended.answer.recv_bytes()
+    except (EOFError, OSError):  # it died before it had sent all; perhaps after its run
         known = manifest.read(ended.job.directory)
         if known and known["state"] == "finished":
             outcome = Outcome("finished", known["result"])
-    except Exception as error:  # of the user's class, when it is unpickled
-        return Outcome("failed", reason=reason_of(error))
+    else:
+        try:
+            outcome = pickle.loads(sent)
+        except Exception as error:  # of the user's class
+            return Outcome("failed", reason=reason_of(error))
     if ended.timed_out and not (outcome and outcome.state == "finished"):
         return Outcome("failed", reason=f"over its timeout of {timeout:g} s")
     if outcome:

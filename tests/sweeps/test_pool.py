@@ -1,6 +1,7 @@
 """Sweeps on this machine: isolation, completion, and an end in order."""
 
 import json
+import math
 import os
 import pty
 import random
@@ -10,11 +11,17 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import connection
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from gym_loop.sweeps.processes import end_group
+from gym_loop.runs import manifest
+from gym_loop.sweeps.directory import Job
+from gym_loop.sweeps.job import Outcome
+from gym_loop.sweeps.processes import Running, end_group, outcome_of
 from tests.conftest import rows
 from tests.sweeps.conftest import AGENT, SHORT, processes, states, summary, wait_until
 
@@ -49,6 +56,25 @@ def test_what_a_job_has_started_ends_with_it(sweep, tmp_path):
 
 def test_a_job_whose_process_is_not_known_ends_nobody():
     end_group(0)  # which would be this process's own group
+
+
+@pytest.mark.parametrize("state", ["finished", "running"])
+def test_a_job_that_dies_while_it_sends_its_outcome_is_what_its_run_says(tmp_path, state):
+    manifest.write(tmp_path, {"state": state, "result": 3.0})
+    killed = subprocess.Popen([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+    process: Any = SimpleNamespace(exitcode=killed.wait())
+    with open(tmp_path / "answer", "w+b") as file:
+        answer = connection.Connection(os.dup(file.fileno()))
+        answer.send(Outcome("finished", 3.0))
+        os.truncate(file.name, os.path.getsize(file.name) - 5)
+
+        outcome = outcome_of(Running(Job("job", [], 0, tmp_path), process, answer, math.inf), None)
+
+    if state == "finished":
+        assert outcome == Outcome("finished", 3.0)
+    else:
+        assert outcome.state == "failed"
+        assert "SIGKILL" in outcome.reason
 
 
 @pytest.mark.slow
