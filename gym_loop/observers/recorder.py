@@ -95,6 +95,7 @@ class Recorder(Observer):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.writer = VideoWriter(path, frames_per_second(episode.env))
+            self.writer.is_new = not own  # another run may film this episode now
         except (OSError, ValueError) as error:
             self._warn(VideoError(str(error)))
             return

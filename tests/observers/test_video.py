@@ -439,3 +439,19 @@ def test_a_recording_of_20000_frames_takes_little_memory_and_has_them_all(tmp_pa
     assert peak("self") - before + encoders < 100
     writer.close()
     assert count_frames_and_secs(tmp_path / "a.mp4")[0] == 20_000
+
+
+def test_of_two_runs_that_film_one_episode_at_once_the_second_leaves_the_film_of_the_first(
+    tmp_path,
+):
+    frame = np.zeros((16, 16, 3), np.uint8)
+    writers = [VideoWriter(tmp_path / "episode-000000.mp4") for _ in range(2)]
+    for count, writer in enumerate(writers, 1):
+        writer.is_new = True
+        for _ in range(count):
+            writer.write(frame)
+    writers[0].close()
+    film = (tmp_path / "episode-000000.mp4").read_bytes()
+    with pytest.raises(VideoError, match="left alone"):
+        writers[1].close()
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [film]

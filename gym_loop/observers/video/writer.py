@@ -90,7 +90,7 @@ class VideoWriter:
     """Writes one video frame by frame, with an encoder that runs in a process of its own.
 
     The file is complete or absent: it has a hidden name beside `path` until it is whole, and then
-    replaces `path` at once. End with `finish` and `wait`, `close`, or `abort`; as a context
+    replaces `path` at once, or, with `is_new`, leaves alone what is there. End with `finish` and `wait`, `close`, or `abort`; as a context
     manager it closes, or aborts on an exception. The encoder ends when this process does.
 
     Args:
@@ -103,6 +103,7 @@ class VideoWriter:
 
     def __init__(self, path: str | Path, fps: float = 30.0) -> None:
         self.path, self.fps = check_path(path), float(fps)
+        self.is_new = False  # whether it is to leave alone a file that is there by its end
         self._shape: tuple[int, ...] | None = None
         self._error: VideoError | None = None
         self._aborted = False
@@ -222,7 +223,7 @@ class VideoWriter:
                 raise self._failure()
             if not self._aborted:
                 os.fsync(self._file)
-                os.replace(self._temporary, self.path)
+                self._give_name()
                 files.sync(self.path.parent)
         except BrokenPipeError:
             self._process.wait()
@@ -241,6 +242,18 @@ class VideoWriter:
             self._complaints.close()
             while data is not None:  # `write` may be waiting for room
                 data = self._queue.get()
+
+    def _give_name(self) -> None:
+        if self.is_new:
+            try:
+                os.link(self._temporary, self.path)  # the temporary name is removed at the end
+                return
+            except FileExistsError as error:
+                why = f"{self.path} exists, and may be another run's: it is left alone"
+                raise VideoError(why) from error
+            except OSError:
+                pass  # a filesystem without links
+        os.replace(self._temporary, self.path)
 
     @property
     def _input(self) -> Any:
