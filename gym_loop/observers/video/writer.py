@@ -90,8 +90,9 @@ class VideoWriter:
     """Writes one video frame by frame, with an encoder that runs in a process of its own.
 
     The file is complete or absent: it has a hidden name beside `path` until it is whole, and then
-    replaces `path` at once, or, with `is_new`, leaves alone what is there. End with `finish` and `wait`, `close`, or `abort`; as a context
-    manager it closes, or aborts on an exception. The encoder ends when this process does.
+    replaces `path` at once, or, with `is_new`, leaves alone what is there. End with `finish` and
+    `wait`, `close`, or `abort`; as a context manager it closes, or aborts on an exception. The
+    encoder ends when this process does.
 
     Args:
         path: ends in .mp4 (H.264, plays everywhere) or .gif.
