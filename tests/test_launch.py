@@ -227,6 +227,7 @@ def test_fifty_launches_in_one_second_make_fifty_directories(tmp_path, monkeypat
     made = set()
     for _ in range(50):
         hydra = {"mode": None, "run": {"dir": "outputs/now"}, "overrides": {"hydra": []}}
+        hydra |= {"job": {"name": "gym_loop"}, "output_subdir": ".hydra"}
         cfg = OmegaConf.create({"hydra": hydra})
         claim(cfg)
         made.add(cfg.hydra.run.dir)
