@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-lost: set[int] = set()  # the descriptors, 1 or 2, of which something could not be written
+# By descriptor, 1 or 2, why something could not be written; of a reader that has left, EPIPE.
+lost: dict[int, OSError] = {}
 
 
 class Output(io.FileIO):
@@ -27,7 +28,7 @@ class Output(io.FileIO):
                 line = f"gym-loop: output is lost: descriptor {self.fileno()}: {error.strerror}\n"
                 with contextlib.suppress(OSError):
                     os.write(2, line.encode())
-            lost.add(self.fileno())
+            lost.setdefault(self.fileno(), error)
             return len(data)
         return written
 
@@ -65,6 +66,17 @@ class Replacement:
             return bool(self._stream.isatty())
         except (OSError, ValueError, AttributeError):
             return False
+
+
+def exit_if_lost() -> None:
+    """Leave with exit code 1 if an answer could not be written; a reader may leave before its end.
+
+    For commands that only print: those that run something succeed when that does.
+    """
+    if sys.stdout:
+        sys.stdout.flush()
+    if 1 in lost and lost[1].errno != errno.EPIPE:
+        sys.exit(1)
 
 
 def log_in_silence() -> None:

@@ -165,6 +165,19 @@ def test_what_is_lost_on_a_full_disk_is_said_once(tmp_path):
     assert done.stderr == "gym-loop: output is lost: descriptor 1: No space left on device\n"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["ls run --json", "report run", "best run", "diff run run"])
+def test_a_command_that_only_prints_fails_where_its_answer_is_lost(tmp_path, command):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    shell(f"gym-loop {RUN} hydra.run.dir=run", tmp_path)
+
+    assert shell(f"gym-loop {command} > answer", tmp_path) == 0
+    assert shell(f"gym-loop {command} > /dev/full", tmp_path) == 1
+    assert shell(f"gym-loop {command} {BROKEN}", tmp_path) == 0
+    assert shell(f"gym-loop {command} >&-", tmp_path) == 0
+
+
 def test_a_stream_that_does_not_block_is_waited_for():
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

@@ -11,6 +11,7 @@ import click
 from gym_loop.commands import run_click
 from gym_loop.commands.report import compared
 from gym_loop.mistake import Mistake
+from gym_loop.output import exit_if_lost
 from gym_loop.reports import films
 from gym_loop.terminal import is_terminal, printable, short
 
@@ -140,3 +141,4 @@ def commands(directory: Path) -> list[str]:
 def main(arguments: list[str]) -> None:
     """Run the command."""
     run_click(best, arguments)
+    exit_if_lost()

@@ -9,6 +9,7 @@ import click
 
 from gym_loop.commands import run_click
 from gym_loop.mistake import Mistake
+from gym_loop.output import exit_if_lost
 from gym_loop.runs import parting, reading
 from gym_loop.runs.reading import Run, shown
 from gym_loop.terminal import printable, short
@@ -132,3 +133,4 @@ def as_lines(found: dict[str, Any], names: list[str]) -> list[str]:
 def main(arguments: list[str]) -> None:
     """Run the command."""
     run_click(diff, arguments)
+    exit_if_lost()

@@ -354,3 +354,4 @@ def follow(directories: list[str], filters: list[str], every: float, sort: str |
 def main(arguments: list[str]) -> None:
     """Run the command."""
     run_click(ls, arguments)
+    output.exit_if_lost()

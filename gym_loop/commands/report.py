@@ -13,6 +13,7 @@ import click
 from gym_loop import files, terminal
 from gym_loop.commands import run_click
 from gym_loop.mistake import Mistake
+from gym_loop.output import exit_if_lost
 
 
 @click.command("report", epilog="Example: gym-loop report sweep --by agent,env --html page.html")
@@ -147,3 +148,4 @@ def check_target(file: Path | None) -> None:
 def main(arguments: list[str]) -> None:
     """Run the command."""
     run_click(report, arguments)
+    exit_if_lost()
