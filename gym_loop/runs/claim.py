@@ -90,7 +90,8 @@ def run_in(directory: Path) -> dict[str, Any] | None:
         return manifest.load(directory)
     if (directory / manifest.NAME).exists():
         raise Mistake(
-            f"{directory} holds a {manifest.NAME} that is damaged: choose another directory"
+            f"{directory} holds a {manifest.NAME} that is damaged: move the directory away, and "
+            "the run begins anew, or choose another one"
         )
     for name in (*RESULTS, *([kept.FILE] if kept.is_foreign(directory) else ())):
         if (directory / name).exists():

@@ -15,7 +15,7 @@ import numpy as np
 
 from gym_loop.compat.torch import uncompiled
 from gym_loop.loops.folders import folder_of
-from gym_loop.runs import manifest, tables
+from gym_loop.runs import checkpoints, manifest, tables
 from gym_loop.streams import imported_torch
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
@@ -50,7 +50,7 @@ def parts(directory: Path) -> list[tuple[str, Callable[[Path, Path], Iterator[st
     found = [("episodes", table_differences, tables.EPISODES)]
     if loop.get("eval_episodes", 1):
         found.append(("evaluations", table_differences, tables.EVALUATIONS))
-    found.append(("the last checkpoint", last_checkpoint_differences, "checkpoints/latest"))
+    found.append(("the last checkpoint", last_checkpoint_differences, "checkpoints"))
     for key in ("logdir", "eval_logdir"):
         name = folder_of(loop, key)
         if (directory / name).exists():
@@ -77,7 +77,12 @@ def table_differences(first: Path, second: Path) -> Iterator[str]:
 
 
 def last_checkpoint_differences(first: Path, second: Path) -> Iterator[str]:
-    """Compare two whole checkpoints: the agent, the streams, the environment."""
+    """Compare the newest of two runs' checkpoints: the agent, the streams, the environment."""
+    one, two = (next(iter(checkpoints.names(folder)), "") for folder in (first, second))
+    if not one or one != two:
+        yield f"checkpoints: the newest is {one or 'none'} and {two or 'none'}"
+        return
+    first, second = first / one, second / two
     yield from checkpoint_differences(first / "agent", second / "agent")
     yield from checkpoint_differences(first, second, "checkpoint: ", skip=("agent", STATE))
 

@@ -199,7 +199,7 @@ DAMAGED = {
         ),
         "evaluations.csv: columns",
     ),
-    "no checkpoint": (lambda d: shutil.rmtree(d / "checkpoints"), "agent checkpoint"),
+    "no checkpoint": (lambda d: shutil.rmtree(d / "checkpoints"), "checkpoints: the newest is epi"),
     "an agent that is no pickle": (
         lambda d: damage(d / "checkpoints" / "latest" / "agent" / "agent.pkl"),
         "agent checkpoint: agent.pkl differs",
@@ -218,6 +218,18 @@ def test_what_is_absent_or_unreadable_differs(run, tmp_path, harm, said):
     harm(tmp_path / "copy")
     found = list(compare.differences(run, tmp_path / "copy"))
     assert any(said in line for line in found), found
+
+
+def test_checkpoints_are_compared_whatever_the_links_to_them_say(run, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(run, tmp_path / name, symlinks=True)
+    (tmp_path / "one/checkpoints/latest").unlink()
+    assert list(compare.differences(tmp_path / "one", tmp_path / "two")) == []
+    for name in ("one", "two"):
+        for path in (tmp_path / name / "checkpoints").glob("episode-*"):
+            shutil.rmtree(path)
+    [line] = compare.differences(tmp_path / "one", tmp_path / "two")
+    assert line == "checkpoints: the newest is none and none"
 
 
 @pytest.mark.parametrize("absent", ["episodes.csv", "evaluations.csv", "checkpoints", "traces"])
