@@ -150,11 +150,11 @@ def _in_yaml(text: str) -> list[Span]:
         elif isinstance(node, yaml.SequenceNode):
             for part in node.value:
                 visit(part, keys)
-        elif node.tag not in NULL_OR_BOOL and "${" not in node.value and node.value:
-            value = 0 if node.tag in NUMBERS else node.value
+        elif node.tag not in NULL_OR_BOOL and node.value:
             begin, end = node.start_mark.index, node.end_mark.index
             shown = secrets.masked_text(text[begin:end])
-            if any(secrets.names_a_secret(key, value) for key in keys):
+            value = "0" if node.tag in NUMBERS else node.value
+            if any(secrets.is_typed_secret(key, value) for key in keys):
                 line_end = "\n" * text[begin:end].endswith("\n")  # of a block, `|` or `>`
                 shown = f"{secrets.HIDDEN!r}{line_end}"
             found.append((begin, end, shown))

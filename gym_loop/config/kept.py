@@ -424,7 +424,7 @@ def _view(cfg: DictConfig, raw: dict[str, Any], base: Path) -> dict[str, Any]:
                 value = _plain(at(cfg, path))
                 if _environment_read:
                     value = secrets.masked(value, path, from_environment=True)
-                elif isinstance(value, str) and any(each in value for each in hidden):
+                elif secrets.holds_one_of(hidden, value):
                     value = secrets.HIDDEN
                 at(whole, path[:-1])[path[-1]] = value
     for _, section in sections(whole):

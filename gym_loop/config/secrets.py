@@ -27,6 +27,8 @@ SHOWN = {"seed", "id", "_target_", "dir", "logdir"}
 KEY_IN_MAPPING = re.compile(r"([\w.-]+)\s*:\s*")  # `{user: me, token: abc}`, as it is typed
 # `user:password@` in a URL; what is long and stands alone there is a token.
 PASSWORD_IN_URL = re.compile(r"""(?<=://)([^/?#\s'"]*:[^/?#\s'"]+|[^/?#\s'"@:]{16,})(?=@)""")
+# `${oc.env:TOKEN,abc}`: what holds where the environment has none.
+DEFAULT = re.compile(r"""\$\{oc\.env:[^,}]+,\s*(?!null|''|""|\$\{)[^}]""")
 # `?token=abc&` in a URL, `Password=abc;` of a connection.
 ASSIGNED = re.compile(r"""((?:^|[?&;])\s*([\w.-]+)=)([^&;\s'"]+)""")
 
@@ -37,6 +39,11 @@ def names_a_secret(key: str, value: Any) -> bool:
     if of_all:
         return not (value is None or isinstance(value, bool))
     return of_texts and _is_text(value)
+
+
+def is_typed_secret(key: str, text: str) -> bool:
+    """Return whether the unresolved text of a key holds a secret, and does not only refer to it."""
+    return names_a_secret(key, text) and ("${" not in text or DEFAULT.search(text) is not None)
 
 
 @functools.lru_cache(1000)
@@ -105,18 +112,31 @@ def masked_text(text: str) -> str:
 
 
 def secret_texts(whole: Any) -> set[str]:
-    """Return the texts of a resolved config that are hidden for their keys' names."""
+    """Return the texts of a resolved config that are hidden for their keys' names.
+
+    Numbers are among them, but not short ones, such as 0, which may be anywhere.
+    """
     found = set()
 
     def visit(value: Any, path: tuple[Any, ...]) -> None:
         if isinstance(value, dict | list):
             for key, each in value.items() if isinstance(value, dict) else enumerate(value):
                 visit(each, (*path, key))
-        elif isinstance(value, str) and value and any(names_a_secret(str(k), value) for k in path):
-            found.add(value)  # a number, such as 0, may be in any text
+        elif len(str(value)) > (0 if isinstance(value, str) else 3) and any(
+            names_a_secret(str(key), value) for key in path
+        ):
+            found.add(str(value))
 
     visit(whole, ())
     return found
+
+
+def holds_one_of(texts: set[str], value: Any) -> bool:
+    """Return whether one of these `secret_texts` is in a resolved value, or in what it holds."""
+    if isinstance(value, dict | list):
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        return any(holds_one_of(texts, part) for part in parts)
+    return any(each in value for each in texts) if isinstance(value, str) else str(value) in texts
 
 
 def _as_text(key: Any) -> Any:
@@ -134,7 +154,7 @@ def masked_words(words: Sequence[str]) -> list[str]:
     hidden = []
     for word in words:
         key, equals, value = word.partition("=")
-        if equals and "${" not in value and names_a_secret(key.lstrip("+~"), value):
+        if equals and is_typed_secret(key.lstrip("+~"), value):
             value = HIDDEN
         value = _masked_mapping(value) if "{" in value else value
         hidden.append(f"{masked_text(key)}{equals}{masked_text(value)}")
@@ -147,7 +167,7 @@ def _masked_mapping(typed: str) -> str:
     for key in KEY_IN_MAPPING.finditer(typed):
         end = _end_of_value(typed, key.end())
         value = typed[key.end() : end]
-        if key.start() >= done and "${" not in value and names_a_secret(key[1], value.strip()):
+        if key.start() >= done and is_typed_secret(key[1], value.strip()):
             parts += [typed[done : key.end()], HIDDEN]
             done = end
     return "".join([*parts, typed[done:]])

@@ -200,7 +200,6 @@ def test_a_value_from_the_environment_that_has_changed_is_refused_and_named(run)
     assert noted(run) == ["'10' 0.5"] * 3
 
 
-@pytest.mark.slow
 def test_a_fork_warns_of_a_value_from_the_environment_that_has_changed(run):
     run("agent=noting.py:Noting", *QUICK, "agent.x=${oc.env:G}", "hydra.run.dir=r", G="10")
     said = run("fork", "r", "loop.max_episodes=2", "hydra.run.dir=f", G="20")
@@ -434,6 +433,9 @@ def test_secrets_are_told_by_their_names(key, value, secret):
         ("a=https://ghp_0123456789abcdef@host/", "a=https://(hidden)@host/"),
         ("a=ssh://git@host/", "a=ssh://git@host/"),
         ("agent.x=${oc.env:TOKEN}", "agent.x=${oc.env:TOKEN}"),
+        ("agent.token=${oc.env:TOKEN,abc}", "agent.token=(hidden)"),
+        ("a={token:'${oc.env:TOKEN, abc}',n:1}", "a={token:(hidden),n:1}"),
+        ("agent.token=${oc.env:TOKEN,null}", "agent.token=${oc.env:TOKEN,null}"),
     ],
 )
 def test_secrets_that_are_typed_are_hidden_in_mappings_too(word, expected):
@@ -469,6 +471,14 @@ def test_a_refusal_shows_no_secret_that_a_key_has_by_way_of_another_one(run):
     assert "Bro1" not in said
     said = run(*words, "+api_key=Typed1", "agent.rate=${api_key}", WHERE="Bro1", code=2)
     assert "agent.rate is '(hidden)' (command line); expected a number" in said
+
+
+def test_a_secret_is_hidden_where_another_key_has_it_in_a_list_or_as_a_number(run):
+    words = "+login={password: Typed1, pin: {secret: 918273645}}", "seed=3"
+    x = "{all:'${oc.dict.values:login}',pin:'${login.pin.secret}',made:'${oc.create:[${seed}]}'}"
+    run("agent=noting.py:Noting", *QUICK, "hydra.run.dir=r", *words, f"agent.x={x}")
+    config = json.loads((run.folder / "r" / "run.json").read_text())["config"]
+    assert config["agent"]["x"] == {"all": "(hidden)", "pin": "(hidden)", "made": [3]}
 
 
 def test_a_number_below_a_secret_name_hides_no_other_value(run):
