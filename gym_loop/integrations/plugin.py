@@ -6,6 +6,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from gym_loop import launch
+from gym_loop.compat.omegaconf import plain
+from gym_loop.literal import literal
 from gym_loop.mistake import Mistake, nearest
 
 KEY = "agent.init_from"
@@ -24,13 +26,14 @@ def find_initial(cfg: Any) -> None:
     if not isinstance(given, str):
         return
     path = Path(given).absolute()
-    typed = any(word.partition("=")[0].lstrip("+") == KEY for word in cfg.hydra.overrides.task)
+    words = plain(cfg.hydra.overrides.task)  # iterating would resolve them
+    typed = any(word.partition("=")[0].lstrip("+") == KEY for word in words)
     if typed and not path.exists():
         there = (each.name for each in path.parent.glob("*"))
         near = nearest(path.name, there, "; expected a zip or a run's directory")
         raise Mistake(f"{KEY}: there is no {given}{near}")
     if given != str(path):
-        OmegaConf.update(cfg, KEY, str(path))
+        OmegaConf.update(cfg, KEY, literal(str(path)))
 
 
 def check_n_envs(cfg: Any) -> None:

@@ -1,6 +1,7 @@
 """An agent leaves as a zip of Stable-Baselines3's, and begins with one."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -143,6 +144,13 @@ def test_a_file_that_is_not_there_names_the_nearest(trained, tmp_path):
     with pytest.raises(Mistake, match=r"there is no .*modle\.zip; did you mean 'model\.zip'"):
         gym_loop.run(*QUICK, initial, directory=tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_file_in_a_folder_that_looks_like_an_interpolation_is_found(trained, tmp_path):
+    (tmp_path / "a${b}").mkdir()
+    shutil.copy(trained.path.parent / "model.zip", tmp_path / "a${b}")
+    initial = f"agent.init_from={tmp_path}/a\\${{b}}/model.zip"
+    gym_loop.run(*QUICK, initial, directory=tmp_path / "new")
 
 
 def test_a_fork_cannot_begin_with_other_networks(trained, tmp_path):
