@@ -22,6 +22,7 @@ from gym_loop.checks import foreign, wording
 from gym_loop.checks.kinds import is_whole, problem, problem_of
 from gym_loop.checks.origin import origin
 from gym_loop.compat.hydra import KEYWORDS
+from gym_loop.compat.omegaconf import plain
 from gym_loop.config import kept, secrets, signature, stored
 from gym_loop.config.options import (
     constructor_parameters,
@@ -109,7 +110,7 @@ def check_sections(cfg: DictConfig, raw: dict[str, Any]) -> None:
         if name in known:
             continue
         # A key of the user's own has to be used by another key.
-        if not re.search(r"\$\{" + re.escape(name) + r"[.}\[]", str(raw)):
+        if not kept.is_referred_to(name, raw):
             near = (
                 foreign.ours(name)
                 or wording.near_option(name)
@@ -325,7 +326,7 @@ def check_wrappers(cfg: DictConfig, group: str, env: dict[str, Any]) -> None:
                 f"wrap={chosen} has {name!r} twice, and env.wrappers holds one of each name; "
                 "expected the second one as env.wrappers.ANOTHER_NAME._target_=package.module.Class"
             )
-    words = list(map(str, cfg.hydra.overrides.task))
+    words = plain(cfg.hydra.overrides.task)  # iterating would resolve them
     removed = any(word.startswith("~env.wrappers") for word in words)
     for word in words:  # Hydra drops it where another choice replaces that of the config
         missing = set(_options(word.removeprefix("+wrap="))) - set(wrappers or ())

@@ -1,7 +1,5 @@
 """Which of a loop's limits hold: one that the user gives lifts the default of `max_episodes`."""
 
-import re
-
 from omegaconf import DictConfig, OmegaConf
 
 from gym_loop import launch
@@ -27,6 +25,5 @@ def lift_default_limit(cfg: DictConfig) -> None:
         return
     if not given or default is None or limit != default or is_given(cfg, KEY):
         return
-    text = str(kept.content(cfg, resolve=False))
-    if not re.search(r"\$\{loop\.max_episodes\}", text):
+    if not kept.is_referred_to("max_episodes", kept.content(cfg, resolve=False)):
         OmegaConf.update(cfg, KEY, None, force_add=True)

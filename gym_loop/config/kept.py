@@ -343,7 +343,6 @@ def changed(known: dict[str, Any], cfg: DictConfig | None = None) -> Iterator[tu
             now = _raw(content(cfg, resolve=False), path)
             if now != text or _digest(cfg, path, key) == values[name]:
                 continue
-        _environment_read.clear()
         if _digest(then, path, key) != values[name]:
             read_now = dict.fromkeys(_environment_read)
             yield name, ", ".join(f"${{oc.env:{each}}}" for each in read_now) or text
@@ -372,6 +371,11 @@ def followers(known: dict[str, Any], cfg: DictConfig) -> Iterator[tuple[str, str
                     yield dotted(path), text, old, new
 
 
+def is_referred_to(key: str, content: Any) -> bool:
+    """Return whether an interpolation in what is unresolved names a key: `${.key}`, `${f:key}`."""
+    return bool(re.search(rf"\$\{{[^}}]*(?<![\w-]){re.escape(key)}(?![\w-])", str(content)))
+
+
 def is_as_recorded(known: dict[str, Any], key: str, value: Any) -> bool:
     """Return whether `value`, now given as such, is what an interpolation had brought for `key`."""
     recorded = known.get("digests") or {}
@@ -380,17 +384,20 @@ def is_as_recorded(known: dict[str, Any], key: str, value: Any) -> bool:
 
 
 def _brought(whole: dict[str, Any]) -> Iterator[tuple[Keys, str]]:
-    """Yield the path and the text of each value that calls a resolver, `observers` excepted."""
+    """Yield the path and the text of each value that may call a resolver, `observers` excepted."""
     for path, text in leaves({k: v for k, v in whole.items() if k != "observers"}):
-        if isinstance(text, str) and re.search(r"\$\{[^}]*:", text):
+        if isinstance(text, str) and re.search(r"\$\{.*:", text, re.DOTALL):
             yield path, text
 
 
 def _digest(cfg: DictConfig, path: Keys, key: str) -> str | None:
+    _environment_read.clear()
     try:
         value = _plain(at(cfg, path))
     except OmegaConfBaseException:
         return None
+    if _environment_read and not survives_yaml(value):  # the text of an object says nothing
+        value = [os.environ.get(name) for name in _environment_read]
     return _digest_of(value, key)
 
 

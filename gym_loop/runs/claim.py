@@ -203,9 +203,11 @@ def note_schedules(known: dict[str, Any], cfg: DictConfig, keys: Collection[str]
         cfg: the fork's config.
         keys: in which they differ.
     """
-    sources = [key for key in keys if key.startswith("loop.")] or keys
-    for key, text, then, now in kept.followers(known, cfg):
-        if key.startswith("agent.") and re.search(r"\$\{[^}]*\bloop\.", text):
+    sources = [key for key in keys if key.startswith("loop.")]
+    loop = kept.content(cfg, resolve=False)["loop"]
+    alone = OmegaConf.create(known["config"] | {"loop": loop})  # what follows the loop's keys
+    for key, _, then, now in kept.followers(known, alone):
+        if key.startswith("agent."):
             note_schedule(_following(key, then, now, sources))
 
 

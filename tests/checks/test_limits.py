@@ -35,6 +35,11 @@ def ended(folder, done):
             "agent.decay_episodes=${loop.max_episodes}",
             ("max_episodes", 5),
         ),
+        (
+            "loop.max_steps=400 agent=q_learning env=taxi loop.max_episode_len=9 "
+            "agent.decay_episodes=${..loop.max_episodes}",
+            ("max_episodes", 5),
+        ),
     ],
 )
 def test_a_limit_that_is_given_lifts_one_that_is_not(words, expected, tmp_path, as_a_child):

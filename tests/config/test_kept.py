@@ -200,6 +200,24 @@ def test_a_value_from_the_environment_that_has_changed_is_refused_and_named(run)
     assert noted(run) == ["'10' 0.5"] * 3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["${path:${oc.env:WHERE}}", "${${name}:WHERE}"])
+def test_a_value_from_the_environment_that_has_changed_is_refused_whatever_brings_it(run, text):
+    with (run.folder / "noting.py").open("a") as file:
+        file.write(
+            "\nimport pathlib\nfrom omegaconf import OmegaConf\n"
+            "OmegaConf.register_new_resolver('path', pathlib.Path, replace=True)\n"
+        )
+    words = "agent=noting.py:Noting", *QUICK, f"agent.x='{text}'", "+name=oc.env"
+    words = words if "name" in text else words[:-1]
+    run(*words, "hydra.run.dir=r", WHERE="a")
+    for command in (("resume", "r", "loop.max_episodes=2"), ("evaluate", "r"), ("replay", "r")):
+        said = run(*command, WHERE="b", code=2)
+        assert "agent.x comes from ${oc.env:WHERE}, which is not what it was" in said
+    run("resume", "r", "loop.max_episodes=2", WHERE="a")
+
+
+@pytest.mark.slow
 def test_a_fork_warns_of_a_value_from_the_environment_that_has_changed(run):
     run("agent=noting.py:Noting", *QUICK, "agent.x=${oc.env:G}", "hydra.run.dir=r", G="10")
     said = run("fork", "r", "loop.max_episodes=2", "hydra.run.dir=f", G="20")
@@ -338,9 +356,21 @@ def test_a_schedule_over_the_runs_length_is_noted_by_resume_and_by_fork(run):
     assert note in run("resume", "r", "loop.max_steps=60")
 
 
-def test_a_schedule_over_the_runs_length_is_noted_however_it_refers_to_that(run):
-    words = ("env=cartpole", "loop.max_steps=20", "loop.eval_episodes=1", "hydra.run.dir=r")
-    run("agent=noting.py:Noting", *words, "agent.x=${oc.select:loop.max_steps,7}")
+@pytest.mark.slow
+def test_a_key_may_refer_to_one_beside_it_or_to_one_of_the_users_by_any_resolver(run):
+    words = "+own={a: 1}", "agent.x=['${..rate}','${oc.dict.values:own}','${...own.a}']"
+    run("agent=noting.py:Noting", *QUICK, *words, "hydra.run.dir=r")
+    run("resume", "r", "loop.max_episodes=2")
+    run("fork", "r", "loop.max_episodes=3", "hydra.run.dir=f")
+    assert noted(run) == ["[0.5, [1], 1] 0.5"] * 3
+
+
+@pytest.mark.parametrize(
+    "words", [["agent.x=${oc.select:loop.max_steps,7}"], ["+n=${loop.max_steps}", "agent.x=${n}"]]
+)
+def test_a_schedule_over_the_runs_length_is_noted_however_it_refers_to_that(run, words):
+    words = ("env=cartpole", "loop.max_steps=20", "loop.eval_episodes=1", *words)
+    run("agent=noting.py:Noting", *words, "hydra.run.dir=r")
     assert "note: agent.x follows loop.max_steps: 60 instead of 20" in run(
         "fork", "r", "loop.max_steps=60", "hydra.run.dir=longer"
     )
