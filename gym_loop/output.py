@@ -43,6 +43,8 @@ class Replacement:
         self._stream = stream
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # such as pickle's: an agent may keep it in a checkpoint
+            raise AttributeError(name)
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:

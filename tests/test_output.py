@@ -114,6 +114,33 @@ def test_a_run_from_python_ends_well_when_its_agent_has_closed_a_stream(tmp_path
     assert done.stdout == "finished\n", done.stderr
 
 
+KEEPS = """
+import sys
+from gym_loop.agents import RandomAgent
+
+class Keeps(RandomAgent):
+    def __init__(self, **spaces):
+        super().__init__(**spaces)
+        self.stream = sys.stdout
+"""
+
+
+def test_an_agent_that_keeps_what_a_program_has_put_in_the_place_of_a_stream_goes_on(tmp_path):
+    (tmp_path / "keeps.py").write_text(KEEPS)
+    script = (
+        "import contextlib, io, gym_loop\n"
+        "words = 'agent=keeps.py:Keeps', 'env=cartpole', 'loop.eval_episodes=0'\n"
+        "with contextlib.redirect_stdout(io.StringIO()):\n"
+        "    gym_loop.run(*words, 'loop.max_episodes=2', directory='run')\n"
+        "    run = gym_loop.resume('run', 'loop.max_episodes=3')\n"
+        "print(run.state)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert done.stdout == "finished\n", done.stderr
+
+
 LOUD = """
 from tests.sample_envs import Counter
 
