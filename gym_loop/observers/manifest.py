@@ -115,11 +115,16 @@ class Manifest(Observer):
             with contextlib.suppress(OSError):  # a full disk is one of the things to warn of
                 self._write()
 
+    def restore(self, loop: BaseLoop) -> None:
+        """End here in a process that a constructor has forked: it is not the run."""
+        if self.lock:
+            self.lock.loop = loop
+            if not self.lock.descriptors:  # it is released in what this process forks
+                manifest.end_child()
+
     def begin(self, loop: BaseLoop) -> None:
         """Write the state, with git's answer and the versions of what has been imported."""
         self.loop, before = loop, self.content.copy()
-        if self.lock:
-            self.lock.loop = loop
         self.git_status = self.git()
         self.content["git"] = _commit(self.git_status)
         if lineage := getattr(loop.agent, "lineage", None):

@@ -102,16 +102,18 @@ def _release_in_children() -> None:
         for lock in [*_held]:
             lock.release()
             if lock.loop is not None:
-                lock.loop.notify = leave
-
-    def leave(event: str, *_: Any) -> None:
-        text = "it came back into the loop, where it would write this run's files a second time"
-        log.error(
-            "process %d, forked by the agent or the environment, was ended: %s", os.getpid(), text
-        )
-        os._exit(1)
+                lock.loop.notify = end_child
 
     os.register_at_fork(after_in_child=release)
+
+
+def end_child(*_: Any) -> None:
+    """End this process, which a run's agent or environment has forked."""
+    text = "it came back into the loop, where it would write this run's files a second time"
+    log.error(
+        "process %d, forked by the agent or the environment, was ended: %s", os.getpid(), text
+    )
+    os._exit(1)
 
 
 def _lock(descriptor: int, operation: int) -> None:

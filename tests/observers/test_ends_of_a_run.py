@@ -234,9 +234,14 @@ import os, sys, time
 from gym_loop.agents import RandomAgent
 
 class Forks(RandomAgent):
+    def __init__(self, **spaces):
+        super().__init__(**spaces)
+        if os.environ.get("CHILD") == "comes back from the constructor" and os.fork():
+            os.wait()
+
     def end_episode(self, number, truncated):
         child = os.environ.get("CHILD")
-        if number != 2 or not self.training or not child:
+        if number != 2 or not self.training or child not in ("comes back", "leaves late"):
             return
         if os.fork():
             if child == "comes back":
@@ -250,7 +255,7 @@ class Forks(RandomAgent):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("child", ["comes back", "leaves late"])
+@pytest.mark.parametrize("child", ["comes back", "comes back from the constructor", "leaves late"])
 def test_what_an_agent_forks_writes_nothing_of_the_run(cli, tmp_path, child):
     (tmp_path / "forks.py").write_text(FORKS)
     words = ("agent=forks.py:Forks", "env=cartpole", "loop.max_episodes=6", "loop.eval_episodes=1")
@@ -259,7 +264,7 @@ def test_what_an_agent_forks_writes_nothing_of_the_run(cli, tmp_path, child):
     done = cli(*words, "hydra.run.dir=run", environment={"CHILD": child})  # waits for the child
 
     assert done.returncode == 0, done.stderr
-    assert ("came back into the loop" in done.stderr) is (child == "comes back")
+    assert ("came back into the loop" in done.stderr) is (child != "leaves late")
     assert list(compare.differences(tmp_path / "run", tmp_path / "untouched")) == []
     assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "finished"
 
