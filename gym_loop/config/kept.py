@@ -239,8 +239,8 @@ def is_foreign(directory: Path) -> bool:
     try:
         own = HEADER[:40].encode()
         return not files.read(directory / FILE, LARGEST).startswith(own)
-    except OSError:
-        return (directory / FILE).is_file()
+    except OSError:  # of a folder, a pipe, a link that leads nowhere
+        return os.path.lexists(directory / FILE)
 
 
 def read(directory: Path) -> Any:

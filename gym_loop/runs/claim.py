@@ -94,7 +94,7 @@ def run_in(directory: Path) -> dict[str, Any] | None:
             "the run begins anew, or choose another one"
         )
     for name in (*RESULTS, *([kept.FILE] if kept.is_foreign(directory) else ())):
-        if (directory / name).exists():
+        if os.path.lexists(directory / name):
             raise Mistake(
                 f"{directory} holds {name} but no readable {manifest.NAME}: not a run that can "
                 "be continued; choose another hydra.run.dir"

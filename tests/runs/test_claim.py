@@ -1,5 +1,7 @@
 """A run directory with files of somebody else's in it is refused, or these are left alone."""
 
+import os
+
 import pytest
 
 RUN = ("agent=random", "env=cartpole", "loop.max_episodes=3", "loop.eval_episodes=1")
@@ -33,6 +35,21 @@ def test_a_directory_with_what_a_run_would_write_over_is_refused(cli, tmp_path, 
     assert name.partition("/")[0] in done.stderr
     assert sorted(tmp_path.rglob("*")) == before
     assert are_as_they_were(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [os.mkdir, os.mkfifo, lambda path: os.symlink("nowhere", path)],
+    ids=["folder", "pipe", "link that leads nowhere"],
+)
+def test_a_config_that_is_no_file_is_refused(cli, tmp_path, make):
+    make(tmp_path / "config.yaml")
+    before = (tmp_path / "config.yaml").lstat().st_ino
+    done = cli(*RUN, "hydra.run.dir=.", timeout=60)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "holds config.yaml" in done.stderr
+    assert (tmp_path / "config.yaml").lstat().st_ino == before
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
 def test_a_run_that_was_killed_before_its_run_json_begins_anew(cli, tmp_path):
