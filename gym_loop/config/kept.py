@@ -42,6 +42,7 @@ GROUPS = ("agent", "env", "loop")
 PLAIN = (type(None), bool, int, float, str, bytes)
 IN_JSON = (type(None), bool, int, float, str, list, dict)
 ABSENT = "(absent)"
+PLAIN_KEY = re.compile(r"(?!True$|False$)[A-Za-z_][\w-]*")  # a text that reads as nothing else
 # What refers to a launch: `${hydra:job.num}`, `${hydra.job.num}`, `${oc.select:hydra.job.num}`.
 OF_LAUNCH = re.compile(
     r"""\$\{(?:oc\.(?:select|deprecated|dict\.(?:keys|values)):\s*["']?)?(?:hydra[.:]|now:)"""
@@ -317,7 +318,7 @@ def digests(cfg: DictConfig, raw: dict[str, Any]) -> dict[str, Any]:
     found = {}
     for path, _ in _brought(raw):
         if (digest := _digest(cfg, path, key)) is not None:
-            found[dotted(path)] = digest
+            found[_label(path)] = digest
     return {"key": key, "values": found}
 
 
@@ -334,18 +335,18 @@ def changed(known: dict[str, Any], cfg: DictConfig | None = None) -> Iterator[tu
         return
     then: Any = OmegaConf.create(known["config"])
     key = recorded["key"]
-    brought = [(path, text) for path, text in _brought(known["config"]) if dotted(path) in values]
+    brought = [(path, text) for path, text in _brought(known["config"]) if _label(path) in values]
     if any(_digest(then, path, key) is None for path, _ in brought):
         import_classes(known["config"])
     for path, text in brought:
-        name = dotted(path)
+        digest = values[_label(path)]
         if cfg is not None:
             now = _raw(content(cfg, resolve=False), path)
-            if now != text or _digest(cfg, path, key) == values[name]:
+            if now != text or _digest(cfg, path, key) == digest:
                 continue
-        if _digest(then, path, key) != values[name]:
+        if _digest(then, path, key) != digest:
             read_now = dict.fromkeys(_environment_read)
-            yield name, ", ".join(f"${{oc.env:{each}}}" for each in read_now) or text
+            yield dotted(path), ", ".join(f"${{oc.env:{each}}}" for each in read_now) or text
 
 
 def refuse_changed(known: dict[str, Any], cfg: DictConfig | None, otherwise: str = "") -> None:
@@ -388,6 +389,12 @@ def _brought(whole: dict[str, Any]) -> Iterator[tuple[Keys, str]]:
     for path, text in leaves({k: v for k, v in whole.items() if k != "observers"}):
         if isinstance(text, str) and re.search(r"\$\{.*:", text, re.DOTALL):
             yield path, text
+
+
+def _label(path: Keys) -> str:
+    """Return what no other path has: the key `1` is not `'1'`, `a.b` is not `b` below `a`."""
+    texts = [isinstance(key, str) and not PLAIN_KEY.fullmatch(key) for key in path]
+    return dotted(tuple(repr(key) if text else key for key, text in zip(path, texts, strict=True)))
 
 
 def _digest(cfg: DictConfig, path: Keys, key: str) -> str | None:
