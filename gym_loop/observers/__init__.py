@@ -95,7 +95,7 @@ class Observer:
     def end_cycle(self, loop: BaseLoop) -> None:
         """Act between two training episodes (rounds of `loop=vector`), when no episode runs.
 
-        Checkpoints are written here. May set `loop.stop`.
+        Checkpoints are written here, once all others have acted. May set `loop.stop`.
         """
 
     def end_training(self, loop: BaseLoop) -> None:

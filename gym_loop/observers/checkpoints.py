@@ -124,7 +124,13 @@ class Checkpoints(Observer):
             log.info("%s has no checkpoint yet: the run begins anew", short(loop.directory))
 
     def begin(self, loop: BaseLoop) -> None:
-        """Read from the parameters when checkpoints are due; say what the agent says of them."""
+        """Read from the parameters when checkpoints are due; say what the agent says of them.
+
+        From now on this observer is the last to hear of anything: what the others do to agent and
+        environment between two episodes is in the checkpoint that is written there.
+        """
+        others_first = sorted(loop.observers.items(), key=lambda item: item[1] is self)
+        loop.observers = dict(others_first)
         steps = loop.parameters.get("max_steps")
         for line in getattr(loop.agent, "about_checkpoints", lambda _: [])(steps):
             log.warning("%s", line)

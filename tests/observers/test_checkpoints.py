@@ -317,6 +317,24 @@ def test_spaces_and_generators_that_other_objects_of_an_agent_hold_go_on(launch,
     assert rows(part) == rows(whole)
 
 
+def test_what_observers_do_to_the_agent_at_a_rest_is_in_the_checkpoint_of_that_rest(
+    launch, tmp_path
+):
+    (tmp_path / "rests.py").write_text(
+        "import gym_loop\n\n"
+        "class Rests(gym_loop.Observer):\n"
+        "    def end_cycle(self, loop):\n"
+        "        loop.agent.rests = getattr(loop.agent, 'rests', 0) + 1\n"
+    )
+    words = ("loop.max_episodes=3", "loop.episodes_per_checkpoint=1", "loop.keep_checkpoints=3")
+    run = launch(*WORDS, *words, "+observers.rests._target_=rests.py:Rests")
+    names = checkpoints.names(run / "checkpoints")
+    assert {"episode-000001", "episode-000003"} <= {*names}
+    for name in names:
+        agent = pickle.loads((run / "checkpoints" / name / "agent" / "agent.pkl").read_bytes())
+        assert name == f"episode-{agent['rests']:06d}"
+
+
 def test_an_agent_with_slots_is_warned_of(launch, tmp_path):
     lines = "from gym_loop.agents import RandomAgent", "class Lean(RandomAgent):"
     (tmp_path / "lean.py").write_text("\n".join((*lines, "    __slots__ = ('played',)")))
