@@ -20,7 +20,8 @@ from gym_loop.streams import imported_torch
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
 MAX_PAIRED = 300  # elements of two sets, each compared with each; of more, only `==` is asked
-# Of a checkpoint, what holds wall time and file sizes; its counters are those of the tables.
+# Of a checkpoint, what holds wall time and file sizes; its counters are those of the tables, and
+# what observers of the user's keep in it is compared apart.
 STATE = "state.json"
 
 
@@ -85,6 +86,18 @@ def last_checkpoint_differences(first: Path, second: Path) -> Iterator[str]:
     first, second = first / one, second / two
     yield from checkpoint_differences(first / "agent", second / "agent")
     yield from checkpoint_differences(first, second, "checkpoint: ", skip=("agent", STATE))
+    yield from observer_differences(first, second)
+
+
+def observer_differences(first: Path, second: Path) -> Iterator[str]:
+    """Compare what two checkpoints keep of observers; ours keep sizes of files, and memory."""
+    config = (manifest.read(first.parents[1]) or {}).get("config") or {}
+    one, two = (
+        (checkpoints.read_state(path) or {}).get("observers", {}) for path in (first, second)
+    )
+    for name, section in (config.get("observers") or {}).items():
+        if section and not section["_target_"].startswith("gym_loop."):
+            yield from value_differences(one.get(name), two.get(name), f"observers.{name}")
 
 
 def checkpoint_differences(

@@ -17,6 +17,7 @@ LOSING = """
 import itertools
 
 import gymnasium as gym
+from gym_loop import Observer
 from gym_loop.agents import RandomAgent
 
 class Leaning(RandomAgent):
@@ -60,6 +61,13 @@ class Games(gym.Wrapper):  # an environment that counts on its class
     def step(self, action):
         ob, reward, terminated, truncated, info = self.env.step(action)
         return ob, reward * Games.played, terminated, truncated, info
+
+class Counting(Observer):  # keeps its count, and does not take it back
+    count = 0
+    def end_episode(self, loop, episode):
+        self.count += episode.training
+    def state_dict(self):
+        return {"count": self.count}
 """
 
 
@@ -83,6 +91,15 @@ def test_state_that_no_checkpoint_has_makes_a_difference(cli, tmp_path, words):
     assert "\nequal" not in done.stdout
     assert re.search(r"^different; continued from episodes \d+ of 60$", done.stdout, re.M)
     assert "does not repeat itself" not in done.stdout
+
+
+@pytest.mark.slow
+def test_what_an_observer_loses_of_what_it_keeps_makes_a_difference(cli, tmp_path):
+    (tmp_path / "losing.py").write_text(LOSING)
+    words = ("+observers.mine._target_=losing.py:Counting", "loop.max_episodes=20")
+    done = cli("verify-resume", "--kills", "1", "env=cartpole", "loop.eval_episodes=0", *words)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(r"^differs: observers\.mine\.count \(20 and \d+\)$", done.stdout, re.M)
 
 
 @pytest.mark.slow
