@@ -1,6 +1,7 @@
 """Copies of actions and rewards: one object may be returned again and again, and changed."""
 
 import copy
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,16 @@ IMMUTABLE = frozenset((int, float, bool, str, np.int64, np.float32, np.float64))
 
 def copied(given: Any) -> Any:
     """Return a copy of an action or a reward; the thing itself where it cannot be copied."""
-    if type(given) is np.ndarray:
+    kind = type(given)
+    if kind in (np.str_, np.bytes_):  # their deep copies lack a NUL at the end
+        return given
+    if kind is np.ndarray:
         return given.copy()
     try:
+        if kind in (list, tuple):
+            return kind(map(copied, given))
+        if kind in (dict, OrderedDict):
+            return kind((key, copied(value)) for key, value in given.items())
         # A tensor with a gradient graph cannot be copied.
         return copy.deepcopy(given.detach() if hasattr(given, "detach") else given)
     except Exception:

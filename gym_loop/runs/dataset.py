@@ -184,7 +184,7 @@ def write_npz(target: Path, recordings: Iterable[Recording], env: Any) -> tuple[
             for name, array in arrays.items():
                 if array is not None and name not in columns:
                     columns[name] = Column(temporary / str(len(columns)), array.shape[1:])
-                if array is None or array.shape[1:] != columns[name].shape:
+                if array is None or not columns[name].takes(array):
                     left_out[name] = None
                 elif name not in left_out:
                     columns[name].append(array)
@@ -214,6 +214,12 @@ class Column:
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
         self.file, self.shape = open(path, "w+b"), shape
         self.pieces: list[tuple[Any, int]] = []  # types, and how many rows are of each
+
+    def takes(self, array: Any) -> bool:
+        """Return whether rows are of this shape, and numbers, texts or bytes as those before."""
+        kinds = {kind.kind if kind.kind in "SU" else "" for kind, _ in self.pieces}
+        own = array.dtype.kind if array.dtype.kind in "SU" else ""
+        return array.shape[1:] == self.shape and kinds <= {own}
 
     def append(self, array: Any) -> None:
         """Append rows."""

@@ -429,10 +429,10 @@ def _plain(value: Any) -> Any:
         return {"tuple": [_plain(part) for part in value]}
     if kind in (dict, OrderedDict):
         return {kind.__name__: [[_plain(key), _plain(part)] for key, part in value.items()]}
-    if kind is bytes:
-        return {"bytes": value.hex()}
+    if kind in (bytes, np.bytes_):
+        return {kind.__name__: value.hex()}
     if kind is np.str_:
-        return {"str_": str(value)}
+        return {"str_": str.__str__(value)}  # its own leaves out a NUL at the end
     if (kind is np.ndarray or isinstance(value, np.generic)) and value.dtype.kind in "biufcSU":
         name = "array" if kind is np.ndarray else "scalar"
         return {name: [value.dtype.str, value.shape, value.tobytes().hex()]}
@@ -462,8 +462,8 @@ def _from_json(described: dict[str, Any]) -> Any:
     if name == "GraphInstance":
         library, *parts = content
         return importlib.import_module(f"{library}.spaces.graph").GraphInstance(*parts)
-    if name == "bytes":
-        return bytes.fromhex(content)
+    if name in ("bytes", "bytes_"):
+        return (bytes if name == "bytes" else np.bytes_)(bytes.fromhex(content))
     types: dict[str, Any] = {"tuple": tuple, "dict": dict, "str_": np.str_}
     return (types | {"OrderedDict": OrderedDict})[name](content)
 

@@ -3,6 +3,7 @@
 import re
 import resource
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -12,7 +13,7 @@ import gym_loop
 from gym_loop.commands import export
 from gym_loop.envs import make_gym, make_gymnasium
 from gym_loop.mistake import Failure, Mistake
-from gym_loop.runs.dataset import Column, stacked
+from gym_loop.runs.dataset import Column, recording, stacked, write_npz
 from tests.conftest import rows
 
 ENVS = Path(__file__).parents[1] / "sample_envs.py"
@@ -246,6 +247,26 @@ def test_a_text_that_an_array_would_cut_is_left_out(words):
     assert stacked(words[:1], gymnasium.spaces.Text(2))[()].tolist() == words[:1]
     array = np.array([words[:1], words[:1]])
     assert np.array_equal(stacked([*array], gymnasium.spaces.Text(2))[()], array)
+
+
+@pytest.mark.parametrize("texts", [["a", "b"], [b"a", b"\xff"]])
+def test_a_part_that_is_a_number_here_and_a_text_there_is_left_out_and_named(tmp_path, texts):
+    space = gymnasium.spaces.Discrete(9)
+    env = SimpleNamespace(observation_space=space, action_space=space)
+    ends = (True, False)
+
+    def played(number, actions):
+        trace = SimpleNamespace(episode=number, seed=0)
+        return recording(trace, env, [0] * 3, actions, np.zeros(2), ends)
+
+    for first, second in ([[1, 2], texts], [texts, [1, 2]], [texts, ["c", "d\xe9"]]):
+        recordings = [played(0, first), played(1, second)]
+        steps, left_out = write_npz(tmp_path / "a.npz", recordings, env)
+        is_alike = type(first[0]) is type(second[0])
+        assert (steps, left_out) == (4, [] if is_alike else ["action (a Discrete space)"])
+        with np.load(tmp_path / "a.npz") as data:
+            assert data["episode"].tolist() == [0, 1]
+            assert not is_alike or data["action"].tolist() == first + second
 
 
 def test_values_of_several_types_are_all_held(tmp_path):

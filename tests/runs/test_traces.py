@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gym_loop.loops.copies import copied
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import traces
 
@@ -124,6 +125,14 @@ def test_rewards_are_kept_where_numpy_raises_for_what_a_type_cannot_hold():
 def test_an_action_of_another_type_is_refused_by_name_and_not_pickled(action, inside):
     with pytest.raises(ValueError, match=f"actions of type {type(action).__name__}$"):
         gather([[1, inside(action)]])
+
+
+def test_texts_of_numpy_with_a_nul_at_the_end_come_back_whole():
+    for text in (np.str_("a\0"), np.bytes_(b"a\0"), np.bytes_(b"\xff")):
+        for action in (text, {"a": (1, [text])}, OrderedDict(b=text)):
+            (trace,) = traces.episodes(gather([[copied(action)]]), [0])
+            assert trace.actions == [action]
+            assert type(trace.actions[0]) is type(action)
 
 
 def test_what_raises_when_it_is_looked_at_is_refused():
