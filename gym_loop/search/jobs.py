@@ -58,16 +58,18 @@ class Progress:
 
 
 def progress(directory: Path, objective: str) -> Progress:
-    """Return how far the job in `directory` is."""
+    """Return how far the job in `directory` is: not begun, where its run.json is damaged."""
     known = manifest.read(directory)
     if known is None:
         return Progress()
-    config = known.get("config") or {}
-    size = int((config.get("loop") or {}).get("eval_episodes") or 0)
+    try:
+        size = int(known["config"]["loop"].get("eval_episodes") or 0)
+        steps = int(known.get("steps") or 0)
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError):  # somebody edited it
+        return Progress()
     values = _values(directory, objective, size) if known["state"] != "running" else []
     error = str(known.get("error") or "").partition("\n")[0]
-    steps, ended_by = int(known.get("steps") or 0), str(known.get("ended_by"))
-    return Progress(known["state"], values, steps, error, ended_by)
+    return Progress(known["state"], values, steps, error, str(known.get("ended_by")))
 
 
 def _values(directory: Path, objective: str, size: int) -> list[float]:

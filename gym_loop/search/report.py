@@ -31,6 +31,7 @@ from gym_loop.search.study import (
     OVERRIDES,
     RUNGS,
     SEEDS,
+    has_numbers,
     is_asked,
     unreadable,
 )
@@ -106,7 +107,7 @@ class Found:
             self.study = optuna.load_study(study_name=NAME, storage=storage)
         except Exception as error:  # whatever Optuna raises at what lies there
             raise unreadable(directory / reading.STUDY, error) from None
-        asked = ((t, is_asked(t)) for t in self.study.get_trials())
+        asked = ((t, is_asked(t)) for t in self.study.get_trials() if has_numbers(t))
         self.trials = [t for t, whole in asked if whole or t.state is TrialState.FAIL]
         self.maximize = self.study.direction.name == "MAXIMIZE"
         definition = self.study.user_attrs.get(DEFINITION, {})

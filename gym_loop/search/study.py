@@ -155,12 +155,19 @@ def unreadable(path: Path, error: Exception) -> Mistake:
 
 def is_asked(trial: FrozenTrial) -> bool:
     """Return whether a trial has been asked for, and has all that goes with it."""
-    words = trial.user_attrs.get(OVERRIDES)
+    words, goal = trial.user_attrs.get(OVERRIDES), trial.user_attrs.get(GOAL)
     return (
-        isinstance(trial.user_attrs.get(GOAL), int)
+        type(goal) is int
+        and goal >= 0
         and isinstance(words, list)
         and all(isinstance(word, str) for word in words)
     )
+
+
+def has_numbers(trial: FrozenTrial) -> bool:
+    """Return whether all that a trial has reached is a number, as it is unless it was edited."""
+    reached = [*trial.intermediate_values.values(), *(trial.values or ())]
+    return all(isinstance(value, int | float) for value in reached)
 
 
 def is_paused(trial: FrozenTrial) -> bool:
@@ -223,6 +230,12 @@ class Study:
                 self.optuna.set_user_attr(DEFINITION, definition)
             elif (known := {**older, **known}) != definition:
                 raise Mistake(f"{directory} {difference(known, definition)}")
+            for trial in self.trials():
+                is_told = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+                if not has_numbers(trial) or (is_told and not is_asked(trial)):
+                    raise Mistake(
+                        f"{directory / FILE} is damaged: trial {trial.number} is not whole"
+                    )
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -248,9 +261,9 @@ class Study:
         return trial.number
 
     def finish_asking(self, goal: int) -> None:
-        """Complete the trials that a process was killed at while it asked for them."""
+        """Complete the trials of which something lacks, as a process was killed while it asked."""
         for trial in self.trials():
-            if trial.state is TrialState.RUNNING and GOAL not in trial.user_attrs:
+            if trial.state is TrialState.RUNNING and not is_asked(trial):
                 self.optuna.sampler = self.sampler(trial.number)
                 self._complete(optuna.trial.Trial(self.optuna, self._id(trial.number)), goal)
 

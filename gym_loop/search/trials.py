@@ -173,6 +173,7 @@ class Trials(Iterator[Job | None]):
         self.states: list[str] = []  # of the trials, when they were counted
         self.repeated = False  # whether a trial was said to be the same as an earlier one
         with study.locked():
+            study.finish_asking(rungs.first)
             self._take_revived()
 
     def __next__(self) -> Job | None:
@@ -210,7 +211,7 @@ class Trials(Iterator[Job | None]):
         self.open = True
         known = jobs.progress(job.directory, self.objective)
         if job.state == "stopped" and known.ended_by != PAUSED:
-            self._give_up(job, job.reason)
+            self._give_up(job.directory, job.reason)
         elif job.state == "failed" and not known.failed:
             # Killed, or out of memory or time; what its own code raised is the trial's failure,
             # and so is a crash that comes again and again.
@@ -219,11 +220,11 @@ class Trials(Iterator[Job | None]):
             if is_crash and is_last:
                 self.crashed[job.directory] = job.reason
             elif is_last or (known.state == "stopped" and not is_crash):
-                self._give_up(job, job.reason)
+                self._give_up(job.directory, job.reason)
 
-    def _give_up(self, job: Job, why: str) -> None:
-        self.given_up[job.directory] = why
-        self.table.say(f"not finished: {job.name}: {why}")
+    def _give_up(self, directory: Path, why: str) -> None:
+        self.given_up[directory] = why
+        self.table.say(f"not finished: {directory.name}: {why}")
 
     def _look(self) -> tuple[list[Due], bool]:
         """Tell the study what has come, and return the jobs that lack something.
@@ -332,7 +333,10 @@ class Trials(Iterator[Job | None]):
             )
 
     def _job(self, due: Due) -> Job | None:
-        """Return the job; None if nothing is left of it, or its trial fails as it is refused."""
+        """Return the job; None if nothing is left of it, or it is refused and given up.
+
+        A job that is refused before it has ever been started fails its trial.
+        """
         trial = due.trial
         _, goal = self._aim(trial)
         if jobs.progress(due.directory, self.objective).has_reached(goal):
@@ -340,6 +344,9 @@ class Trials(Iterator[Job | None]):
         try:
             job, config = self.make(due.number, trial.user_attrs[OVERRIDES], due.seed)
         except Mistake as mistake:
+            if due.directory.exists():  # the config was right once: it is not the trial's failure
+                self._give_up(due.directory, mistake.message)
+                return None
             self.study.fail(trial.number, mistake.message)
             self.table.say(f"failed: trial {trial.number}: {mistake.message}")
             return None

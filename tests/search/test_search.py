@@ -218,6 +218,25 @@ def test_a_config_that_is_refused_in_mid_search_fails_its_trial_alone(search, tm
 
 
 @pytest.mark.slow
+def test_a_trial_whose_job_has_a_damaged_run_goes_on_when_that_is_moved_away(search, tmp_path):
+    more = (X, NONE, "hydra.sweeper.n_trials=2", "agent.fate=disk")
+    search(*more)  # no job comes to its end
+    job = next((tmp_path / "search").glob("*/run.json"))
+    job.write_text("")
+    (tmp_path / "room").touch()
+
+    refused = search(*more)
+
+    assert refused.returncode == 1
+    assert f"not finished  {job.parent.name}  " in refused.stdout
+    assert "move the directory away" in refused.stdout
+    assert "failed" not in last(refused)
+
+    job.parent.rename(tmp_path / "away")
+    assert last(search(*more)).startswith("2 complete")
+
+
+@pytest.mark.slow
 def test_unpromising_trials_are_paused_and_the_promoted_equal_undisturbed_runs(
     search, cli, tmp_path
 ):

@@ -233,6 +233,47 @@ def test_a_journal_that_is_damaged_is_named_by_who_goes_on_with_it_and_who_reads
             look(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("then", "now"),
+    [
+        (b'"goal":1', b'"goal":"x"'),
+        (b'"goal":1', b'"goal":-5'),
+        (b'"overrides":[', b'"overrides":[7,'),
+    ],
+)
+def test_a_trial_that_runs_and_lacks_an_attribute_gets_it_again(tmp_path, then, now):
+    study = study_in(tmp_path)
+    study.ask(1)
+    [whole] = study.trials()
+    journal = tmp_path / "study.log"
+    journal.write_bytes(journal.read_bytes().replace(then, now))
+
+    study = study_in(tmp_path)
+    study.finish_asking(1)
+
+    [trial] = study.trials()
+    assert (trial.params, trial.user_attrs) == (whole.params, whole.user_attrs)
+
+
+@pytest.mark.parametrize(
+    ("then", "now"),
+    [
+        (b'"goal"', b'"gaol"'),
+        (b'"overrides"', b'"others"'),
+        (b'"values":[0.75]', b'"values":["a"]'),
+    ],
+)
+def test_a_trial_that_was_told_and_is_not_whole_is_a_damaged_journal(tmp_path, then, now):
+    study = study_in(tmp_path)
+    study.tell(study.ask(1), 0.75)
+    journal = tmp_path / "study.log"
+    journal.write_bytes(journal.read_bytes().replace(then, now))
+
+    with pytest.raises(Mistake, match=r"study\.log is damaged: trial 0 is not whole"):
+        study_in(tmp_path)
+    assert Found(tmp_path).trials == []
+
+
 def test_a_pipe_in_the_place_of_what_says_who_runs_which_job_is_refused(tmp_path):
     os.mkfifo(tmp_path / ".claims")
 

@@ -1,5 +1,6 @@
 """The jobs of a study's trials: what is said of them while they run."""
 
+import json
 from collections import Counter
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ import pytest
 
 pytest.importorskip("optuna", reason="needs the extra search")
 
-from gym_loop.search import best
+from gym_loop.search import best, jobs
 from gym_loop.search.study import OVERRIDES
 from gym_loop.search.trials import Standing, TrialTable
 from gym_loop.sweeps.directory import Job
@@ -38,3 +39,12 @@ def test_the_jobs_of_a_confirmation_are_shown_by_what_they_play(tmp_path):
     finalist = SimpleNamespace(number=12, user_attrs={OVERRIDES: ["agent.x=1"]})
     best.confirm(launcher, make, [finalist], [2, 3])
     assert started == [f"{who}, seed {n}" for who in ("trial 12", "defaults") for n in (2, 3)]
+
+
+@pytest.mark.parametrize("edited", [{"steps": "a"}, {"config": [1]}, {"config": {"loop": "a"}}])
+def test_a_job_whose_run_json_was_edited_has_come_nowhere(tmp_path, edited):
+    known = {"state": "stopped", "steps": 4, "config": {"loop": {"eval_episodes": 2}}}
+    (tmp_path / "run.json").write_text(json.dumps(known))
+    assert jobs.progress(tmp_path, "evaluation").steps == 4
+    (tmp_path / "run.json").write_text(json.dumps(known | edited))
+    assert jobs.progress(tmp_path, "evaluation") == jobs.Progress()
