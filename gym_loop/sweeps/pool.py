@@ -247,7 +247,12 @@ def warm_up(modules: Iterable[str]) -> None:
     multiprocessing.set_forkserver_preload(["gym_loop.sweeps.warm"])
     try:
         with signals_unblocked((signal.SIGCHLD, *HANDLED)):
-            forkserver.ensure_running()
+            # `warm` takes a Ctrl-C for none of its own; it has to come so far.
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:
+                forkserver.ensure_running()
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     finally:
         for name, value in ours.items():
             os.environ.pop(name)

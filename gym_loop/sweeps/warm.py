@@ -78,4 +78,6 @@ def ignore_sigterm() -> None:
 
 if MODULES in os.environ:
     ignore_sigterm()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launching process's
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # it was blocked until now
     warm_up(os.environ.pop(MODULES).split(","))

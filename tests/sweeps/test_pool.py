@@ -1,5 +1,6 @@
 """Sweeps on this machine: isolation, completion, and an end in order."""
 
+import contextlib
 import json
 import math
 import os
@@ -163,6 +164,29 @@ def test_a_ctrl_c_at_the_terminal_stops_every_job_in_order(start, tmp_path):
     first, *said = process.stdout.read().splitlines()
     assert first == "continue with: gym-loop resume sweep"
     assert sum(" by Ctrl-C " in line for line in said) == len(begun)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.0, 0.1, 0.3])
+def test_a_ctrl_c_while_the_process_that_jobs_are_forked_from_starts_is_no_traceback(
+    start, tmp_path, seconds
+):
+    process = launch_slowly(start, start_new_session=True)
+
+    def is_warming_up():
+        with contextlib.suppress(OSError):
+            files = [Path(f"/proc/{number}/environ") for number in processes(tmp_path)]
+            return any(b"GYM_LOOP_WARM=" in path.read_bytes() for path in files)
+
+    wait_until(is_warming_up)
+    time.sleep(seconds)
+
+    os.killpg(process.pid, signal.SIGINT)
+
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    wait_until(lambda: not processes(tmp_path), seconds=20)
 
 
 class Interrupted:
