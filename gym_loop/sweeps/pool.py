@@ -13,7 +13,7 @@ import sysconfig
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from types import FrameType
 from typing import Any
 
@@ -247,6 +247,7 @@ def warm_up(modules: Iterable[str]) -> None:
     multiprocessing.set_forkserver_preload(["gym_loop.sweeps.warm"])
     try:
         with signals_unblocked((signal.SIGCHLD, *HANDLED)):
+            resource_tracker.ensure_running()  # what starts it would unblock the signal below
             # `warm` takes a Ctrl-C for none of its own; it has to come so far.
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
             try:

@@ -184,7 +184,7 @@ def test_a_ctrl_c_while_the_process_that_jobs_are_forked_from_starts_is_no_trace
     os.killpg(process.pid, signal.SIGINT)
 
     _, said = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode in (130, -signal.SIGINT)  # a shell shows 130 for both
     assert "Traceback" not in said
     wait_until(lambda: not processes(tmp_path), seconds=20)
 
