@@ -1,7 +1,6 @@
 """Sweeps on this machine: every job in a warm process of its own."""
 
 import contextlib
-import itertools
 import json
 import math
 import multiprocessing
@@ -79,7 +78,6 @@ class PoolLauncher(SweepLauncher):
         self.gpus: Any = OmegaConf.to_container(gpus) if isinstance(gpus, ListConfig) else gpus
         found = chosen(self.gpus)
         self.slots = Slots(found, jobs_per_gpu) if found else None
-        self.ahead: dict[str, bytes] = {}  # the config of the job to come, by its name
 
     def look(self, job: Job, config: DictConfig) -> None:
         """Find out how far `job` is, and whether it is to have a GPU; see the base class."""
@@ -106,8 +104,6 @@ class PoolLauncher(SweepLauncher):
                     processes.stop(at_once=time.monotonic() >= stop.deadline)
                 else:
                     self.start(queue, source, processes, table)
-                    if not queue and isinstance(jobs, list):
-                        queue.extend(self.packed_ahead(source))
                 if not processes.running and (stop.number or not queue):
                     break
                 for job in processes.wait(REFRESH_SECONDS):
@@ -152,18 +148,6 @@ class PoolLauncher(SweepLauncher):
             elif not self.start_one(job, processes, table):
                 is_full = True
                 queue.append(job)
-
-    def packed_ahead(self, source: Iterator[Job | None]) -> Iterator[Job]:
-        """Yield the next job, its config made while others run: it starts as soon as one ends."""
-        for job in filter(None, itertools.islice(source, 1)):
-            with contextlib.suppress(Mistake):  # it is told of when the job is to start
-                self.ahead[job.name] = super().packed(job)
-            yield job
-
-    def packed(self, job: Job) -> bytes:
-        """Return the job's config; made anew if there is a run in its directory by now."""
-        ahead = self.ahead.pop(job.name, None)
-        return super().packed(job) if ahead is None or job.directory.exists() else ahead
 
     def start_one(self, job: Job, processes: Processes, table: Table) -> bool:
         """Start `job`; return whether there was a GPU for it, if it takes one."""
