@@ -185,7 +185,10 @@ class Manifest(Observer):
         self.content["peak_memory"] = max(known)
 
     def _keep_config(self) -> None:
-        kept.write(self.directory, self.cfg, self.launched_in)
+        try:
+            kept.write(self.directory, self.cfg, self.launched_in)
+        except OSError as error:
+            raise Failure(files.disk_full(error, self.directory / kept.FILE)) from error
         named = kept.sections(self.content["config"])
         by_value.keep((section["_target_"] for _, section in named), self.directory)
 

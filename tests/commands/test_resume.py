@@ -204,7 +204,9 @@ def test_checkpoints_are_written_when_they_are_due_and_affordable(
     monkeypatch.setattr(writing, "quicken", lambda loop: None)
     monkeypatch.setattr(writing, "load_state", lambda path: {})
     parameters = {"episodes_per_checkpoint": None, **parameters}
-    loop = SimpleNamespace(parameters=parameters, directory=tmp_path, episodes=0, agent=None)
+    loop = SimpleNamespace(
+        parameters=parameters, directory=tmp_path, episodes=0, agent=None, observers={}
+    )
     observer = writing.Checkpoints()
     observer.begin(loop)
     for number, length in enumerate(episodes):

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import re
+import resource
 import signal
 import sys
 import time
@@ -277,16 +278,25 @@ def test_a_log_that_cannot_be_written_costs_no_traceback(cli, tmp_path):
 
 def test_a_run_whose_config_could_not_be_kept_begins_when_it_can_be(cli, tmp_path):
     """No run.json tells of a run that nobody could continue; a sweep would stand still by it."""
-    obstacle = tmp_path / "run" / "config.yaml"
-    obstacle.mkdir(parents=True)
-    words = (*FAST, "loop.max_episodes=2", "hydra.run.dir=run")
+    (tmp_path / "wordy.py").write_text(
+        "from gym_loop.agents import RandomAgent\n\n\n"
+        "class Wordy(RandomAgent):\n"
+        "    @staticmethod\n"
+        "    def get_default_parameters():\n"
+        "        return {'text': ''}\n"
+    )
+    size = 1 << 16  # what is written to see that the directory can be written into
+    words = (*FAST, "loop.max_episodes=2", "hydra.run.dir=run", "hydra.output_subdir=null")
+    words += ("agent=wordy.py:Wordy", f"agent.text={'x' * (size + 1)}")
 
-    failed = cli(*words)
+    def on_a_full_disk():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    failed = cli(*words, preexec_fn=on_a_full_disk)
 
     assert failed.returncode == 1
-    assert "config.yaml" in failed.stderr
+    assert "config.yaml: File too large" in failed.stderr
     assert not (tmp_path / "run" / "run.json").exists()
-    obstacle.rmdir()
     done = cli(*words)
     assert done.returncode == 0, done.stderr
     assert len(rows(tmp_path / "run")) == 2
