@@ -150,7 +150,8 @@ def test_a_file_in_a_folder_that_looks_like_an_interpolation_is_found(trained, t
     (tmp_path / "a${b}").mkdir()
     shutil.copy(trained.path.parent / "model.zip", tmp_path / "a${b}")
     initial = f"agent.init_from={tmp_path}/a\\${{b}}/model.zip"
-    gym_loop.run(*QUICK, initial, directory=tmp_path / "new")
+    run = gym_loop.run(*QUICK, initial, directory=tmp_path / "new")
+    assert run.state == "finished"
 
 
 def test_a_fork_cannot_begin_with_other_networks(trained, tmp_path):
