@@ -47,6 +47,24 @@ class Holder:
         return self.unit.hit()
 
 
+class Grid(list):
+    """Counts how often somebody goes through it."""
+
+    times = 0
+
+    def __iter__(self):
+        Grid.times += 1
+        return super().__iter__()
+
+
+def on_one_grid():
+    """Return a hundred objects that refer to one grid, and each to one that comes back as new."""
+    units, grid = [Holder(Unit()) for _ in range(100)], Grid(range(9))
+    for unit in units:
+        unit.grid = grid
+    return units
+
+
 class Stock(dict):
     def __reduce__(self):
         return Stock, ()
@@ -150,6 +168,17 @@ def attributed():
     return made
 
 
+def hit_and_more():
+    unit = Unit()
+    return [unit, [unit.hit, [0]]]
+
+
+def hit_and_count(env):
+    hit, count = env.held[1]
+    count[0] += 1
+    return hit() + 10 * count[0]
+
+
 # By a name: what is held at first; what a reset does; what a step's reward is.
 HELD = {
     "set": (lambda: {Unit(), Unit()}, same, hit),
@@ -172,6 +201,8 @@ HELD = {
     "attribute of a partial": (attributed, same, lambda env: env.held.unit.hit()),
     "registered": (Registered, same, lambda env: env.held.hit()),
     "cells": (set, lambda env: env.held.add(Cell(len(env.held))), lambda env: len(env.held)),
+    "grid": (on_one_grid, same, lambda env: env.held[0].hit()),
+    "method in a list": (hit_and_more, same, hit_and_count),
     "factory": (lambda: defaultdict(lambda: 0), counted_in_another, lambda env: len(env.held)),
 }
 
@@ -229,7 +260,11 @@ def test_of_a_dict_all_is_put_back_where_some_of_it_is(base):
 
 
 @pytest.mark.parametrize(
-    "kind", ["method", "partial", "attribute of a partial", "registered", "cells", "factory"]
+    "kind",
+    [
+        *("method", "method in a list", "partial", "attribute of a partial", "registered"),
+        *("cells", "factory", "grid"),
+    ],
 )
 def test_objects_of_methods_and_of_registered_and_generated_pickles_go_on(base, kind):
     whole, part = resumed(base, kind)
@@ -239,3 +274,9 @@ def test_objects_of_methods_and_of_registered_and_generated_pickles_go_on(base, 
 def test_a_set_of_whole_objects_is_not_warned_of(caplog):
     resumed(Plain, "cells")
     assert caplog.messages == []
+
+
+def test_what_many_objects_of_an_environment_refer_to_is_looked_at_a_few_times(base):
+    env, Grid.times = base("grid"), 0
+    save(env)
+    assert 0 < Grid.times < 10
