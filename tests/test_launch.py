@@ -256,6 +256,30 @@ def test_a_fault_in_the_users_agent_shows_their_frame_and_keeps_what_was_logged(
     assert len(rows(tmp_path / "run")) == 3
 
 
+INTERRUPTED = """
+import os, signal, time
+from gym_loop.agents import RandomAgent
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+except KeyboardInterrupt:
+    {then}
+
+class Agent(RandomAgent):
+    pass
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("then", ["pass", "raise AttributeError('_inv')", "exit(2)"])
+@pytest.mark.parametrize("words", [[], ["-m", "seed=1,2"]])
+def test_a_ctrl_c_that_a_library_loses_before_anything_starts_is_heard(cli, tmp_path, then, words):
+    (tmp_path / "my_agent.py").write_text(INTERRUPTED.format(then=then))
+    done = cli(*words, "agent=my_agent.py:Agent", *FAST)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert not [*tmp_path.rglob("run.json")]
+
+
 LOGS_WHAT_NO_ENCODING_HAS = """
 import logging
 from gym_loop.agents import RandomAgent

@@ -2,9 +2,14 @@
 
 import contextlib
 import gc
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator
+from types import FrameType
+
+from omegaconf import DictConfig
 
 from gym_loop import errors, launch
 from gym_loop.compat import hydra, hydra_job, omegaconf
@@ -55,7 +60,45 @@ def without_the_warning_of_instantiate() -> Iterator[None]:
         yield
 
 
-launch.around += [our_hydra, fewer_collections, without_the_warning_of_instantiate]
+@contextlib.contextmanager
+def keeping_interrupts() -> Iterator[None]:
+    """Have a Ctrl-C within the block end it, also where a library loses the KeyboardInterrupt.
+
+    One that comes while OmegaConf appends to a list raises an AttributeError instead, and what
+    takes that for an answer (`hasattr`) goes on. Runs and sweeps have handlers of their own.
+    """
+    came = list[int]()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    def check(cfg: DictConfig | None = None) -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    default = signal.default_int_handler
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not default:
+        yield
+        return
+    signal.signal(signal.SIGINT, handle)
+    launch.prepare.append(check)  # before anything starts
+    try:
+        yield
+    finally:
+        launch.prepare.remove(check)
+        if signal.getsignal(signal.SIGINT) is handle:
+            signal.signal(signal.SIGINT, default)
+        check()
+
+
+launch.around += [
+    keeping_interrupts,
+    our_hydra,
+    fewer_collections,
+    without_the_warning_of_instantiate,
+]
 launch.around += [noting_what_is_read, errors.no_success_by_leaving]
 launch.prepare.append(prepare_to_keep)
 launch.locate = locate
