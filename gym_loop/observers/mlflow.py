@@ -1,11 +1,17 @@
 """Sends a run to MLflow."""
 
+import contextlib
+import fcntl
+import os
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from gym_loop import errors
 from gym_loop.loops import BaseLoop, Episode
+from gym_loop.loops.returns import as_float
 from gym_loop.mistake import Mistake
 from gym_loop.observers.sink import Sink
 from gym_loop.runs import reading
@@ -40,22 +46,35 @@ class Mlflow(Sink):
         self.sent = time.monotonic()
 
     def connect(self, directory: Path, start: str | None) -> None:
-        from mlflow import MlflowClient
+        from mlflow import MlflowClient, get_tracking_uri
 
+        uri = self.tracking_uri or get_tracking_uri()
         try:
-            self.client = MlflowClient(self.tracking_uri)
-            self.id = self._continue(directory, start)
+            with contextlib.nullcontext() if uri.startswith("http") else alone():
+                self.client = MlflowClient(uri)
+                experiment = self._experiment()
+            self.id = self._continue(experiment, directory, start)
         except Exception as error:
-            where = self.tracking_uri or "its tracking store"
-            raise Mistake(f"MLflow: cannot use {where}: {error}") from None
+            where = self.told(self.tracking_uri or "its tracking store")
+            raise Mistake(f"MLflow: cannot use {where}: {self.told(error)}") from None
 
-    def _continue(self, directory: Path, start: str | None) -> str:
+    def _experiment(self) -> str:
+        """Return the id of the experiment, which is made if it is new."""
+        client = self.client
+        if known := client.get_experiment_by_name(self.experiment):
+            return str(known.experiment_id)
+        try:
+            return str(client.create_experiment(self.experiment))
+        except Exception:
+            if known := client.get_experiment_by_name(self.experiment):
+                return str(known.experiment_id)  # another job has made it in the meantime
+            raise
+
+    def _continue(self, experiment: str, directory: Path, start: str | None) -> str:
         """Return the id of this run's MLflow run: the one that is there, or a new one."""
         from mlflow.entities import Param
 
         client = self.client
-        known = client.get_experiment_by_name(self.experiment)
-        experiment = known.experiment_id if known else client.create_experiment(self.experiment)
         leaves = reading.flat(self.config).items()
         parameters = {key: reading.shown(value)[:LONGEST] for key, value in leaves}
         mine, partial = (
@@ -102,7 +121,7 @@ class Mlflow(Sink):
 
         now = int(time.time() * 1000)
         self.metrics += [
-            Metric(name, float(value), now, steps)
+            Metric(name, as_float(value), now, steps)
             for name, value in values.items()
             if steps > self.last.get(name, -1)
         ]
@@ -123,3 +142,15 @@ class Mlflow(Sink):
         metrics, self.metrics, self.sent = self.metrics, [], time.monotonic()
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(self.id, metrics=metrics[start : start + BATCH])
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Let one process at a time open a database: two that make its tables at once break it."""
+    path = os.path.join(tempfile.gettempdir(), f"gym_loop-{os.getuid()}-mlflow")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

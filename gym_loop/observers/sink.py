@@ -31,6 +31,7 @@ class Sink(Observer):
     def __init__(self) -> None:
         self.loop: Any = None
         self.connected = False
+        self.hidden: dict[str, str] = {}  # secret texts, and what is said instead
 
     @classmethod
     def check_parameters(cls, parameters: dict[str, Any]) -> None:
@@ -44,7 +45,9 @@ class Sink(Observer):
 
     def open(self, cfg: Any, directory: Path) -> None:
         """Keep the config that is sent."""
-        self.config = {k: node for k, node in kept.view(cfg).items() if k != "observers"}
+        view = kept.view(cfg)
+        self.hidden = kept.hidden_texts(cfg, view)
+        self.config = {k: node for k, node in view.items() if k != "observers"}
 
     def begin(self, loop: BaseLoop) -> None:
         self.loop = loop
@@ -86,6 +89,11 @@ class Sink(Observer):
                 function(*arguments)
             except Exception as error:
                 logging.getLogger(__name__).warning(
-                    "%s: %s; training goes on without it", self.service, error
+                    "%s: %s; training goes on without it", self.service, self.told(error)
                 )
                 self.connected = False
+
+    def told(self, what: object) -> str:
+        """Return what is said of an error or an address: one line, without secrets."""
+        text = " ".join(str(what).split()) or type(what).__name__
+        return kept.without_secrets(text, self.hidden)

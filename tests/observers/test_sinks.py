@@ -233,6 +233,78 @@ def test_a_sink_that_is_not_installed_names_the_command(cli, tmp_path, name):
     assert len(done.stderr.splitlines()) == 1
 
 
+SERVICE = """
+import os
+
+def reached(hook):
+    if os.environ["FAILS"] == hook:
+        raise OSError(f"no answer\\nfrom https://me:sekrit-pw@{os.environ['HOST']}")
+
+class Summary(dict):
+    def __setitem__(self, key, value):
+        reached("summary")
+
+class Run:
+    summary = Summary()
+    def define_metric(self, *words, **options):
+        reached("define_metric")
+    def log(self, values):
+        reached("log")
+    def finish(self, exit_code):
+        reached("finish")
+
+def init(**options):
+    reached("init")
+    return Run()
+"""
+
+
+@pytest.mark.parametrize("hook", ["init", "define_metric", "log", "summary", "finish"])
+def test_what_a_service_raises_is_said_in_a_line_without_secrets_and_ends_no_run_that_has_begun(
+    cli, tmp_path, hook
+):
+    (tmp_path / "wandb.py").write_text(SERVICE)
+    words = ("+sink=wandb", "hydra.run.dir=run", "+observers.wandb.entity=${oc.env:HOST}")
+    done = cli(*RUN, *words, environment={"FAILS": hook, "HOST": "sekrit-host"})
+    known = json.loads((tmp_path / "run" / "run.json").read_text())
+    begun = hook not in ("init", "define_metric")
+    assert (done.returncode, known["state"]) == ((0, "finished") if begun else (2, "failed"))
+    assert len(done.stderr.splitlines()) == 1
+    assert "Weights & Biases: no answer from https://(hidden)@(hidden" in done.stderr
+    for name in ("run.json", "gym_loop.log"):
+        assert "sekrit" not in (tmp_path / "run" / name).read_text()
+
+
+@pytest.mark.slow
+def test_wandb_is_not_told_the_secrets_of_the_command_line(cli, tmp_path):
+    pytest.importorskip("wandb", reason='needs the extra: pip install "gym-loop[wandb]"')
+    words = ("+agent.things=[{api_key: sekrit}]", "agent.api_token=sekrit", "hydra.run.dir=run")
+    (tmp_path / "mine.py").write_text(
+        "from gym_loop.agents import RandomAgent\n"
+        "class Mine(RandomAgent):\n"
+        "    @staticmethod\n"
+        "    def get_default_parameters():\n"
+        "        return {'api_token': '', 'things': []}\n"
+    )
+    words += ("agent=mine.py:Mine", "+sink=wandb")
+    done = cli(*RUN, *words, environment={"WANDB_MODE": "offline"})
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
+    assert b"agent.api_token=(hidden)" in file.read_bytes()
+    for path in (tmp_path / "run" / "wandb").rglob("*"):
+        assert not path.is_file() or b"sekrit" not in path.read_bytes(), path
+
+
+@pytest.mark.slow
+def test_jobs_that_open_a_new_store_of_mlflow_at_once_all_finish(cli, tmp_path):
+    mlflow = pytest.importorskip("mlflow", reason='needs the extra: pip install "gym-loop[mlflow]"')
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    words = ("-m", "seed=1,2,3", "hydra.launcher.n_jobs=3", "hydra.sweep.dir=sweep")
+    done = cli(*RUN, *words, "+sink=mlflow", f"observers.mlflow.tracking_uri={store}")
+    assert done.returncode == 0, done.stderr
+    assert len(mlflow_runs(mlflow, store)) == 3
+
+
 @pytest.mark.slow
 def test_a_store_that_cannot_be_used_is_one_line(cli):
     pytest.importorskip("mlflow", reason='needs the extra: pip install "gym-loop[mlflow]"')
