@@ -41,9 +41,20 @@ def set_reported(error: BaseException) -> None:
 
 def message(error: BaseException) -> str:
     """Return one line where the fault is not in the user's code, else their traceback."""
-    if FULL_ERROR:
-        return "".join(traceback.format_exception(error)).rstrip()
-    return explanation(error) or user_traceback(error)
+    try:
+        if FULL_ERROR:
+            return "".join(traceback.format_exception(error)).rstrip()
+        return explanation(error) or user_traceback(error)
+    except Exception:  # an object of the user's that cannot be shown
+        return in_words(error)
+
+
+def in_words(error: BaseException) -> str:
+    """Return an exception's type and text, or its type where it has no text to show."""
+    try:
+        return "".join(traceback.format_exception_only(error)).strip()
+    except Exception:
+        return type(error).__name__
 
 
 def explanation(error: BaseException) -> str | None:

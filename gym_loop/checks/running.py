@@ -10,6 +10,7 @@ from typing import Any
 
 from gym_loop.errors import user_frames
 from gym_loop.launch import PACKAGE
+from gym_loop.loops.returns import as_float
 
 OLD_API = "; wrap=[old_api] is for environments of the API before gym 0.26"
 OLD_STEP = (
@@ -85,7 +86,7 @@ def bad_action(error: BaseException, playing: dict[str, Any]) -> str | None:
 
 def _is_number(value: Any) -> bool:
     try:
-        float(value)
+        as_float(value)
     except (TypeError, ValueError):
         return False
     return not isinstance(value, str | bytes)

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -153,8 +152,7 @@ class Manifest(Observer):
             state = "failed"
             log.error(errors.message(error))
             errors.set_reported(error)
-            raised = errors.user_error(error)
-            self.content["error"] = "".join(traceback.format_exception_only(raised)).strip()
+            self.content["error"] = errors.in_words(errors.user_error(error))
         if isinstance(error, Mistake):
             state, self.content["error"] = "failed", error.message
         if text := self.content["error"]:

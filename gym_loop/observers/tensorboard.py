@@ -17,6 +17,7 @@ from gym_loop import files
 from gym_loop.loops import BaseLoop, Episode
 from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.loops.folders import folder_of
+from gym_loop.loops.returns import as_float
 from gym_loop.observers import Observer, infos
 from gym_loop.runs import manifest
 from gym_loop.terminal import printable
@@ -100,7 +101,7 @@ class TensorBoard(Observer):
             agent = (f"agent/{name}" for name in metrics)
             self.tags = ("train/return", "train/length", *agent, *(f"train/{n}" for n in told))
             self.names = names
-        own = map(float, metrics.values()) if metrics else ()
+        own = map(as_float, metrics.values()) if metrics else ()
         self.ended.append((steps, (ret, length, *own, *numbers)))
 
     def _write_when_due(self, steps: int, seconds: float) -> None:

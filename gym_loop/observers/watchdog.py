@@ -14,6 +14,7 @@ import numpy as np
 from gym_loop.agents import BaseAgent, spaces
 from gym_loop.loops import BaseLoop, Episode
 from gym_loop.loops.episode_batch import EpisodeBatch
+from gym_loop.loops.returns import as_float
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
 from gym_loop.observers.restoring import quicken
@@ -110,8 +111,8 @@ class Watchdog(Observer):
         finite = math.isfinite
         if not finite(ret):
             self.not_finite("the return", ret, number, training)
-        for name, value in metrics.items():
-            if not finite(value):
+        for name, given in metrics.items():
+            if not finite(value := as_float(given)):
                 self.not_finite(f"the metric {name!r}", value, number, training)
             if not name.startswith(NOT_OF_LEARNING):
                 self.learned = True

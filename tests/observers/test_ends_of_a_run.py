@@ -199,6 +199,40 @@ class Speechless(BaseException):
     assert (known["state"], known["error"]) == ("failed", "ValueError: at once")
 
 
+SPEECHLESS = """
+from gym_loop.agents import RandomAgent
+
+class Number:  # which the check of what is no number shows
+    def __float__(self):
+        raise TypeError
+
+    def __repr__(self):
+        raise RuntimeError
+
+class Speechless(Exception):
+    @property
+    def __notes__(self):
+        raise RuntimeError
+
+class Counts(RandomAgent):
+    def metrics(self, episode_num):
+        return {"loss": Number()}
+
+class Raises(RandomAgent):
+    def end_episode(self, episode_num, truncated):
+        raise Speechless
+"""
+
+
+@pytest.mark.parametrize("agent", ["Counts", "Raises"])
+def test_a_run_has_failed_also_where_it_cannot_be_shown_why(cli, tmp_path, agent):
+    (tmp_path / "speechless.py").write_text(SPEECHLESS)
+    done = cli(f"agent=speechless.py:{agent}", "env=cartpole", "hydra.run.dir=run")
+    assert done.returncode == 1
+    known = json.loads((tmp_path / "run/run.json").read_text())
+    assert (known["state"], bool(known["error"])) == ("failed", True)
+
+
 @pytest.mark.parametrize("error", ["Panic", "ValueError"])
 def test_what_was_raised_is_said_once(error, tmp_path, as_a_child):
     pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')

@@ -96,6 +96,20 @@ def test_integers_beyond_a_float_are_infinite_and_the_run_goes_on(loop, launch, 
     assert "as recorded" in done.stdout
 
 
+@pytest.mark.parametrize("loop", ["default", "vector"])
+def test_a_metric_beyond_a_float_is_infinite_and_the_run_goes_on(loop, launch, tmp_path):
+    (tmp_path / "huge.py").write_text(
+        "from gym_loop.agents import RandomAgent\n"
+        "class Huge(RandomAgent):\n"
+        "    def metrics(self, episode_num):\n"
+        "        return {'loss': -(10**5000)}\n"
+    )
+    directory = launch("agent=huge.py:Huge", "loop.max_episodes=4", f"loop={loop}", "env=cartpole")
+    [warning] = warnings(directory)
+    assert warning.startswith("the metric 'loss' of episode 0 is -inf")
+    assert json.loads((directory / "run.json").read_text())["state"] == "finished"
+
+
 def test_a_warning_is_shown_by_ls(launch, capsys):
     launch(f"env={THIS}:Env", "env.reward=inf", "loop.max_episodes=4")
     from gym_loop.commands.ls import main
