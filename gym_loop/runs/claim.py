@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from gym_loop.config import by_value, kept, secrets
 from gym_loop.loops import parameters
+from gym_loop.loops.folders import folder_of
 from gym_loop.mistake import Mistake
 from gym_loop.runs import checkpoints, manifest, tables
 from gym_loop.terminal import short
@@ -22,9 +23,10 @@ from gym_loop.terminal import short
 # Parameters of the loop with which a run can be continued, whatever they were before.
 RESUMABLE = {name for name, parameter in parameters.ALL.items() if parameter.resume}
 # What only a run leaves behind. A directory that holds one of these, but no run.json, is not ours.
+RECORD_DIRS = ("record_dir", "eval_record_dir")  # of the loop
 RESULTS = (
     *(tables.EPISODES, tables.EVALUATIONS, "checkpoints", "traces"),
-    *(parameters.ALL[name].default for name in ("record_dir", "eval_record_dir")),
+    *(parameters.ALL[name].default for name in RECORD_DIRS),
 )
 HYDRAS = ("config", "hydra", "overrides")  # files of the config, which Hydra writes
 new_folders: list[Path] = []  # the run's directory and those above it that this launch makes
@@ -47,7 +49,7 @@ def claim(cfg: DictConfig) -> None:
     new_folders[:] = [folder for folder in folders if not folder.exists()]
     there_before[:] = [path for path in written(directory, cfg.hydra) if os.path.lexists(path)]
     if asked:
-        if known := run_in(directory):
+        if known := run_in(directory, cfg.loop):
             go_on(directory, known, cfg)
         directory.mkdir(parents=True, exist_ok=True)
         manifest.own_log(directory / f"{cfg.hydra.job.name}.log")
@@ -75,8 +77,12 @@ def written(directory: Path, hydra: Any) -> list[Path]:
     return [directory.absolute() / name for name in names]
 
 
-def run_in(directory: Path) -> dict[str, Any] | None:
+def run_in(directory: Path, loop: Mapping[Any, Any]) -> dict[str, Any] | None:
     """Return the run in `directory`, as `manifest.load` does; None: a new one can be put there.
+
+    Args:
+        directory: of the run; there may be none.
+        loop: the loop's parameters.
 
     Raises:
         Mistake: it holds something else, or cannot be written.
@@ -93,12 +99,17 @@ def run_in(directory: Path) -> dict[str, Any] | None:
             f"{directory} holds a {manifest.NAME} that is damaged: move the directory away, and "
             "the run begins anew, or choose another one"
         )
-    for name in (*RESULTS, *([kept.FILE] if kept.is_foreign(directory) else ())):
-        if os.path.lexists(directory / name):
-            raise Mistake(
-                f"{directory} holds {name} but no readable {manifest.NAME}: not a run that can "
-                "be continued; choose another hydra.run.dir"
-            )
+    results = [directory / name for name in RESULTS if os.path.lexists(directory / name)]
+    results += [directory / kept.FILE] if kept.is_foreign(directory) else []
+    for name in RECORD_DIRS:
+        folder = directory / folder_of(loop, name)
+        if folder.is_relative_to(directory):  # elsewhere, runs leave each other's films alone
+            results += folder.glob("episode-*.mp4")
+    if results:
+        raise Mistake(
+            f"{directory} holds {results[0].relative_to(directory)} but no readable "
+            f"{manifest.NAME}: not a run that can be continued; choose another hydra.run.dir"
+        )
     return None
 
 

@@ -199,7 +199,7 @@ class SweepLauncher(Launcher):
         job.episodes = OmegaConf.select(config, "loop.max_episodes")
         if not OmegaConf.select(config, "observers.manifest"):
             self.unrecorded = self.unrecorded or job.name
-        if job.directory.exists() and (known := claim.run_in(job.directory)):
+        if job.directory.exists() and (known := claim.run_in(job.directory, config.loop)):
             claim.check_past(job.directory, known, config)
             job.state, job.result = known["state"], known.get("result")
             job.launches = known.get("launches", 0)

@@ -37,6 +37,16 @@ def test_a_directory_with_what_a_run_would_write_over_is_refused(cli, tmp_path, 
     assert are_as_they_were(tmp_path, name)
 
 
+@pytest.mark.parametrize("folder", ["films", ".", "./a/b"])
+def test_a_directory_with_films_where_a_run_would_put_its_own_is_refused(cli, tmp_path, folder):
+    film = f"{folder.removeprefix('./')}/episode-000000.mp4".removeprefix("./")
+    put(tmp_path / "run", film)
+    done = cli(*RUN, "loop.record=true", f"loop.record_dir={folder}", "hydra.run.dir=run")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"run holds {film} but no" in done.stderr
+    assert are_as_they_were(tmp_path / "run", film)
+
+
 @pytest.mark.parametrize(
     "make",
     [os.mkdir, os.mkfifo, lambda path: os.symlink("nowhere", path)],
