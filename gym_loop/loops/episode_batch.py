@@ -62,12 +62,14 @@ class EpisodeBatch:
         return len(self.numbers)
 
     def action_lists(self) -> list[list[Any]]:
-        """Return for each episode its actions, as Python numbers or as arrays.
+        """Return for each episode its actions, as `single_actions` does.
 
         They are copies, made once, and shared by all observers.
         """
         if not self._action_lists:
-            self._action_lists = [_as_list(each) for each in self.actions]
+            self._action_lists = [
+                single_actions(each.copy(), self.env.action_space) for each in self.actions
+            ]
         return self._action_lists
 
     def __iter__(self) -> Iterator[Episode]:
@@ -88,5 +90,9 @@ class EpisodeBatch:
         return episode
 
 
-def _as_list(actions: npt.NDArray[Any]) -> list[Any]:
-    return actions.tolist() if actions.ndim == 1 else list(actions.copy())
+def single_actions(actions: npt.NDArray[Any], space: Any) -> list[Any]:
+    """Return a batch's actions as a single environment takes them, each an array or a number.
+
+    Numbers are Python's, but those of a Box in its type, which decides what is computed from them.
+    """
+    return actions.tolist() if actions.ndim == 1 and not hasattr(space, "low") else list(actions)

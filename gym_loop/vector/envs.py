@@ -30,6 +30,7 @@ from gym_loop.envs.make import (
 )
 from gym_loop.envs.tape import learning_layers, share_learnt
 from gym_loop.envs.wrappers import Wrappers
+from gym_loop.loops.episode_batch import single_actions
 from gym_loop.loops.returns import as_float, first_observation
 from gym_loop.mistake import Failure, Mistake, nearest
 from gym_loop.proxy import Proxy
@@ -163,8 +164,7 @@ class Copies(VectorEnv):
 
     def step(self, actions: Any) -> Step:
         """Step one environment after the other."""
-        # As Python numbers, which is what single environments are used to.
-        each = actions.tolist() if actions.ndim == 1 else actions
+        each = single_actions(actions, self.action_space)
         obs, rewards, terminated, truncated, self.infos = zip(
             *[env.step(action) for env, action in zip(self.envs, each, strict=True)], strict=True
         )

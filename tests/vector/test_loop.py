@@ -216,6 +216,39 @@ def test_one_environment_plays_what_the_default_loop_plays(launch):
     assert one == rows(launch(*words, directory="default"))
 
 
+PRECISE = """
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+class Precise(gym.Env):  # what it computes shows the type of its action
+    observation_space = spaces.Discrete(1)
+    action_space = spaces.Box(-1, 1, (), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        self.x, self.steps = 0.1, 0
+        return 0, {}
+
+    def step(self, action):
+        self.x, self.steps = self.x * 0.9 + action * 0.1, self.steps + 1
+        return 0, float(self.x), self.steps >= 5, False, {}
+"""
+
+
+def test_actions_that_are_single_numbers_have_the_type_of_their_box(launch, cli, tmp_path):
+    pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
+    (tmp_path / "precise.py").write_text(PRECISE)
+    words = (
+        "agent=random",
+        "env=precise.py:Precise",
+        "loop.max_episodes=3",
+        "loop.eval_episodes=1",
+    )
+    one = rows(launch("loop=vector", "loop.num_envs=1", *words, directory="vector"))
+    assert one == rows(launch(*words, directory="default"))
+    assert cli("replay", "vector", "--episode", "0,1,2").returncode == 0
+
+
 def test_evaluation_changes_nothing_in_training_and_plays_evaluations_episodes(launch):
     words = (f"agent={AGENTS}:Learner", "loop=vector", "loop.num_envs=4", "env=cartpole")
     words += ("loop.max_episodes=90", "loop.episodes_per_round=20", "loop.eval_episodes=3")
