@@ -112,6 +112,13 @@ def is_failure(error: BaseException | None) -> bool:
     return error is not None and not stops
 
 
+def has_left_in_silence(error: BaseException) -> bool:
+    """Return whether code that is not ours has left the process, and Python will not say why."""
+    if not isinstance(error, SystemExit) or not isinstance(error.code, int | None):
+        return False
+    return _is_raised_elsewhere(error)
+
+
 def user_error(error: BaseException) -> BaseException:
     """Return the exception that Hydra's `instantiate` has wrapped in its own.
 
@@ -147,7 +154,7 @@ def with_place(error: BaseException) -> str:
     elif frames := user_frames(error):
         file, line = frames.tb_frame.f_code.co_filename, frames.tb_lineno
     place = f" ({short(Path(file))}:{line})" if file else ""
-    return f"{type(error).__name__}: {reason}{place}"
+    return ": ".join(filter(None, (type(error).__name__, reason))) + place
 
 
 def user_frames(error: BaseException, libraries: bool = False) -> types.TracebackType | None:

@@ -81,8 +81,8 @@ class DefaultLoop(BaseLoop):
         agent.end_episode(number, episode.truncated)
 
         if learn:
-            self.episodes, self.steps = self.episodes + 1, self.steps + episode.length
             episode.metrics = agent.metrics(number) or {}
+            self.episodes, self.steps = self.episodes + 1, self.steps + episode.length
         self.evaluated += not learn
         episode.steps, episode.seconds, episode.info = self.steps, self.seconds, info
         # Below wrappers, an environment knows what it has played itself.

@@ -145,6 +145,8 @@ class Manifest(Observer):
         state = "stopped" if stopped else "finished"
         if isinstance(error, SystemExit | KeyboardInterrupt):
             state = "stopped"
+            if errors.has_left_in_silence(error):
+                log.error("the run has not come to its end: %s", errors.with_place(error))
             if isinstance(error, SystemExit) and errors.is_success(error.code):
                 error.code = 1  # of an agent or an environment: the loop did not come to its end
             errors.set_reported(error)

@@ -101,6 +101,45 @@ def test_an_odd_exception_is_no_success(as_a_child, tmp_path, error, state):
     assert (tmp_path / "closed").exists()
 
 
+LEAVES = """
+import sys
+from gym_loop.agents import RandomAgent
+
+class AtOnce(RandomAgent):
+    def __init__(self, **given):
+        sys.exit()
+
+class Later(RandomAgent):
+    def metrics(self, episode_num):
+        if episode_num == 2:
+            sys.exit(self.parameters["code"])
+
+    @staticmethod
+    def get_default_parameters():
+        return {"code": None}
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("agent=leaves.py:AtOnce", 1, "SystemExit (leaves.py:7)"),
+        ("agent=leaves.py:Later agent.code=0", 1, "SystemExit: 0 (leaves.py:12)"),
+        ("agent=leaves.py:Later agent.code=3", 3, "SystemExit: 3 (leaves.py:12)"),
+    ],
+)
+def test_whoever_leaves_a_run_is_named_once_and_its_rows_are_counted(
+    as_a_child, tmp_path, words, code, said
+):
+    (tmp_path / "leaves.py").write_text(LEAVES)
+    done = as_a_child([*words.split(), "env=cartpole", "hydra.run.dir=run"], tmp_path)
+    assert done.returncode == code
+    assert done.stderr.splitlines() == [f"the run has not come to its end: {said}"]
+    known = json.loads((tmp_path / "run/run.json").read_text())
+    table = tmp_path / "run/episodes.csv"
+    assert known["episodes"] == (len(rows(tmp_path / "run")) if table.exists() else 0)
+
+
 SCRIPT = """
 import sys
 from gym_loop.agents import RandomAgent
