@@ -15,7 +15,7 @@ CORE = [
 LEAVES = [  # import nothing of ours
     *(
         PACKAGE / f"{name}.py"
-        for name in ("closing", "imports", "literal", "mistake", "output", "streams")
+        for name in ("closing", "imports", "literal", "mistake", "output", "streams", "sums")
     ),
     *(PACKAGE / "agents" / name for name in ("pickled.py", "environment.py")),
     *(

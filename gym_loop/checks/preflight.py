@@ -26,13 +26,13 @@ from gym_loop import errors, launch
 from gym_loop.agents import spaces
 from gym_loop.checks.growth import Growth, size
 from gym_loop.checks.running import OLD_STEP
-from gym_loop.loops.returns import as_float
 from gym_loop.observers import Observer
 from gym_loop.observers.checkpoints import Checkpoints
 from gym_loop.proxy import Wrapper
 from gym_loop.runs import compare, playback
 from gym_loop.runs.traces import Trace
 from gym_loop.streams import episode_seed
+from gym_loop.sums import as_float
 from gym_loop.terminal import duration, short
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 
 from gym_loop.errors import user_frames
 from gym_loop.launch import PACKAGE
-from gym_loop.loops.returns import as_float
+from gym_loop.sums import as_float
 
 OLD_API = "; wrap=[old_api] is for environments of the API before gym 0.26"
 OLD_STEP = (

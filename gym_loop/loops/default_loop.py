@@ -6,8 +6,9 @@ from gym_loop.loops.base_loop import BaseLoop, Episode
 from gym_loop.loops.copies import IMMUTABLE, copied
 from gym_loop.loops.limits import evaluation_is_due, training_is_over
 from gym_loop.loops.parameters import DEFAULT
-from gym_loop.loops.returns import as_flag, first_observation, total
+from gym_loop.loops.returns import as_flag, first_observation
 from gym_loop.streams import derive, episode_seed, preserved
+from gym_loop.sums import total
 
 
 class DefaultLoop(BaseLoop):

@@ -1,7 +1,5 @@
-"""What environments return: the first observation, rewards and their sum, how an episode ended."""
+"""What environments return: the first observation, how an episode ended."""
 
-import math
-from collections.abc import Iterable
 from numbers import Number
 from typing import Any
 
@@ -24,31 +22,6 @@ def first_observation(returned: Any) -> Any:
             "before gym 0.26 needs wrap=[old_api]"
         )
     return observation
-
-
-def as_float(reward: Any) -> float:
-    """Return a reward as a float; inf or -inf for an integer beyond what that holds."""
-    try:
-        return float(reward)
-    except OverflowError:
-        return math.inf if reward > 0 else -math.inf
-
-
-def total(rewards: Iterable[Any]) -> float:
-    """Return the sum of rewards, exact and so the same on every Python.
-
-    Infinite rewards, and those beyond what a float holds, give inf, -inf or nan.
-    """
-    try:
-        return math.fsum(rewards)
-    except (OverflowError, ValueError):  # a sum that is too large; inf and -inf in one
-        return sum(map(as_float, rewards))
-
-
-def mean(values: Iterable[Any]) -> float:
-    """Return the mean of values, of which there is one or more, as `total` adds them up."""
-    known = [*values]
-    return total(known) / len(known)
 
 
 def as_flag(value: Any, name: str) -> bool:

@@ -4,9 +4,9 @@ import logging
 from typing import Any
 
 from gym_loop.loops import BaseLoop, Episode
-from gym_loop.loops.returns import total
 from gym_loop.loops.table import EVALUATION_METRICS
 from gym_loop.observers import Observer, infos
+from gym_loop.sums import total
 
 LIMITS = ("max_episodes", "max_steps", "stop_at")  # with others a run that has ended goes on
 

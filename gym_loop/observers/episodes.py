@@ -10,10 +10,10 @@ from omegaconf import DictConfig
 from gym_loop import files
 from gym_loop.loops import BaseLoop, Episode
 from gym_loop.loops.episode_batch import EpisodeBatch
-from gym_loop.loops.returns import total
 from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer, infos
 from gym_loop.runs import tables
+from gym_loop.sums import total
 from gym_loop.terminal import short
 
 

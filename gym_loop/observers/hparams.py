@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 from gym_loop import files
 from gym_loop.config import kept
 from gym_loop.loops import BaseLoop
-from gym_loop.loops.returns import as_float
 from gym_loop.observers import Observer
 from gym_loop.observers.tensorboard import PREFIX, framed
 from gym_loop.runs import reading
+from gym_loop.sums import as_float
 
 SUFFIX = ".gym_loop.hparams"  # of the files that this observer writes and replaces
 METRIC = "evaluation"

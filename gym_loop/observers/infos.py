@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from gym_loop.loops import BaseLoop, Episode
-from gym_loop.loops.returns import as_float
 from gym_loop.runs import tables
+from gym_loop.sums import as_float
 
 TABLES = {"training": tables.EPISODES, "evaluation": tables.EVALUATIONS}
 MOST_NAMED = 10  # keys that there are

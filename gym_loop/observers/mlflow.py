@@ -11,10 +11,10 @@ from typing import Any
 
 from gym_loop import errors
 from gym_loop.loops import BaseLoop, Episode
-from gym_loop.loops.returns import as_float
 from gym_loop.mistake import Mistake
 from gym_loop.observers.sink import Sink
 from gym_loop.runs import reading
+from gym_loop.sums import as_float
 
 BATCH, SECONDS = 500, 5.0  # metrics are sent so many at once, or so often
 PARAMETERS, LONGEST = 100, 500  # that MLflow takes at once; characters of one

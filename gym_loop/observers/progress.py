@@ -11,10 +11,10 @@ from typing import Any
 from gym_loop import errors
 from gym_loop.loops import BaseLoop, Episode
 from gym_loop.loops.episode_batch import EpisodeBatch
-from gym_loop.loops.returns import total
 from gym_loop.observers import Observer
 from gym_loop.runs import manifest
 from gym_loop.runs.reading import WINDOW
+from gym_loop.sums import total
 from gym_loop.terminal import SPOKEN, is_watched, live, say, short
 
 BAR_SECONDS, LOG_SECONDS = 0.1, 30.0

@@ -17,9 +17,9 @@ from gym_loop import files
 from gym_loop.loops import BaseLoop, Episode
 from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.loops.folders import folder_of
-from gym_loop.loops.returns import as_float
 from gym_loop.observers import Observer, infos
 from gym_loop.runs import manifest
+from gym_loop.sums import as_float
 from gym_loop.terminal import printable
 
 PREFIX = "events.out.tfevents."

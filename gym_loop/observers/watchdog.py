@@ -14,11 +14,11 @@ import numpy as np
 from gym_loop.agents import BaseAgent, spaces
 from gym_loop.loops import BaseLoop, Episode
 from gym_loop.loops.episode_batch import EpisodeBatch
-from gym_loop.loops.returns import as_float
 from gym_loop.mistake import Failure
 from gym_loop.observers import Observer
 from gym_loop.observers.restoring import quicken
 from gym_loop.proxy import Wrapper
+from gym_loop.sums import as_float
 
 ACTIONS_CHECKED = 64  # of one episode, at most
 NUMBERS = (int, float, np.generic)

@@ -55,9 +55,9 @@ def _read_run(member: Member, last_step: int, drawn: str) -> None:
     scores = {
         "evaluation": run.evaluation,
         "return": run.last_return,
-        "mean": reading.mean(returns.tolist()),
+        "mean": reading.mean_if_any(returns.tolist()),
         "best": float(finite.max()) if len(finite) else None,
-        "auc": reading.mean(run.whole_evaluations(("return",))["return"]),
+        "auc": reading.mean_if_any(run.whole_evaluations(("return",))["return"]),
         "steps_per_second": run.steps_per_second,
     }
     member.scores = {name: score for name, score in scores.items() if score is not None}
@@ -157,7 +157,7 @@ def score_by_info(groups: list[Group], key: str) -> tuple[str, list[str]]:
     for member, evaluated, trained in found:
         values = trained if any(untold) else evaluated
         known = _known(values)
-        if (score := reading.mean(known)) is not None:
+        if (score := reading.mean_if_any(known)) is not None:
             member.scores[key] = score
             member.lacking = len(values) - len(known), len(values)
     if not any(untold):

@@ -22,12 +22,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gym_loop import errors, launch
 from gym_loop.config import kept, options, stored
 from gym_loop.loops.copies import copied
-from gym_loop.loops.returns import as_float, total
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.output import open_streams
 from gym_loop.runs import manifest
 from gym_loop.runs.traces import Trace, Traces, load
 from gym_loop.streams import NO_SEED, seed_all
+from gym_loop.sums import as_float, total
 
 
 @launch.surroundings()

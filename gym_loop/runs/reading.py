@@ -22,6 +22,7 @@ from gym_loop.machine import process_exists
 from gym_loop.mistake import Mistake
 from gym_loop.runs import manifest, tables
 from gym_loop.runs.tables import EPISODES, EVALUATIONS, Row
+from gym_loop.sums import mean
 from gym_loop.terminal import printable, text_of
 
 DEFAULT = ("outputs", "multirun")  # where launches and sweeps leave their runs
@@ -325,7 +326,7 @@ class Run:
     @property
     def last_return(self) -> float | None:
         """Mean return of the last 100 training episodes."""
-        return mean(row["return"] for row in self.last_rows)
+        return mean_if_any(row["return"] for row in self.last_rows)
 
     @property
     def info_keys(self) -> list[str]:
@@ -348,7 +349,7 @@ class Run:
     def evaluation(self) -> float | None:
         """Mean return of the last evaluation: of a finished run, the final one."""
         rows, result = self.last_evaluation, finite(self.manifest.get("result"))
-        return mean(row["return"] for row in rows) if result is None else result
+        return mean_if_any(row["return"] for row in rows) if result is None else result
 
     @cached_property
     def last_rows(self) -> list[Row]:
@@ -533,15 +534,10 @@ def amount(value: Any) -> float:
     return known if known is not None and 0 <= known < tables.LARGEST else 0.0
 
 
-def mean(values: Iterable[float]) -> float | None:
-    """Return the mean, None of nothing; infinite or NaN where a value is, or they overflow."""
-    values = list(values)
-    if not values:
-        return None
-    try:
-        return math.fsum(values) / len(values)
-    except (OverflowError, ValueError):
-        return sum(values) / len(values)
+def mean_if_any(values: Iterable[float]) -> float | None:
+    """Return the mean, None of nothing."""
+    known = [*values]
+    return mean(known) if known else None
 
 
 def key_and_value(override: str) -> tuple[str, str]:

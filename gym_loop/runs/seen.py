@@ -8,11 +8,11 @@ from typing import Any
 
 from gym_loop.envs.tape import Wrapped, learning_layers
 from gym_loop.loops.copies import copied
-from gym_loop.loops.returns import as_float, total
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.proxy import Proxy
 from gym_loop.runs import playback, tables, traces
 from gym_loop.runs.traces import Trace, Traces
+from gym_loop.sums import as_float, total
 
 TABLES = {"train": tables.EPISODES, "eval": tables.EVALUATIONS}
 STEPS = 5_000  # of traces that are read at a time

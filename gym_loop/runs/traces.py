@@ -44,9 +44,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gym_loop.files import named
-from gym_loop.loops.returns import as_float
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import manifest
+from gym_loop.sums import as_float
 
 Array = npt.NDArray[Any]
 

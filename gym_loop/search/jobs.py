@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gym_loop import files
-from gym_loop.loops.returns import mean
 from gym_loop.runs import manifest, reading, tables
 from gym_loop.search.study import END
+from gym_loop.sums import mean
 
 WINDOW = reading.WINDOW
 # What trials are compared by: the score of a run's evaluations (mean returns) and of its training

@@ -20,7 +20,6 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from gym_loop.config import secrets
-from gym_loop.loops.returns import mean
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import reading
 from gym_loop.runs.reading import CONFIRMED
@@ -37,6 +36,7 @@ from gym_loop.search.study import (
 )
 from gym_loop.search.sweeper import name_of
 from gym_loop.search.trials import STEPS, counted, is_launched, state_of
+from gym_loop.sums import mean
 from gym_loop.sweeps.table import columns
 from gym_loop.terminal import printable, short
 

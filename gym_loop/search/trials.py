@@ -10,7 +10,6 @@ from pathlib import Path
 from omegaconf import DictConfig, open_dict, read_write
 from optuna.trial import FrozenTrial, TrialState
 
-from gym_loop.loops.returns import mean
 from gym_loop.mistake import Mistake
 from gym_loop.runs import manifest, reading
 from gym_loop.runs.manifest import PAUSED
@@ -19,6 +18,7 @@ from gym_loop.search.jobs import Progress
 from gym_loop.search.pausing import VARIABLE
 from gym_loop.search.rungs import Entry, Rungs
 from gym_loop.search.study import END, GOAL, OVERRIDES, Study, is_paused
+from gym_loop.sums import mean
 from gym_loop.sweeps.directory import Job
 from gym_loop.sweeps.job import pack
 from gym_loop.sweeps.table import Table

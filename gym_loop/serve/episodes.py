@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gym_loop.loops.returns import total
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import parting as between
 from gym_loop.runs import traces
@@ -18,6 +17,7 @@ from gym_loop.serve import files
 from gym_loop.serve.curves import Tables, numbers
 from gym_loop.serve.library import Entry
 from gym_loop.streams import NO_SEED
+from gym_loop.sums import total
 
 DRAWN = 1500  # steps; of longer episodes, every k-th
 PARTS = 8  # components of an action that are drawn

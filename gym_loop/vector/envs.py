@@ -31,10 +31,11 @@ from gym_loop.envs.make import (
 from gym_loop.envs.tape import learning_layers, share_learnt
 from gym_loop.envs.wrappers import Wrappers
 from gym_loop.loops.episode_batch import single_actions
-from gym_loop.loops.returns import as_float, first_observation
+from gym_loop.loops.returns import first_observation
 from gym_loop.mistake import Failure, Mistake, nearest
 from gym_loop.proxy import Proxy
 from gym_loop.streams import is_space
+from gym_loop.sums import as_float
 from gym_loop.vector.batches import (
     Array,
     array_type,

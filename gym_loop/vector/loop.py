@@ -14,9 +14,9 @@ from gym_loop.loops.default_loop import DefaultLoop
 from gym_loop.loops.episode_batch import EpisodeBatch
 from gym_loop.loops.limits import evaluation_is_due, training_is_over
 from gym_loop.loops.parameters import VECTOR
-from gym_loop.loops.returns import total
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.streams import NO_SEED, episode_seed
+from gym_loop.sums import total
 from gym_loop.vector import workers
 from gym_loop.vector.batches import Array, array_type, in_type, row_of, stack, take
 from gym_loop.vector.envs import Copies, Step, make_single, make_vector

@@ -371,7 +371,7 @@ def test_returns_that_are_no_numbers_are_warned_of_and_the_run_goes_on(
 
 
 def test_the_exact_sum_stays_exact():
-    from gym_loop.loops.returns import total
+    from gym_loop.sums import total
 
     assert total([0.1] * 10) == 1.0
     assert total([1e308, 1e308, -1e308]) in (1e308, float("inf"))
