@@ -67,9 +67,8 @@ class EpisodeBatch:
         They are copies, made once, and shared by all observers.
         """
         if not self._action_lists:
-            self._action_lists = [
-                single_actions(each.copy(), self.env.action_space) for each in self.actions
-            ]
+            space = self.env.action_space
+            self._action_lists = [single_actions(each, space) for each in self.actions]
         return self._action_lists
 
     def __iter__(self) -> Iterator[Episode]:
@@ -93,6 +92,8 @@ class EpisodeBatch:
 def single_actions(actions: npt.NDArray[Any], space: Any) -> list[Any]:
     """Return a batch's actions as a single environment takes them, each an array or a number.
 
-    Numbers are Python's, but those of a Box in its type, which decides what is computed from them.
+    They are copies. Numbers are Python's, but those of a Box in its type, which decides what is
+    computed from them.
     """
-    return actions.tolist() if actions.ndim == 1 and not hasattr(space, "low") else list(actions)
+    are_numbers = actions.ndim == 1 and not hasattr(space, "low")
+    return actions.tolist() if are_numbers else list(actions.copy())
