@@ -61,8 +61,9 @@ def verify_resume(kills: int, seed: int, keep: bool, overrides: tuple[str, ...])
     checkpoint, some episodes after one and within an evaluation, and asked to stop by SIGTERM. A
     checkpoint is written shortly before each, and a new process goes on from there. All of
     episodes.csv and evaluations.csv but the seconds, the last checkpoint with agent, streams and
-    environment, TensorBoard's points and the traces have to be equal; what cannot be compared
-    counts as different. It takes twice the run's time, and N + 2 starts.
+    environment, TensorBoard's points, the traces and files that your own code has written into the
+    run's directory have to be equal; what cannot be compared counts as different. It takes twice
+    the run's time, and N + 2 starts.
     """
     if any(word.startswith("-") for word in overrides):
         raise Mistake("verify-resume takes overrides only, no sweep")
@@ -118,7 +119,9 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
         print(f"... and {len(found) - SHOWN} more")
     points = f"continued from episodes {', '.join(map(str, resumed))} of {total}"
     if not found:
-        print(f"equal: {', '.join(what for what, *_ in compare.parts(untouched))}; {points}")
+        compared = [what for what, *_ in compare.parts(untouched)]
+        compared += ["files of your code"] if compare.others(untouched) else []
+        print(f"equal: {', '.join(compared)}; {points}")
         return True
     print(f"different; {points}")
     first = parting.of_table(untouched, stopped, tables.EPISODES)["from"]

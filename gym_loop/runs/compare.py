@@ -1,5 +1,7 @@
-"""Compares two runs: tables, checkpoints, TensorBoard points, traces."""
+"""Compares two runs: tables, checkpoints, TensorBoard points, traces, files of the user's code."""
 
+import filecmp
+import fnmatch
 import io
 import math
 import pickle
@@ -16,6 +18,7 @@ import numpy as np
 from gym_loop.compat.torch import uncompiled
 from gym_loop.loops.folders import folder_of
 from gym_loop.runs import checkpoints, manifest, tables
+from gym_loop.runs.planting import LEFT_OUT
 from gym_loop.streams import imported_torch
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
@@ -23,6 +26,9 @@ MAX_PAIRED = 300  # elements of two sets, each compared with each; of more, only
 # Of a checkpoint, what holds wall time and file sizes; its counters are those of the tables, and
 # what observers of the user's keep in it is compared apart.
 STATE = "state.json"
+# What this package, Python and sinks write into a run's directory, and runs are not compared by.
+NOT_COMPARED = (*LEFT_OUT, "events.out.tfevents.*", "wandb", "__pycache__")
+FOLDERS = ("logdir", "eval_logdir", "record_dir", "eval_record_dir")  # of the loop
 
 
 def differences(first: Path, second: Path) -> Iterator[str]:
@@ -42,11 +48,36 @@ def differences(first: Path, second: Path) -> Iterator[str]:
                 yield from compare(one, two)
         except Exception as error:
             yield f"{what}: cannot be compared ({_reason(error)})"
+    for file in sorted(others(first) | others(second)):
+        one, two = first / file, second / file
+        if not (one.is_file() and two.is_file()):
+            yield f"{file} is in one of them only"
+        elif not filecmp.cmp(one, two, shallow=False):
+            yield f"{file}, which code of yours has written"
+
+
+def others(directory: Path) -> set[Path]:
+    """Return the files that code of the user's has written, relative to the run's directory."""
+    loop = _loop(directory)
+    folders = {part for key in FOLDERS for part in Path(folder_of(loop, key)).parts[:1]}
+    known = folders | {*NOT_COMPARED, tables.EPISODES, tables.EVALUATIONS, "traces"}
+    return {
+        path.relative_to(directory)
+        for top in directory.iterdir()
+        if not any(fnmatch.fnmatch(top.name, pattern) for pattern in known)
+        for path in (top, *top.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _loop(directory: Path) -> dict[str, Any]:
+    loop: Any = ((manifest.read(directory) or {}).get("config") or {}).get("loop")
+    return loop or {}
 
 
 def parts(directory: Path) -> list[tuple[str, Callable[[Path, Path], Iterator[str]], str]]:
     """Return (name, function, path) for each thing that runs of this config are compared by."""
-    loop = ((manifest.read(directory) or {}).get("config") or {}).get("loop") or {}
+    loop = _loop(directory)
     found: list[tuple[str, Callable[[Path, Path], Iterator[str]], str]]
     found = [("episodes", table_differences, tables.EPISODES)]
     if loop.get("eval_episodes", 1):

@@ -68,6 +68,26 @@ class Counting(Observer):  # keeps its count, and does not take it back
         self.count += episode.training
     def state_dict(self):
         return {"count": self.count}
+
+class Doubling(Observer):  # appends to a file, which it does not cut back when it goes on
+    def begin(self, loop):
+        self.file = (loop.directory / "notes" / "mine.csv")
+        self.file.parent.mkdir(exist_ok=True)
+    def end_episode(self, loop, episode):
+        with self.file.open("a") as file:
+            file.write(f"{episode.number}\\n")
+
+class Cutting(Doubling):
+    size = 0
+    def begin(self, loop):
+        super().begin(loop)
+        self.file.touch()
+        with self.file.open("a") as file:
+            file.truncate(self.size)
+    def state_dict(self):
+        return {"size": self.file.stat().st_size}
+    def load_state_dict(self, state):
+        self.size = state["size"]
 """
 
 
@@ -100,6 +120,20 @@ def test_what_an_observer_loses_of_what_it_keeps_makes_a_difference(cli, tmp_pat
     done = cli("verify-resume", "--kills", "1", "env=cartpole", "loop.eval_episodes=0", *words)
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(r"^differs: observers\.mine\.count \(20 and \d+\)$", done.stdout, re.M)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["Doubling", "Cutting"])
+def test_files_that_code_of_the_users_writes_are_compared(cli, tmp_path, kind):
+    (tmp_path / "losing.py").write_text(LOSING)
+    words = (f"+observers.mine._target_=losing.py:{kind}", "loop.max_episodes=20")
+    done = cli("verify-resume", "--kills", "4", "env=cartpole", "loop.eval_episodes=0", *words)
+    if kind == "Doubling":
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "\ndiffers: notes/mine.csv, which code of yours has written\n" in done.stdout
+    else:
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert ", traces, files of your code; continued from" in done.stdout
 
 
 @pytest.mark.slow

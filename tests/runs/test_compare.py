@@ -232,6 +232,23 @@ def test_checkpoints_are_compared_whatever_the_links_to_them_say(run, tmp_path):
     assert line == "checkpoints: the newest is none and none"
 
 
+def test_a_file_of_the_users_code_is_compared_and_logs_and_films_are_not(run, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(run, tmp_path / name, symlinks=True)
+        for file in ("gym_loop.log", "episode_records/episode-000000.mp4", "wandb/a", "curves/b"):
+            (tmp_path / name / file).parent.mkdir(exist_ok=True)
+            (tmp_path / name / file).write_text(name)
+        (tmp_path / name / "notes.txt").write_text("the same")
+    assert list(compare.differences(tmp_path / "one", tmp_path / "two")) == []
+    (tmp_path / "one/notes.txt").write_text("changed!")
+    (tmp_path / "two/more").mkdir()
+    (tmp_path / "two/more/notes.txt").touch()
+    assert list(compare.differences(tmp_path / "one", tmp_path / "two")) == [
+        "more/notes.txt is in one of them only",
+        "notes.txt, which code of yours has written",
+    ]
+
+
 @pytest.mark.parametrize("absent", ["episodes.csv", "evaluations.csv", "checkpoints", "traces"])
 def test_what_neither_run_has_left_proves_nothing(run, tmp_path, absent):
     for name in ("one", "two"):
