@@ -245,12 +245,13 @@ class AppendOnly:
         """Write a record, and what waits; `error` tells whether that could be done."""
         if self._descriptor >= 0 and not self._waiting:  # as nearly always: it is to be quick
             try:  # `contextlib.suppress` takes as long as the rest
-                written = os.pwrite(self._descriptor, record, self.size)
+                written = os.write(self._descriptor, record)
             except OSError:
                 written = 0  # it is tried again, and then told of
             if written == len(record):
                 self.size += written
                 return
+            self._take_back(written)
         self._waiting.append(record)
         if self.error is None or time.monotonic() >= self._retry_at:
             with contextlib.suppress(OSError):
@@ -290,16 +291,22 @@ class AppendOnly:
             if self._descriptor < 0:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._is_new = not self.path.exists()
-                self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o666)
+                # At the end, wherever that is: where somebody has cut the file, no gap is left.
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+                self._descriptor = os.open(self.path, flags, 0o666)
             while done < len(data):  # the second call tells why the first wrote a part
-                done += os.pwrite(self._descriptor, data[done:], self.size + done)
+                done += os.write(self._descriptor, data[done:])
         except OSError as error:
             error.filename = error.filename or str(self.path)
             self.error, self._retry_at = error, time.monotonic() + RETRY
-            if self._descriptor >= 0:  # a part of a record may be there
-                with contextlib.suppress(OSError):
-                    os.ftruncate(self._descriptor, self.size)
+            self._take_back(done)
             raise
         self.size += done
         self._waiting.clear()
         self.error = None
+
+    def _take_back(self, written: int) -> None:
+        """Remove a part of a record from the file's end."""
+        if written:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)

@@ -32,6 +32,17 @@ def test_records_without_room_wait_and_are_written_in_order_once_there_is(
     assert file.size == len(b"one\ntwo\nthree\nfour\n")
 
 
+def test_a_file_that_is_cut_while_it_is_written_has_no_gap_and_is_not_whole(tmp_path, limited):
+    file = files.AppendOnly(tmp_path / "table", 0)
+    file.append(b"one\n")
+    os.truncate(tmp_path / "table", 0)
+    file.append(b"two\n")
+    limited(6)
+    file.append(b"three\n")
+    assert (tmp_path / "table").read_bytes() == b"two\n"
+    assert not file.is_whole
+
+
 def test_a_name_is_looked_for_as_it_is_spelt(tmp_path):
     left = left_by_a_killed_process(tmp_path / "run[1]*.json")
     other = left_by_a_killed_process(tmp_path / "run1.json")

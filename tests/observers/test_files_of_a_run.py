@@ -355,16 +355,21 @@ class Meddles(RandomAgent):
             case "replace":
                 shutil.copy("run/episodes.csv", "copy")
                 os.replace("copy", "run/episodes.csv")
+            case "cut":
+                os.truncate("run/episodes.csv", 0)
             case "close and open":
                 os.closerange(3, 1000)
                 self.__class__.own = [open(f"own-{n}", "w") for n in range(50)]
             case "remove logs":
                 shutil.rmtree("run/logs")
+            case "cut logs":
+                for file in Path("run/logs").iterdir():
+                    os.truncate(file, 0)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("deed", ["remove", "replace", "close and open"])
+@pytest.mark.parametrize("deed", ["remove", "replace", "cut", "close and open"])
 def test_a_run_whose_rows_are_gone_has_not_finished_and_the_next_launch_has_them_all(
     cli, tmp_path, deed
 ):
@@ -382,14 +387,15 @@ def test_a_run_whose_rows_are_gone_has_not_finished_and_the_next_launch_has_them
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("deed", ["remove logs", "cut logs"])
 def test_events_that_somebody_has_removed_are_warned_of_and_those_to_come_are_written(
-    cli, tmp_path
+    cli, tmp_path, deed
 ):
     (tmp_path / "meddles.py").write_text(MEDDLES)
     words = ("agent=meddles.py:Meddles", *FAST, "loop.max_episodes=6", "hydra.run.dir=run")
     words = (*words, "loop.episodes_per_checkpoint=1", "loop.time_per_checkpoint=0")  # seen there
 
-    done = cli(*words, environment={"DEED": "remove logs"})
+    done = cli(*words, environment={"DEED": deed})
 
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("events are missing") == 1
