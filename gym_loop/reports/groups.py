@@ -163,13 +163,14 @@ def name_groups(groups: list[Group], by: Sequence[str]) -> None:
                 values -= {ABSENT}
             if len(values) > 1:
                 differ.append(key)
+        tails = Counter(key.partition(".")[2] for key in differ)
         for group in likes:
             own = {key: setting(group.members[0], key) for key in differ}
             group.settings |= own
             words = {
                 key: value
                 if key in ("agent", "env", "confirmed")
-                else _cut(f"{_plain(key, differ)}={reading.brief(value)}")
+                else _cut(f"{_plain(key, tails)}={reading.brief(value)}")
                 for key, value in group.settings.items()
                 if key not in own or value != ABSENT
             }
@@ -184,10 +185,15 @@ def name_groups(groups: list[Group], by: Sequence[str]) -> None:
             group.name, group.label = (f"{n} ({count})" for n in (group.name, group.label))
 
 
-def _plain(key: str, others: Iterable[str]) -> str:
-    """Return a key as a name has it: without `agent.` where no other key is then the same."""
+def _plain(key: str, tails: Counter[str]) -> str:
+    """Return a key as a name has it: without `agent.` where no other key is then the same.
+
+    Args:
+        key: one of those that differ.
+        tails: how many of them have these words after their first one.
+    """
     plain = key.removeprefix("agent.").removeprefix(WRAPPERS)
-    return key if plain in {other.partition(".")[2] for other in others if other != key} else plain
+    return key if tails[plain] > (key.partition(".")[2] == plain) else plain
 
 
 def _cut(word: str) -> str:

@@ -246,12 +246,18 @@ def select(group: Group, metric: str) -> None:
         group.notes.append(f"{lacking} of {of} episodes lack {metric}: the score is of the others")
     if metric == "best" and (odd := sum(member.not_finite for member in group.scored)):
         group.notes.append(f"{odd} episodes whose return is not finite count for no best")
-    group.scored.sort(key=lambda member: (isinstance(member.run.seed, str), member.run.seed or 0))
+    group.scored.sort(key=_seed_order)
     for env in sorted({member.run.env for member in group.scored}):
         own = [m.scores[metric] for m in group.scored if m.run.env == env]
         group.scores[env] = np.array(own)
     group.origins = {member.origin for member in group.scored}
     _note(group)
+
+
+def _seed_order(member: Member) -> tuple[bool, int | str]:
+    """Return what puts runs in the order of their seeds: numbers, then texts, an empty one too."""
+    seed = member.run.seed
+    return isinstance(seed, str), 0 if seed is None else seed
 
 
 def _note(group: Group) -> None:

@@ -583,6 +583,15 @@ def test_runs_that_have_not_finished_are_left_out_and_counted(sweep, report):
     assert report("--unfinished")["groups"][0]["seeds"] == 4
 
 
+def test_seeds_may_be_numbers_and_texts_and_an_empty_text(sweep, report):
+    runs = sweep("ars", [1, 2, 3])
+    for run, seed in zip(runs, (1, "", "a"), strict=True):
+        config = json.loads((run / "run.json").read_text())["config"]
+        edit(run, config=config | {"seed": seed})
+    (group,) = report()["groups"]
+    assert group["scores"]["CartPole-v1"] == [1, 2, 3]
+
+
 def test_a_seed_that_was_run_twice_counts_once(sweep, report):
     runs = sweep("ars", [1, 2, 3])
     config = json.loads((runs[2] / "run.json").read_text())["config"]
