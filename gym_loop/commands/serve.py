@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -66,11 +67,19 @@ def serve(directories: tuple[str, ...], port: int, host: str, no_browser: bool) 
             timeout_graceful_shutdown=1,
         )
         shown = contextlib.nullcontext() if no_browser else opened(address, cinema.directory)
+        for number in (signal.SIGTERM, signal.SIGHUP):  # uvicorn raises SIGTERM again at its end
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, leave)
         try:
             with shown:
                 uvicorn.Server(config).run(sockets=[listening])
         finally:
             cinema.close()
+
+
+def leave(number: int, _: object) -> None:
+    """Leave as after Ctrl-C: what plays episodes is ended, and no file with the token stays."""
+    raise SystemExit(128 + number)
 
 
 def find_roots(directories: tuple[str, ...]) -> list[Path]:

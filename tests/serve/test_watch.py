@@ -1,9 +1,12 @@
 """Watching: asked for once a folder, played in another process, verified, kept elsewhere."""
 
+import glob
 import html
 import os
 import re
+import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +66,14 @@ def film(visitor, run, episode=1, kind="train"):
         time.sleep(0.1)
         _, answer = visitor.get(f"/api/film/{answer['film']}")
     return answer
+
+
+def lives(process):
+    """Whether a process is there, and no more than waited for."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def content(directory):
@@ -196,3 +207,25 @@ def test_configs_are_compared_where_there_is_nothing_to_score(serve, tmp_path):
     shown = re.findall(r'<td class="mid">(.*?)</td>', answer["html"])
     assert sorted(map(html.unescape, shown)) == sorted(["0.1", words])
     assert "<b id" not in answer["html"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_plays_ends_with_the_server(run, serve, number):
+    _, marker, write = run
+    write("float(self.at) if self.render_mode is None else __import__('time').sleep(600)")
+    visitor = serve("runs")
+    ((_, row),) = visitor.runs().items()
+    visitor.post("/api/trust", run=row["id"])
+    visitor.post("/api/watch", run=row["id"], kind="train", episode=1)
+    while not marker.exists():
+        time.sleep(0.1)
+    children = f"/proc/{visitor.process.pid}/task/*/children"
+    (player,) = (n for path in glob.glob(children) for n in open(path).read().split())
+    visitor.process.send_signal(number)
+    assert visitor.process.wait(timeout=30) == 128 + number
+    deadline = time.monotonic() + 30
+    while lives(player):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert visitor.errors() == ""
