@@ -35,7 +35,7 @@ def dispatch(first: str, *rest: str) -> None:
     commands = {file.stem.replace("_", "-"): file.stem for file in files}
     if command := commands.get("help" if first in ("--help", "-h") else first):
         import_quickly(f"gym_loop.commands.{command}").main([*rest])
-    elif first[:1].isalpha() and "=" not in first:
+    elif first[:1].isalpha() and not {"=", "."} & {*first}:
         raise Mistake(f"no command {first!r}{nearest(first, commands)} (see gym-loop --help)")
     else:
         import_quickly("gym_loop.launch").launch([first, *rest])

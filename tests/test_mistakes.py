@@ -373,6 +373,17 @@ MISTAKES = [
     row("agent=agents.py:", "names no class"),
     row("agent._target_=math.pi", "a float", "expected a class"),
     row("agent._target_=3", "agent._target_ is 3"),
+    row(
+        "env.wrappers.x=gym.wrappers.TimeLimit",
+        "env.wrappers.x is 'gym.wrappers.TimeLimit' (command line)",
+        "expected env.wrappers.x._target_=gym.wrappers.TimeLimit",
+    ),
+    row("observers.progress=nul", "observers.progress is 'nul' (command line)"),
+    row("loop.max_episodes 5", "'loop.max_episodes' is no override", "expected key=value"),
+    *within(
+        "minigrid",
+        row("env=minigrid:MiniGrid-X-v0", "did you mean env=gymnasium:minigrid:MiniGrid-X-v0?"),
+    ),
     row("agent._target_=RandomAgent", "RandomAgent", "package.module:Class"),
     row("agent=agents.py:NoAct", "NoAct has no act()", "act, memorize, update"),
     row("agent=agents.py:Bare", "Bare has no act()", "act, memorize, update"),
@@ -426,6 +437,14 @@ MISTAKES = [
     *without("Box2D", row("env=gym:LunarLander-v2", "LunarLander-v2 cannot be made")),
     *within(
         "stable_baselines3",
+        row(
+            "agent=sb3/ppo env=cartpole agent.device=cud",
+            "agent.device is 'cud' (command line); expected auto, cpu, cuda or cuda:0",
+        ),
+        row(
+            "agent=sb3/ppo env=cartpole agent.policy=MlpPolicyy",
+            "no policy 'MlpPolicyy'; did you mean 'MlpPolicy'?",
+        ),
         row(
             "agent=sb3/ppo env=cartpole agent.n_envs=4",
             "agent.n_envs is 4, but the loop has 1 environment;",

@@ -244,10 +244,7 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
         return
     group = name.partition(".")[0]
     if not isinstance(section, dict) or not isinstance(section.get("_target_"), str):
-        target = section.get("_target_", section) if isinstance(section, dict) else section
-        raise Mistake(
-            f"{name}._target_ is {target!r}{origin(cfg, name)}; expected package.module.Class"
-        )
+        raise Mistake(without_class(cfg, name, section))
     target = find_class(cfg, name, section["_target_"])
     is_wrapper = ".wrappers." in name
     known = (wrapper_parameters if is_wrapper else default_parameters)(target)
@@ -375,6 +372,16 @@ def check_wrappers(cfg: DictConfig, group: str, env: dict[str, Any]) -> None:
 def _options(chosen: str) -> list[str]:
     """Return the names in what is given for `wrap`, as keys of `env.wrappers`."""
     return [each.rpartition(":")[2] for each in re.findall(r"[^][,'\" ]+", chosen)]
+
+
+def without_class(cfg: DictConfig, name: str, section: Any) -> str:
+    """Return the line about something to be made, of which the config names no class."""
+    key, value, example = name, section, "package.module.Class"
+    if isinstance(section, dict):
+        key, value = f"{name}._target_", section.get("_target_")
+    elif "." in str(section):
+        example = str(section)
+    return f"{key} is {value!r}{origin(cfg, name)}; expected {name}._target_={example}"
 
 
 def typed_text(cfg: DictConfig, key: str) -> str | None:

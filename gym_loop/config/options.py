@@ -2,6 +2,7 @@
 
 import inspect
 import pkgutil
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,8 @@ def load_class(target: str, group: str) -> Any:
         if isinstance(error, AttributeError) and found is not None:
             classes = [key for key, value in vars(found).items() if inspect.isclass(value)]
             near = nearest(name, classes)
+            if group == "env" and re.search(r"-v\d+$", name):  # an id, as `gym.make` takes it
+                near = f"; did you mean env=gymnasium:{target}?"
             raise Mistake(f"{group}={target}: {module} has no {name!r}{near}") from None
         if isinstance(error, FileNotFoundError) and module.endswith(".py"):
             raise Mistake(f"{group}={target}: {_no_file(module)}") from None

@@ -5,6 +5,7 @@ time, gym's check fails on NumPy 2, and a loop resets before it steps. A mistake
 an `EnvError`, in one line.
 """
 
+import contextlib
 import ctypes.util
 import dataclasses
 import difflib
@@ -179,10 +180,9 @@ def env_spec(library: Library, id: str) -> Any:
     if name in registry:
         return registry[name]
     newest = _newest_versions(registry)
-    stem = _without_version(name)
-    if stem == name and stem in newest:
-        return registry[newest[stem]]
-    raise EnvError(f"{library} has no environment {name!r}{_advice(stem, newest)}")
+    if name in newest:
+        return registry[newest[name]]
+    raise EnvError(f"{library} has no environment {name!r}{_advice(library, name)}")
 
 
 def _import_registering(module: str, id: str) -> None:
@@ -217,15 +217,35 @@ def _without_version(id: str) -> str:
     return re.sub(r"-v\d+$", "", id)
 
 
-def _advice(stem: str, newest: Mapping[str, str]) -> str:
+def _advice(library: Library, name: str) -> str:
     """Return the end of the sentence about an unknown id: what to write instead, or what to do."""
+    stem, newest = _without_version(name), _newest_versions(_registry(library))
     if stem in newest:
         return f" in that version; use {newest[stem]!r}"
-    by_lower = {known.lower(): id for known, id in newest.items()}
-    near = difflib.get_close_matches(stem.lower(), by_lower, n=1)
-    if near:
-        return f"; did you mean {by_lower[near[0]]!r}?"
+    if near := _near(stem, newest):
+        return f"; did you mean {near!r}?"
+    if find_spec("gymnasium"):
+        registry = _registry("gymnasium")
+        for package in dict.fromkeys(REGISTERING.values()):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(package)
+            if name in registry and library == "gymnasium":
+                return f", but {package} registers it: env.imports=[{package}]"
+        if name in registry:
+            return f"; did you mean gymnasium:{name}?"
+        found = _newest_versions(registry)
+        found = {k: id for k, id in found.items() if id.startswith(tuple(REGISTERING))}
+        if library == "gymnasium" and (near := _near(stem, found)):
+            return f"; did you mean {near!r}?"
     return ", nor one like it: add the package that registers it to env.imports"
+
+
+def _near(stem: str, newest: Mapping[str, str]) -> str | None:
+    """Return the id closest to one without a version, which may lack its namespace (`ALE/`)."""
+    by_lower = {known.rpartition("/")[2].lower(): id for known, id in newest.items()}
+    by_lower |= {known.lower(): id for known, id in newest.items()}
+    near = difflib.get_close_matches(stem.lower(), by_lower, n=1)
+    return by_lower[near[0]] if near else None
 
 
 def _load(entry_point: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import subprocess
 import sys
 
 import pytest
@@ -50,6 +51,23 @@ def test_an_unknown_id_is_named_with_what_to_write_instead(ask, id, message):
     with pytest.raises(EnvError) as raised:
         ask(id)
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("library", "id", "advice"),
+    [
+        ("gymnasium", "Pong-v5", "; did you mean 'ALE/Pong-v5'?"),
+        ("gymnasium", "Pong", "; did you mean 'ALE/Pong-v5'?"),
+        ("gymnasium", "PongNoFrameskip-v4", ", but ale_py registers it: env.imports=[ale_py]"),
+        ("gym", "ALE/Pong-v5", "; did you mean gymnasium:ALE/Pong-v5?"),
+    ],
+)
+def test_an_id_of_an_installed_package_is_found(library, id, advice):
+    pytest.importorskip("ale_py", reason='needs the extra: pip install "gym-loop[atari]"')
+    asked = f"from gym_loop.envs.make import check_id; check_id({library!r}, {id!r})"
+    asked = [sys.executable, "-c", asked]
+    told = subprocess.run(asked, check=False, stderr=subprocess.PIPE, text=True).stderr
+    assert told.rstrip().endswith(f"{library} has no environment {id!r}{advice}")
 
 
 def test_known_ids_are_sorted_and_all_pass_the_check():

@@ -6,7 +6,9 @@ agent learns that only at `end_episode`. So each transition waits until the next
 """
 
 import copy
+import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,8 +37,10 @@ from gym_loop.integrations.stable_baselines3.observations import (
     rows,
 )
 from gym_loop.integrations.stable_baselines3.parameters import BUILT_FROM, CHANGEABLE, OURS
-from gym_loop.mistake import Failure, Mistake
+from gym_loop.mistake import Failure, Mistake, nearest
 from gym_loop.runs.compare import value_differences
+
+log = logging.getLogger(__name__)
 
 
 class StableBaselines3Agent(BaseAgent):
@@ -109,6 +113,8 @@ class StableBaselines3Agent(BaseAgent):
             # Where torch has no deterministic algorithm, it warns and takes the other.
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it for that
             torch.use_deterministic_algorithms(True, warn_only=True)
+        elif str(self.parameters["device"]).startswith("cuda"):
+            log.warning("agent.device is cuda, but PyTorch finds no GPU: the agent is on the CPU")
         if initial := self.parameters["init_from"]:
             if Path(initial).exists():
                 known = {
@@ -293,6 +299,9 @@ class StableBaselines3Agent(BaseAgent):
         try:
             if not issubclass(self.algorithm, self.family):
                 raise TypeError(f"{self.algorithm.__name__} is no {self.family.__name__}")
+            policy, known = given["policy"], self.algorithm.policy_aliases
+            if policy not in known and re.fullmatch(r"\w+", str(policy)):
+                raise ValueError(f"no policy {policy!r}{nearest(policy, known)}")
             if normalize:
                 env = sb3_normalize.made(env, normalize, given["gamma"])
             model = self.algorithm(env=env, **of_config.translate(given))

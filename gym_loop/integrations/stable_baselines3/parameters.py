@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3 import HerReplayBuffer
-from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.utils import LinearSchedule, get_device
 
 from gym_loop import launch
 from gym_loop.integrations import sb3_normalize
@@ -74,6 +74,11 @@ def check(parameters: dict[str, Any]) -> None:
         value = parameters.get(name)
         if value is not None and not value >= 1:
             raise ValueError(f"{name} is {value}; expected at least 1")
+    try:
+        get_device(parameters["device"])
+    except (RuntimeError, TypeError):
+        device = parameters["device"]
+        raise ValueError(f"device is {device!r}; expected auto, cpu, cuda or cuda:0") from None
     if parameters["tensorboard_log"] is not None:
         raise ValueError(
             "tensorboard_log is set, but the run writes the agent's metrics to TensorBoard "
