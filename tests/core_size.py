@@ -17,7 +17,7 @@ LEAVES = [  # import nothing of ours
         PACKAGE / f"{name}.py"
         for name in ("closing", "imports", "literal", "mistake", "output", "streams", "sums")
     ),
-    *(PACKAGE / "agents" / name for name in ("pickled.py", "environment.py")),
+    *(PACKAGE / "agents" / name for name in ("pickled.py", "environment.py", "views.py")),
     *(
         PACKAGE / "loops" / f"{name}.py"
         for name in ("copies", "limits", "parameters", "returns", "table")

@@ -1,11 +1,14 @@
 """An agent's pickle, written without a second copy of its arrays and tensors in memory."""
 
+import io
 import pickle
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from gym_loop.agents import views
 from gym_loop.streams import imported_torch
 
 PIECE = 1 << 22  # bytes
@@ -14,7 +17,14 @@ PIECE = 1 << 22  # bytes
 def dump(content: Any, path: Path) -> None:
     """Write the pickle of `content` into the file at `path`."""
     with open(path, "wb") as file:
-        _Pickler(file, protocol=5).dump(content)
+        _dump_into(file, content)
+
+
+def dumps(content: Any) -> bytes:
+    """Return the pickle of `content`."""
+    file = io.BytesIO()
+    _dump_into(file, content)
+    return file.getvalue()
 
 
 def load(path: Path) -> Any:
@@ -23,29 +33,57 @@ def load(path: Path) -> Any:
         return pickle.load(file)
 
 
+def _dump_into(file: BinaryIO, content: Any) -> None:
+    pickler = _Pickler(file)
+    pickler.dump(content)
+    if shared := views.shared(pickler.arrays):
+        file.seek(0)
+        file.truncate()
+        _Pickler(file, shared).dump(content)
+
+
 class _Pickler(pickle.Pickler):
     """Pickles large arrays and tensors in pieces: `pickle` copies what it is given.
 
     A tensor on a GPU comes to the CPU piece by piece, all of them through the same memory: the
     pickler keeps every object that it has seen.
+
+    Args:
+        file: where to.
+        shared: the ids of arrays in whose memory others are: these come back in it. `pickle` gives
+            each its own, and a change of one is not seen in the other.
     """
+
+    def __init__(self, file: BinaryIO, shared: Collection[int] = ()) -> None:
+        super().__init__(file, protocol=5)
+        self.shared, self.arrays, self.pieces = shared, list[Any](), set[int]()
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is _Piece:
-            return _same, (value.on_cpu(),)
-        if type(value) is np.ndarray and value.nbytes > PIECE:
-            is_plain = value.dtype.kind in "biufc" and value.dtype.isnative
-            if is_plain and value.flags.c_contiguous and value.flags.writeable:
-                flat, step = value.reshape(-1), PIECE // value.itemsize
-                pieces = [flat[start : start + step] for start in range(0, flat.size, step)]
-                return joined, (pieces, value.shape)
-        elif (torch := imported_torch()) and type(value) is torch.Tensor and _is_whole(value):
+            self.pieces.add(id(piece := value.on_cpu()))
+            return _same, (piece,)
+        if type(value) is np.ndarray:
+            return NotImplemented if id(value) in self.pieces else self._reduced(value)
+        if (torch := imported_torch()) and type(value) is torch.Tensor and _is_whole(value):
             flat = value.detach().view(-1).view(torch.uint8)
             if value.is_cpu:
                 return tensor, (flat.numpy(), value.dtype, value.shape, "cpu", value.requires_grad)
             memory = np.empty(PIECE, np.uint8)
             parts = [_Piece(each, memory) for each in flat.split(PIECE)]
             return tensor, (parts, value.dtype, value.shape, value.device, value.requires_grad)
+        return NotImplemented
+
+    def _reduced(self, array: Any) -> Any:
+        self.arrays.append(array)
+        if (owner := views.owner_of(array)) is not array and id(owner) in self.shared:
+            return views.part, (owner, *views.place(array, owner))
+        is_plain = array.dtype.kind in "biufc" and array.dtype.isnative
+        is_whole = array.flags.c_contiguous and array.flags.writeable
+        if array.nbytes > PIECE and is_plain and is_whole:
+            flat, step = array.reshape(-1), PIECE // array.itemsize
+            pieces = [flat[start : start + step] for start in range(0, flat.size, step)]
+            self.pieces |= {*map(id, pieces)}
+            return joined, (pieces, array.shape)
         return NotImplemented
 
 

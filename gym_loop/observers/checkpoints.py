@@ -18,6 +18,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from gym_loop import files, streams
+from gym_loop.agents import pickled
 from gym_loop.agents.base_agent import FILE, BaseAgent
 from gym_loop.compat.torch import write_errors
 from gym_loop.loops import BaseLoop, Episode
@@ -323,7 +324,7 @@ class Checkpoints(Observer):
             "rendered": {name: is_rendered(loop, name) for name in ENVIRONMENTS},
         }
         writing.unfinished.mkdir(parents=True, exist_ok=True)
-        (writing.unfinished / "loop.pkl").write_bytes(pickle.dumps(rest, protocol=5))
+        (writing.unfinished / "loop.pkl").write_bytes(pickled.dumps(rest))
         state: list[Any] = getattr(loop.env, "learnt_by_wrappers", list)()
         if state:
             (writing.unfinished / WRAPPERS).write_bytes(pickle.dumps(state, protocol=5))

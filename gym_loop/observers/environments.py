@@ -3,11 +3,13 @@
 import copy
 import functools
 import logging
-import pickle
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
+from gym_loop.agents.pickled import dumps
+from gym_loop.agents.views import owner_of
 from gym_loop.config.locate import unpickle
 from gym_loop.observers.objects import (
     KEPT,
@@ -40,7 +42,7 @@ def save(env: Any, by_value: bool = False) -> Saved:
         by_value: also where there are functions without a name, as wrappers of Gymnasium's keep.
     """
     try:
-        pickled = pickle.dumps(env, protocol=5)
+        pickled = dumps(env)
     except Exception:
         if not by_value:
             raise
@@ -98,78 +100,114 @@ def _own_state(owner: Any) -> dict[Key, Any]:
     return items | state if isinstance(state, dict) else items
 
 
-def restore(saved: Saved | Any, what: str) -> Any:
+def restore(saved: Saved | Any, what: str, make: Callable[[], Any] | None = None) -> Any:
     """Return the environment that was saved; None, with a warning, where it does not come back.
 
     Some come back as new, as all that are derived from `EzPickle`, which pickles the arguments of
     the constructor. Attributes that such an environment keeps from one episode to the next are put
-    back. To find them, one copy is given the old attributes and reset, another one is only reset:
-    those that still differ are kept across episodes. What nothing keeps, and is there after two
-    resets, is warned of. What a class's own `__getstate__` names comes back as it is there: a
-    server's process or port is another one in another process. The copies are closed.
+    back. What nothing keeps, and is there after two resets, is warned of. What a class's own
+    `__getstate__` names comes back as it is there: a server's process or port is another one in
+    another process. Where the pickle fails, as that of a class whose constructor takes other
+    arguments than its base's, which `EzPickle` has pickled, attributes are put into a new one.
 
     Args:
         saved: by `save`, or by an older version, whose tuples are shorter.
         what: "training" or "evaluation", for the warning.
+        make: returns a new environment of the same config.
     """
-    parts = saved if isinstance(saved, tuple) else (saved,)
-    pickled, attributes, lost = (*parts, {}, {})[:3]
-    attributes, lost, homeless = _renamed(attributes), _renamed(lost), dict[Place, str]()
+    pickled, *rest = saved if isinstance(saved, tuple) else (saved,)
+    attributes, lost = (_renamed(each) for each in (*rest, {}, {})[:2])
+    sources: list[Callable[[], Any]] = [functools.partial(unpickle, pickled)]
+    sources += [make] if make and attributes else []
+    failure: BaseException | None = None
+    for source in sources:
+        try:
+            env, told, remaining = _put_back(source, attributes, lost)
+            break
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # also a panic in Rust
+            failure = failure or error
+            env, told, remaining = None, [], []
+    how = "comes back from its pickle as new"
+    if failure:
+        reason = f"{type(failure).__name__}: {failure}"
+        how = f"does not come back from its checkpoint ({reason}) and is started anew"
+    if told:
+        log.warning(
+            "the %s environment %s; what was put back is %s, and anything else that it keeps from "
+            "one episode to the next is lost",
+            what,
+            how,
+            ", ".join(told),
+        )
+    elif failure:
+        log.warning(
+            "the %s environment %s. That is exact unless it keeps something from one episode to "
+            "the next",
+            what,
+            how,
+        )
+    if remaining:
+        log.warning(
+            "the %s environment %s, and no checkpoint can keep its %s. That is exact unless there "
+            "is something in it from one episode to the next",
+            what,
+            how,
+            ", ".join(dict.fromkeys(remaining)),
+        )
+    return env
+
+
+def _put_back(
+    new: Callable[[], Any], attributes: dict[Place, Any], lost: dict[Place, str]
+) -> tuple[Any, list[str], list[str]]:
+    """Return an environment with the attributes that are kept, their names, and those of the rest.
+
+    Named are those that it keeps across episodes: one copy is given the old attributes and reset,
+    another one is only reset, and they still differ. The copies are closed.
+
+    Args:
+        new: returns an environment, each time another one.
+        attributes: what it may keep.
+        lost: what of it nothing keeps.
+    """
+    lost, homeless = dict(lost), dict[Place, str]()
     made = list[Any]()  # and not returned
     try:
-        made.append(env := unpickle(pickled))
-        if getattr(env, "render_mode", None) == "human":
-            made.clear()
-            return env  # a second one would open a window
-        made.append(trial := unpickle(pickled))
+        made.append(env := new())
         differ = _differing({k: ((v,), _value_at(env, k)) for k, v in attributes.items()})
         kept = {k: v for k, v in attributes.items() if k in differ}
         for place in [place for place in kept if not _has_room(env, place)]:
             (homeless if place[0] else lost)[place] = type(kept.pop(place)).__name__
+        if getattr(env, "render_mode", None) == "human":  # a second one would open a window
+            _put(env, kept)
+            made.clear()
+            return env, _told(kept), []
+        made.append(trial := new())
         _put(trial, copy.deepcopy(kept))  # a reset may append to a list in it
         _reset(trial)  # fails where the environment needs an object that is gone, such as a server
         if kept:
-            made.append(new := unpickle(pickled))
-            _reset(new)
-            after = {place: (_value_at(trial, place), _value_at(new, place)) for place in kept}
+            made.append(untouched := new())
+            _reset(untouched)
+            after = {k: (_value_at(trial, k), _value_at(untouched, k)) for k in kept}
             differ = _differing({place: each for place, each in after.items() if each[0]})
+            _put(env, kept)  # all: a reset may read what it overwrites
             # Of a list or a dict, all: how many there are is kept as well.
             parted = {path for path, key in differ if not isinstance(key, str)}
             kept = {k: v for k, v in kept.items() if k in differ or k[0] in parted}
-            _put(env, kept)
         remaining = _remaining(trial, lost, homeless)
         made.pop(0)  # env
-    except (SystemExit, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # also a panic in Rust
-        log.warning(
-            "the %s environment does not come back from its checkpoint (%s: %s) and is started "
-            "anew. That is exact unless it keeps something from one episode to the next",
-            what,
-            type(error).__name__,
-            error,
-        )
-        return None
     finally:
         for each in made:
             _close(each)
-    # Of gym's, what is the same in each episode, and a space that nobody draws from.
+    return env, _told(kept), remaining
+
+
+def _told(kept: Iterable[Place]) -> list[str]:
+    """Return the names that are told: not gym's, nor a space that nobody draws from."""
     told = [name for name in map(_name, kept) if name not in ("spec", "observation_space")]
-    if told:
-        log.warning(
-            "the %s environment comes back from its pickle as new; what was put back is %s, and "
-            "anything else that it keeps from one episode to the next is lost",
-            what,
-            ", ".join(dict.fromkeys(told)),
-        )
-    if remaining:
-        log.warning(
-            "the %s environment comes back from its pickle as new, and no checkpoint can keep its "
-            "%s. That is exact unless there is something in it from one episode to the next",
-            what,
-            ", ".join(dict.fromkeys(remaining)),
-        )
-    return env
+    return [*dict.fromkeys(told)]
 
 
 def _close(env: Any) -> None:
@@ -289,10 +327,21 @@ def _differing(places: dict[Place, tuple[tuple[Any, ...], tuple[Any, ...]]]) -> 
 def _put(env: Any, attributes: dict[Place, Any]) -> None:
     for (path, key), value in attributes.items():
         owner = _owner(env, path)
-        if isinstance(key, str):
+        now = _value_at(owner, ((), key))
+        if now and _is_shown(now[0]) and now[0].shape == np.shape(value):
+            np.copyto(now[0], value)  # another array would show the library's state no more
+        elif isinstance(key, str):
             object.__setattr__(owner, key, value)
         else:
             _numbered(owner)[key[0]] = value
+
+
+def _is_shown(value: Any) -> bool:
+    """Return whether a value is an array in the memory of a library: a simulator's state."""
+    if type(value) is not np.ndarray or not value.flags.writeable:
+        return False
+    base = owner_of(value).base
+    return base is not None and not isinstance(base, bytes | bytearray)  # `pickle` leaves these
 
 
 def _remaining(env: Any, lost: dict[Place, str], homeless: dict[Place, str]) -> list[str]:

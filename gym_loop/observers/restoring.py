@@ -240,7 +240,8 @@ def _restore_environments(loop: BaseLoop, rest: dict[str, Any], same_eval_env: b
             continue
         if name == "env":
             loop.env.close()  # first: both may use one handle, such as a port
-        env = environments.restore(each, ENVIRONMENTS[name])
+        make = getattr(loop, "make_env_again" if name == "env" else "make_eval_env", None)
+        env = environments.restore(each, ENVIRONMENTS[name], make)
         if name == "env" and env is not None and getattr(env, "num_envs", None) != count:
             env.close()
             env = None

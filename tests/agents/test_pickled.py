@@ -101,3 +101,44 @@ def test_writing_takes_a_tenth_of_an_agents_memory(tmp_path, library):
     grown = int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
     assert os.path.getsize(tmp_path / "file") > 100e6
     assert grown * 1024 < 10e6
+
+
+def in_one(flat):
+    return {"whole": flat, "first": flat[:4], "rest": flat[4:].reshape(2, -1)}
+
+
+VIEWS = {
+    "of one that is there": lambda: in_one(np.zeros(10)),
+    "that come first": lambda: dict(reversed(in_one(np.zeros(10)).items())),
+    "that overlap": lambda: {"a": (flat := np.zeros(9))[:6], "b": flat[5:1:-1]},
+    "of columns": lambda: {"a": (flat := np.asfortranarray(np.zeros((3, 4)))), "b": flat[1]},
+    "of a large one": lambda: in_one(np.zeros(1_500_000)),
+    "of records": lambda: {"a": (one := np.zeros(3, [("x", "f4"), ("y", "i8")])), "b": one["y"]},
+    "that do not change": lambda: {
+        "a": (flat := np.zeros(3)),
+        "b": np.broadcast_to(flat, (2, 3)),
+    },
+}
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+def test_a_change_of_an_array_is_seen_in_those_that_share_its_memory(kind):
+    content = VIEWS[kind]()
+    once = pickle.loads(pickled.dumps(content))
+    again = pickle.loads(pickled.dumps(once))
+    for each in (content, once, again):
+        for array in each.values():
+            if array.flags.writeable:
+                array.ravel()[...] = 1  # a copy, where it has no room for them
+                array.view()[0] = 2
+    for name, array in content.items():
+        for back in (once, again):
+            assert np.array_equal(back[name], array)
+            assert back[name].flags.writeable == array.flags.writeable
+    assert len(pickled.dumps(again)) < len(pickled.dumps(content)) + 100  # it does not grow
+
+
+def test_arrays_that_share_no_byte_keep_nothing_of_each_other():
+    rows = [np.zeros((1_000, 8))[i] for i in range(2)]
+    flat = np.zeros((1_000, 8))
+    assert len(pickled.dumps([flat[0], flat[1]])) == len(pickled.dumps(rows))

@@ -1,15 +1,18 @@
 """What of an environment comes back from its checkpoint, and what is named because it does not."""
 
 import copyreg
+import ctypes
 import functools
 import pickle
 from collections import defaultdict
 from dataclasses import dataclass
 
 import gym
+import numpy as np
 import pytest
 from gym.utils import EzPickle
 
+from gym_loop.agents import pickled
 from gym_loop.observers.environments import restore, save
 
 
@@ -280,3 +283,105 @@ def test_what_many_objects_of_an_environment_refer_to_is_looked_at_a_few_times(b
     env, Grid.times = base("grid"), 0
     save(env)
     assert 0 < Grid.times < 10
+
+
+class Derived(AsNew):
+    """Takes other arguments than its base, which `EzPickle` has pickled."""
+
+    def __init__(self, **given):
+        super().__init__(given.pop("kind", "late"))
+        self.games, self.past, self.ended = 0, [], given
+
+    def reset(self, *, seed=None, options=None):
+        self.games += 1
+        self.past.append(self.games)
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        return 0, float(self.games + len(self.past)), True, False, {}
+
+
+def test_what_a_class_keeps_goes_on_where_its_pickle_has_the_arguments_of_its_base(caplog):
+    env = Derived()
+    play(env, 0, 1, 2)
+    saved = pickle.loads(pickle.dumps(save(env)))
+    back = restore(saved, "training", Derived)
+    assert "takes 1 positional argument" in caplog.text
+    assert "what was put back is" in caplog.text
+    assert all(name in caplog.text for name in ("games", "past"))
+    assert play(back, 3, 4) == play(env, 3, 4)
+    assert restore(saved, "training") is None
+
+
+class Won(AsNew):
+    """Goes up a level where the game before was won, which a reset reads and then forgets."""
+
+    def __init__(self):
+        super().__init__("set")
+        EzPickle.__init__(self)
+        self.level, self.won = 0, False
+
+    def reset(self, *, seed=None, options=None):
+        self.level += self.won
+        self.won = False
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        self.won = True
+        return 0, float(self.level), True, False, {}
+
+
+@pytest.mark.parametrize("mode", [None, "human"])
+def test_what_a_reset_reads_and_overwrites_is_put_back(mode, monkeypatch):
+    monkeypatch.setattr(Won, "render_mode", mode)
+    env = Won()
+    play(env, 0)
+    back = restore(pickle.loads(pickle.dumps(save(env))), "training")
+    assert play(back, 1, 2) == play(env, 1, 2)
+
+
+class Shown(AsNew):
+    """Shows the memory of a library in C, which a reset sets."""
+
+    def __init__(self):
+        super().__init__("set")
+        EzPickle.__init__(self)
+        self.state = (ctypes.c_double * 2)()
+        self.shown, self.games = np.ctypeslib.as_array(self.state), 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.games += 1
+        self.state[0] = seed
+        return 0, {}
+
+    def step(self, action):
+        self.state[0] += 1
+        return 0, float(self.shown[0]) + self.games, True, False, {}
+
+
+class Halves(Plain):
+    """Keeps an array, and a part of it as another attribute."""
+
+    def __init__(self):
+        super().__init__("set")
+        self.whole = np.zeros(4)
+        self.half = self.whole[:2]
+
+    def step(self, action):
+        self.whole += 1
+        return 0, float(self.half.sum()), True, False, {}
+
+
+class HalvesAsNew(Halves, EzPickle):
+    def __init__(self):
+        Halves.__init__(self)
+        EzPickle.__init__(self)
+
+
+@pytest.mark.parametrize("kind", [Shown, Halves, HalvesAsNew])
+def test_an_array_shows_what_it_has_shown(kind):
+    env = kind()
+    play(env, 0, 1)
+    back = restore(pickle.loads(pickled.dumps(save(env))), "training")
+    assert play(back, 2, 3) == play(env, 2, 3)
