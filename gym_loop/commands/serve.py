@@ -135,10 +135,16 @@ def opened(address: str, folder: Path) -> Iterator[None]:
     if not (sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()):
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.NamedTemporaryFile("w", suffix=".html", dir=folder) as file:
-        file.write(f'<!doctype html><meta http-equiv="refresh" content="0;url={address}">')
-        file.flush()
+    page = f'<!doctype html><meta http-equiv="refresh" content="0;url={address}">'
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = tempfile.NamedTemporaryFile(suffix=".html", dir=folder, buffering=0)
+        file.write(page.encode())
+    except OSError as error:
+        print(f"cannot open a browser: {folder}: {error.strerror}", file=sys.stderr)
+        yield
+        return
+    with file:
         threading.Thread(target=webbrowser.open, args=(f"file://{file.name}",), daemon=True).start()
         yield
 

@@ -1,5 +1,6 @@
 """`gym-loop serve` on the command line."""
 
+import os
 import re
 import socket
 
@@ -78,3 +79,16 @@ def test_ctrl_c_ends_it_at_once_and_quietly(serve, tmp_path):
     visitor.process.send_signal(signal.SIGINT)
     assert visitor.process.wait(timeout=30) in (0, 130)
     assert visitor.errors().strip() == ""
+
+
+def test_where_no_file_can_hand_the_token_to_a_browser_the_address_is_printed(start, tmp_path):
+    for module in ("starlette", "uvicorn", "jinja2"):
+        pytest.importorskip(module, reason='needs: pip install "gym-loop[serve]"')
+    (tmp_path / "file").touch()
+    places = {"XDG_CACHE_HOME": str(tmp_path / "file"), "DISPLAY": ":0", "BROWSER": "true"}
+    process = start("serve", "--port", "0", env=os.environ | places)
+    assert process.stdout.readline().startswith("http://")
+    assert process.stderr.readline().startswith("cannot open a browser: ")
+    process.terminate()
+    assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == 143
