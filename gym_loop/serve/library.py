@@ -109,10 +109,14 @@ class Library:
             return content
 
     def get(self, name: str) -> Entry | None:
-        """Return the run with this id."""
+        """Return the run with this id, unless a link has taken its directory's place."""
         if name not in self.entries:
             self.refresh()
-        return self.entries.get(name)
+        entry = self.entries.get(name)
+        if entry is None:
+            return None
+        below = entry.root.resolve() / entry.directory.relative_to(entry.root)
+        return entry if entry.directory.resolve() == below else None
 
     def differences(self, entries: list[Entry]) -> dict[str, Any]:
         """Return a table of the keys in which configs differ: `heads`, `rows` of key and values.
@@ -157,7 +161,9 @@ class Library:
         pending = [(root, "")]
         while pending:
             directory, sweep = pending.pop()
-            if directory in self._by_path and directory != root:
+            known = self._by_path.get(directory)
+            # One that is damaged may have become another folder.
+            if known and directory != root and known.row.get("state") != "damaged":
                 found.setdefault(directory, (given, sweep))
                 continue
             try:

@@ -80,6 +80,27 @@ def test_a_run_that_is_gone_leaves_the_table(look, tmp_path):
     assert [run["name"] for run in content["runs"]] == ["b"]
 
 
+def test_a_run_whose_place_another_folder_takes_leaves_the_table(look, tmp_path):
+    first = write_run(tmp_path / "a")
+    (run,) = look()["runs"]
+    shutil.rmtree(first)
+    write_run(first / "inner")
+    look()  # it is damaged; the next look is into it
+    look()
+    assert sorted(entry.row["name"] for entry in look.library.entries.values()) == ["a/inner"]
+    assert look.library.get(run["id"]) is None
+
+
+def test_a_link_that_has_just_taken_a_runs_place_is_not_followed(look, tmp_path):
+    first, other = write_run(tmp_path / "runs" / "a"), write_run(tmp_path / "elsewhere" / "b")
+    runs = Library([tmp_path / "runs"])
+    (run,) = runs.changes(-1, -1)["runs"]
+    assert runs.get(run["id"])
+    shutil.rmtree(first)
+    first.symlink_to(other)
+    assert runs.get(run["id"]) is None
+
+
 def test_wrappers_are_one_column_and_what_differs_in_them_others(look, tmp_path):
     for name, own in {
         "slow": {"scale": {"_target_": "x.scale", "_partial_": True, "gamma": 0.9}},
