@@ -13,6 +13,7 @@ THREADS = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
     *("BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
 )
+PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 
 
 def cores() -> int:
@@ -65,3 +66,13 @@ def process_exists(number: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     return True
+
+
+def end_with(parent: int) -> None:
+    """Have Linux kill this process, which `parent` has just forked, when that one dies."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before that
+            os._exit(1)

@@ -11,7 +11,10 @@ from typing import Any
 
 import click
 
+from gym_loop.machine import end_with
 from gym_loop.mistake import Mistake, nearest
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def checkpoint_option(*names: str) -> Callable[[Any], Any]:
@@ -61,9 +64,20 @@ def run_click(command: click.Command, arguments: list[str]) -> None:
 
 
 def exit_on_signals() -> None:
-    """Have SIGTERM and SIGHUP raise SystemExit, so that what was begun is ended."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    """Have SIGINT, SIGTERM and SIGHUP end this process with 128 and their number, in order.
+
+    What was begun is ended, and no further signal cuts that short. One that is ignored, as by
+    `nohup`, stays so.
+    """
+    handled = [each for each in ENDING if signal.getsignal(each) is not signal.SIG_IGN]
+
+    def leave(number: int, frame: object) -> None:
+        for each in handled:
+            signal.signal(each, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    for number in handled:
+        signal.signal(number, leave)
 
 
 def run_process(command: Sequence[str], limit: float | None = None, **options: Any) -> int:
@@ -78,7 +92,13 @@ def run_process(command: Sequence[str], limit: float | None = None, **options: A
         subprocess.TimeoutExpired: it took longer.
     """
     # A session of its own: a signal to its process group reaches all that it has started.
-    process = subprocess.Popen(command, start_new_session=True, **options)
+    own = functools.partial(end_with, os.getpid())
+    process = subprocess.Popen(
+        command,
+        start_new_session=True,
+        preexec_fn=own,  # noqa: PLW1509  # commands that run others have no threads
+        **options,
+    )
     try:
         return process.wait(limit)
     finally:

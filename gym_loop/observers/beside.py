@@ -9,12 +9,12 @@ import time
 import warnings
 from collections.abc import Callable
 
+from gym_loop.machine import end_with
 from gym_loop.streams import imported_torch
 
 # Their threads hold locks that a forked child would wait for without an end.
 DO_NOT_FORK = ("jax", "tensorflow")
 POLL = 0.005  # seconds
-PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
 
 
 def is_possible() -> bool:
@@ -47,7 +47,7 @@ class Beside:
         if self.pid == 0:
             code = 1
             try:
-                _end_with(parent)
+                end_with(parent)
                 gc.disable()  # it writes to every object that it looks at
                 work()
                 code = 0
@@ -89,12 +89,3 @@ def _said(code: int) -> str:
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return os.strerror(code) if code > 1 else "it raised an error" if code else ""
-
-
-def _end_with(parent: int) -> None:
-    """Have the system kill this process when its parent, which would publish its work, dies."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before that
-        os._exit(1)

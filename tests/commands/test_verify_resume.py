@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -214,6 +216,42 @@ def test_a_mistake_in_the_config_is_said_once(cli):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_nothing_is_left_running_when_it_is_stopped_itself(start, tmp_path, number):
     """The run's own children are ended with it: here one that an environment has started."""
+    process, run, directory = without_an_end(start, tmp_path)
+    while process.poll() is None:  # impatient
+        process.send_signal(number)
+        time.sleep(0.001)
+    assert process.returncode == (143 if number == signal.SIGTERM else 130)
+    for pid in (run, *map(int, (tmp_path / "pids").read_text().split())):
+        assert is_gone(pid)
+    assert list(directory.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does it")
+def test_its_run_ends_with_it_when_it_is_killed(start, tmp_path):
+    process, run, _ = without_an_end(start, tmp_path)
+    process.kill()
+    process.wait()
+    for pid in map(int, (tmp_path / "pids").read_text().split()):
+        os.kill(pid, signal.SIGKILL)  # what an environment has started is its own
+    deadline = time.monotonic() + 60
+    while not is_gone(run):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_a_signal_that_is_ignored_as_by_nohup_stays_so(start, tmp_path):
+    process, *_ = without_an_end(start, tmp_path, ignored=signal.SIGHUP)
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(3)
+    process.terminate()
+    assert process.wait() == 143
+
+
+def without_an_end(start, tmp_path, ignored=None):
+    """Start a verification whose run never ends; return it, the run's id and its folder."""
     (tmp_path / "parent.py").write_text(
         "import subprocess, sys\n"
         "import gymnasium\n"
@@ -226,16 +264,12 @@ def test_nothing_is_left_running_when_it_is_stopped_itself(start, tmp_path, numb
     directory.mkdir()
     words = ("env=parent.py:make", "loop.max_episodes=100000000")
     environment = {**os.environ, "TMPDIR": str(directory)}
-    process = start("verify-resume", *words, env=environment)
+    ignore = None if ignored is None else lambda: signal.signal(ignored, signal.SIG_IGN)
+    process = start("verify-resume", *words, env=environment, preexec_fn=ignore)
     while not (rows := list(directory.glob("*/untouched/episodes.csv"))):
         assert process.poll() is None
         time.sleep(0.01)
-    run = json.loads((rows[0].parent / "run.json").read_text())["pid"]
-    process.send_signal(number)
-    assert process.wait() == (143 if number == signal.SIGTERM else 130)
-    for pid in (run, *map(int, (tmp_path / "pids").read_text().split())):
-        assert is_gone(pid)
-    assert list(directory.iterdir()) == []
+    return process, json.loads((rows[0].parent / "run.json").read_text())["pid"], directory
 
 
 def is_gone(pid):
