@@ -296,6 +296,8 @@ def test_a_replay_has_what_the_episode_had(here, loop):
         assert len(again.actions) == length
         assert len(again.observations) == len(again.frames) == length + 1
         assert again.frames[0].shape == (400, 600, 3)
+    with pytest.raises(gym_loop.Mistake, match="episode 'best'; expected its number"):
+        run.replay("best")
 
 
 def test_env_is_the_one_of_evaluation(here):

@@ -1,6 +1,7 @@
 """A run and a set of runs, for Python: what `gym_loop.Run` and `gym_loop.Runs` are."""
 
 import contextlib
+import operator
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -146,8 +147,15 @@ class Run:
             frames: render each step.
 
         Raises:
-            Mistake: the run has no trace of it, or its environment cannot render.
+            Mistake: no number; the run has no trace of it; its environment cannot render.
         """
+        try:
+            episode = operator.index(episode)
+        except TypeError:
+            raise Mistake(
+                f"episode {episode!r}; expected its number, such as "
+                'run.episodes["return"].argmax() of the best'
+            ) from None
         kind = "eval" if evaluation else "train"
         [(file, _)] = traces.Traces(self.path, kind).chunks([episode], sys.maxsize)
         [trace] = traces.episodes(traces.load(file), [episode])

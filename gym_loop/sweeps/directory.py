@@ -143,7 +143,7 @@ def read(directory: Path) -> Sweep | None:
             if entry.name not in NOT_OURS and not entry.name.startswith(files.TEMPORARY):
                 raise Mistake(
                     f"{directory} is not a sweep: it holds {entry.name}, but no {NAME}; "
-                    "expected a sweep's directory, or a new or empty one"
+                    "a sweep begins in a new or empty directory"
                 )
         return None
     try:
