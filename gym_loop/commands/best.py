@@ -126,9 +126,9 @@ def commands(directory: Path) -> list[str]:
     from gym_loop.runs import reading
 
     path, known = shlex.quote(short(directory)), reading.Run(directory)
-    kind = str((known.config.get("agent") or {}).get("_target_"))
+    kind = str(known.section("agent").get("_target_"))
     target = "model.zip" if "stable_baselines3" in kind else "episodes.npz"
-    has_steps = (known.config.get("loop") or {}).get("max_steps")
+    has_steps = known.section("loop").get("max_steps")
     limit = f"max_steps={2 * known.steps}" if has_steps else f"max_episodes={2 * known.episodes}"
     return [
         f"  gym-loop replay {path} --episode best",

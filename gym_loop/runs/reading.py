@@ -220,14 +220,15 @@ class Run:
     @property
     def env(self) -> str:
         """The environment's id, else its class."""
-        known = self._section("env").get("id")
+        known = self.section("env").get("id")
         return printable(known)[:LONGEST_NAME] if isinstance(known, str) else self._class("env")
 
     def _class(self, group: str) -> str:
-        target = self._section(group).get("_target_") or ""
+        target = self.section(group).get("_target_") or ""
         return printable(target).rpartition(":")[2].rpartition(".")[2][:LONGEST_NAME]
 
-    def _section(self, group: str) -> dict[str, Any]:
+    def section(self, group: str) -> dict[str, Any]:
+        """Return a group of the config; {} where it is none, as in a damaged one."""
         section = self.config.get(group)
         return section if isinstance(section, dict) else {}
 
@@ -311,7 +312,7 @@ class Run:
     @property
     def seconds_left(self) -> float | None:
         """How long a running run will take, by the pace of its last episodes."""
-        rows, loop = self.last_rows, self._section("loop")
+        rows, loop = self.last_rows, self.section("loop")
         if self.state != "running" or len(rows) < 2:
             return None
         elapsed, left = rows[-1]["seconds"] - rows[0]["seconds"], []
@@ -331,7 +332,7 @@ class Run:
     @property
     def info_keys(self) -> list[str]:
         """The columns that `loop.info_keys` has added to the tables."""
-        keys = self._section("loop").get("info_keys")
+        keys = self.section("loop").get("info_keys")
         return [printable(key) for key in keys] if isinstance(keys, list) else []
 
     def info_values(self, key: str) -> tuple[list[float], list[float]]:
@@ -386,7 +387,7 @@ class Run:
     @property
     def eval_episodes(self) -> int:
         """How many episodes an evaluation has; 0 when that is not known."""
-        return int(amount(self._section("loop").get("eval_episodes")))
+        return int(amount(self.section("loop").get("eval_episodes")))
 
     def whole_evaluations(self, names: Sequence[str]) -> dict[str, list[float]]:
         """Return columns of the evaluations' table, without an evaluation that was cut short."""

@@ -96,3 +96,15 @@ def test_a_foreign_run_whose_result_is_a_number_of_many_digits_costs_no_other(
     done = as_a_child(["best", "all"], runs.parent)
     assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
     assert "all/other" in done.stdout
+
+
+@pytest.mark.parametrize("group", ["agent", "loop"])
+@pytest.mark.parametrize("section", [3, "text", [{}], True])
+def test_a_run_whose_config_is_damaged_is_named_all_the_same(tmp_path, as_a_child, group, section):
+    run = write_run(tmp_path / "run")
+    known = json.loads((run / "run.json").read_text())
+    known["config"][group] = section
+    (run / "run.json").write_text(json.dumps(known))
+    done = as_a_child(["best", "run"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "run"
