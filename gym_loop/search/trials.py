@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig, open_dict, read_write
 from optuna.trial import FrozenTrial, TrialState
 
+from gym_loop.config import secrets
 from gym_loop.mistake import Mistake
 from gym_loop.runs import manifest, reading
 from gym_loop.runs.manifest import PAUSED
@@ -327,8 +328,9 @@ class Trials(Iterator[Job | None]):
         same = next((n for n, others in words.items() if others == own), None)
         if same is not None and own and not self.repeated:
             self.repeated = True
+            shown = " ".join(secrets.masked_words(own))
             self.table.say(
-                f"note: trial {number} is the same as trial {same} ({' '.join(own)}) and takes its "
+                f"note: trial {number} is the same as trial {same} ({shown}) and takes its "
                 "results: the space has few points; others may come again, too"
             )
 

@@ -268,6 +268,22 @@ def table(run):
 
 
 @pytest.mark.slow
+def test_a_search_says_no_secret_of_a_trial_that_comes_again(search, cli, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from gym_loop.agents import RandomAgent\n"
+        "class Mine(RandomAgent):\n"
+        "    @staticmethod\n"
+        "    def get_default_parameters():\n"
+        "        return {'api_token': ''}\n"
+    )
+    words = ["-m", "hydra/sweeper=search", "hydra.sweep.dir=search", "agent=mine.py:Mine", *SHORT]
+    words += ["env=cartpole", "hydra.sweeper.seeds=1", "hydra.sweeper.n_trials=2", NONE]
+    result = cli(*words, "agent.api_token=choice(abc-1)", "hydra.launcher.n_jobs=1")
+    assert "is the same as trial 0 (agent.api_token=(hidden))" in result.stderr
+    assert "abc-1" not in result.stdout + result.stderr
+
+
+@pytest.mark.slow
 def test_a_paused_job_is_revived_by_hand_and_the_search_takes_it_as_it_is(search, cli, tmp_path):
     search(X, "hydra.sweeper.n_trials=4")
     found = runs(tmp_path / "search")
