@@ -87,7 +87,8 @@ def _lacking(env: Any) -> tuple[dict[Place, Any], dict[Place, str]]:
     if not is_pickled(kept):
         unpickled = [place for place, value in kept.items() if not is_pickled(value)]
         lost |= {place: type(kept.pop(place)).__name__ for place in unpickled}
-    return kept, lost
+    # An environment that comes back has its attributes in another order.
+    return dict(sorted(kept.items(), key=lambda item: repr(item[0]))), lost
 
 
 def _own_state(owner: Any) -> dict[Key, Any]:

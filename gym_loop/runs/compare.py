@@ -262,6 +262,9 @@ def _object_differences(a: Any, b: Any, path: str, seen: dict[Any, Any]) -> Iter
         for number, (one, two) in enumerate(zip(a, b, strict=False)):
             yield from value_differences(one, two, f"{path}[{number}]", seen)
     elif type(a) in (set, frozenset):
+        there = {each: each for each in b}
+        for each in filter(there.__contains__, a):  # by `__eq__`, which may look at a part of it
+            yield from value_differences(each, there[each], f"{path}: an element", seen)
         one, two = [*(a - b)], [*(b - a)]
         if max(len(one), len(two)) <= MAX_PAIRED:
             one, two = _without_pairs(one, two, seen)

@@ -385,3 +385,30 @@ def test_an_array_shows_what_it_has_shown(kind):
     play(env, 0, 1)
     back = restore(pickle.loads(pickled.dumps(save(env))), "training")
     assert play(back, 2, 3) == play(env, 2, 3)
+
+
+class Forgetful(gym.Env):
+    """Its pickle lacks an attribute, which it has last when it comes back."""
+
+    def __init__(self):
+        self.games, self.lives = 0, 3
+
+    def reset(self, *, seed=None, options=None):
+        self.games += 1
+        return 0, {}
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "games"}
+
+    def __setstate__(self, state):
+        self.__dict__ |= state
+        self.games = 0
+
+
+def test_an_environment_that_has_come_back_is_saved_as_it_was_before():
+    env = Forgetful()
+    env.reset()
+    saved = save(env)
+    back = restore(saved, "training")
+    assert back.games == 1
+    assert [*save(back)[1].items()] == [*saved[1].items()]

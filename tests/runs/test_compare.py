@@ -59,6 +59,11 @@ def closure(value):
     return lambda: value
 
 
+class Keyed(Thing):
+    def __hash__(self):
+        return 1
+
+
 def ring(value):
     one, other = Thing(1), Thing(value)
     one.other, other.other = other, one
@@ -101,6 +106,7 @@ MAKERS = {
     "keys that are tuples": (lambda n: {(1, n): 2}, 1, 2),
     "sets": (set, "ab", "ac"),
     "sets of objects": (lambda values: {Slotted(value) for value in values}, "aba", "abb"),
+    "sets of objects that equal each other": (lambda value: {Keyed(value)}, 1, 2),
     "sets of objects that refer to each other": (family, "aba", "abb"),
     "partial functions": (functools.partial(functools.partial, max), 1, 2),
 }
