@@ -44,6 +44,10 @@ class NoAct(BaseAgent):
     def memorize(self, *transition): ...
     def update(self, episode_num): ...
 
+class OfInstance(BaseAgent):
+    def get_default_parameters(self):
+        return {"lr": 0.1}
+
 class Bare:
     pass
 
@@ -221,6 +225,8 @@ def files(tmp_path_factory, as_a_child):
         "conf/agent/slip.yaml": "_target_: agents.Mine\nlr: [0.1\n",
         "conf/agent/scalar.yaml": "3\n",
         "conf/agent/nothing.yaml": "lr: 3\n",
+        "conf/agent/target.yaml": "target: agents.Mine\n",
+        "conf/agent/takes.yaml": "defaults: [arss]\n",
         "conf/agent/bell.yaml": "_target_: agents.Mine\nname: \x07\n",
         "conf/agent/high.yaml": "_target_: agents:Mine\nlr: 3.0\n",
         "conf/experiment/local.yaml": "defaults:\n  - override /agent: mine\n",
@@ -532,6 +538,9 @@ MISTAKES = [
     # the user's own conf
     row("agent=mine", "no key 'agent.layer' (conf/agent/mine.yaml:3)", "'agent.layers'?"),
     row("agent=high", "agent.lr is 3.0 (conf/agent/high.yaml:2)", "between 0 and 1"),
+    row("agent=target", "has no _target_", "expected _target_, not target"),
+    row("agent=takes", "no agent 'arss' (conf/agent/takes.yaml)", "'ars'?"),
+    row("agent=agents.py:OfInstance", "OfInstance.get_default_parameters()", "@staticmethod"),
     row("agent=nothing", "agent has no _target_ (conf/agent/nothing.yaml:1)", "agent=random"),
     row("env=cartpole env.kwargs={1:a}", "CartPole-v1 has no keyword argument 1", "takes none"),
     row("env=cartpole ++agent={1:a}", "no key 'agent.1' (command line)"),

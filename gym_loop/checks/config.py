@@ -101,9 +101,10 @@ def check_sections(cfg: DictConfig, raw: dict[str, Any]) -> None:
             got = f"is {section!r}{origin(cfg, group)}" if section else "is missing"
             raise Mistake(f"{group} {got}; expected an option such as {group}={EXAMPLES[group]}")
         if "_target_" not in section:
+            instead = ", not target" if "target" in section else ""
             raise Mistake(
-                f"{group} has no _target_{origin(cfg, group)}{nearest('_target_', section)}; "
-                f"expected the class to make it of, as in {group}={EXAMPLES[group]}"
+                f"{group} has no _target_{origin(cfg, group)}; expected _target_{instead}, the "
+                f"class to make it of, as in {group}={EXAMPLES[group]}"
             )
     known = top_level() | {"hydra"}
     for name in map(str, cfg):

@@ -84,7 +84,8 @@ def unknown_option(error: MissingConfigException) -> str:
     if asked and option and not typed and (launch.CONF / inner).is_dir():
         expected = f"`- override /{inner}: {option}`"
         return f"the {group} chooses {inner}: {option}; expected {expected} among its defaults"
-    place = COMMAND_LINE if asked else in_file(str(error)) or "defaults list"
+    named = on_command_line(rf"\W*{re.escape(group)}(@\S*)?=.*{re.escape(name)}.*")
+    place = COMMAND_LINE if named else in_file(str(error)) or "defaults list"
     head = f"no {group} {name!r} ({place})"
     if suggestion := class_or_id(group, name):
         return f"{head}; did you mean {group}={suggestion}?"

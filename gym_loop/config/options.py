@@ -185,6 +185,10 @@ def _no_file(module: str) -> str:
 def default_parameters(target: Any) -> dict[str, Any]:
     """Return the config keys of a class: its own list, else its constructor's keyword arguments."""
     if hasattr(target, "get_default_parameters"):
+        own = inspect.getattr_static(target, "get_default_parameters")
+        if inspect.isfunction(own) and inspect.signature(own).parameters:
+            where = f"{target.__name__}.get_default_parameters()"
+            raise Mistake(f"{where} takes an instance; expected a static method: @staticmethod")
         return dict(target.get_default_parameters())
     return constructor_parameters(target)
 
