@@ -5,6 +5,7 @@ and Dict spaces, a tuple or dict of such arrays. Where elements of a space fit i
 sequences, graphs), it is an array of objects.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,12 @@ def in_type(values: Any, dtype: np.dtype[Any] | None) -> Array:
     """Return values as an array of `dtype`, or of their own type if `dtype` cannot hold them."""
     given: Array = np.asarray(values)
     if dtype is None or given.dtype == dtype:
+        return given
+    if given.dtype.kind == "f" and dtype.kind in "iu":
+        # Integers beyond 2**63 beside others: NumPy has made floats of them, which are rounded.
+        with contextlib.suppress(OverflowError, TypeError, ValueError):
+            exact = np.asarray(values, object)
+            return whole if np.array_equal(whole := exact.astype(dtype), exact) else given
         return given
     with np.errstate(invalid="ignore"):
         array = given.astype(dtype)

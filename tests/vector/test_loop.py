@@ -249,6 +249,54 @@ def test_actions_that_are_single_numbers_have_the_type_of_their_box(launch, cli,
     assert cli("replay", "vector", "--episode", "0,1,2").returncode == 0
 
 
+BOARDS = """
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gym_loop import BaseAgent
+
+BOARDS = spaces.Box(0, 2**64 - 1, (), np.uint64)
+
+class Board(gym.Env):  # rewards an action that is its observation to the last bit
+    observation_space = action_space = BOARDS
+
+    def look(self):
+        self.board = 2**63 + 1 if self.np_random.random() < 0.5 else 5
+        return self.board
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return self.look(), {}
+
+    def step(self, action):
+        reward, self.steps = float(int(action) == self.board), self.steps + 1
+        return self.look(), reward, self.steps >= 8, False, {}
+
+class Echo(BaseAgent):
+    vectorized = True
+
+    def act(self, states, episode_nums):
+        return states.tolist()
+
+    def memorize(self, *transitions):
+        pass
+
+    def update(self, episode_nums):
+        pass
+"""
+
+
+def test_integers_are_whole_to_the_last_bit_where_large_ones_are_beside_small_ones(
+    launch, tmp_path
+):
+    pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
+    (tmp_path / "boards.py").write_text(BOARDS)
+    words = ("agent=boards.py:Echo", "env=boards.py:Board", "loop=vector", "loop.num_envs=4")
+    run = launch(*words, "loop.max_episodes=8", "loop.eval_episodes=1")
+    assert {row["return"] for row in rows(run)} == {"8.0"}
+
+
 def test_evaluation_changes_nothing_in_training_and_plays_evaluations_episodes(launch):
     words = (f"agent={AGENTS}:Learner", "loop=vector", "loop.num_envs=4", "env=cartpole")
     words += ("loop.max_episodes=90", "loop.episodes_per_round=20", "loop.eval_episodes=3")
