@@ -12,6 +12,8 @@ from gym_loop.mistake import Mistake
 from gym_loop.observers import Observer, infos
 from gym_loop.runs import manifest
 
+LONGEST = 500  # characters of an error: a database's may quote all that was to be written
+
 
 class Sink(Observer):
     """Sends returns, agent metrics and evaluations, over steps, by `send`.
@@ -96,4 +98,4 @@ class Sink(Observer):
     def told(self, what: object) -> str:
         """Return what is said of an error or an address: one line, without secrets."""
         text = " ".join(str(what).split()) or type(what).__name__
-        return kept.without_secrets(text, self.hidden)
+        return kept.without_secrets(text, self.hidden)[:LONGEST]

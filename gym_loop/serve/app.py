@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import (
     FileResponse,
     HTMLResponse,
@@ -78,10 +78,13 @@ def create(site: Site) -> Starlette:
 
         async def endpoint(request: Request) -> Response:
             body = b""
-            async for part in request.stream():
-                body += part
-                if len(body) > MOST_ASKED:
-                    return JSONResponse({"error": "the request is too large"}, 413)
+            try:
+                async for part in request.stream():
+                    body += part
+                    if len(body) > MOST_ASKED:
+                        return JSONResponse({"error": "the request is too large"}, 413)
+            except ClientDisconnect:  # as a browser that closes the page: nobody reads an answer
+                return Response(status_code=400)
             try:
                 asked = json.loads(body) if body else {}
                 if not isinstance(asked, dict):

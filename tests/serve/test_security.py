@@ -1,6 +1,7 @@
 """Who gets in: the holder of the token, from a page of the server itself."""
 
 import json
+import socket
 
 import pytest
 
@@ -116,6 +117,16 @@ def test_requests_that_make_no_sense_are_answered_in_a_line_and_the_server_goes_
     for method in ("PUT", "DELETE", "OPTIONS"):
         assert visitor.raw(method, "/api/runs", Origin=visitor.origin)[0] == 405
     assert visitor.runs()
+
+
+def test_a_browser_that_leaves_in_the_middle_of_a_request_is_not_told_of(visitor):
+    head = f"POST /api/curves HTTP/1.1\r\nHost: {visitor.host}:{visitor.port}\r\n"
+    head += f"Origin: {visitor.origin}\r\nCookie: {visitor.cookie.partition(';')[0]}\r\n"
+    with socket.create_connection((visitor.host, visitor.port)) as connection:
+        connection.sendall(f"{head}Content-Length: 100\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert b"100 Continue" in connection.recv(100)  # it waits for what is asked
+    assert visitor.runs()
+    assert "Traceback" not in visitor.errors()
 
 
 def test_it_listens_for_this_machine_only_unless_told_otherwise(visitor):
