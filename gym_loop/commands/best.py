@@ -13,7 +13,8 @@ from gym_loop.commands.report import compared
 from gym_loop.mistake import Mistake
 from gym_loop.output import exit_if_lost
 from gym_loop.reports import films
-from gym_loop.terminal import is_terminal, printable, short
+from gym_loop.reports.text import broken
+from gym_loop.terminal import is_terminal, printable, short, width
 
 Told = tuple[dict[str, Any], list[str]]  # of a run: facts for programs, lines for people
 
@@ -50,7 +51,14 @@ def best(
         print(json.dumps([facts for facts, _ in told], indent=1, allow_nan=False))
     else:
         shown = printable if is_terminal(sys.stdout) else str  # a program takes the path as it is
-        print("\n\n".join("\n".join(map(shown, lines)) for _, lines in told))
+        blocks = ([in_terminal(shown(line)) for line in lines] for _, lines in told)
+        print("\n\n".join(map("\n".join, blocks)))
+
+
+def in_terminal(line: str) -> str:
+    """Return a line broken as wide as the terminal is, but for paths and commands, to be copied."""
+    is_sentence = line.startswith("  ") and not line.startswith("  gym-loop ")
+    return broken(line, width()) if is_sentence else line
 
 
 def of_runs(content: dict[str, Any]) -> list[Told]:

@@ -1,6 +1,11 @@
 """The best of many runs: by its group, by a column, by an episode."""
 
+import contextlib
 import json
+import os
+import pty
+import subprocess
+import sys
 
 import pytest
 
@@ -60,6 +65,25 @@ def test_best_says_when_the_seeds_cannot_tell(runs, as_a_child):
         write_run(runs / f"rival-{seed}", agent="q_learning", seed=seed + 50, level=400)
     done = as_a_child(["best", "all", "--by", "agent,env"], runs.parent)
     assert "These seeds cannot tell" in done.stdout
+
+
+def test_sentences_of_best_are_as_wide_as_the_terminal_and_commands_are_whole(runs):
+    for seed in range(5):
+        write_run(runs / f"rival-{seed}", agent="q_learning", seed=seed + 50, level=400)
+    main, terminal = pty.openpty()
+    words = [sys.executable, "-m", "gym_loop", "best", "all", "--by", "agent,env"]
+    surroundings = {**os.environ, "COLUMNS": "40"}
+    shown = b""
+    with subprocess.Popen(words, cwd=runs.parent, env=surroundings, stdout=terminal):
+        os.close(terminal)
+        with contextlib.suppress(OSError), open(main, "rb", 0) as screen:  # its end is an error
+            while part := screen.read(1000):
+                shown += part
+    told = [line for line in shown.decode().splitlines() if line.startswith("  ")]
+    commands = [line for line in told if line.startswith("  gym-loop")]
+    assert any(line.startswith("  gym-loop resume all/good") for line in commands)
+    assert max(map(len, commands)) > 40
+    assert max(len(line) for line in told if line not in commands) <= 40
 
 
 def test_ls_sorts_by_a_column(runs, as_a_child):
