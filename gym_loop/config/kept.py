@@ -77,7 +77,7 @@ def content(cfg: DictConfig, resolve: bool) -> dict[str, Any]:
     """Return the config without Hydra's part, as plain values."""
     names: list[Any] = [name for name in cfg if name != "hydra"]
     whole = cfg if resolve else plain(cfg)
-    return {str(name): _plain(whole[name]) for name in names}
+    return {str(name): as_plain(whole[name]) for name in names}
 
 
 def resolved(cfg: DictConfig, raw: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def prepare_to_keep(cfg: DictConfig) -> None:
                         f"{dotted(path)} is {value}: what refers to the launch is kept as a value, "
                         "what comes from the environment is not; expected a key for each"
                     )
-                value = at(cfg, path[:-1])[path[-1]] = literal(_plain(at(cfg, path)))
+                value = at(cfg, path[:-1])[path[-1]] = literal(as_plain(at(cfg, path)))
             for place, each in leaves(value, path):
                 _check_leaf(place, each)
 
@@ -367,7 +367,7 @@ def followers(known: dict[str, Any], cfg: DictConfig) -> Iterator[tuple[str, str
     for path, text in leaves(known["config"]):
         if isinstance(text, str) and "${" in text and _raw(raw, path) == text:
             with contextlib.suppress(OmegaConfBaseException):
-                old, new = _plain(at(then, path)), _plain(at(cfg, path))
+                old, new = as_plain(at(then, path)), as_plain(at(cfg, path))
                 if old != new:
                     yield dotted(path), text, old, new
 
@@ -400,7 +400,7 @@ def _label(path: Keys) -> str:
 def _digest(cfg: DictConfig, path: Keys, key: str) -> str | None:
     _environment_read.clear()
     try:
-        value = _plain(at(cfg, path))
+        value = as_plain(at(cfg, path))
     except OmegaConfBaseException:
         return None
     if _environment_read and not survives_yaml(value):  # the text of an object says nothing
@@ -417,14 +417,9 @@ def _digest_of(value: Any, key: str) -> str | None:
 # For readers
 
 
-def view(cfg: DictConfig, base: Path | None = None) -> dict[str, Any]:
-    """Return the config as readers see it: resolved, classes by one name each, secrets hidden.
-
-    Args:
-        cfg: the config.
-        base: where the run was launched; the current directory when None.
-    """
-    return _view(cfg, content(cfg, resolve=False), base or Path.cwd())
+def view(cfg: DictConfig) -> dict[str, Any]:
+    """Return the config as readers see it: resolved, classes by one name each, secrets hidden."""
+    return _view(cfg, content(cfg, resolve=False), Path.cwd())
 
 
 def _view(cfg: DictConfig, raw: dict[str, Any], base: Path) -> dict[str, Any]:
@@ -435,7 +430,7 @@ def _view(cfg: DictConfig, raw: dict[str, Any], base: Path) -> dict[str, Any]:
         for path, text in leaves(raw):
             if isinstance(text, str) and "${" in text and dotted(path) not in shown:
                 _environment_read.clear()
-                value = _plain(at(cfg, path))
+                value = as_plain(at(cfg, path))
                 if _environment_read:
                     value = secrets.masked(value, path, from_environment=True)
                 elif secrets.holds_one_of(hidden, value):
@@ -525,5 +520,6 @@ def _raw(node: Any, path: Keys) -> Any:
         return ABSENT
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """Return a node of a config as plain values, resolved; any other value as it is."""
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -8,6 +8,7 @@ from gym_loop import files
 from gym_loop.runs import manifest, reading, tables
 from gym_loop.search.study import END
 from gym_loop.sums import mean
+from gym_loop.sweeps.directory import job_name
 
 WINDOW = reading.WINDOW
 # What trials are compared by: the score of a run's evaluations (mean returns) and of its training
@@ -55,6 +56,12 @@ class Progress:
     def failed(self) -> bool:
         """Whether its own code has raised. One that ran out of memory or disk is tried again."""
         return self.state == "failed" and not self.error.startswith(OUTSIDE)
+
+
+def name_of(words: Sequence[str], seed: int) -> str:
+    """Return the name of the job with a trial's overrides and a seed."""
+    given = (*words, f"seed={seed}")
+    return job_name(dict(reading.key_and_value(word) for word in given))
 
 
 def progress(directory: Path, objective: str) -> Progress:

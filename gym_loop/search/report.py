@@ -23,7 +23,7 @@ from gym_loop.config import secrets
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import reading
 from gym_loop.runs.reading import CONFIRMED
-from gym_loop.search.jobs import OBJECTIVES, progress
+from gym_loop.search.jobs import OBJECTIVES, name_of, progress
 from gym_loop.search.study import (
     DEFINITION,
     NAME,
@@ -34,7 +34,6 @@ from gym_loop.search.study import (
     is_asked,
     unreadable,
 )
-from gym_loop.search.sweeper import name_of
 from gym_loop.search.trials import STEPS, counted, is_launched, state_of
 from gym_loop.sums import mean
 from gym_loop.sweeps.table import columns

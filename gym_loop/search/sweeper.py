@@ -1,16 +1,11 @@
 """The sweeper `search`: a sweep whose jobs a study asks for."""
 
-import contextlib
 import functools
-import importlib
-import importlib.util
-import math
 import re
 import sys
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -19,27 +14,31 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from gym_loop.config import signature
-from gym_loop.config.options import load_class
+from gym_loop.config.kept import as_plain
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import reading
-from gym_loop.streams import derive
 from gym_loop.sweeps import directory
 from gym_loop.sweeps.compose import Composer
 from gym_loop.sweeps.directory import Job
 from gym_loop.sweeps.known import SUBDIR
 from gym_loop.sweeps.launcher import SweepLauncher, named
 
-if TYPE_CHECKING:
-    from gym_loop.search.report import Found
-    from gym_loop.search.rungs import Rungs
-    from gym_loop.search.space import Space
-    from gym_loop.search.study import Study
-    from gym_loop.search.trials import Trials
+try:
+    import optuna  # noqa: F401
+except ImportError as error:
+    raise Mistake(
+        f'hydra/sweeper=search needs optuna ({error}): pip install "gym-loop[search]"'
+    ) from None
+
+from gym_loop.search import best, optunas
+from gym_loop.search.jobs import OBJECTIVES, name_of
+from gym_loop.search.report import Found
+from gym_loop.search.space import Function, Space, split
+from gym_loop.search.study import EVALUATIONS, FILE, OVERRIDES, RUNGS, SEEDS, SOURCE, Study
+from gym_loop.search.trials import Trials
 
 PAUSE = "+observers.pause._target_=gym_loop.search.pausing.Pause"
 WAIT_SECONDS = 0.5  # for other launches into the same search
-TRIED = 12  # random trials on which samplers are tried; the first ten, most draw at random
 OTHER = (
     "returns of different environments cannot be compared: search in each of them, in a "
     "hydra.sweep.dir of its own"
@@ -52,7 +51,6 @@ SHARED = {  # by all trials: what cannot be a parameter, and why
     "hydra": "it is of the whole launch",
 }
 DIRECTIONS = ("maximize", "minimize")
-PRUNERS, SAMPLERS = ("asha", "median", "none"), ("tpe", "random")
 
 
 class SearchSweeper(Sweeper):
@@ -72,14 +70,6 @@ class SearchSweeper(Sweeper):
         enqueue: Any = (),
         confirm: int = 0,
     ) -> None:
-        try:
-            importlib.import_module("optuna")
-        except ImportError as error:
-            raise Mistake(
-                f'hydra/sweeper=search needs optuna ({error}): pip install "gym-loop[search]"'
-            ) from None
-        from gym_loop.search.jobs import OBJECTIVES
-
         counts = ("n_trials", n_trials, 1), ("seed", seed, 0), ("confirm", confirm, 0)
         for name, value, least in counts:
             if type(value) is not int or value < least:
@@ -88,18 +78,23 @@ class SearchSweeper(Sweeper):
         one_of("direction", direction, DIRECTIONS)
         self.n_trials, self.seed, self.confirm = n_trials, seed, confirm
         self.objective, self.direction = objective, direction
-        self.seeds = seeds_of(plain(seeds))
-        self.pruner, self.sampler = plain(pruner), plain(sampler)
-        chosen = ("pruner", self.pruner, PRUNERS), ("sampler", self.sampler, SAMPLERS)
+        self.seeds = seeds_of(as_plain(seeds))
+        self.pruner, self.sampler = as_plain(pruner), as_plain(sampler)
+        chosen = (
+            ("pruner", self.pruner, optunas.PRUNERS),
+            ("sampler", self.sampler, optunas.SAMPLERS),
+        )
         for name, value, known in chosen:
             if not isinstance(value, dict) or "_target_" not in value:
                 more = f", or one of Optuna's: {{_target_: optuna.{name}s.NAME}}"
                 one_of(name, value, known, more)
-        self.by_seed = isinstance(self.pruner, dict) and is_by_seed(pruner_of(self.pruner))
+        self.by_seed = isinstance(self.pruner, dict) and optunas.is_by_seed(
+            optunas.pruner_of(self.pruner)
+        )
         if self.by_seed:
-            check_by_seed(self.pruner, len(self.seeds))
-        self.params = [f"{key}={value}" for key, value in (plain(params) or {}).items()]
-        self.space, self.enqueue = space, plain(enqueue) or []
+            optunas.check_by_seed(self.pruner, len(self.seeds))
+        self.params = [f"{key}={value}" for key, value in (as_plain(params) or {}).items()]
+        self.space, self.enqueue = space, as_plain(enqueue) or []
         is_list = isinstance(self.enqueue, list)
         if not is_list or not all(isinstance(point, dict) for point in self.enqueue):
             raise Mistake(
@@ -135,8 +130,6 @@ class SearchSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run what is missing of the search; exit with 1 when something still is."""
-        from gym_loop.search.study import FILE
-
         setup_globals()
         sweep: Any = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
         if sweep["subdir"] != SUBDIR:
@@ -185,10 +178,8 @@ class SearchSweeper(Sweeper):
         self._conclude(trials, fixed, code)
         return []
 
-    def _conclude(self, trials: "Trials", fixed: Sequence[str], code: int) -> None:
+    def _conclude(self, trials: Trials, fixed: Sequence[str], code: int) -> None:
         """Say what a search has come to, and leave its best; exit with 1 when something lacks."""
-        from gym_loop.search.report import Found
-
         place = self.launcher.directory
         found = Found(place)
         trials.standing.counts = found.counts()
@@ -212,10 +203,8 @@ class SearchSweeper(Sweeper):
         again = f"gym-loop resume {self.launcher.directory} hydra.sweeper.pruner=none"
         return f"{said}. To play the paused ones to their ends: {again}"
 
-    def _study_of(self, space: "Space") -> "Callable[[], Study]":
+    def _study_of(self, space: Space) -> Callable[[], Study]:
         """Return what opens the study of `space`, or makes it; check its sampler and pruner."""
-        from gym_loop.search.study import EVALUATIONS, RUNGS, SEEDS, SOURCE, Study
-
         definition = {
             **space.describe(),
             SOURCE: space.source,
@@ -224,17 +213,14 @@ class SearchSweeper(Sweeper):
             "hydra.sweeper.seeds": ",".join(map(str, self.seeds)),
             RUNGS: SEEDS if self.by_seed else EVALUATIONS,
         }
-        make_sampler = sampler_of(self.sampler, self.seed, space)
+        make_sampler = optunas.sampler_of(self.sampler, self.seed, space)
         if isinstance(self.sampler, dict) or isinstance(self.pruner, dict):
-            check_optunas(self.sampler, make_sampler, self.pruner, space)
-        directory = self.launcher.directory
-        return functools.partial(Study, directory, definition, space, self.direction, make_sampler)
+            optunas.check_optunas(self.sampler, make_sampler, self.pruner, space)
+        place = self.launcher.directory
+        return functools.partial(Study, place, definition, space, self.direction, make_sampler)
 
-    def _leave_best(self, fixed: Sequence[str], found: "Found") -> None:
+    def _leave_best(self, fixed: Sequence[str], found: Found) -> None:
         """Confirm the best trials, if that was asked for, and write the best one's config."""
-        from gym_loop.search import best
-        from gym_loop.search.study import OVERRIDES
-
         place = self.launcher.directory
         if self.confirm:
             fresh = range(max(self.seeds) + 1, max(self.seeds) + 1 + self.confirm)
@@ -248,10 +234,8 @@ class SearchSweeper(Sweeper):
         best.write(place, place / name_of(words, self.seeds[0]), first)
         print(f"{first}: {place / best.FILE}")
 
-    def _space(self, words: Sequence[str]) -> tuple[list[str], "Space"]:
+    def _space(self, words: Sequence[str]) -> tuple[list[str], Space]:
         """Return the overrides of every job, and what varies."""
-        from gym_loop.search.space import Function, split
-
         parser = OverridesParser.create(config_loader=self.loader)
         fixed, dimensions = split(parser.parse_overrides(list(words)))
         given = (reading.key_and_value(word)[0] for word in fixed)
@@ -270,7 +254,7 @@ class SearchSweeper(Sweeper):
             )
         return fixed, Function(self.space)
 
-    def _check(self, fixed: Sequence[str], space: "Space") -> None:
+    def _check(self, fixed: Sequence[str], space: Space) -> None:
         """Check the configs of the ends and choices of the space, and what the search needs.
 
         Raises:
@@ -310,7 +294,7 @@ class SearchSweeper(Sweeper):
         between = [str(key) for key in loop if re.fullmatch(r"\w+_per_eval", str(key))]
         if self.pruner != "none" and not self.by_seed and not any(loop[key] for key in between):
             raise Mistake(
-                f"hydra.sweeper.pruner={choice_name(self.pruner)} needs evaluations during "
+                f"hydra.sweeper.pruner={optunas.choice_name(self.pruner)} needs evaluations during "
                 f"training: set {' or '.join(f'loop.{key}' for key in between) or 'another loop'}, "
                 "or hydra.sweeper.pruner=none"
             )
@@ -332,12 +316,10 @@ class SearchSweeper(Sweeper):
             config = self.launcher.compose(self.composer, job)
         return job, config
 
-    def _trials(self, study: "Study", fixed: Sequence[str]) -> "Trials":
-        from gym_loop.search.trials import Trials
-
+    def _trials(self, study: Study, fixed: Sequence[str]) -> Trials:
         return Trials(
             study,
-            rungs_of(self.pruner, study, self.direction == "maximize"),
+            optunas.rungs_of(self.pruner, study, self.direction == "maximize"),
             functools.partial(self._make, fixed, "", (PAUSE,)),
             lambda words, seed: self.launcher.directory / name_of(words, seed),
             self.seeds,
@@ -357,27 +339,11 @@ def check_varied(keys: Iterable[str]) -> None:
             raise Mistake(f"{key}= is no parameter of a search; {why}")
 
 
-def name_of(words: Sequence[str], seed: int) -> str:
-    """Return the name of the job with a trial's overrides and a seed."""
-    given = (*words, f"seed={seed}")
-    return directory.job_name(dict(reading.key_and_value(word) for word in given))
-
-
-def plain(value: Any) -> Any:
-    """Return a config's node as plain values."""
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
 def one_of(name: str, value: Any, known: Sequence[str] | Mapping[str, Any], more: str = "") -> None:
     """Check that a text is one of those known."""
     if not isinstance(value, str) or value not in known:
         near = nearest(str(value), known, ";")
         raise Mistake(f"hydra.sweeper.{name}={value}{near} expected {', '.join(known)}{more}")
-
-
-def choice_name(named: Any) -> str:
-    """Return the name of a pruner or a sampler."""
-    return str(named["_target_"] if isinstance(named, dict) else named)
 
 
 def seeds_of(given: Any) -> list[int]:
@@ -398,153 +364,3 @@ def seeds_of(given: Any) -> list[int]:
             "such as [4,5,6]"
         )
     return found
-
-
-def sampler_of(named: Any, seed: int, space: "Space") -> Callable[[int], Any]:
-    """Return a function that returns Optuna's sampler for the trial of a number.
-
-    A new one for each trial, with a seed of its own: what a search asks for does not depend on how
-    often it was launched.
-    """
-    import optuna
-
-    from gym_loop.search.space import Dimensions, FixedSpaceSampler
-
-    if named == "tpe" and isinstance(space, Dimensions):
-        return lambda number: FixedSpaceSampler(space, derive(seed, f"trial/{number}"))
-    known = {"tpe": "optuna.samplers.TPESampler", "random": "optuna.samplers.RandomSampler"}
-    own = named if isinstance(named, dict) else {"_target_": known[named]}
-    base = optuna.samplers.BaseSampler
-    kind = class_of(own["_target_"], base, "sampler")
-    takes_seed = "seed" in (signature.parameters(kind) or ())
-
-    def make(number: int) -> Any:
-        more = {"seed": derive(seed, f"trial/{number}")} if takes_seed else {}
-        return built({**more, **own}, base, "sampler")
-
-    make(0)
-    return make
-
-
-def check_optunas(sampler: Any, make: Callable[[int], Any], pruner: Any, space: "Space") -> None:
-    """Try one of Optuna's samplers and pruners on a study of random trials.
-
-    Raises:
-        Mistake: it cannot do with the space, or takes a package that is not installed.
-    """
-    import optuna
-
-    def ask() -> Any:
-        trial = study.ask()
-        with contextlib.suppress(Mistake):  # a function need not do with all values
-            space.suggest(trial)
-        for step in (1, 2, 3):
-            trial.report(0.0, step)
-        return trial
-
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for number in range(TRIED):
-        study.tell(ask(), float(number))
-    with of_optunas("sampler", sampler):
-        study.sampler = make(TRIED)
-        ask()
-    if isinstance(pruner, dict):
-        with of_optunas("pruner", pruner):
-            pruner_of(pruner).prune(study, study.get_trials()[-1])
-
-
-def rungs_of(named: Any, study: "Study", maximize: bool) -> "Rungs":
-    """Return what decides which trials go on."""
-    import optuna
-
-    from gym_loop.search.rungs import Halving, Judged, Rungs, SeedBySeed
-
-    if named == "none":
-        return Rungs()
-    if named == "asha":
-        return Halving(maximize)
-    if named == "median":
-        pruner: Any = optuna.pruners.MedianPruner()
-    else:
-        pruner = pruner_of(named)
-    kind = SeedBySeed if is_by_seed(pruner) else Judged
-    return kind(functools.partial(study.is_pruned, pruner))
-
-
-def pruner_of(named: Mapping[str, Any]) -> Any:
-    """Return one of Optuna's pruners."""
-    import optuna
-
-    return built(named, optuna.pruners.BasePruner, "pruner")
-
-
-def is_by_seed(pruner: Any) -> bool:
-    """Return whether a pruner of Optuna's compares trials instance by instance: seed by seed."""
-    import optuna
-
-    return isinstance(pruner, optuna.pruners.WilcoxonPruner)
-
-
-def check_by_seed(named: Mapping[str, Any], seeds: int) -> None:
-    """Check that the WilcoxonPruner could prune a trial before its last seed.
-
-    Raises:
-        Mistake: it could not, or SciPy, which it takes, is not installed.
-    """
-    if not importlib.util.find_spec("scipy"):
-        raise Mistake('WilcoxonPruner needs SciPy: pip install "gym-loop[report]"')
-    threshold = float(named.get("p_threshold", 0.1))
-    # Of n seeds that are all worse, the test's p is 2 to the -n.
-    least = math.floor(-math.log2(threshold)) + 1 if 0 < threshold < 1 else 2
-    needed = max(least, int(named.get("n_startup_steps", 2))) + 1
-    if seeds < needed:
-        raise Mistake(
-            f"hydra.sweeper.seeds={seeds}: WilcoxonPruner, which compares trials seed by seed, can "
-            f"prune none before its last seed at p_threshold={threshold:g}; expected at least "
-            f"{needed} seeds"
-        )
-
-
-def built(named: Mapping[str, Any], base: type, what: str) -> Any:
-    """Return the object of Optuna's that `_target_` names, and those among its arguments.
-
-    Raises:
-        Mistake: there is none, or it refuses its arguments.
-    """
-    arguments = {
-        key: built(value, base, what) if isinstance(value, dict) and "_target_" in value else value
-        for key, value in named.items()
-        if key != "_target_"
-    }
-    kind = class_of(named["_target_"], base, what)
-    with of_optunas(what, named):
-        return kind(**arguments)
-
-
-def class_of(target: str, base: type, what: str) -> Any:
-    """Return the class that `target` names.
-
-    Raises:
-        Mistake: it is none of Optuna's kind.
-    """
-    kind = load_class(target, f"hydra.sweeper.{what}")
-    if not (isinstance(kind, type) and issubclass(kind, base)):
-        raise Mistake(f"hydra.sweeper.{what}={target} is not derived from {base.__name__}")
-    return kind
-
-
-@contextlib.contextmanager
-def of_optunas(what: str, named: Any) -> Iterator[None]:
-    """Raise what a sampler or a pruner raises in the block as a Mistake; ignore its warnings."""
-    name = choice_name(named)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except ImportError as error:
-        package = error.name or getattr(error.__cause__, "name", None)
-        raise Mistake(
-            f"hydra.sweeper.{what}={name} needs {package}: pip install {package}"
-        ) from None
-    except Exception as error:
-        raise Mistake(f"hydra.sweeper.{what}={name}: {error}") from None

@@ -11,9 +11,9 @@ pytest.importorskip("jinja2", reason='needs the extra: pip install "gym-loop[rep
 from gym_loop.commands import ls  # noqa: E402
 from gym_loop.commands.report import main  # noqa: E402
 from gym_loop.mistake import Mistake  # noqa: E402
+from gym_loop.search.jobs import name_of  # noqa: E402
 from gym_loop.search.space import Dimension, Dimensions  # noqa: E402
 from gym_loop.search.study import OVERRIDES, Study  # noqa: E402
-from gym_loop.search.sweeper import name_of  # noqa: E402
 from tests.run_directories import write_run  # noqa: E402
 
 HOSTILE = "</script><b>x"

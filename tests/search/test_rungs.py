@@ -94,7 +94,7 @@ def test_most_steps_go_to_the_best_of_many(seed):
 
 def test_a_pruner_of_optunas_may_wrap_another():
     optuna = pytest.importorskip("optuna", reason="needs the extra search")
-    from gym_loop.search.sweeper import pruner_of
+    from gym_loop.search.optunas import pruner_of
 
     inner = {"_target_": "optuna.pruners.ThresholdPruner", "lower": 5.0}
     outer = {"_target_": "optuna.pruners.PatientPruner", "wrapped_pruner": inner, "patience": 1}
