@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import functools
 import importlib
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +29,7 @@ from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 
 from gym_loop.literal import literal
+from gym_loop.machine import variables_set
 
 __all__ = ["run_job"]
 
@@ -74,16 +74,13 @@ def show(
 
     Errors are raised, as `HYDRA_FULL_ERROR` says, and not printed by Hydra.
     """
-    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     flags = [word for word in argv if word not in args.overrides]
-    os.environ["HYDRA_FULL_ERROR"], sys.argv = "1", ["gym-loop", *flags, *args.overrides]
+    before, sys.argv = sys.argv, ["gym-loop", *flags, *args.overrides]
     try:
-        return hydra.main(config_path=conf, config_name=config_name, **version_base)(task)()
+        with variables_set({"HYDRA_FULL_ERROR": "1"}):
+            return hydra.main(config_path=conf, config_name=config_name, **version_base)(task)()
     finally:
         sys.argv = before
-        os.environ.pop("HYDRA_FULL_ERROR")
-        if full is not None:
-            os.environ["HYDRA_FULL_ERROR"] = full
 
 
 def compose(config_name: str, overrides: list[str]) -> DictConfig:

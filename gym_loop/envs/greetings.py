@@ -8,6 +8,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 
+from gym_loop.machine import variables_set
+
 ENVIRONMENT = {
     "PYGAME_HIDE_SUPPORT_PROMPT": "hide",
     # Otherwise pygame.init() would have SDL swallow SIGTERM, and a run could not be stopped.
@@ -22,7 +24,6 @@ def without_greetings() -> Iterator[None]:
     Warnings from anywhere else are shown as before.
     """
     added = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
-    os.environ.update(added)
     try:
         from gym_notices.notices import notices  # type: ignore[import-untyped]
     except ImportError:  # gym prints nothing without it
@@ -30,14 +31,12 @@ def without_greetings() -> Iterator[None]:
     kept = dict(notices)
     notices.clear()
     try:
-        with warnings.catch_warnings():
+        with variables_set(added), warnings.catch_warnings():
             # pygame.pkgdata imports pkg_resources, which newer setuptools warn about.
             warnings.filterwarnings("ignore", "pkg_resources is deprecated", module=r"pygame\.")
             yield
     finally:
         notices.update(kept)
-        for name in added:
-            os.environ.pop(name, None)
 
 
 def log_mujoco_warnings() -> None:

@@ -1,16 +1,16 @@
 """Recorded episodes as a dataset of Minari's."""
 
-import contextlib
 import os
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from gym_loop import files
 from gym_loop.agents.spaces import to_gymnasium
+from gym_loop.machine import variables_set
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs.dataset import Part, Recording, class_of, part_name, simple_parts
 from gym_loop.vector.batches import parts_of
@@ -67,7 +67,7 @@ def write(
         for recording in recordings
     )
     try:
-        with _environment("MINARI_DATASETS_PATH", str(temporary)), warnings.catch_warnings():
+        with variables_set({"MINARI_DATASETS_PATH": str(temporary)}), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it has no author, and the like
             dataset = minari.create_dataset_from_buffers(
                 name,
@@ -174,16 +174,3 @@ def nested(
         inner.setdefault(key, {})[tuple(rest)] = leaf
     each = {key: nested(own, as_dict, as_tuple) for key, own in inner.items()}
     return as_dict(each) if isinstance(next(iter(each)), str) else as_tuple(each.values())
-
-
-@contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gym_loop import errors, terminal
 from gym_loop.compat.hydra import USED_BY_A_JOB
-from gym_loop.machine import THREADS, cores, signals_unblocked
+from gym_loop.machine import THREADS, cores, signals_unblocked, variables_set
 from gym_loop.mistake import Mistake
 from gym_loop.observers.manifest import GIT, ask_git
 from gym_loop.runs import manifest
@@ -226,23 +226,15 @@ def warm_up(modules: Iterable[str]) -> None:
     }
     if len(theirs[GIT]) > LONGEST_VARIABLE:
         del theirs[GIT]  # each job asks git itself
-    ours = {name: os.environ.get(name) for name in theirs}
-    os.environ.update(theirs)
     multiprocessing.set_forkserver_preload(["gym_loop.sweeps.warm"])
-    try:
-        with signals_unblocked((signal.SIGCHLD, *HANDLED)):
-            resource_tracker.ensure_running()  # what starts it would unblock the signal below
-            # `warm` takes a Ctrl-C for none of its own; it has to come so far.
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-            try:
-                forkserver.ensure_running()
-            finally:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    finally:
-        for name, value in ours.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+    with variables_set(theirs), signals_unblocked((signal.SIGCHLD, *HANDLED)):
+        resource_tracker.ensure_running()  # what starts it would unblock the signal below
+        # `warm` takes a Ctrl-C for none of its own; it has to come so far.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 def installed(targets: Iterable[str]) -> Iterator[str]:
