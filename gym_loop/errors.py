@@ -85,10 +85,10 @@ def mistakes_raised() -> Iterator[None]:
 
 @contextlib.contextmanager
 def no_success_by_leaving() -> Iterator[None]:
-    """Have code that is not ours, which leaves the process within the block, be a failure.
+    """Raise a Failure where code that is not ours ends the process within the block.
 
-    Such as a script without `if __name__ == "__main__"` that is imported for its agent. Where a
-    run has begun, its state tells of it.
+    A script without `if __name__ == "__main__"` does so, when it is imported for its agent. Where
+    a run has begun, its state tells of it.
 
     Raises:
         Failure: with the traceback from the user's own code on.
@@ -107,13 +107,13 @@ def is_success(code: object) -> bool:
 
 
 def is_failure(error: BaseException | None) -> bool:
-    """Return whether an error is a run's failure: not where a signal or its code stopped it."""
+    """Return whether a run has failed by an error, and was not stopped by a signal or its code."""
     stops = isinstance(error, SystemExit | KeyboardInterrupt) and not isinstance(error, Mistake)
     return error is not None and not stops
 
 
 def has_left_in_silence(error: BaseException) -> bool:
-    """Return whether code that is not ours has left the process, and Python will not say why."""
+    """Return whether code that is not ours ends the process, and gives no message."""
     if not isinstance(error, SystemExit) or not isinstance(error.code, int | None):
         return False
     return _is_raised_elsewhere(error)

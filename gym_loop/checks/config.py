@@ -207,7 +207,7 @@ def check_seed(cfg: DictConfig, seed: Any) -> None:
 
 
 def check_is_sweep(cfg: DictConfig) -> None:
-    """Check that what is typed for sweeps alone is typed for one; `basic` asks for nothing."""
+    """Refuse overrides for sweeps in a launch that is none; `basic` is Hydra's default."""
     if cfg.hydra.mode is RunMode.MULTIRUN:
         return
     words: Any = OmegaConf.to_container(cfg.hydra.overrides.hydra, resolve=False)
@@ -440,7 +440,7 @@ def check_range(cfg: DictConfig, name: str, target: Any, parameters: dict[str, A
 
 
 def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any], name: str) -> None:
-    """Look for an environment's id, its keyword arguments and its extras; make nothing."""
+    """Check an environment's id, keyword arguments and packages; make nothing."""
     path = f"{target.__module__}.{target.__qualname__}"
     library: Any = LIBRARIES.get(path)
     if library is None and path != ENVPOOL:

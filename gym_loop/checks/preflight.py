@@ -213,14 +213,14 @@ class Trial:
             raise Skipped(f"{made.func.__qualname__} is not a class")
         parameters = {**self.loop_class.get_default_parameters(), **self.cfg.loop}
         env = self.loop_class.make_env(self.make_env, parameters, "train")
-        spaces = copy.deepcopy(self.loop_class.spaces(env))
+        given = copy.deepcopy(self.loop_class.spaces(env))
         env.close()
         if getattr(made.func, "vectorized", False) and hasattr(self.loop_class, "play_round"):
             testing.check_vectorized_agent(
-                made.func, parameters["num_envs"], *spaces, **made.keywords
+                made.func, parameters["num_envs"], *given, **made.keywords
             )
         else:
-            testing.check_agent(made.func, *spaces, **made.keywords)
+            testing.check_agent(made.func, *given, **made.keywords)
         self.remarks.take()  # they are of runs with other parameters
         return f"{made.func.__name__} keeps the contract (gym_loop.testing)"
 
@@ -384,7 +384,7 @@ class Watch(Observer):
         self.look_at_clock()
 
     def end_episodes(self, loop: "BaseLoop", episodes: "EpisodeBatch") -> None:
-        """Do so for those of `loop=vector`."""
+        """Keep the first game of `loop=vector`; end the trial when its time is over."""
         for game in episodes.games or episodes:
             self.keep(game)
         self.look_at_clock()

@@ -76,12 +76,12 @@ def files_that_differ(first: dict[str, Any], second: dict[str, Any]) -> list[str
 
 
 def _agree(one: Counter[str], two: Counter[str]) -> bool:
-    """Return whether one has only what the other has, which may have others of that name."""
+    """Return whether the files of one run are all among those of the other."""
     return one <= two or two <= one
 
 
 def _by_inner_name(digests: Any) -> dict[str, Counter[str]]:
-    """Return digests by the names that files have within their repository, of which several may be.
+    """Return digests by the names of files within their repositories; several may share a name.
 
     So a project that lies in another folder now has the same names.
     """

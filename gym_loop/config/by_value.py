@@ -139,7 +139,7 @@ def _digest(kind: Any, data: bytes) -> str:
 
 
 def _made_with(each: Any, seen: dict[int, Any]) -> Iterator[bytes]:
-    """Yield what bases, attributes, code, defaults and closures hold, equal in each process."""
+    """Yield bytes for bases, attributes, code, defaults and closures; the same in each process."""
     if id(each) in seen:
         yield str([*seen].index(id(each))).encode()
         return

@@ -215,7 +215,7 @@ def survives_yaml(value: Any) -> bool:
 
 
 def is_utf8(value: Any) -> bool:
-    """Return whether a file can hold `value`: a text may have what is half of a character."""
+    """Return whether UTF-8 can hold `value`: a text may contain half of a surrogate pair."""
     return not (isinstance(value, str | Path) and re.search("[\ud800-\udfff]", str(value)))
 
 
@@ -392,7 +392,7 @@ def _brought(whole: dict[str, Any]) -> Iterator[tuple[Keys, str]]:
 
 
 def _label(path: Keys) -> str:
-    """Return what no other path has: the key `1` is not `'1'`, `a.b` is not `b` below `a`."""
+    """Return the text of this path alone: the key `1` is not `'1'`, `a.b` is not `b` below `a`."""
     texts = [isinstance(key, str) and not PLAIN_KEY.fullmatch(key) for key in path]
     return dotted(tuple(repr(key) if text else key for key, text in zip(path, texts, strict=True)))
 

@@ -91,7 +91,7 @@ def masked(value: Any, path: tuple[Any, ...] = (), from_environment: bool = Fals
 
 
 def told_apart(value: Any) -> str:
-    """Return what stands for a secret where others differ from it; too short to guess it from."""
+    """Return a text for a secret that tells it from others, and is too short to guess it from."""
     return f"(hidden {hashlib.blake2b(str(value).encode(), digest_size=3).hexdigest()})"
 
 

@@ -228,7 +228,7 @@ class Wrapped(Proxy):
             self.tape.holds = False
 
     def _undoing(self) -> list[Undo]:
-        """Return what puts back what a `reset` that was only tried may have changed."""
+        """Return functions that undo what a `reset` may change that is only tried."""
         bare = getattr(self.tape, "unwrapped", None)
         between, layer = list[Any](), self.tape.env
         while layer is not None and layer is not bare:

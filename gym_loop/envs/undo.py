@@ -58,7 +58,7 @@ def undoing(owners: Iterable[Any], leave: Iterable[Any]) -> list[Undo]:
 
 
 def _of(each: Any) -> tuple[list[Undo], Iterable[Any]]:
-    """Return what puts one object back, and what it holds."""
+    """Return functions that put one object back, and the objects that it holds."""
     kind = type(each)
     if kind in CONTAINERS:
         held = each.values() if isinstance(each, dict) else each

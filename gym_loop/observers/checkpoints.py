@@ -246,7 +246,7 @@ class Checkpoints(Observer):
         return not reason
 
     def _refuse(self, writing: "Writing", reason: str) -> None:
-        """Write all that follow in the loop."""
+        """Warn that a child could not write; all later checkpoints are written in the loop."""
         self.may_fork = False
         log.warning(
             "%s was not written beside training (%s): from now on training waits for checkpoints",

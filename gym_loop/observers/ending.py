@@ -66,7 +66,7 @@ class Ending(Observer):
 
 
 def _value(metric: str, episode: Episode) -> float:
-    """Return an episode's part in a metric of evaluation; NaN if its info has none."""
+    """Return an episode's number for a metric of evaluation; NaN if its info has none."""
     if metric in EVALUATION_METRICS:
         return episode.ret if metric == "eval/return" else episode.length
     return infos.values([metric.removeprefix("eval/")], episode.info)[0]

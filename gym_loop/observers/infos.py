@@ -52,7 +52,7 @@ def means(names: list[str], episodes: list[Episode]) -> dict[str, float]:
 
 
 def _number(value: Any) -> float:
-    """Return what is no plain number as one: an array of one element; NaN if it is none."""
+    """Return a value as a float: a number, or an array of one; NaN where it is neither."""
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.item()
     return as_float(value) if isinstance(value, NUMBERS) else math.nan
@@ -67,7 +67,7 @@ class MissingKeys:
         self.others: set[str] = set()  # keys that there were
 
     def look(self, info: Any) -> None:
-        """Take away what `info` has."""
+        """Note the keys that `info` has."""
         if isinstance(info, Mapping):
             self.unseen -= info.keys()
             self.others |= {*map(str, info)}

@@ -137,7 +137,7 @@ def quicken(loop: BaseLoop) -> None:
 
 
 def quicken_all(env: Any, *others: Any) -> None:
-    """Do so for an environment, what it wraps, each part of a vector, and other objects."""
+    """Make attributes fast, as `quicken` says, of an environment, all in it, and other objects."""
     owners = [*others, *environments.layers(env).values()]
     held = [each for owner in owners for each in getattr(owner, "__dict__", {}).values()]
     for each in owners + held:

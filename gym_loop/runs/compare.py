@@ -313,7 +313,7 @@ def _object_differences(a: Any, b: Any, path: str, seen: dict[Any, Any]) -> Iter
 def _without_pairs(
     one: list[Any], two: list[Any], seen: dict[Any, Any]
 ) -> tuple[list[Any], list[Any]]:
-    """Return what of two sets is left without those that equal each other, attribute by attribute.
+    """Return the objects of each set that equal none of the other, compared by their attributes.
 
     Objects of a class without `__eq__` are found by their identity, which no pickle has.
     """

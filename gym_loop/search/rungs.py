@@ -59,13 +59,13 @@ class Halving(Rungs):
 
     Args:
         maximize: whether more is better.
-        reduction: of how many trials one goes on (eta in the paper).
     """
 
     first = 1
+    reduction = 3  # of how many trials one goes on (eta in the paper)
 
-    def __init__(self, maximize: bool, reduction: int = 3) -> None:
-        self.maximize, self.reduction = maximize, reduction
+    def __init__(self, maximize: bool) -> None:
+        self.maximize = maximize
 
     def choose(self, entries: Sequence[Entry], last: bool) -> tuple[int, int] | None:
         for entry in entries:  # of another pruner, before a resume

@@ -56,7 +56,7 @@ class Lock:
         return True
 
     def _take(self) -> bool:
-        """Lock the journal; return whether it is still, and alone, what has its name."""
+        """Lock the journal; return whether the locked file is the one that lies there now."""
         if self.path.exists() and not self.path.is_file():
             raise Mistake(f"{self.path} is no file; expected a search's journal, or none yet")
         with _disk_errors_as_failure(self.path):

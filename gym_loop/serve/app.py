@@ -121,7 +121,7 @@ def create(site: Site) -> Starlette:
             get("/api/run/{run}", json_of(_run)),
             get("/api/log/{run}", json_of(_log)),
             get("/api/episode/{run}/{kind}/{which}", json_of(_episode)),
-            get("/api/part/{one}/{two}/{kind}", json_of(_part)),
+            get("/api/part/{one}/{two}/{kind}", json_of(_parting)),
             get("/api/film/{key}", json_of(_film)),
             post("/api/curves", json_of(_curves)),
             post("/api/tags", json_of(_tags)),
@@ -197,7 +197,7 @@ def _episode(site: Site, asked: dict[str, Any]) -> Any:
     return episodes.facts(episodes.load(entry, kind, number)) | {"kind": kind, "row": entry.row}
 
 
-def _part(site: Site, asked: dict[str, Any]) -> Any:
+def _parting(site: Site, asked: dict[str, Any]) -> Any:
     one, two = site.readable(asked["one"]), site.readable(asked["two"])
     return episodes.parting(one, two, _kind(asked["kind"]))
 

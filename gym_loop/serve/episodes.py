@@ -56,7 +56,7 @@ def load(entry: Entry, kind: str, number: int) -> traces.Trace:
         Mistake, Failure, RefusedFileError: it cannot be played again; the line says why.
     """
     known = _traces(entry, kind)
-    with _in_the_pages_words(entry):
+    with _without_command_line(entry):
         path, _ = next(iter(known.chunks([number], 1)))
     try:
         (trace,) = traces.episodes(traces.load(path), [number])
@@ -72,13 +72,13 @@ def load(entry: Entry, kind: str, number: int) -> traces.Trace:
 
 def _traces(entry: Entry, kind: str) -> traces.Traces:
     files.check_traces(entry.directory, kind)
-    with _in_the_pages_words(entry):
+    with _without_command_line(entry):
         return traces.Traces(entry.directory, kind)
 
 
 @contextlib.contextmanager
-def _in_the_pages_words(entry: Entry) -> Iterator[None]:
-    """Take the path and the options of the command line out of what a mistake says."""
+def _without_command_line(entry: Entry) -> Iterator[None]:
+    """Leave the run's path and the command line's options out of a mistake's message."""
     try:
         yield
     except Mistake as mistake:

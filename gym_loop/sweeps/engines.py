@@ -402,14 +402,14 @@ def work_remotely(packed: bytes, common: bytes) -> Outcome:
         return attempt(config, task, context, directory)
 
 
-def require(module: str, extra: str) -> Any:
-    """Return the module of an engine.
+def require(module: str, extra: str) -> None:
+    """Check that the package that an engine needs is installed.
 
     Raises:
-        Mistake: it is not installed; the line says how to.
+        Mistake: it is not; the line says what to install.
     """
     try:
-        return importlib.import_module(module)
+        importlib.import_module(module)
     except ImportError as error:
         raise Mistake(
             f'hydra/launcher={extra} needs {module} ({error}): pip install "gym-loop[{extra}]"'

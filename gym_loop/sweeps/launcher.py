@@ -24,6 +24,7 @@ from gym_loop import launch
 from gym_loop.compat.hydra import result
 from gym_loop.compat.hydra_job import hydra_config, to_yaml
 from gym_loop.config import by_value, options, stored
+from gym_loop.errors import set_reported
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import claim, manifest
 from gym_loop.sweeps import directory, submitted, table
@@ -366,7 +367,7 @@ def job_return(job: Job, words: Sequence[str]) -> JobReturn:
     value: Any = job.result
     if not completed:
         value = Failure(f"{job.name}: {job.reason}")
-        value.reported = True  # in the table
+        set_reported(value)  # in the table
     result = JobReturn(
         overrides=list(words),
         working_dir=os.getcwd(),

@@ -199,7 +199,7 @@ def _check_action(space: Any, action: Any) -> None:
 class Watch(Observer):
     """Keeps the episodes; asks the loop to stop after so many."""
 
-    def __init__(self, stop_after: int | None = None) -> None:
+    def __init__(self, stop_after: int | None) -> None:
         self.played: list[Any] = []
         self.evaluated: list[Any] = []
         self.events: list[str] = []

@@ -35,7 +35,7 @@ class EnvPool(VectorEnv):
     delayed = True
     seeded = "start"
 
-    def __init__(self, id: str, options: Mapping[str, Any], limit: int | None = None) -> None:
+    def __init__(self, id: str, options: Mapping[str, Any], limit: int | None) -> None:
         self.id, self.options, self.limit = id, dict(options), limit
         if limit is not None:
             self.options["max_episode_steps"] = min(limit + 1, INT_MAX)  # beyond our own limit
@@ -141,7 +141,7 @@ def make_envpool(
     return EnvPool(id, {**options, "num_envs": num_envs}, limit)
 
 
-def check_envpool(id: str, kwargs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def check_envpool(id: str, kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
     """Raise what `make_envpool` would raise for what it is asked for, without making anything.
 
     Returns what `envpool.make` takes for that environment, with its defaults.

@@ -401,7 +401,7 @@ class PartOfVector(Proxy):
         limit: steps, of the agent's, after which a game is truncated; None: none.
     """
 
-    def __init__(self, env: Any, limit: int | None = None) -> None:
+    def __init__(self, env: Any, limit: int | None) -> None:
         super().__init__(env)
         self.limit, self.steps = limit, 0
         self.next_life: Any = None

@@ -75,7 +75,7 @@ def _close_pipes_in_children() -> None:
 
 
 def _own(pipe: Connection) -> Connection:
-    """Return a pipe that this process alone has, whatever it starts."""
+    """Keep a pipe from the processes that this one starts; return it."""
     _close_pipes_in_children()
     os.set_inheritable(pipe.fileno(), False)
     _pipes.add(pipe)
