@@ -28,7 +28,7 @@ from gym_loop.agents import RandomAgent
 from gym_loop.envs import make_gym, make_gymnasium
 from gym_loop.launch import CONF, instantiate, parts, surroundings
 from gym_loop.machine import cores
-from gym_loop.vector import workers
+from gym_loop.vector import placing
 from gym_loop.vector.envpool import make_envpool
 from gym_loop.vector.envs import VectorEnv, make_gymnasium_vector, make_vector
 from gym_loop.vector.loop import VectorLoop
@@ -205,7 +205,7 @@ def rows_of_workers() -> Iterator[Row]:
             "Stable-Baselines3's SubprocVecEnv": (None, 0.5),
         }
         copies = make_vector(one, num_envs, 5000)
-        with contextlib.closing(workers.placed(copies, cores())) as env:
+        with contextlib.closing(placing.placed(copies, cores())) as env:
             ours = stepped(env, steps)
             for rival, (make, most) in rivals.items():
                 if make is None:

@@ -17,7 +17,7 @@ from gym_loop.loops.parameters import VECTOR
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.streams import NO_SEED, episode_seed
 from gym_loop.sums import total
-from gym_loop.vector import workers
+from gym_loop.vector import placing
 from gym_loop.vector.batches import Array, array_type, in_type, row_of, stack, take
 from gym_loop.vector.envs import Copies, Step, make_single, make_vector
 
@@ -77,23 +77,23 @@ class VectorLoop(DefaultLoop):
         super().__init__(agent, env, **arguments)
         count = self.parameters["num_workers"]
         if count != "auto":
-            workers.check(env, count)
+            placing.check(env, count)
             if count > 1 and getattr(agent, "needs_env", False):
                 raise Mistake(
                     f"{type(agent).__name__} sees its environments, which loop.num_workers={count} "
                     "would have in other processes: loop.num_workers=0"
                 )
         self.whole = True  # whether all of the last round's episodes were played
-        self.trial: workers.Measured | None = None  # of `num_workers=auto`, until that is decided
+        self.trial: placing.Measured | None = None  # of `num_workers=auto`, until that is decided
         self.warned = False  # that evaluations are rarer than was asked for
 
     def train(self) -> None:
         """Play rounds until the run's end, or until `stop` is set."""
         count, began = self.parameters["num_workers"], self.steps
         if count != "auto":
-            self.env = workers.placed(self.env, count)
+            self.env = placing.placed(self.env, count)
         elif not getattr(self.agent, "needs_env", False):
-            self.trial = workers.measured(self.env)
+            self.trial = placing.measured(self.env)
         while not training_is_over(self):
             if self.trial and self.steps > began:
                 self.env = self.trial.placed((self.steps - began) // self.env.num_envs)

@@ -13,7 +13,7 @@ from gym_loop.launch import parts
 from gym_loop.machine import process_exists
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import compare
-from gym_loop.vector import workers
+from gym_loop.vector import placing, workers
 from gym_loop.vector.envs import Copies
 from tests import worker_envs
 from tests.conftest import rows
@@ -263,10 +263,10 @@ def test_a_batch_that_a_step_has_returned_does_not_change(moved):
 @pytest.mark.parametrize("kind", [worker_envs.Walk, worker_envs.DrawsFromAll, worker_envs.Misfit])
 @pytest.mark.parametrize("seconds", [0.0001, 0.002])
 def test_workers_start_when_they_would_have_saved_more_than_they_take(kind, seconds, monkeypatch):
-    monkeypatch.setattr(workers, "cores", lambda: 2)
-    monkeypatch.setattr(workers, "Workers", lambda env, count, exactly: (count, exactly))
+    monkeypatch.setattr(placing, "cores", lambda: 2)
+    monkeypatch.setattr(placing, "Workers", lambda env, count, exactly: (count, exactly))
     copies = Copies([kind() for _ in range(3)])
-    trial = workers.measured(copies)
+    trial = placing.measured(copies)
     trial.env.start([1, 2, 3])
     trial.step(np.zeros(3, int))
     assert len(trial.seconds) == 1
@@ -310,10 +310,10 @@ def test_auto_leaves_environments_where_they_are_that_draw_from_a_shared_stream_
 
 @pytest.mark.slow
 def test_auto_moves_a_run_and_says_so(launch, monkeypatch):
-    monkeypatch.setattr(workers, "SECONDS_TO_START", 0.0)
-    monkeypatch.setattr(workers, "SECONDS_OF_A_STEP", 0.0)
-    monkeypatch.setattr(workers, "SECONDS_TO_WAKE", 0.0)
-    monkeypatch.setattr(workers, "cores", lambda: 2)
+    monkeypatch.setattr(placing, "SECONDS_TO_START", 0.0)
+    monkeypatch.setattr(placing, "SECONDS_OF_A_STEP", 0.0)
+    monkeypatch.setattr(placing, "SECONDS_TO_WAKE", 0.0)
+    monkeypatch.setattr(placing, "cores", lambda: 2)
     words = (f"env={ENVS}:Walk", *VECTOR, "loop.max_episodes=45", "loop.eval_episodes=1")
     one, other = (launch(*words, f"loop.num_workers={n}", directory=f"n{n}") for n in ("0", "auto"))
     assert not list(compare.differences(one, other))
