@@ -110,7 +110,7 @@ def _named_in(variables: dict[str, Any]) -> Iterator[Any]:
 
 
 def _of_class(value: Any, name: str) -> Any:
-    """Return an attribute of a class without its metaclass's say, which may raise."""
+    """Return an attribute of a class; its metaclass, which may raise, is not asked."""
     return type.__getattribute__(value, name)
 
 

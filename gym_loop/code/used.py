@@ -17,7 +17,7 @@ remembered: dict[str, str | None] = {}  # module -> its file; None: an installed
 
 
 def remember() -> None:
-    """Look at what has been imported once, for all processes that are forked from this one."""
+    """Find the files of what is imported, once for all processes that are forked from this one."""
     own = _own(sys.modules)
     remembered.update({name: own.get(name) for name in sys.modules})
 

@@ -66,7 +66,7 @@ def unpickle(pickled: bytes) -> Any:
 
 
 def look_in(folder: str) -> None:
-    """Have modules and files by relative paths be looked for in `folder`, too, after all others."""
+    """Search `folder`, too, for modules and files by relative paths, after all other folders."""
     if folder not in sys.path:
         sys.path.append(folder)
 

@@ -137,7 +137,7 @@ def check_files(content: dict[str, Any], given: set[str] | None) -> None:
 
 
 def load_renamed(content: dict[str, Any], present: dict[str, str]) -> None:
-    """Have what was pickled in a file that is gone be found where its class is at present.
+    """Have classes of a file that is gone be unpickled from the file where they are now.
 
     Args:
         content: the config then.

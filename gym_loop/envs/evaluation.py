@@ -18,7 +18,7 @@ ALONE = {"eval_record": None, "eval_render": None}  # what is made to be looked 
 
 
 def complete_eval_env(cfg: DictConfig) -> None:
-    """Make what `eval_env` does not say refer to `env`: it says only what differs.
+    """Make each key that `eval_env` lacks refer to that of `env`.
 
     One that has a `_target_` of its own, as an option has (`env@eval_env=cartpole`), is complete.
 

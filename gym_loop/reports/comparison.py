@@ -93,7 +93,7 @@ def compare(
 
 
 def _place(sign: int, group: Group) -> tuple[list[str], float, float]:
-    """Return what groups are sorted by: of the same interquartile mean, the mean of all tells."""
+    """Return what groups are sorted by: the interquartile mean; where it is equal, the mean."""
     if not group.scores:
         return group.envs, math.inf, math.inf
     mean = float(np.mean(np.concatenate(group.strata)))

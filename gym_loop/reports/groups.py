@@ -186,7 +186,7 @@ def name_groups(groups: list[Group], by: Sequence[str]) -> None:
 
 
 def _plain(key: str, tails: Counter[str]) -> str:
-    """Return a key as a name has it: without `agent.` where no other key is then the same.
+    """Return a key without its section, unless another key would then be the same.
 
     Args:
         key: one of those that differ.

@@ -312,7 +312,7 @@ def _says_more(content: dict[str, Any]) -> bool:
 
 
 def _differences(content: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the config keys whose values differ; that an agent has none of a key is no news."""
+    """Return the config keys with several values; an agent without the key counts for none."""
     differences: dict[str, list[str]] = content["differences"]
     return {key: own for key, own in differences.items() if len({*own} - {ABSENT}) > 1}
 

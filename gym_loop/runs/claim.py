@@ -71,7 +71,7 @@ def claim(cfg: DictConfig) -> None:
 
 
 def written(directory: Path, hydra: Any) -> list[Path]:
-    """Return what a launch with a config of Hydra's writes before its run begins."""
+    """Return the files that a launch writes before its run begins; `hydra` is Hydra's config."""
     names = [manifest.NAME, manifest.LOCK, kept.FILE, f"{hydra.job.name}.log"]
     names += [f"{hydra.output_subdir}/{name}.yaml" for name in HYDRAS]
     return [directory.absolute() / name for name in names]

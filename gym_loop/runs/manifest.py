@@ -211,7 +211,7 @@ def _refuse_edited(directory: Path, now: dict[str, Any], then: dict[str, Any]) -
 
 
 def hint(directory: Path) -> str:
-    """Return the end of a mistake about what is no run: a sweep or a search holds some."""
+    """Return the end of a mistake about a directory that is no run, but holds some; else ""."""
     holds_runs = any(directory.glob(f"*/{NAME}"))
     return f"; it holds runs: gym-loop best {directory} names the best" if holds_runs else ""
 

@@ -85,7 +85,7 @@ class Library:
             self._due = time.monotonic() + max(FRESH, took / SHARE)
 
     def changes(self, era: int, since: int) -> dict[str, Any]:
-        """Return what a page that knows `version` since of `era` lacks, as JSON can hold it."""
+        """Return what has changed since a page's version, or all of it if its `era` is over."""
         self.refresh()
         with self._lock:
             whole = era != self.era

@@ -31,7 +31,7 @@ PATIENCE = 6.0  # seconds that a job waits for the process that was killed at it
 
 
 class EngineLauncher(SweepLauncher):
-    """Hands jobs to an engine, whose they are from then on, and waits for what comes of them.
+    """Submits jobs to an engine, which runs them though the launch may leave; waits for their ends.
 
     Args:
         engine: its name; see `submitted.ENGINES`.

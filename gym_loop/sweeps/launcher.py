@@ -214,7 +214,7 @@ class SweepLauncher(Launcher):
         return pack((self.task, context, self.config.hydra.job.name, sys.argv, by_value.pickles))
 
     def packed(self, job: Job) -> bytes:
-        """Return the job's config for the process that runs it; composed anew, to keep none.
+        """Return the job's config for the process that runs it, composed again: none is kept.
 
         The job stays as it was when it was checked.
 

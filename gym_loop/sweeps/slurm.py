@@ -157,7 +157,7 @@ def where(directory: Path, handed: Collection[Handed]) -> dict[Handed, Where]:
 
 
 def arrays(ids: Collection[str]) -> list[str]:
-    """Return the ids of whole arrays, of which a command line holds more."""
+    """Return the ids of the jobs' arrays: there are fewer, which a command line can hold."""
     return sorted({own.partition("_")[0] for own in ids})
 
 
