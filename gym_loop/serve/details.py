@@ -98,13 +98,13 @@ def checkpoints(folder: Path) -> list[dict[str, Any]]:
     except (OSError, RefusedFileError):
         return []
     names: dict[str, list[str]] = {}
-    for entry in inside:
-        if entry.is_symlink():
-            names.setdefault(os.path.basename(os.readlink(entry.path)), []).append(entry.name)
     found = []
     for entry in inside:
-        if entry.is_dir(follow_symlinks=False):
-            found.append((entry.stat(follow_symlinks=False).st_mtime, entry))
+        with contextlib.suppress(OSError):  # the run deletes old ones
+            if entry.is_symlink():
+                names.setdefault(os.path.basename(os.readlink(entry.path)), []).append(entry.name)
+            elif entry.is_dir(follow_symlinks=False):
+                found.append((entry.stat(follow_symlinks=False).st_mtime, entry))
     return [
         {
             "name": printable(entry.name)[:LONGEST],

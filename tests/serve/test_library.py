@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 
 import pytest
 
@@ -230,3 +231,21 @@ def test_a_runs_page_warns_of_damaged_rows(look, tmp_path):
     (entry,) = look.library.entries.values()
     warnings = details.details(entry)["warnings"]
     assert warnings == ["the first", "episodes.csv: 1 damaged row left out"]
+
+
+@pytest.mark.slow
+def test_checkpoints_that_a_run_replaces_meanwhile_do_not_hide_the_others(tmp_path):
+    (tmp_path / "kept").mkdir()
+
+    def replace():
+        for number in range(3000):
+            (tmp_path / f"{number}").mkdir()
+            (tmp_path / ".link").symlink_to(f"{number}")
+            (tmp_path / ".link").rename(tmp_path / "latest")
+            (tmp_path / f"{number}").rmdir()
+
+    thread = threading.Thread(target=replace)
+    thread.start()
+    while thread.is_alive():
+        assert "kept" in [each["name"] for each in details.checkpoints(tmp_path)]
+    thread.join()
