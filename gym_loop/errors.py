@@ -57,6 +57,14 @@ def in_words(error: BaseException) -> str:
         return type(error).__name__
 
 
+def text_of(error: BaseException) -> str:
+    """Return what an exception says, in one line; "" where its `str` raises."""
+    try:
+        return " ".join(str(error).split())
+    except Exception:
+        return ""
+
+
 def explanation(error: BaseException) -> str | None:
     """Return the line that some part has for `error`."""
     from gym_loop import launch  # which imports this module by way of the plugin
@@ -138,8 +146,7 @@ def user_traceback(error: BaseException) -> str:
         return str(error)
     frames = user_frames(error) or user_frames(error, libraries=True)
     if not frames:
-        text = " ".join(str(error).split())
-        return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows the traceback)"
+        return f"{type(error).__name__}: {text_of(error)} (HYDRA_FULL_ERROR=1 shows the traceback)"
     for cause in (error.__cause__, error.__context__):
         if cause is not None:  # one that is frozen refuses attributes
             cause.with_traceback(user_frames(cause) or user_frames(cause, libraries=True))
@@ -148,7 +155,7 @@ def user_traceback(error: BaseException) -> str:
 
 def with_place(error: BaseException) -> str:
     """Return an exception in one line, with the file and line of the user's that raised it."""
-    reason, file, line = " ".join(str(error).split()), None, None
+    reason, file, line = text_of(error), None, None
     if isinstance(error, SyntaxError) and error.filename:
         reason, file, line = error.msg, error.filename, error.lineno
     elif frames := user_frames(error):

@@ -157,7 +157,7 @@ class Manifest(Observer):
             self.content["error"] = errors.in_words(errors.user_error(error))
         if isinstance(error, Mistake):
             state, self.content["error"] = "failed", error.message
-        if text := self.content["error"]:
+        if text := self.content.get("error"):  # nothing is there where `open` was interrupted
             self.content["error"] = kept.without_secrets(text, self.hidden)
         self.content |= {"state": state, "end": _now()}
         log.debug("%s", state)

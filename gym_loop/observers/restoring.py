@@ -15,7 +15,7 @@ from typing import Any
 from gym_loop import streams
 from gym_loop.agents import BaseAgent
 from gym_loop.agents.spaces import describe
-from gym_loop.errors import user_frames
+from gym_loop.errors import text_of, user_frames
 from gym_loop.loops import BaseLoop
 from gym_loop.loops.folders import folder_of
 from gym_loop.mistake import Failure, Mistake
@@ -279,7 +279,7 @@ def _reading(path: Path, loop: BaseLoop) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = f"{type(error).__name__}: {text_of(error)}"
         if changed:
             raise Failure(f"{what}, and cannot be read ({reason}): resume it with those") from error
         if isinstance(error, ImportError) and not user_frames(error):

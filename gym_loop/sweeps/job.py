@@ -177,7 +177,7 @@ def reason_of(error: BaseException) -> str:
     error = errors.user_error(error)
     if explanation := errors.explanation(error):
         return explanation
-    line = " ".join(str(error).split())
+    line = errors.text_of(error)
     if line and isinstance(error, Failure):
         return line
     return f"{type(error).__name__}: {line}" if line else type(error).__name__

@@ -140,6 +140,67 @@ def test_whoever_leaves_a_run_is_named_once_and_its_rows_are_counted(
     assert known["episodes"] == (len(rows(tmp_path / "run")) if table.exists() else 0)
 
 
+def test_ctrl_c_before_anything_is_written_is_told_as_such_and_the_run_begins_later(
+    launch, monkeypatch
+):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gym_loop.observers.manifest.described", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            launch("env=cartpole")
+    assert not Path("run/run.json").exists()
+    launch("env=cartpole")
+    assert json.loads(Path("run/run.json").read_text())["state"] == "finished"
+
+
+MUTE = """
+import gymnasium as gym
+from gymnasium import spaces
+from gym_loop.agents import RandomAgent
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("not a word")
+
+class Raises(RandomAgent):
+    def act(self, state, episode_num):
+        raise Mute
+
+class Env(gym.Env):
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 1}
+    observation_space = action_space = spaces.Discrete(2)
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        return 0, {}
+
+    def step(self, action):
+        return 0, 1.0, True, False, {}
+
+    def render(self):
+        raise Mute
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("-m agent=mute.py:Raises seed=0,1", 1, "seed=0  Mute  "),
+        ("loop.record=true", 0, "Env cannot render: Mute: ; if it needs"),
+    ],
+)
+def test_an_exception_without_words_is_named_by_its_class(as_a_child, tmp_path, words, code, said):
+    pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
+    (tmp_path / "mute.py").write_text(MUTE)
+    done = as_a_child([*words.split(), "env=mute.py:Env"], tmp_path)
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+
+
 SCRIPT = """
 import sys
 from gym_loop.agents import RandomAgent

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gym_loop.errors import text_of
 from gym_loop.proxy import Wrapper
 
 Frame = npt.NDArray[np.uint8]  # (height, width, 3), RGB
@@ -45,8 +46,8 @@ def render(env: Any) -> Frame:
         frame = env.render()
     except Exception as error:
         raise VideoError(
-            f"{env_name(env)} cannot render: {type(error).__name__}: {error}; if it needs a "
-            "display or OpenGL, run under xvfb-run or set MUJOCO_GL=egl (or osmesa)"
+            f"{env_name(env)} cannot render: {type(error).__name__}: {text_of(error)}; if it "
+            "needs a display or OpenGL, run under xvfb-run or set MUJOCO_GL=egl (or osmesa)"
         ) from error
     if frame is None:
         mode = getattr(env, "render_mode", None)
