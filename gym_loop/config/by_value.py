@@ -9,6 +9,7 @@ import functools
 import hashlib
 import inspect
 import pickle
+import re
 import sys
 import types
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ from gym_loop import files
 from gym_loop.mistake import Mistake
 
 FOLDER = "classes"  # in the directory of a run or a sweep
+PYTHON = "{}.{}".format(*sys.version_info)  # what is pickled by value is code for this one alone
 pickles: dict[str, bytes] = {}  # of this process's classes, by the file's name
 folders: list[Path] = []  # of runs and sweeps that are read here: where other files are looked for
 _loaded: dict[str, Any] = {}
@@ -44,7 +46,8 @@ def target(kind: Any) -> str:
         raise Mistake(f"{name} cannot be pickled by value: {error}") from error
     name = name.strip("<>")  # of a lambda: Hydra reads no such signs
     file = f"{name}-{_digest(kind, data)}.pkl"
-    pickles[file], _loaded[file] = data, kind
+    # What follows a pickle is not read with it.
+    pickles[file], _loaded[file] = data + f"\nPython {PYTHON}".encode(), kind
     return f"{file}:{name}"
 
 
@@ -53,6 +56,7 @@ def load(file: str) -> Any:
 
     Raises:
         ImportError: neither this process nor a run that is continued here has the file.
+        Mistake: it is of another Python, whose code would crash this one.
     """
     if file not in _loaded:
         import cloudpickle
@@ -62,6 +66,12 @@ def load(file: str) -> Any:
             if found is None:
                 raise ImportError(f"no {file} in the run's folder {FOLDER}")
             pickles[file] = found.read_bytes()
+        made_by = re.search(rb"\nPython (\d+\.\d+)$", pickles[file])
+        if made_by and made_by[1].decode() != PYTHON:
+            raise Mistake(
+                f"{file} has the code of a class for Python {made_by[1].decode()}, which Python "
+                f"{PYTHON} cannot run; go on with that one"
+            )
         kind = _loaded[file] = cloudpickle.loads(pickles[file])
         for name, each in _of_main(kind).items():  # objects are pickled by these names
             vars(sys.modules["__main__"]).setdefault(name, each)

@@ -24,7 +24,6 @@ from gym_loop.compat.torch import write_errors
 from gym_loop.loops import BaseLoop, Episode
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer, beside, environments
-from gym_loop.observers.manifest import versions
 from gym_loop.observers.restoring import (
     COUNTERS,
     ENVIRONMENTS,
@@ -45,6 +44,7 @@ from gym_loop.runs.checkpoints import (
     sound,
     write_state,
 )
+from gym_loop.runs.versions import versions
 from gym_loop.terminal import printable, short
 
 MAX_SHARE_OF_TIME = 0.02  # of a launch, for checkpoints; above it, one that is due waits

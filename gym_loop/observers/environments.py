@@ -3,7 +3,8 @@
 import copy
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from gym_loop.observers.objects import (
 from gym_loop.runs.compare import value_differences
 
 MAX_OWNERS = 1_000  # objects in an environment that are looked into
+CODE = b"cloudpickle"  # in a pickle that has functions by value
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +103,13 @@ def _own_state(owner: Any) -> dict[Key, Any]:
     return items | state if isinstance(state, dict) else items
 
 
-def restore(saved: Saved | Any, what: str, make: Callable[[], Any] | None = None) -> Any:
+def restore(
+    saved: Saved | Any,
+    what: str,
+    make: Callable[[], Any] | None = None,
+    changed: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+    new: Any = None,
+) -> Any:
     """Return the environment that was saved; None, with a warning, where it does not come back.
 
     Some come back as new, as all that are derived from `EzPickle`, which pickles the arguments of
@@ -115,10 +123,12 @@ def restore(saved: Saved | Any, what: str, make: Callable[[], Any] | None = None
         saved: by `save`, or by an older version, whose tuples are shorter.
         what: "training" or "evaluation", for the warning.
         make: returns a new environment of the same config.
+        changed: packages that have another version than when it was saved: (then, now).
+        new: an environment like it that has just been made.
     """
     pickled, *rest = saved if isinstance(saved, tuple) else (saved,)
     attributes, lost = (_renamed(each) for each in (*rest, {}, {})[:2])
-    sources: list[Callable[[], Any]] = [functools.partial(unpickle, pickled)]
+    sources: list[Callable[[], Any]] = [functools.partial(_unpickled, pickled, changed, new)]
     sources += [make] if make and attributes else []
     failure: BaseException | None = None
     for source in sources:
@@ -233,6 +243,26 @@ def layers(env: Any) -> dict[Path, Any]:
             todo.append(((*path, "env"), content["env"]))
         todo += [((*path, "envs", (n,)), each) for n, each in enumerate(content.get("envs") or ())]
     return layers
+
+
+def _unpickled(pickled: bytes, changed: Mapping[str, tuple[str, str]], new: Any) -> Any:
+    """Return the environment of a pickle. Raises where the packages of now could not play it."""
+    pythons = {version.rpartition(".")[0] for version in changed.get("python", ())}
+    if len(pythons) > 1 and CODE in pickled:
+        raise ImportError("it holds code for another Python")
+    env = unpickle(pickled)
+    names = _names(new, changed)
+    for kind, own in _names(env, changed).items():
+        if lacks := sorted(names.get(kind, own) - own):
+            _close(env)
+            raise AttributeError(f"its {kind.__name__} lacks {', '.join(lacks)}")
+    return env
+
+
+def _names(env: Any, packages: Collection[str]) -> dict[type, set[str]]:
+    """Return the names of the attributes of those layers whose classes are in `packages`."""
+    found = {type(each): {*getattr(each, "__dict__", ())} for each in layers(env).values()}
+    return {k: v for k, v in found.items() if k.__module__.partition(".")[0] in packages}
 
 
 def _owners(own_layers: dict[Path, Any], objects: "Objects") -> dict[Path, Any]:

@@ -1,8 +1,6 @@
 """run.json: what a run is, where it stands and how it ended."""
 
 import contextlib
-import functools
-import importlib.metadata
 import json
 import logging
 import os
@@ -26,15 +24,14 @@ from gym_loop.loops import BaseLoop
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
 from gym_loop.runs import claim, manifest, planting
+from gym_loop.runs.versions import versions
 from gym_loop.terminal import printable
 
 log = logging.getLogger(__name__)
 
 # An environment variable with git's answer, asked once for all jobs of a sweep.
 GIT = "GYM_LOOP_GIT"
-version = functools.cache(importlib.metadata.version)
 LIMIT = 50  # warnings of a run that are listed
-PACKAGES = ("numpy", "gym", "gymnasium", "hydra-core", "torch", "jax", "stable-baselines3")
 
 
 class Manifest(Observer):
@@ -318,16 +315,3 @@ def _commit(status: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def _now() -> str:
     return datetime.now().astimezone().isoformat()
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what this process has imported."""
-    found = {"python": sys.version.split()[0]}
-    for package in ("gym_loop", *PACKAGES):
-        module = {"hydra-core": "hydra", "stable-baselines3": "stable_baselines3"}
-        imported = sys.modules.get(module.get(package, package))
-        if imported is not None:
-            # Reading a package's metadata takes a millisecond.
-            own = getattr(imported, "__version__", None)
-            found[package] = str(own or version(package))
-    return found

@@ -1,13 +1,12 @@
 """Puts a run where one of its checkpoints was written."""
 
-import contextlib
 import copy
 import logging
 import pickle
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,14 +14,12 @@ from typing import Any
 from gym_loop import streams
 from gym_loop.agents import BaseAgent
 from gym_loop.agents.spaces import describe
-from gym_loop.errors import text_of, user_frames
 from gym_loop.loops import BaseLoop
 from gym_loop.loops.folders import folder_of
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer, environments
-from gym_loop.observers.manifest import versions
-from gym_loop.runs import manifest
-from gym_loop.runs.checkpoints import NAME, learnt, load_state, read_state
+from gym_loop.runs import versions
+from gym_loop.runs.checkpoints import NAME, learnt, load_state
 from gym_loop.runs.compare import value_differences
 
 RECORDING = re.compile(rf"{NAME.pattern}\.mp4")
@@ -49,7 +46,7 @@ class Trained(Observer):
             return
         path = Path(self.checkpoint)
         state = load_state(path) or {}
-        with _reading(path, loop):
+        with versions.reading(path, loop.directory):
             loop.agent.load(path / "agent")
             _restore_wrappers(loop, path)
         loop.episodes, loop.steps = state["episodes"], state["steps"]
@@ -76,11 +73,12 @@ def restore(loop: BaseLoop, path: Path) -> None:
     if state is None:
         raise Failure(f"{path} is not a sound checkpoint")
     fresh = streams.get_state(), drawn(loop.agent)
-    with _reading(path, loop):
+    with versions.reading(path, loop.directory):
         loop.agent.load(path / "agent")
         rest = pickle.loads((path / "loop.pkl").read_bytes())
     if state.get("same_env", True):
-        _restore_environments(loop, rest, state.get("same_eval_env", True))
+        others = versions.changed(path, loop.directory)
+        _restore_environments(loop, rest, state.get("same_eval_env", True), others)
     else:
         spaces = {name: each for name, each in fresh[1].items() if streams.is_space(each)}
         check_spaces(loop, rest["drawn"], spaces)
@@ -225,11 +223,20 @@ def form(space: Any) -> Any:
     return describe(space), str(getattr(space, "start", 0)), str(getattr(space, "dtype", None))
 
 
-def _restore_environments(loop: BaseLoop, rest: dict[str, Any], same_eval_env: bool) -> None:
+def _restore_environments(
+    loop: BaseLoop, rest: dict[str, Any], same_eval_env: bool, changed: dict[str, tuple[str, str]]
+) -> None:
     """Put back the environments of the checkpoint, where they come back.
 
     Where one does not, training's is made anew here, and evaluation's when it is first needed.
+
+    Args:
+        loop: whose environment is new.
+        rest: of the checkpoint.
+        same_eval_env: whether that of evaluation is to be put back.
+        changed: packages that have another version than then.
     """
+    new = loop.env
     saved = rest.get("envs") or {"env": rest["env"]}  # older checkpoints have one
     rendered = rest.get("rendered", {})
     count = getattr(loop.env, "num_envs", None)  # a fork may have others, or another loop
@@ -241,7 +248,7 @@ def _restore_environments(loop: BaseLoop, rest: dict[str, Any], same_eval_env: b
         if name == "env":
             loop.env.close()  # first: both may use one handle, such as a port
         make = getattr(loop, "make_env_again" if name == "env" else "make_eval_env", None)
-        env = environments.restore(each, ENVIRONMENTS[name], make)
+        env = environments.restore(each, ENVIRONMENTS[name], make, changed, new)
         if name == "env" and env is not None and getattr(env, "num_envs", None) != count:
             env.close()
             env = None
@@ -260,33 +267,6 @@ def is_rendered(loop: BaseLoop, name: str) -> bool:
     """Return whether the environment `name` of a loop gives frames."""
     prefix = "eval_" if name == "eval_env" else ""
     return any(loop.parameters.get(f"{prefix}{word}") for word in ("record", "render"))
-
-
-@contextlib.contextmanager
-def _reading(path: Path, loop: BaseLoop) -> Iterator[None]:
-    """Warn if the checkpoint at `path`, which the block reads, is of other packages' versions.
-
-    Raises:
-        Failure: the block failed, and versions differ or a module is missing.
-    """
-    then = (read_state(path) or {}).get("versions")
-    then = then or (manifest.read(loop.directory) or {}).get("versions") or {}
-    now = versions()
-    changed = [f"{k} {then[k]}, now {now[k]}" for k in then if now.get(k, then[k]) != then[k]]
-    what = f"{path} was written with {'; '.join(changed)}"
-    if changed:
-        log.warning("%s: from here on results may differ from those of a single run", what)
-    try:
-        yield
-    except Exception as error:
-        reason = f"{type(error).__name__}: {text_of(error)}"
-        if changed:
-            raise Failure(f"{what}, and cannot be read ({reason}): resume it with those") from error
-        if isinstance(error, ImportError) and not user_frames(error):
-            raise Failure(
-                f"{path} cannot be read ({reason}): what it holds was made with that module"
-            ) from error
-        raise
 
 
 def load_state_dict(loop: BaseLoop, state: dict[str, Any]) -> None:

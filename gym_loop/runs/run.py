@@ -19,7 +19,16 @@ from gym_loop.agents import environment
 from gym_loop.loops.copies import copied
 from gym_loop.loops.folders import folder_of
 from gym_loop.mistake import Mistake, nearest
-from gym_loop.runs import checkpoints, compare, manifest, playback, reading, tables, traces
+from gym_loop.runs import (
+    checkpoints,
+    compare,
+    manifest,
+    playback,
+    reading,
+    tables,
+    traces,
+    versions,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,10 +116,12 @@ class Run:
 
         Raises:
             Mistake: there is no such checkpoint; the line says which there can be.
+            Failure: it cannot be read with the packages of now; the line names their versions.
         """
         launch.parts()
         with checkpoints.at(self.path, checkpoint) as (_, path), self._built() as loop:
-            loop.agent.load(path / "agent")
+            with versions.reading(path, self.path):
+                loop.agent.load(path / "agent")
             loop.agent.training, one = False, loop.agent
             if hasattr(loop, "play_round"):  # of loop=vector, whose agents take batches
                 from gym_loop.vector.loop import Alone
@@ -133,7 +144,10 @@ class Run:
         with self._built() as loop:
             env = loop.make_eval_env()
             if getattr(env, "learnt_by_wrappers", list)():
-                with checkpoints.at(self.path, checkpoint) as (_, path):
+                with (
+                    checkpoints.at(self.path, checkpoint) as (_, path),
+                    versions.reading(path, self.path),
+                ):
                     loop.env.put_into_wrappers(checkpoints.learnt(path))
                 env.freeze_wrappers_like(loop.env)
             return env

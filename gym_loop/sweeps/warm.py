@@ -52,13 +52,13 @@ def warm_up(modules: list[str]) -> None:
     from omegaconf import OmegaConf
 
     from gym_loop.code import used
-    from gym_loop.observers import manifest
+    from gym_loop.runs.versions import versions
 
     # The grammar's parser learns from what it parses: this is the log file's name.
     name = "${hydra.runtime.output_dir}/${hydra.job.name}.log"
     hydra = {"runtime": {"output_dir": "a"}, "job": {"name": "b"}}
     OmegaConf.to_container(OmegaConf.create({"hydra": hydra, "name": name}), resolve=True)
-    manifest.versions()
+    versions()
     used.remember()
     gc.collect()
     gc.freeze()  # memory stays shared with the jobs: their collectors do not write to these objects

@@ -1,0 +1,65 @@
+"""The versions of the packages that a process uses, and what is said where others had written."""
+
+import contextlib
+import functools
+import importlib.metadata
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from gym_loop.errors import text_of, user_frames
+from gym_loop.mistake import Failure
+from gym_loop.runs import manifest
+from gym_loop.runs.checkpoints import read_state
+
+PACKAGES = ("numpy", "gym", "gymnasium", "hydra-core", "torch", "jax", "stable-baselines3")
+version = functools.cache(importlib.metadata.version)
+
+log = logging.getLogger(__name__)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what this process has imported."""
+    found = {"python": sys.version.split()[0]}
+    for package in ("gym_loop", *PACKAGES):
+        module = {"hydra-core": "hydra", "stable-baselines3": "stable_baselines3"}
+        imported = sys.modules.get(module.get(package, package))
+        if imported is not None:
+            # Reading a package's metadata takes a millisecond.
+            own = getattr(imported, "__version__", None)
+            found[package] = str(own or version(package))
+    return found
+
+
+def changed(checkpoint: Path, run: Path) -> dict[str, tuple[str, str]]:
+    """Return (version then, version now) of each package that has another one than in `run`."""
+    then = (read_state(checkpoint) or {}).get("versions")
+    then = then or (manifest.read(run) or {}).get("versions") or {}
+    now = versions()
+    return {k: (then[k], now[k]) for k in then if now.get(k, then[k]) != then[k]}
+
+
+@contextlib.contextmanager
+def reading(checkpoint: Path, run: Path) -> Iterator[None]:
+    """Warn if the checkpoint of `run`, which the block reads, is of other packages' versions.
+
+    Raises:
+        Failure: the block failed, and versions differ or a module is missing.
+    """
+    differ = changed(checkpoint, run)
+    told = (f"{name} {then}, now {now}" for name, (then, now) in differ.items())
+    what = f"{checkpoint} was written with {'; '.join(told)}"
+    if differ:
+        log.warning("%s: from here on results may differ from those of a single run", what)
+    try:
+        yield
+    except Exception as error:
+        reason = f"{type(error).__name__}: {text_of(error)}"
+        if differ:
+            raise Failure(f"{what}, and cannot be read ({reason}): resume it with those") from error
+        if isinstance(error, ImportError) and not user_frames(error):
+            raise Failure(
+                f"{checkpoint} cannot be read ({reason}): what it holds was made with that module"
+            ) from error
+        raise
