@@ -537,6 +537,23 @@ def test_a_fork_goes_on_with_the_parameters_it_has_changed(tmp_path):
     )
 
 
+def test_a_parameter_that_an_earlier_version_had_not_is_as_by_default_in_its_checkpoint(tmp_path):
+    env = gymnasium.make("CartPole-v1")
+    spaces = env.observation_space, env.action_space
+    train(ours.DQN, env, 100, total_timesteps=100, **SMALL).save(tmp_path)
+    state = torch.load(tmp_path / "agent.pt", weights_only=False)
+    for known in (state["parameters"], state["_configured"]):
+        known.pop("normalize", None)
+    torch.save(state, tmp_path / "agent.pt")
+    agent = ours.DQN(*spaces, total_timesteps=100, normalize=False, **SMALL)
+    agent.load(tmp_path)
+    assert agent.model.num_timesteps >= 100
+    another = ours.DQN(*spaces, total_timesteps=100, normalize=True, **SMALL)
+    with pytest.raises(Mistake) as mistake:
+        another.load(tmp_path)
+    assert "normalize was False and is True now" in str(mistake.value.message)
+
+
 @pytest.mark.parametrize(
     ("kind", "id", "parameters"),
     [

@@ -258,6 +258,8 @@ class StableBaselines3Agent(BaseAgent):
             self.model.replay_buffer = fresh.replay_buffer
         then, self.parameters = self.parameters, now
         made_before, self._configured = self._configured, made_from
+        # Parameters that the version which saved it had not are as they are by default.
+        then, made_before = (self.get_default_parameters() | each for each in (then, made_before))
         for name in now:
             if not any(value_differences(made_before.get(name), made_from.get(name), ".")):
                 continue
