@@ -355,6 +355,11 @@ MISTAKES = [
     row("env=3", "env=3"),
     row("env=null", "env=null"),
     row("+env=pendulum", "env is chosen twice", "leave out the +"),
+    row(
+        "-m env=cartpole agent=agents.py:Mine,ägents.py:Mine",
+        "Hydra cannot read 'agents.py:Mine,ägents.py:Mine'",
+        "quote each value that is to be taken as it is: \"agent='...','...'\"",
+    ),
     row("-m env=pendulm,cartpole", "no env 'pendulm'", "'pendulum'?"),
     row("env=pendulum,cartpole", "several values", "-m"),
     # classes and files

@@ -168,6 +168,8 @@ def bad_override(error: OverrideParseException) -> str:
     else:
         reason = f"Hydra cannot read {value!r}" if value else "Hydra cannot read it"
         advice = f"; quote what is to be taken as it is: \"{key}='...'\""
+        if "," in value and value[0] not in "[{'\"":  # for a sweep: one text would be one value
+            advice = f"; quote each value that is to be taken as it is: \"{key}='...','...'\""
     return f"{word!r} ({COMMAND_LINE}): {reason}{advice}"
 
 
