@@ -48,6 +48,7 @@ ENDS = {
 LOSSES = ("NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED", "PREEMPTED", "REVOKED")  # no fault of the job
 MAX_ARRAY_SIZE = 1001  # Slurm's default
 AT_ONCE = 5000  # ids on one command line
+PATIENCE = 60.0  # seconds that a command may take: they wait for a busy controller themselves
 
 
 def check(cluster: str) -> None:
@@ -115,12 +116,28 @@ def submit(
         signal.signal(signal.SIGINT, handler)
 
 
+def told(*command: str) -> "subprocess.CompletedProcess[str]":
+    """Return how a command of Slurm's has ended, and what it has said.
+
+    Raises:
+        Mistake: it is not there, or does not answer.
+    """
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+    except OSError as error:
+        why = error.strerror
+    except subprocess.TimeoutExpired:
+        why = f"no answer in {PATIENCE:g} seconds"
+    raise Mistake(f"{command[0]}: {why}")
+
+
 def max_array_size() -> int:
     """Return how many jobs an array may have here."""
     try:
-        command = ["scontrol", "show", "config"]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
+        said = told("scontrol", "show", "config").stdout
+    except Mistake:
         return MAX_ARRAY_SIZE
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", said, re.MULTILINE)
     return max(int(found[1]), 1) if found else MAX_ARRAY_SIZE
@@ -168,10 +185,10 @@ def ask_squeue(ids: Sequence[str]) -> dict[str, Where]:
     for start in range(0, len(ids), AT_ONCE):
         chosen = f"--jobs={','.join(ids[start : start + AT_ONCE])}"
         try:
-            done = subprocess.run([*command, chosen], capture_output=True, text=True, check=False)
-        except OSError as error:
+            done = told(*command, chosen)
+        except Mistake as mistake:
             raise Mistake(
-                f"cannot ask for the jobs that were submitted to Slurm: squeue: {error.strerror}"
+                f"cannot ask for the jobs that were submitted to Slurm: {mistake.message}"
             ) from None
         if done.returncode and "Invalid job id" not in done.stderr:  # it has forgotten them all
             line = " ".join(done.stderr.split())
@@ -185,8 +202,8 @@ def ask_sacct(ids: Sequence[str]) -> dict[str, Where]:
     command = ["sacct", "--allocations", "--noheader", "--parsable2"]
     command += ["--format=JobID,State,NodeList", f"--jobs={','.join(ids)}"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError:
+        done = told(*command)
+    except Mistake:
         return {}
     # What squeue does not know does not run, whatever the accounting still believes.
     said = read_states(done.stdout)
@@ -245,7 +262,6 @@ def cancel(directory: Path, jobs: Collection[Handed]) -> None:
             os.kill(int(job.id), signal.SIGTERM)
     ids = [job.id for job in jobs if job.cluster != "local"]
     for start in range(0, len(ids), AT_ONCE):
-        command = ["scancel", *ids[start : start + AT_ONCE]]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = told("scancel", *ids[start : start + AT_ONCE])
         if done.returncode:
             raise Mistake(f"scancel: {' '.join(done.stderr.split())}")

@@ -8,6 +8,9 @@ from collections import Counter
 
 import pytest
 
+from gym_loop.mistake import Mistake
+from gym_loop.sweeps import slurm as slurm_commands
+from gym_loop.sweeps import submitted
 from tests.conftest import rows
 from tests.sweeps import fake_slurm
 from tests.sweeps.conftest import AGENT, states, summary, wait_until
@@ -314,6 +317,21 @@ def test_nothing_is_submitted_while_slurm_cannot_be_asked(slurm):
     assert "Unable to contact slurm controller" in line
     assert len(slurm.tasks()) == 1
     assert "Unable to contact" in slurm.run("ls", "sweep").stderr
+
+
+def test_a_slurm_that_does_not_answer_is_not_waited_for_without_an_end(tmp_path, monkeypatch):
+    for name in ("squeue", "sacct", "scontrol", "scancel"):
+        (tmp_path / name).write_text("#!/bin/sh\nexec sleep 1000\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm_commands, "PATIENCE", 0.1)
+    job = submitted.Handed("slurm", "slurm", 0, "1000_0", "seed=0")
+    assert slurm_commands.max_array_size() == slurm_commands.MAX_ARRAY_SIZE
+    assert slurm_commands.ask_sacct(["1000"]) == {}
+    with pytest.raises(Mistake, match=r"submitted to Slurm: squeue: no answer in 0\.1 seconds"):
+        slurm_commands.where(tmp_path, {job})
+    with pytest.raises(Mistake, match="scancel: no answer"):
+        slurm_commands.cancel(tmp_path, [job])
 
 
 def test_what_cannot_be_waited_for_is_one_line(slurm, tmp_path):
