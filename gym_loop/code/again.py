@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from gym_loop.code import environment, reading
+from gym_loop.config import kept
 from gym_loop.mistake import Mistake
+from gym_loop.runs import manifest
 
 TOOLS = {"pip", "uv"}  # that install packages, and are none that a run uses
 
@@ -113,7 +115,8 @@ class Again:
         }
         threads = self.description.get("threads") or {}
         kept |= {name: str(threads[name]) for name in environment.VARIABLES if name in threads}
-        folders = [self.path(folder) for folder in self.description["path"]]
+        joined = joined_folders(self.run)
+        folders = [self.path(folder) for folder in self.description["path"] if folder not in joined]
         package = self.folder / "package"
         folders = [*([package] if package.is_dir() else []), *folders]
         return kept | {"PYTHONPATH": os.pathsep.join(map(str, folders))}
@@ -167,6 +170,22 @@ class Again:
             command = [sys.executable, "-m", "pip", "--python", self.python, "install", "-q"]
             command += ["--no-deps", "--disable-pip-version-check", "--no-input"]
         run_tool([*command, *requirements])
+
+
+def joined_folders(run: Path) -> set[str]:
+    """Return the folders of the files that a run's config names.
+
+    They join `sys.path` when a file is loaded, behind the standard library: a `random.py` may lie
+    there.
+    """
+    launched_in = str((manifest.read(run) or {}).get("cwd"))
+    targets = (section["_target_"] for _, section in kept.sections(kept.read(run) or {}))
+    files = (file for file, colon, _ in (each.rpartition(":") for each in targets) if colon)
+    return {
+        os.path.realpath(os.path.join(launched_in, file, ".."))
+        for file in files
+        if file.endswith(".py")
+    }
 
 
 def link(names: set[str], site: Path) -> set[str]:

@@ -69,6 +69,17 @@ def test_after_the_code_was_edited_and_moved_a_run_is_equal_to_itself(cli, proje
 
 
 @pytest.mark.slow
+def test_what_lies_beside_the_agents_file_hides_nothing_of_the_standard_library(cli, tmp_path):
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "json.py").write_text(AGENT)
+    (tmp_path / "agents" / "helper.py").write_text("def chance():\n    return 0.3\n")
+    assert cli(*FAST, "agent=agents/json.py:Mine").returncode == 0
+    done = cli("reproduce", "runs/a")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "equal: episodes 6 of training and 2 of evaluation"
+
+
+@pytest.mark.slow
 def test_the_first_step_that_differs_is_named(cli, tmp_path):
     (tmp_path / "agent.py").write_text(AGENT)
     (tmp_path / "helper.py").write_text(
