@@ -120,6 +120,8 @@ def _evaluate(
     # Training is not shown, recorded or ended early, since there is none.
     idle = {"render": False, "record": False, "stop_at": None}
     config["loop"] |= {name: value for name, value in idle.items() if name in config["loop"]}
+    if "${" in str(config):
+        kept.import_classes(config)  # observers' files, too, may have resolvers
     config.pop("observers", None)
     kind = f"{__name__}:{Returns.__name__}"
     overrides = [*overrides, f"++observers.returns._target_={kind}"]

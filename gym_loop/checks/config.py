@@ -179,11 +179,14 @@ def resolve(cfg: DictConfig, unresolved: dict[str, Any]) -> dict[str, Any]:
     Raises:
         Mistake: an interpolation that leads nowhere or round in a circle, or a value not given.
     """
-    for path, raw in kept.leaves(unresolved):
+    leaves = [*kept.leaves(unresolved)]
+    if any("${" in str(raw) for _, raw in leaves):
+        kept.import_classes(unresolved)  # whose files may have resolvers
+    for path, raw in leaves:
         key = kept.dotted(path)
         try:
             if "${" in str(raw):
-                kept.at(cfg, path)
+                check_stays(cfg, path, raw)
         except (RecursionError, OmegaConfBaseException) as error:
             reason = first_line(error)
             if isinstance(error, RecursionError) or reason.startswith("Recursive"):
@@ -196,6 +199,24 @@ def resolve(cfg: DictConfig, unresolved: dict[str, Any]) -> dict[str, Any]:
             more = passed if key.startswith("agent.") and "space" in key else ""
             raise Mistake(f"{key} is not given{origin(cfg, key)}; expected {key}={example}{more}")
     return kept.resolved(cfg, unresolved)
+
+
+def check_stays(cfg: DictConfig, path: kept.Keys, raw: str) -> None:
+    """Check that an interpolation brings one value: a run could not keep what it was made with.
+
+    Raises:
+        Mistake: it brings another one each time.
+        OmegaConfBaseException: it brings none.
+    """
+    value = kept.at(cfg, path)
+    if ":" not in raw or path[0] == "observers" or not kept.survives_yaml(value):
+        return
+    if repr(kept.at(cfg, path)) != repr(value):
+        key = kept.dotted(path)
+        raise Mistake(
+            f"{key} is {raw}{origin(cfg, key)}: another value each time that it is read; "
+            "expected a resolver that is registered with use_cache=True"
+        )
 
 
 def check_seed(cfg: DictConfig, seed: Any) -> None:

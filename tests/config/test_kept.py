@@ -363,6 +363,36 @@ def test_a_resolver_of_the_agents_file_is_there_in_sweeps_and_for_every_command(
 
 
 @pytest.mark.slow
+def test_a_resolver_of_an_observers_file_is_there_for_the_agent(run):
+    (run.folder / "watching.py").write_text(
+        "from gym_loop import Observer\n"
+        "from omegaconf import OmegaConf\n"
+        "OmegaConf.register_new_resolver('twice', lambda a: 2 * a, replace=True)\n"
+        "class Watching(Observer):\n"
+        "    pass\n"
+    )
+    words = ("agent=noting.py:Noting", "+observers.own._target_=watching.py:Watching", *QUICK)
+    run(*words, "agent.x='${twice:${seed}}'", "seed=3", "hydra.run.dir=r")
+    run("evaluate", "r")
+    assert noted(run) == ["6 0.5"] * 2
+
+
+@pytest.mark.slow
+def test_a_resolver_that_brings_another_value_each_time_is_refused_unless_it_is_cached(run):
+    resolver = "OmegaConf.register_new_resolver('next', iter(range(99)).__next__)"
+    text = f"from omegaconf import OmegaConf\n{resolver}\n{AGENT}"
+    (run.folder / "noting.py").write_text(text)
+    words = ("agent=noting.py:Noting", *QUICK, "agent.x=${next:}", "hydra.run.dir=r")
+    [line] = run(*words, code=2).splitlines()
+    assert "agent.x is ${next:} (command line): another value each time" in line
+    assert "use_cache=True" in line and not (run.folder / "r").exists()
+    (run.folder / "noting.py").write_text(text.replace("__next__", "__next__, use_cache=True"))
+    run(*words)
+    kept = json.loads((run.folder / "r" / "run.json").read_text())["config"]["agent"]["x"]
+    assert noted(run) == [f"{kept} 0.5"]
+
+
+@pytest.mark.slow
 def test_a_schedule_over_the_runs_length_is_noted_by_resume_and_by_fork(run):
     words = ("env=cartpole", "loop.max_steps=20", "loop.eval_episodes=1", "hydra.run.dir=r")
     run("agent=noting.py:Noting", *words, "agent.x=${loop.max_steps}", "agent.rate=${seed}")
