@@ -809,7 +809,7 @@ def test_an_algorithm_that_does_not_fit_is_one_line_and_exit_code_2(tmp_path):
     [
         (ours.DQN, {}, "its exploration follows a schedule over agent.total_timesteps"),
         (ours.PPO, {"learning_rate": "lin_0.1"}, "learning_rate follows a schedule"),
-        (ours.PPO, {"policy": "Mlp"}, "Policy Mlp unknown"),
+        (ours.PPO, {"policy": "Mlp"}, "no policy 'Mlp'; did you mean 'MlpPolicy'?"),
         (ours.PPO, {"policy_kwargs": {"activation_fn": "torch.nn.Relu"}}, "is 'torch.nn.Relu'"),
         (ours.PPO, {"policy_kwargs": {"net": 1}}, "unexpected keyword argument 'net'"),
     ],
