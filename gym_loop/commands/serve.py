@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from gym_loop.commands import run_click
+from gym_loop.commands import ENDING, run_click
 from gym_loop.mistake import Mistake
 
 PORT, TRIES = 8642, 100
@@ -67,19 +67,26 @@ def serve(directories: tuple[str, ...], port: int, host: str, no_browser: bool) 
             timeout_graceful_shutdown=1,
         )
         shown = contextlib.nullcontext() if no_browser else opened(address, cinema.directory)
-        for number in (signal.SIGTERM, signal.SIGHUP):  # uvicorn raises SIGTERM again at its end
-            if signal.getsignal(number) is signal.SIG_DFL:
+        server, told = uvicorn.Server(config), list[int]()
+
+        def leave(number: int, _: object) -> None:
+            """Have the server end: what plays episodes is ended, and no file with the token stays.
+
+            An exception would be raised anywhere in what starts the server.
+            """
+            told.append(number)
+            server.should_exit = True
+
+        for number in ENDING:  # uvicorn raises those that it gets again at its end
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 signal.signal(number, leave)
         try:
             with shown:
-                uvicorn.Server(config).run(sockets=[listening])
+                server.run(sockets=[listening])
         finally:
             cinema.close()
-
-
-def leave(number: int, _: object) -> None:
-    """Leave as after Ctrl-C: what plays episodes is ended, and no file with the token stays."""
-    raise SystemExit(128 + number)
+        if told:
+            sys.exit(128 + told[0])
 
 
 def find_roots(directories: tuple[str, ...]) -> list[Path]:
