@@ -20,6 +20,7 @@ from gym_loop.observers.objects import (
     attributes_of,
     is_pickled,
     items_of,
+    model_digest,
     parts_of,
     pickles_its_own_way,
 )
@@ -85,7 +86,7 @@ def _lacking(env: Any) -> tuple[dict[Place, Any], dict[Place, str]]:
             elif how != LOST or id(value) in known:
                 continue
             elif id(value) in hiding or own[path].get(key) is not value:
-                lost[path, key] = type(value).__name__
+                lost[path, key] = f"{type(value).__name__} {model_digest(value)}".strip()
     if not is_pickled(kept):
         unpickled = [place for place, value in kept.items() if not is_pickled(value)]
         lost |= {place: type(kept.pop(place)).__name__ for place in unpickled}
@@ -382,7 +383,7 @@ def _remaining(env: Any, lost: dict[Place, str], homeless: dict[Place, str]) -> 
 
     Args:
         env: the environment.
-        lost: what nothing keeps.
+        lost: what nothing keeps: classes, with the digest of a model of MuJoCo's.
         homeless: what is kept, but is in objects that a new environment has not.
     """
     if not (lost or homeless):
@@ -394,7 +395,11 @@ def _remaining(env: Any, lost: dict[Place, str], homeless: dict[Place, str]) -> 
     named = []
     for place, kind in (lost | homeless).items():
         now = _value_at(env, owners.get(place, place))
-        if not (now and _value_at(env, place)) or id(now[0]) in stay or _is_lost_set(now[0]):
+        kind, _, digest = kind.partition(" ")
+        if digest:  # a model of MuJoCo's, which is there in any case
+            if now and model_digest(now[0]) != digest:
+                named.append(f"{_name(place)} ({kind})")
+        elif not (now and _value_at(env, place)) or id(now[0]) in stay or _is_lost_set(now[0]):
             named.append(f"{_name(place)} ({kind})")
     return named
 

@@ -3,6 +3,7 @@
 import contextlib
 import copyreg
 import functools
+import hashlib
 import io
 import pickle
 import random
@@ -30,6 +31,14 @@ WHOLE = {
 }
 # And those whose objects a reset with a seed puts where they were.
 RESET = {"PIL", "_thread", "ale_py", "glfw", "logging", "matplotlib", "mujoco", "pygame"}
+UNCHANGED = (
+    "_",
+    "bvh_",
+    "mesh_",
+    "oct_",
+    "skin_",
+    "tex_",
+)  # beginnings of names in MuJoCo's models
 KEPT, PASSED_OVER, LOST = range(3)  # a value is what the worst in it is
 
 Key = str | tuple[Any]  # an attribute's name; a number in a list or a key in a dict, in a tuple
@@ -111,7 +120,7 @@ def _look_closely(value: Any, owners: set[int]) -> tuple[int, list[Any], bool]:
     library = kind.__module__.partition(".")[0]
     unchanging = types.ModuleType, types.BuiltinFunctionType
     if kind is object or kind in unchanging or library in RESET:
-        return PASSED_OVER, [], False
+        return LOST if model_digest(value) else PASSED_OVER, [], False
     if kind is types.MethodType:
         its = value.__self__  # `random.choice` is of the global stream, which is kept apart
         is_apart = id(its) in owners or its is getattr(random.random, "__self__", None)
@@ -139,6 +148,22 @@ def _look_closely(value: Any, owners: set[int]) -> tuple[int, list[Any], bool]:
     if len(inner) > MAX_ITEMS:
         return LOST, [], False
     return KEPT, [*inner, *attributes_of(value).values()], False
+
+
+def model_digest(value: Any) -> str:
+    """Return a digest of a model of MuJoCo's, without meshes and textures; "" of anything else.
+
+    No reset puts back what a game has changed in it, as it does in the model's data.
+    """
+    if type(value).__name__ != "MjModel":
+        return ""
+    content = hashlib.sha256()
+    for each in (value, value.opt):
+        for name in dir(each):
+            known = None if name.startswith(UNCHANGED) else getattr(each, name)
+            if isinstance(known, np.ndarray | int | float):
+                content.update(np.ascontiguousarray(known).data)
+    return content.hexdigest()[:16]
 
 
 def is_pickled(value: Any) -> bool:

@@ -412,3 +412,27 @@ def test_an_environment_that_has_come_back_is_saved_as_it_was_before():
     back = restore(saved, "training")
     assert back.games == 1
     assert [*save(back)[1].items()] == [*saved[1].items()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_what_games_change_in_a_model_of_mujocos_is_named(factor, caplog, monkeypatch):
+    pytest.importorskip("mujoco", reason='needs: pip install "gym-loop[mujoco]"')
+    from gymnasium.envs.mujoco.inverted_pendulum_v5 import InvertedPendulumEnv
+
+    class Pendulum(InvertedPendulumEnv):
+        """Its pole grows heavier, or lighter, from game to game."""
+
+        def reset(self, *, seed=None, options=None):
+            self.model.body_mass[-1] *= factor
+            return super().reset(seed=seed, options=options)
+
+    monkeypatch.setitem(globals(), "Pendulum", Pendulum)
+    Pendulum.__qualname__ = "Pendulum"  # where pickle finds it
+    env = Pendulum()
+    for seed in range(3):
+        env.reset(seed=seed)
+        env.step(env.action_space.sample())
+    restore(pickle.loads(pickle.dumps(save(env))), "training")
+    named = ["no checkpoint can keep its model (MjModel)" in line for line in caplog.messages]
+    assert named.count(True) == (factor != 1)
