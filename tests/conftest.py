@@ -23,6 +23,7 @@ AGENTS = Path(__file__).parent / "sample_agents.py"
 # A shell starts what runs in its background with SIGINT ignored, and so would be every process
 # that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and so it is by `nohup`
 
 
 @pytest.fixture(autouse=True)
