@@ -223,6 +223,7 @@ class AppendOnly:
         self._waiting: list[bytes] = []
         self._retry_at = 0.0
         self._descriptor = -1
+        self._part = 0  # bytes at the file's end of a record that could not be written whole
         self._is_new = False  # its name is not on the disk yet
 
     @property
@@ -251,7 +252,7 @@ class AppendOnly:
             if written == len(record):
                 self.size += written
                 return
-            self._take_back(written)
+            self._part = written
         self._waiting.append(record)
         if self.error is None or time.monotonic() >= self._retry_at:
             with contextlib.suppress(OSError):
@@ -286,7 +287,7 @@ class AppendOnly:
             self._descriptor = -1
 
     def _write(self) -> None:
-        data, done = b"".join(self._waiting), 0
+        data = b"".join(self._waiting)
         try:
             if self._descriptor < 0:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -294,19 +295,20 @@ class AppendOnly:
                 # At the end, wherever that is: where somebody has cut the file, no gap is left.
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
                 self._descriptor = os.open(self.path, flags, 0o666)
-            while done < len(data):  # the second call tells why the first wrote a part
-                done += os.write(self._descriptor, data[done:])
+            self._remove_part()
+            while self._part < len(data):  # the second call tells why the first wrote a part
+                self._part += os.write(self._descriptor, data[self._part :])
         except OSError as error:
             error.filename = error.filename or str(self.path)
             self.error, self._retry_at = error, time.monotonic() + RETRY
-            self._take_back(done)
+            with contextlib.suppress(OSError):  # it is tried again before the next write
+                self._remove_part()
             raise
-        self.size += done
+        self.size, self._part = self.size + len(data), 0
         self._waiting.clear()
         self.error = None
 
-    def _take_back(self, written: int) -> None:
-        """Remove a part of a record from the file's end."""
-        if written:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
+    def _remove_part(self) -> None:
+        if self._part:
+            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - self._part)
+            self._part = 0

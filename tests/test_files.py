@@ -32,6 +32,27 @@ def test_records_without_room_wait_and_are_written_in_order_once_there_is(
     assert file.size == len(b"one\ntwo\nthree\nfour\n")
 
 
+def test_a_part_of_a_record_that_cannot_be_removed_at_once_is_before_the_next_one_is_written(
+    tmp_path, limited, monkeypatch
+):
+    monkeypatch.setattr(files, "RETRY", 0.0)
+    file = files.AppendOnly(tmp_path / "table", 0)
+    file.append(b"one\n")
+    limited(6)
+    with monkeypatch.context() as patched:
+
+        def refused(*_):
+            raise OSError(28, "No space left on device")
+
+        patched.setattr(os, "ftruncate", refused)
+        file.append(b"two\n")
+        assert (tmp_path / "table").read_bytes() == b"one\ntw"
+    limited()
+    file.append(b"three\n")
+    assert (tmp_path / "table").read_bytes() == b"one\ntwo\nthree\n"
+    assert file.size == len(b"one\ntwo\nthree\n")
+
+
 def test_a_file_that_is_cut_while_it_is_written_has_no_gap_and_is_not_whole(tmp_path, limited):
     file = files.AppendOnly(tmp_path / "table", 0)
     file.append(b"one\n")
