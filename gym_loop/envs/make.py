@@ -227,7 +227,7 @@ def _advice(library: Library, name: str) -> str:
     if find_spec("gymnasium"):
         registry = _registry("gymnasium")
         for package in dict.fromkeys(REGISTERING.values()):
-            with contextlib.suppress(ImportError):
+            with contextlib.suppress(Exception):  # whatever keeps it from being imported
                 importlib.import_module(package)
             if name in registry and library == "gymnasium":
                 return f", but {package} registers it: env.imports=[{package}]"

@@ -155,7 +155,8 @@ def model_digest(value: Any) -> str:
 
     No reset puts back what a game has changed in it, as it does in the model's data.
     """
-    if type(value).__name__ != "MjModel":
+    kind = type(value)
+    if kind.__name__ != "MjModel" or kind.__module__.partition(".")[0] != "mujoco":
         return ""
     content = hashlib.sha256()
     for each in (value, value.opt):

@@ -103,11 +103,13 @@ def run_in(directory: Path, loop: Mapping[Any, Any]) -> dict[str, Any] | None:
     results += [directory / kept.FILE] if kept.is_foreign(directory) else []
     for name in RECORD_DIRS:
         folder = directory / folder_of(loop, name)
-        if folder.is_relative_to(directory):  # elsewhere, runs leave each other's films alone
+        if folder.resolve().is_relative_to(
+            directory.resolve()
+        ):  # elsewhere, runs leave each other's films alone
             results += folder.glob("episode-*.mp4")
     if results:
         raise Mistake(
-            f"{directory} holds {results[0].relative_to(directory)} but no readable "
+            f"{directory} holds {os.path.relpath(results[0], directory)} but no readable "
             f"{manifest.NAME}: not a run that can be continued; choose another hydra.run.dir"
         )
     return None

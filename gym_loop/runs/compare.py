@@ -60,11 +60,12 @@ def others(directory: Path) -> set[Path]:
     """Return the files that code of the user's has written, relative to the run's directory."""
     loop = _loop(directory)
     folders = {part for key in FOLDERS for part in Path(folder_of(loop, key)).parts[:1]}
-    known = folders | {*NOT_COMPARED, tables.EPISODES, tables.EVALUATIONS, "traces"}
+    known = {*NOT_COMPARED, tables.EPISODES, tables.EVALUATIONS, "traces"}
     return {
         path.relative_to(directory)
         for top in directory.iterdir()
-        if not any(fnmatch.fnmatch(top.name, pattern) for pattern in known)
+        if top.name not in folders
+        and not any(fnmatch.fnmatch(top.name, pattern) for pattern in known)
         for path in (top, *top.rglob("*"))
         if path.is_file()
     }

@@ -47,6 +47,13 @@ def test_a_directory_with_films_where_a_run_would_put_its_own_is_refused(cli, tm
     assert are_as_they_were(tmp_path / "run", film)
 
 
+def test_films_of_other_runs_beside_a_runs_directory_refuse_none(cli, tmp_path):
+    put(tmp_path, "films/episode-000000.mp4")
+    done = cli(*RUN, "loop.record=true", "loop.record_dir=../films", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert are_as_they_were(tmp_path, "films/episode-000000.mp4")
+
+
 @pytest.mark.parametrize(
     "make",
     [os.mkdir, os.mkfifo, lambda path: os.symlink("nowhere", path)],
