@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from gym_loop.imports import import_quickly
-from gym_loop.mistake import Mistake, nearest
+from gym_loop.mistake import Mistake, command_meant
 from gym_loop.output import open_streams
 
 
@@ -36,7 +36,7 @@ def dispatch(first: str, *rest: str) -> None:
     if command := commands.get("help" if first in ("--help", "-h") else first):
         import_quickly(f"gym_loop.commands.{command}").main([*rest])
     elif first[:1].isalpha() and not {"=", "."} & {*first}:
-        raise Mistake(f"no command {first!r}{nearest(first, commands)} (see gym-loop --help)")
+        raise Mistake(f"no command {first!r}{command_meant(first, commands)} (see gym-loop --help)")
     else:
         import_quickly("gym_loop.launch").launch([first, *rest])
 

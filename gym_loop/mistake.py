@@ -14,6 +14,24 @@ EXTRAS = {
     "minigrid": "minigrid",
     **dict.fromkeys(("stable_baselines3", "sb3_contrib"), "sb3"),
 }
+# What is written after `gym-loop` -> the words that other tools have for it.
+COMMANDS = {
+    "cancel": "abort kill stop",
+    "check": "doctor dry-run validate",
+    "create-default": "init new",
+    "evaluate": "eval test",
+    "fork": "branch clone copy",
+    "ls": "info list runs status",
+    "replay": "enjoy play render video watch",
+    "report": "analyze compare plot results summary",
+    "resume": "continue restart",
+    "serve": "dashboard gui logs server tensorboard ui view web",
+    "train": "launch run start",
+    "--cfg job": "config show",
+    "--version": "version",
+    "-m": "grid multirun sweep",
+    "-m hydra/sweeper=search": "hpo optimize optuna search tune",
+}
 
 
 class Mistake(SystemExit):
@@ -40,10 +58,23 @@ class Failure(Exception):
 
 
 def nearest(word: object, known: Iterable[str], otherwise: str = "") -> str:
-    """Return "; did you mean 'x'?" for the known word closest to `word`, else `otherwise`."""
-    fold = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(str(word).lower(), fold, 1, 0.5)
+    """Return "; did you mean 'x'?" for the known word closest to `word`, else `otherwise`.
+
+    A word of three letters or more is close to each that begins with it.
+    """
+    fold, text = {name.lower(): name for name in known}, str(word).lower()
+    near = difflib.get_close_matches(text, fold, 1, 0.6)
+    near += [name for name in fold if len(text) > 2 and name.startswith(text)]
     return f"; did you mean {fold[near[0]]!r}?" if near else otherwise
+
+
+def command_meant(word: str, known: Iterable[str]) -> str:
+    """Return what to write instead of a command that there is not; else, what there is."""
+    for ours, names in COMMANDS.items():
+        if word.lower() in names.split():
+            return f"; here it is gym-loop {ours}"
+    names = ", ".join(sorted(known))
+    return nearest(word, known, f"; expected one of {names}, or a launch such as env=cartpole")
 
 
 def installing(error: BaseException) -> str:

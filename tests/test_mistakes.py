@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from gym_loop import launch
+from gym_loop import mistake as mistakes
 
 COMMANDS = {p.stem.replace("_", "-") for p in (launch.PACKAGE / "commands").glob("[a-z]*.py")}
 SCIPY = importlib.util.find_spec("scipy") is not None
@@ -540,6 +541,7 @@ MISTAKES = [
     row("--confg", "--confg", "'--cfg'?"),
     row("-c", "expected one argument"),
     row("trian", "no command 'trian'", "'train'?"),
+    row("continue outputs", "no command 'continue'; here it is gym-loop resume"),
     # the user's own conf
     row("agent=mine", "no key 'agent.layer' (conf/agent/mine.yaml:3)", "'agent.layers'?"),
     row("agent=high", "agent.lr is 3.0 (conf/agent/high.yaml:2)", "between 0 and 1"),
@@ -720,6 +722,26 @@ def test_a_mistake_takes_one_line_and_leaves_nothing_behind(words, expected, fol
     before = listing(folder)
     assert_named(as_a_child(words, folder), expected)
     assert listing(folder) == before
+
+
+def test_each_word_of_another_tool_has_one_meaning_which_there_is():
+    theirs = [word for words in mistakes.COMMANDS.values() for word in words.split()]
+    assert len({*theirs}) == len(theirs) and not COMMANDS & {*theirs}
+    assert all(ours in COMMANDS or ours.startswith("-") for ours in mistakes.COMMANDS)
+
+
+def test_what_is_near_no_name_gets_the_list_of_them():
+    assert mistakes.command_meant("version", COMMANDS) == "; here it is gym-loop --version"
+    assert mistakes.command_meant("Sweep", COMMANDS) == "; here it is gym-loop -m"
+    assert "did you mean 'evaluate'?" in mistakes.command_meant("evalute", COMMANDS)
+    for far in ("delete", "rm", "x", ""):
+        meant = mistakes.command_meant(far, COMMANDS)
+        assert meant.startswith("; expected one of best, cancel, ") and "did you mean" not in meant
+
+
+def test_the_beginning_of_a_name_is_near_to_it():
+    assert mistakes.nearest("Mlp", ["CnnPolicy", "MlpPolicy"]) == "; did you mean 'MlpPolicy'?"
+    assert mistakes.nearest("ml", ["MlpPolicy"], "; else") == "; else"
 
 
 def seconds_of(command, folder):
