@@ -137,7 +137,7 @@ def play(job: "Job") -> list[Played]:
     from gym_loop.runs import playback, traces
 
     results = []
-    for trace in traces.episodes(traces.load(job.file), job.episodes):
+    for trace in traces.episodes(traces.load(job.file), job.episodes, traces.find_class):
         mode = "rgb_array" if job.video else None
         with contextlib.closing(playback.make_env(job.run, job.kind, trace.episode, mode)) as env:
             again = playback.Playback(env, trace, job.returns.get(trace.episode))
@@ -169,7 +169,7 @@ def show_in_window(work: "list[Job]") -> Iterator[list[Played]]:
     window = viewer.Window()
     try:
         for job in work:
-            (trace,) = traces.episodes(traces.load(job.file), job.episodes)
+            (trace,) = traces.episodes(traces.load(job.file), job.episodes, traces.find_class)
             make = playback.make_env(job.run, job.kind, trace.episode, "rgb_array")
             with contextlib.closing(make) as env:
                 window.title = f"{video.env_name(env)}, {traces.KINDS[job.kind]} {trace.episode}"

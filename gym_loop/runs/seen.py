@@ -144,7 +144,7 @@ class Played:
 
 def _traces(run: Path, kind: str, numbers: list[int]) -> Iterator[Trace]:
     for file, chunk in Traces(run, kind).chunks(numbers, STEPS):
-        yield from traces.episodes(traces.load(file), chunk)
+        yield from traces.episodes(traces.load(file), chunk, traces.find_class)
 
 
 def _checked(trace: Trace, played: Iterator[Seen], given: dict[float, float]) -> Iterator[Seen]:

@@ -21,6 +21,9 @@ Integers and rewards are in the smallest type that holds them all. `dtype.action
 each action was given in, empty for plain Python numbers, for that can change what an environment
 computes; it is left out where it says nothing more than the array.
 
+A member of an Enum, or a named tuple, is kept as its value with the name of its class, which is
+imported where it is played again. An action of any other class of whoever wrote it is refused.
+
 Earlier versions kept each part of a tuple or dict in an array of its own, `action.0` or
 `action.gripper.left`; these files are read as well.
 """
@@ -28,6 +31,7 @@ Earlier versions kept each part of a tuple or dict in an array of its own, `acti
 import bisect
 import contextlib
 import errno
+import functools
 import importlib
 import io
 import json
@@ -35,8 +39,9 @@ import os
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -124,13 +129,17 @@ def join(first: dict[str, Array], second: dict[str, Array]) -> dict[str, Array]:
 
 
 def head(arrays: dict[str, Array], count: int) -> dict[str, Array]:
-    """Return the arrays of a file that holds only the episodes before number `count`."""
+    """Return the arrays of a file that holds only the episodes before number `count`.
+
+    Raises:
+        Failure: see `find_class`.
+    """
     episodes = int(np.searchsorted(arrays["episode"], count))
     steps = int(arrays["length"][:episodes].sum())
     kept = {n: a[: episodes if n in PER_EPISODE else steps] for n, a in arrays.items()}
     if "json" in arrays and steps:
         kept = {name: array for name, array in kept.items() if not _is_action(name)}
-        kept |= _encoded(_actions(unpacked(arrays))[:steps])
+        kept |= _encoded(_actions(unpacked(arrays), find=find_class)[:steps])
     return kept
 
 
@@ -198,8 +207,17 @@ def unpacked(arrays: dict[str, Array]) -> dict[str, Array]:
     return whole
 
 
-def episodes(arrays: dict[str, Array], wanted: Iterable[int]) -> list[Trace]:
-    """Return the episodes of `wanted` that are in a file with these arrays, in its order."""
+def episodes(
+    arrays: dict[str, Array], wanted: Iterable[int], find: Callable[[str, str], Any] | None = None
+) -> list[Trace]:
+    """Return the episodes of `wanted` that are in a file with these arrays, in its order.
+
+    Args:
+        arrays: what `load` returned.
+        wanted: their numbers.
+        find: `find_class` for actions as the environment got them; without it members of an Enum
+            are their values, named tuples are tuples, and no module is imported.
+    """
     arrays, numbers, traces = unpacked(arrays), set(wanted), []
     ends = np.cumsum(arrays["length"])
     for row, number in enumerate(arrays["episode"].tolist()):
@@ -210,7 +228,7 @@ def episodes(arrays: dict[str, Array], wanted: Iterable[int]) -> list[Trace]:
             parts = {name: _actions(arrays, part, name) for name in filter(_is_column, arrays)}
             actions = _put_together(parts, "action")
         else:
-            actions = _actions(arrays, part)
+            actions = _actions(arrays, part, find=find)
         traces.append(
             Trace(
                 number,
@@ -331,9 +349,9 @@ def _column(actions: list[Any]) -> dict[str, Array] | None:
         if array.ndim == 1 or array.dtype.kind not in "biuf":
             return None
         return {"action": array, TYPES + "action": _types_of(actions, dtypes)}
-    plain = all(issubclass(kind, int) for kind in kinds - {bool}) and bool not in kinds
+    plain = kinds <= {int}
     if not (plain or kinds == {float}):
-        if not all(issubclass(kind, np.number | np.bool_) for kind in kinds):
+        if not all(map(_is_numpys, kinds)):
             return None
         if len({np.dtype(kind).kind for kind in kinds}) > 1:
             return None
@@ -433,7 +451,7 @@ def _plain(value: Any) -> Any:
         return {kind.__name__: value.hex()}
     if kind is np.str_:
         return {"str_": str.__str__(value)}  # its own leaves out a NUL at the end
-    if (kind is np.ndarray or isinstance(value, np.generic)) and value.dtype.kind in "biufcSU":
+    if (kind is np.ndarray or _is_numpys(kind)) and value.dtype.kind in "biufcSU":
         name = "array" if kind is np.ndarray else "scalar"
         return {name: [value.dtype.str, value.shape, value.tobytes().hex()]}
     if library in ("torch", "jax", "jaxlib") and hasattr(value, "dtype"):
@@ -441,14 +459,55 @@ def _plain(value: Any) -> Any:
         return {library.removesuffix("lib"): _plain(array)}
     if library in ("gym", "gymnasium") and kind.__name__ == "GraphInstance":
         return {"GraphInstance": [library, *map(_plain, value)]}
-    if isinstance(value, int):  # a member of an Enum, for instance
-        return int(value)
+    if isinstance(value, Enum) or hasattr(kind, "_make"):
+        content = value._value_ if isinstance(value, Enum) else tuple(value)
+        if _is_found_again(value, content):
+            return {"named": [kind.__module__, kind.__qualname__, _plain(content)]}
     raise ValueError(f"actions of type {kind.__name__}")
 
 
-def _from_json(described: dict[str, Any]) -> Any:
-    """Return the value of an object of the JSON that `_plain` makes."""
+def _is_numpys(kind: type) -> bool:
+    """Return whether a class is one of NumPy's scalars, and not derived from one."""
+    return issubclass(kind, np.generic) and np.dtype(kind).type is kind
+
+
+def _is_found_again(value: Any, content: Any) -> bool:
+    """Return whether `content` and its class's name give back a member, or a named tuple."""
+    kind = type(value)
+    with contextlib.suppress(Exception):  # a class within a function; a value that is not equal
+        again = _named(find_class(kind.__module__, kind.__qualname__), content)
+        is_tuple = isinstance(value, tuple) and not getattr(value, "__dict__", None)
+        return again is value or (is_tuple and type(again) is kind)
+    return False
+
+
+def find_class(module: str, name: str) -> Any:
+    """Return the class of an action, which is imported.
+
+    Raises:
+        Failure: there is none that another process finds, too.
+    """
+    try:
+        kind = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    except Exception as error:
+        raise Failure(f"{module}.{name}, the class of an action, cannot be imported") from error
+    is_one = isinstance(kind, type) and issubclass(kind, Enum | tuple)
+    if module == "__main__" or not is_one:
+        raise Failure(f"{module}.{name} is no class of actions: expected an Enum or a named tuple")
+    return kind
+
+
+def _named(kind: Any, content: Any) -> Any:
+    """Return the member of an Enum, or the named tuple, with this value."""
+    return getattr(kind, "_make", kind)(content)
+
+
+def _from_json(described: dict[str, Any], find: Callable[[str, str], Any] | None) -> Any:
+    """Return the value of an object of the JSON that `_plain` makes; see `episodes` for `find`."""
     ((name, content),) = described.items()
+    if name == "named":
+        module, kind, content = content
+        return _named(find(module, kind), content) if find else content
     if name in ("array", "scalar"):
         kind, shape, data = content
         if (dtype := np.dtype(kind)).hasobject:  # whose data are addresses in memory
@@ -469,14 +528,18 @@ def _from_json(described: dict[str, Any]) -> Any:
 
 
 def _actions(
-    arrays: dict[str, Array], part: slice = slice(None), name: str = "action"
+    arrays: dict[str, Array],
+    part: slice = slice(None),
+    name: str = "action",
+    find: Callable[[str, str], Any] | None = None,
 ) -> list[Any]:
     """Return actions, or one part of each, from what `unpacked` returned."""
     if "json" in arrays:
         text, ends = arrays["json"].tobytes(), arrays["json_end"][part].tolist()
         starts = (arrays["json_end"] - arrays["json_length"])[part].tolist()
         each = (text[start:end] for start, end in zip(starts, ends, strict=True))
-        return [json.loads(one, object_hook=_from_json) for one in each]
+        hook = functools.partial(_from_json, find=find)
+        return [json.loads(one, object_hook=hook) for one in each]
     return [
         value.astype(kind.decode()) if kind else value.tolist()
         for value, kind in zip(arrays[name][part], arrays[TYPES + name][part], strict=True)

@@ -207,6 +207,38 @@ def test_a_video_has_a_caption_whatever_the_rewards_add_up_to(launch, tmp_path, 
     assert len(frame_sizes(tmp_path / "a.mp4")) == 11
 
 
+NAMED_ACTIONS = """
+import enum
+
+from gym_loop.agents import RandomAgent
+from tests.sample_envs import Counter
+
+
+class Move(enum.IntEnum):
+    LEFT = 0
+    RIGHT = 1
+    STAY = 2
+
+
+class Named(Counter):
+    def reward(self, action):
+        return len(action.name)
+
+
+class Moves(RandomAgent):
+    def act(self, state, episode_num):
+        return Move(super().act(state, episode_num))
+"""
+
+
+def test_an_environment_that_reads_the_names_of_actions_gets_them_again(launch, tmp_path, capsys):
+    (tmp_path / "moves.py").write_text(NAMED_ACTIONS)
+    run = launch("agent=./moves.py:Moves", "env=./moves.py:Named", "loop.max_episodes=1")
+    capsys.readouterr()
+    run_replay(run, "--jobs", 1)
+    assert capsys.readouterr().out.endswith(", as recorded\n")
+
+
 @pytest.mark.slow
 def test_several_videos_are_made_side_by_side_and_named_by_their_episodes(cli, launch, tmp_path):
     run = launch("env=gymnasium:FrozenLake-v1", "loop.max_episodes=5")

@@ -5,6 +5,7 @@ import json
 import zipfile
 from collections import OrderedDict
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -181,11 +182,72 @@ def test_tensors_come_back_as_tensors(module):
             assert back.tolist() == action.tolist()
 
 
-def test_a_member_of_an_enum_comes_back_as_its_number():
-    kind = enum.IntEnum("Move", ["LEFT", "RIGHT"])
-    for actions in ([kind.LEFT, kind.RIGHT], [(kind.LEFT,), kind.RIGHT]):
-        (trace,) = traces.episodes(gather([actions]), [0])
-        assert trace.actions == actions
+class Move(enum.IntEnum):
+    LEFT, RIGHT = 0, 1
+
+
+class Word(enum.StrEnum):
+    GO = "go"
+
+
+class Keys(enum.Flag):
+    UP, DOWN = 1, 2
+
+
+class Push(NamedTuple):
+    move: Move
+    force: np.float32
+
+
+class Steps(int):
+    pass
+
+
+class Metres(np.float64):
+    pass
+
+
+class Matrix(np.ndarray):
+    pass
+
+
+NAMED = [Move.LEFT, Word.GO, Keys.UP | Keys.DOWN, Push(Move.RIGHT, np.float32(0.5))]
+
+
+@pytest.mark.parametrize("action", NAMED)
+@pytest.mark.parametrize("inside", [lambda action: action, lambda action: {"a": (1, [action])}])
+def test_members_of_an_enum_and_named_tuples_come_back_as_what_they_are(action, inside):
+    given = [inside(copied(action)), inside(action)]
+    arrays = gather([given, given])
+    for kept in (arrays, traces.head(arrays, 1), traces.join(gather([[1]]), gather([given], 1))):
+        actions = traces.episodes(kept, [0, 1], traces.find_class)[-1].actions
+        assert identical(actions, given)
+
+
+def test_what_only_reads_imports_no_class_of_an_action(monkeypatch):
+    arrays = gather([NAMED])
+    monkeypatch.setattr(traces.importlib, "import_module", None)
+    (trace,) = traces.episodes(arrays, [0])
+    assert identical(trace.actions, [0, "go", 3, (1, np.float32(0.5))])
+
+
+@pytest.mark.parametrize("name", ["os.system", "gone.Move", "__main__.Move"])
+def test_a_class_that_is_none_of_an_action_or_is_gone_is_named(name):
+    with pytest.raises(Failure, match=f"^{name}"):
+        traces.find_class(*name.split("."))
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        *(Steps(1), Metres(1.5), np.zeros(2).view(Matrix)),
+        enum.IntEnum("Local", ["LEFT"]).LEFT,  # is not found by its name
+    ],
+)
+@pytest.mark.parametrize("inside", [lambda action: action, lambda action: {"a": (1, [action])}])
+def test_an_action_of_a_class_derived_from_a_number_or_an_array_is_refused(action, inside):
+    with pytest.raises(ValueError, match=f"actions of type {type(action).__name__}$"):
+        gather([[inside(action)] * 2])
 
 
 def test_files_of_earlier_versions_are_read(tmp_path):
