@@ -29,8 +29,9 @@ from gym_loop.envs import make_gym, make_gymnasium
 from gym_loop.launch import CONF, instantiate, parts, surroundings
 from gym_loop.machine import cores
 from gym_loop.vector import placing
+from gym_loop.vector.base import VectorEnv
 from gym_loop.vector.envpool import make_envpool
-from gym_loop.vector.envs import VectorEnv, make_gymnasium_vector, make_vector
+from gym_loop.vector.envs import make_gymnasium_vector, make_vector
 from gym_loop.vector.loop import VectorLoop
 
 # The action space of one environment; all first observations; a step of all.

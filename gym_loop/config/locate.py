@@ -22,7 +22,10 @@ MOVED = {
     }.items()
 }
 # Modules of ours that had more than they have now, and where the rest is.
-PARTED = {"envs.wrappers": ("envs.tape", "envs.learnt")}
+PARTED = {
+    "gym_loop.envs.wrappers": ("gym_loop.envs.tape", "gym_loop.envs.learnt"),
+    "gym_loop.vector.envs": ("gym_loop.vector.copies", "gym_loop.vector.library"),
+}
 # Files that are gone, by the names of their modules, and where a run's directory says they are now.
 present: dict[str, Path] = {}
 
@@ -53,11 +56,12 @@ class Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what `name` is in `module`."""
-        for place in PARTED.get(module.removeprefix("gym_loop."), ()):
-            part = importlib.import_module(f"gym_loop.{place}")
+        module = MOVED.get(module, module)
+        for place in PARTED.get(module, ()):
+            part = importlib.import_module(place)
             if hasattr(part, name):
                 return getattr(part, name)
-        return super().find_class(MOVED.get(module, module), name)
+        return super().find_class(module, name)
 
 
 def unpickle(pickled: bytes) -> Any:

@@ -13,10 +13,10 @@ IMMUTABLE = frozenset((int, float, bool, str, np.int64, np.float32, np.float64))
 def copied(given: Any) -> Any:
     """Return a copy of an action or a reward; the thing itself where it cannot be copied."""
     kind = type(given)
+    if kind is np.ndarray:  # first: an agent's action in each step
+        return given.copy()
     if kind in (np.str_, np.bytes_):  # their deep copies lack a NUL at the end
         return given
-    if kind is np.ndarray:
-        return given.copy()
     try:
         if kind in (list, tuple):
             return kind(map(copied, given))

@@ -35,7 +35,7 @@ class EpisodeBatch:
         metrics: for each episode what the agent's `metrics` returned.
         steps: the run's count of training steps when they ended.
         seconds: on the run's clock when they ended.
-        env: the environments, a `gym_loop.vector.envs.VectorEnv`.
+        env: the environments, a `gym_loop.vector.base.VectorEnv`.
         begun: for each the `Episode` that observers were told of when it began, or None.
     """
 

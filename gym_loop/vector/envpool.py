@@ -10,8 +10,8 @@ import numpy as np
 
 from gym_loop.envs.make import EnvError, MissingDependencyError, import_all
 from gym_loop.mistake import nearest
+from gym_loop.vector.base import Single, Step, VectorEnv
 from gym_loop.vector.batches import info_of_row, put
-from gym_loop.vector.envs import Single, Step, VectorEnv
 
 INT_MAX = 2**31 - 1  # EnvPool counts steps in an int32
 INSTALL = 'pip install "gym-loop[envpool]" (Linux, Python 3.11 or newer)'

@@ -18,8 +18,10 @@ from gym_loop.mistake import Failure, Mistake
 from gym_loop.streams import NO_SEED, episode_seed
 from gym_loop.sums import total
 from gym_loop.vector import placing
+from gym_loop.vector.base import Step
 from gym_loop.vector.batches import Array, array_type, in_type, row_of, stack, take
-from gym_loop.vector.envs import Copies, Step, make_single, make_vector
+from gym_loop.vector.copies import Copies
+from gym_loop.vector.envs import make_single, make_vector
 
 log = logging.getLogger(__name__)
 

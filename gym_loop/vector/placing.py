@@ -8,8 +8,9 @@ from typing import Any
 
 from gym_loop.machine import cores
 from gym_loop.mistake import Failure, Mistake
+from gym_loop.vector.base import Step, VectorEnv
 from gym_loop.vector.batches import Array, array_type, leaves, map_arrays
-from gym_loop.vector.envs import Copies, Step, VectorEnv
+from gym_loop.vector.copies import Copies
 from gym_loop.vector.workers import NAME, SECONDS_AWAKE, Workers, global_streams
 
 STEPS_MEASURED = 50  # of all environments, with `auto`

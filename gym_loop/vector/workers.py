@@ -34,8 +34,9 @@ from gym_loop.machine import cores
 from gym_loop.mistake import Failure
 from gym_loop.output import open_streams
 from gym_loop.streams import NO_SEED
+from gym_loop.vector.base import Step, VectorEnv
 from gym_loop.vector.batches import Array, array_type, leaves, map_arrays, parts_of, take
-from gym_loop.vector.envs import Copies, Step, VectorEnv
+from gym_loop.vector.copies import Copies
 
 SECONDS_AWAKE = 200e-6  # that a process waits for a message before it sleeps
 SECONDS_TO_END = 5.0  # until a worker that does not end is killed

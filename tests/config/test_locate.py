@@ -277,10 +277,11 @@ def test_configs_and_pickles_of_earlier_versions_find_what_has_moved(launch, cli
 
     from gym_loop.config.locate import locate, unpickle
     from gym_loop.envs.tape import Tape
-    from gym_loop.vector.envs import Copies
+    from gym_loop.vector.copies import Copies
 
     pickled = pickle.dumps(Copies, protocol=0)
-    assert unpickle(pickled.replace(b"gym_loop.vector.envs", b"gym_loop.envs.vector")) is Copies
+    for before in (b"gym_loop.envs.vector", b"gym_loop.vector.envs"):
+        assert unpickle(pickled.replace(b"gym_loop.vector.copies", before)) is Copies
     pickled = pickle.dumps(Tape, protocol=0)
     assert unpickle(pickled.replace(b"gym_loop.envs.tape", b"gym_loop.envs.wrappers")) is Tape
     assert locate("gym_loop.envs.envpool:make_envpool").__name__ == "make_envpool"

@@ -14,7 +14,7 @@ from gym_loop.machine import process_exists
 from gym_loop.mistake import Failure
 from gym_loop.observers.environments import restore
 from gym_loop.runs import checkpoints, manifest
-from gym_loop.vector.envs import Copies
+from gym_loop.vector.copies import Copies
 from tests.conftest import rows
 
 WORDS = ("agent=random", "env=cartpole", "loop.eval_episodes=1", "loop.time_per_checkpoint=0")

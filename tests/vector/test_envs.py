@@ -12,16 +12,11 @@ from gym_loop.agents import RandomAgent
 from gym_loop.envs import EnvError, make_gym, make_gymnasium
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.streams import episode_seed
+from gym_loop.vector.base import Single
+from gym_loop.vector.copies import Copies
 from gym_loop.vector.envpool import make_envpool
-from gym_loop.vector.envs import (
-    Copies,
-    Single,
-    from_library,
-    make_gym_vector,
-    make_gymnasium_vector,
-    make_single,
-    make_vector,
-)
+from gym_loop.vector.envs import make_gym_vector, make_gymnasium_vector, make_single, make_vector
+from gym_loop.vector.library import from_library
 from gym_loop.vector.loop import VectorLoop
 from tests.tape import Tape, assert_played_alone, same
 

@@ -22,7 +22,8 @@ from gym_loop.observers import Observer
 from gym_loop.runs import compare
 from gym_loop.runs.run import Run
 from gym_loop.streams import episode_seed
-from gym_loop.vector.envs import VectorEnv, make_single, make_vector
+from gym_loop.vector.base import VectorEnv
+from gym_loop.vector.envs import make_single, make_vector
 from gym_loop.vector.loop import VectorLoop
 from tests.conftest import rows
 from tests.tape import Tape, assert_played_alone

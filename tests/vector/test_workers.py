@@ -14,7 +14,7 @@ from gym_loop.machine import process_exists
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import compare
 from gym_loop.vector import placing, workers
-from gym_loop.vector.envs import Copies
+from gym_loop.vector.copies import Copies
 from tests import worker_envs
 from tests.conftest import rows
 
