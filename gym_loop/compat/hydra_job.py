@@ -29,6 +29,8 @@ from gym_loop.compat.omegaconf import plain, representers
 from gym_loop.mistake import Failure
 from gym_loop.output import log_in_silence
 
+RUN = "run.json"  # of a run in the job's directory, which replaces Hydra's files once it goes on
+
 
 def run_job(
     task_function: TaskFunction,
@@ -62,8 +64,8 @@ def run_job(
         if configure_logging:
             configure_log(config.hydra.job_logging, config.hydra.verbose)
             log_in_silence()
-        if config.hydra.output_subdir is not None:
-            save(config, for_task, directory / config.hydra.output_subdir)
+        if not (directory / RUN).exists():  # else what an earlier launch has left is still in use
+            save(config.hydra, for_task, directory)
         callbacks = hydra_context.callbacks
         with env_override(config.hydra.job.env_set):
             callbacks.on_job_start(config=config, task_function=task_function)
@@ -99,18 +101,26 @@ def hydra_config(config: DictConfig) -> Iterator[None]:
         holder.cfg = before
 
 
-def save(config: DictConfig, for_task: DictConfig, directory: Path) -> None:
+def save(hydra: Any, for_task: DictConfig, run: Path) -> None:
     """Write the config for people to read: the task's part, Hydra's, and the overrides.
+
+    Args:
+        hydra: its part, which says in which folder of the run's; None: nowhere.
+        for_task: the rest.
+        run: the job's directory.
 
     Raises:
         Failure: it cannot be written.
     """
+    if hydra.output_subdir is None:
+        return
+    directory = run / hydra.output_subdir
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, content in {
             "config": plain(for_task),
-            "hydra": {"hydra": plain(config.hydra)},
-            "overrides": plain(config.hydra.overrides.task),
+            "hydra": {"hydra": plain(hydra)},
+            "overrides": plain(hydra.overrides.task),
         }.items():
             file = directory / f"{name}.yaml"
             file.unlink(missing_ok=True)  # it may be a link, or shared with a copy of the run

@@ -107,22 +107,32 @@ class Checkpoints(Observer):
         directory = loop.directory / "checkpoints"
         self.tell(loop.agent)
         files.remove_leftovers(directory)
-        unused = False
+        passed, unused = list[Path](), list[Path]()  # changed once another one has been read
         for path in sound(directory):
             if _is_passed_over(loop, path):
-                files.remove(path)
+                passed.append(path)
             elif lack := _lacks(loop, path):
                 log.warning("%s: %s; trying the checkpoint before it", printable(path), lack)
-                _set_aside(path)
-                unused = True
+                unused.append(path)
             else:
                 restore(loop, path)
                 log.info("continuing from episode %d (%s)", loop.episodes, printable(path))
-                return
-        if unused or names(directory):
-            log.warning("no checkpoint in %s can be used: the run starts anew", short(directory))
-        elif (loop.directory / tables.EPISODES).exists():
-            log.info("%s has no checkpoint yet: the run begins anew", short(loop.directory))
+                break
+        else:
+            name = short(loop.directory)
+            if len(names(directory)) > len(passed):
+                log.warning(
+                    "no checkpoint in %s/checkpoints can be used: the run starts anew", name
+                )
+            elif passed:
+                since = "before the round that its limit had cut"
+                log.info("%s has no checkpoint %s: it begins anew", name, since)
+            elif (loop.directory / tables.EPISODES).exists():
+                log.info("%s has no checkpoint yet: the run begins anew", name)
+        for path in passed:
+            files.remove(path)
+        for path in unused:
+            _set_aside(path)
 
     def begin(self, loop: BaseLoop) -> None:
         """Read from the parameters when checkpoints are due; say what the agent says of them.

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gym_loop import errors, files, machine
+from gym_loop.compat import hydra_job
 from gym_loop.config import by_value, kept, secrets, stored
 from gym_loop.loops import BaseLoop
 from gym_loop.mistake import Failure, Mistake
@@ -186,6 +187,8 @@ class Manifest(Observer):
             kept.write(self.directory, self.cfg, self.launched_in)
         except OSError as error:
             raise Failure(files.disk_full(error, self.directory / kept.FILE)) from error
+        if (self.directory / manifest.NAME).exists():  # then `run_job` has left Hydra's files alone
+            hydra_job.save(HydraConfig.get(), self.cfg, self.directory)
         named = kept.sections(self.content["config"])
         by_value.keep((section["_target_"] for _, section in named), self.directory)
 

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib.metadata
 import logging
+import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +46,7 @@ def reading(checkpoint: Path, run: Path) -> Iterator[None]:
     """Warn if the checkpoint of `run`, which the block reads, is of other packages' versions.
 
     Raises:
-        Failure: the block failed, and versions differ or a module is missing.
+        Failure: the block failed, and versions differ or a module or a part is missing.
     """
     differ = changed(checkpoint, run)
     told = (f"{name} {then}, now {now}" for name, (then, now) in differ.items())
@@ -58,8 +59,16 @@ def reading(checkpoint: Path, run: Path) -> Iterator[None]:
         reason = f"{type(error).__name__}: {text_of(error)}"
         if differ:
             raise Failure(f"{what}, and cannot be read ({reason}): resume it with those") from error
-        if isinstance(error, ImportError) and not user_frames(error):
-            raise Failure(
-                f"{checkpoint} cannot be read ({reason}): what it holds was made with that module"
-            ) from error
+        advice = None if user_frames(error) else _advice(error)
+        if advice:
+            raise Failure(f"{checkpoint} cannot be read ({reason}): {advice}") from error
         raise
+
+
+def _advice(error: Exception) -> str | None:
+    """Return what to do where a checkpoint cannot be read, if that is known."""
+    if isinstance(error, ImportError):
+        return "what it holds was made with that module"
+    if isinstance(error, pickle.UnpicklingError | EOFError):
+        return "move it away, and the run goes on from an earlier one, or begins anew"
+    return None

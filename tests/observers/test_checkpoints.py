@@ -208,6 +208,15 @@ def environments(tmp_path):
     (tmp_path / "envs_of_a_user.py").write_text(ENVIRONMENTS)
 
 
+def all_but_the_log(run):
+    """What lies in a directory: for each path the time of its change, and the content."""
+    return {
+        path: (path.lstat().st_mtime_ns, path.is_file() and path.read_bytes())
+        for path in run.rglob("*")
+        if path.suffix != ".log"
+    }
+
+
 def said(directory):
     return (manifest.read(Path(directory)) or {})["warnings"]
 
@@ -460,12 +469,46 @@ def test_a_module_that_is_gone_is_named_together_with_the_checkpoint_that_needs_
     words = ("agent=helped.py:Helped", "env=cartpole", "loop.max_episodes=2", "hydra.run.dir=run")
     assert cli(*words).returncode == 0
     (tmp_path / "helping.py").unlink()
-    before = (tmp_path / "run" / "run.json").read_bytes()
+    before = all_but_the_log(tmp_path / "run")
     done = cli("resume", "run", "loop.max_episodes=3")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert "checkpoints/episode-000002 cannot be read" in done.stderr
     assert "No module named 'helping'" in done.stderr
-    assert (tmp_path / "run" / "run.json").read_bytes() == before
+    assert all_but_the_log(tmp_path / "run") == before
+
+
+VECTOR = ("loop=vector", "loop.num_envs=2", "loop.episodes_per_round=2", "loop.max_episodes=3")
+
+
+@pytest.mark.parametrize("words", [("loop.max_episodes=3",), VECTOR])
+def test_a_resume_that_cannot_read_its_checkpoint_changes_nothing_but_the_log(launch, words):
+    run = launch(*WORDS, *words)
+    newest, *others = checkpoints.sound(run / "checkpoints")
+    number = 2 if words == VECTOR else 3
+    for path in (newest, *others) if words == VECTOR else [newest]:  # it passes over the newest one
+        agent = path / "agent" / "agent.pkl"
+        agent.write_bytes(agent.read_bytes()[:-20])
+        state = checkpoints.read_state(path)
+        state["files"]["agent/agent.pkl"] = checkpoints.checksum_of(agent)
+        checkpoints.write_state(path, state)
+    before = all_but_the_log(run)
+    with pytest.raises(Failure, match=rf"episode-00000{number} cannot be read .*: move it away"):
+        dispatch("resume", "run", "loop.max_episodes=6")
+    assert all_but_the_log(run) == before
+    shutil.move(run / "checkpoints" / f"episode-00000{number}", "away")
+    dispatch("resume", "run", "loop.max_episodes=6")
+    assert len(rows(run)) == 6
+    overrides = (run / ".hydra" / "overrides.yaml").read_text()
+    assert overrides == "- loop.max_episodes=6\n"
+
+
+def test_a_round_that_is_played_again_from_the_start_is_not_called_a_run_without_checkpoint(
+    launch, capsys
+):
+    launch(*WORDS, *VECTOR, "loop.max_episodes=1")
+    dispatch("resume", "run", "loop.max_episodes=4")
+    said = capsys.readouterr().err
+    assert said == "run has no checkpoint before the round that its limit had cut: it begins anew\n"
 
 
 def test_other_versions_are_said_first_and_a_run_that_cannot_be_read_stays_as_it_is(launch, caplog):
