@@ -23,8 +23,11 @@ MOVED = {
 }
 # Modules of ours that had more than they have now, and where the rest is.
 PARTED = {
-    "gym_loop.envs.wrappers": ("gym_loop.envs.tape", "gym_loop.envs.learnt"),
-    "gym_loop.vector.envs": ("gym_loop.vector.copies", "gym_loop.vector.library"),
+    f"gym_loop.{module}": [f"gym_loop.{part}" for part in parts]
+    for module, parts in {
+        "envs.wrappers": ("envs.tape", "envs.learnt"),
+        "vector.envs": ("vector.copies", "vector.library"),
+    }.items()
 }
 # Files that are gone, by the names of their modules, and where a run's directory says they are now.
 present: dict[str, Path] = {}

@@ -1,5 +1,6 @@
 """Classes in files of the user's: what they are pickled under, and what finds them again."""
 
+import importlib
 import json
 import os
 import pickle
@@ -285,3 +286,18 @@ def test_configs_and_pickles_of_earlier_versions_find_what_has_moved(launch, cli
     pickled = pickle.dumps(Tape, protocol=0)
     assert unpickle(pickled.replace(b"gym_loop.envs.tape", b"gym_loop.envs.wrappers")) is Tape
     assert locate("gym_loop.envs.envpool:make_envpool").__name__ == "make_envpool"
+
+
+def test_a_class_of_the_user_s_keeps_its_name_in_a_module_called_as_one_of_ours(
+    tmp_path, monkeypatch
+):
+    from gym_loop.config.locate import unpickle
+
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "wrappers.py").write_text("class Tape:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("envs.wrappers")
+    try:
+        assert unpickle(pickle.dumps(module.Tape)) is module.Tape
+    finally:
+        del sys.modules["envs.wrappers"], sys.modules["envs"]
