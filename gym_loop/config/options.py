@@ -111,7 +111,7 @@ def option_config(group: str, option: str) -> dict[str, Any]:
     if module.endswith(".py"):
         path = Path(module).expanduser()
         if not path.is_file():
-            raise Mistake(f"{group}={option}: {_no_file(module)}")
+            raise Mistake(f"{group}={option}: {no_file(module)}")
         option = f"{path.resolve()}:{name}"
     keys = wrapper_parameters if group == "wrap" else default_parameters
     target = load_class(option, group)
@@ -157,7 +157,7 @@ def load_class(target: str, group: str) -> Any:
                 near = f"; did you mean env=gymnasium:{target}?"
             raise Mistake(f"{group}={target}: {module} has no {name!r}{near}") from None
         if isinstance(error, FileNotFoundError) and module.endswith(".py"):
-            raise Mistake(f"{group}={target}: {_no_file(module)}") from None
+            raise Mistake(f"{group}={target}: {no_file(module)}") from None
         reason = errors.with_place(error)
         missing = ""
         if isinstance(error, ModuleNotFoundError):
@@ -176,10 +176,10 @@ def _near_module(missing: str | None, module: str) -> str:
     return nearest(missing, known)
 
 
-def _no_file(module: str) -> str:
+def no_file(module: str, otherwise: str = "") -> str:
     """Return what is said of a file of Python that is not there, with the nearest in its folder."""
     known = sorted(str(file) for file in Path(module).expanduser().parent.glob("*.py"))
-    return f"no file {module}{nearest(module, known)}"
+    return f"no file {module}{nearest(module, known, otherwise)}"
 
 
 def default_parameters(target: Any) -> dict[str, Any]:

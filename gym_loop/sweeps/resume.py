@@ -2,6 +2,8 @@
 
 import os
 import re
+import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gym_loop.config import by_value, options
+from gym_loop.config import by_value, kept, options
 from gym_loop.config.locate import look_in
 from gym_loop.config.stored import quoted
 from gym_loop.mistake import Mistake
@@ -42,10 +44,11 @@ def resume(directory: Path, overrides: list[str]) -> None:
     by_value.folders.append(directory / by_value.FOLDER)
     words = replaced(known.overrides, overrides)
     name = "config"
+    content: Any = {}
     if known.config is not None:
         name = "sweep"
         try:
-            content: Any = OmegaConf.to_container(OmegaConf.create(known.config), resolve=False)
+            content = OmegaConf.to_container(OmegaConf.create(known.config), resolve=False)
         except (yaml.YAMLError, OmegaConfBaseException) as error:
             text = " ".join(str(error).split())
             raise Mistake(f"cannot read config in {directory / sweeps.NAME}: {text}") from None
@@ -54,6 +57,11 @@ def resume(directory: Path, overrides: list[str]) -> None:
         os.chdir(known.cwd)
         look_in(known.cwd)
     given = dict(map(reading.key_and_value, words))
+    sections = [
+        (kept.dotted(path), section["_target_"]) for path, section in kept.sections(content)
+    ]
+    in_config = {f"{key}._target_": target for key, target in sections if key not in given}
+    check_files(in_config | given, known.fixed)
     sweeper = given.get("hydra/sweeper", "grid")
     if sweeper not in ("grid", "search"):
         # It would ask for new jobs, and need not be installed any more.
@@ -69,6 +77,28 @@ def resume(directory: Path, overrides: list[str]) -> None:
     elif sweeper == "grid" and not reading.is_search(directory):
         words.append("hydra.sweeper.recorded=true")
     launch.launch(["-m", *known.flags, *words, f"hydra.sweep.dir={quoted(directory)}"], name)
+
+
+def check_files(values: Mapping[str, str], fixed: Collection[str]) -> None:
+    """Check that there are the files of the classes that a sweep's config names.
+
+    Args:
+        values: of the config, and the overrides, by their keys.
+        fixed: keys of overrides that all jobs share, in which a file may be another one now.
+
+    Raises:
+        Mistake: one is not there; the line says what to do.
+    """
+    for key, value in values.items():
+        if key.partition("@")[0] not in options.GROUPS and not key.endswith("._target_"):
+            continue
+        for file in map(str.strip, re.findall(r"([^][(),\"']+\.py):", value)):
+            if not any(Path(folder, file).expanduser().is_file() for folder in ("", *sys.path)):
+                advice = "put it, or a link to it, there again"
+                if key in fixed:
+                    now = value.replace(file, f"path/to/{Path(file).name}")
+                    advice = f"say where it is now: {key}={now}"
+                raise Mistake(f"{key}={value}: {options.no_file(file, f'; {advice}')}")
 
 
 def replaced(known: list[str], new: list[str]) -> list[str]:

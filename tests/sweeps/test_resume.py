@@ -7,8 +7,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from gym_loop.mistake import Mistake
+from gym_loop.runs.reading import key_and_value
 from gym_loop.sweeps import resume
-from gym_loop.sweeps.resume import replaced
+from gym_loop.sweeps.resume import check_files, replaced
 from tests.sweeps.conftest import states, summary
 
 
@@ -97,7 +98,7 @@ def test_a_sweep_goes_on_when_the_file_of_its_class_is_renamed_as_the_line_advis
     (tmp_path / "broken").touch()
     assert cli("-m", "agent=old.py:Keeps", *fixed, "seed=2").returncode == 1
     (tmp_path / "broken").unlink()
-    (tmp_path / "old.py").rename(tmp_path / "new.py")
+    (tmp_path / "old.py").rename(tmp_path / "older.py")
 
     def run(agent, *more):
         words = ("-m", *fixed, "seed=range(3)") if again == "launched" else ("resume", "s")
@@ -105,8 +106,8 @@ def test_a_sweep_goes_on_when_the_file_of_its_class_is_renamed_as_the_line_advis
 
     refused = run(["agent=old.py:Keeps"] if again == "launched" else [])
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "no file old.py; did you mean 'new.py'" in refused.stderr
-    result = run(["agent=new.py:Keeps"])
+    assert "no file old.py; did you mean 'older.py'" in refused.stderr
+    result = run(["agent=older.py:Keeps"])
     assert result.returncode == 0, result.stderr
     assert summary(result).endswith("3 jobs: 1 done, 2 skipped, 0 failed")
     for job in ("seed=1", "seed=2"):
@@ -116,7 +117,34 @@ def test_a_sweep_goes_on_when_the_file_of_its_class_is_renamed_as_the_line_advis
     (tmp_path / "old.py").write_text(KEEPS)
     refused = run(["agent=old.py:Keeps"])
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "agent=new.py:Keeps then, agent=old.py:Keeps now" in refused.stderr
+    assert "agent=older.py:Keeps then, agent=old.py:Keeps now" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("agent=my.py:A", "say where it is now: agent=path/to/my.py:A"),
+        ("env@eval_env=in/my.py:E", "say where it is now: env@eval_env=path/to/my.py:E"),
+        ("wrap=[here.py:A, my.py:W]", "say where it is now: wrap=[here.py:A, path/to/my.py:W]"),
+        ("agent=my.py\\:A,random", "put it, or a link to it, there again"),
+        ("env=choice(here.py:A, my.py:A)", "put it, or a link to it, there again"),
+    ],
+)
+def test_where_the_file_of_a_class_is_gone_it_is_said_what_to_do(
+    tmp_path, monkeypatch, words, said
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.py").touch()
+    key, value = key_and_value(words)
+    fixed = [key] if "where" in said else []
+    with pytest.raises(Mistake) as raised:
+        check_files({key: value}, fixed)
+    assert raised.value.message.startswith(f"{key}={value}: no file ")
+    assert raised.value.message.endswith(f"my.py; {said}")
+    (tmp_path / "in").mkdir()
+    for file in ("my.py", "in/my.py"):
+        (tmp_path / file).touch()
+    check_files({key: value, "note": "gone.py:A", "agent.note": "gone.py:A"}, fixed)
 
 
 @pytest.mark.slow
