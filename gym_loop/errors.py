@@ -12,6 +12,7 @@ from pathlib import Path
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
+from gym_loop import files
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.terminal import short
 
@@ -146,7 +147,8 @@ def user_traceback(error: BaseException) -> str:
         return str(error)
     frames = user_frames(error) or user_frames(error, libraries=True)
     if not frames:
-        return f"{type(error).__name__}: {text_of(error)} (HYDRA_FULL_ERROR=1 shows the traceback)"
+        said = f"{type(error).__name__}: {text_of(error)}{files.advice(error)}"
+        return f"{said} (HYDRA_FULL_ERROR=1 shows the traceback)"
     for cause in (error.__cause__, error.__context__):
         if cause is not None:  # one that is frozen refuses attributes
             cause.with_traceback(user_frames(cause) or user_frames(cause, libraries=True))

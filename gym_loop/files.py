@@ -21,6 +21,18 @@ from gym_loop.mistake import Failure
 TEMPORARY = ".tmp-"
 OWN = re.compile(rf"{re.escape(TEMPORARY)}gym_loop-(\d+)@([^@]+)@.+", re.DOTALL)
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# What limits this process wherever it writes, and what is to be done about a directory.
+OF_PROCESS = {
+    errno.EFBIG: "`ulimit -f`, or the file system, allows no larger file",
+    errno.EMFILE: "`ulimit -n` allows this process no more open files",
+    errno.ENFILE: "all programs of this machine together have too many files open",
+}
+ADVICE = OF_PROCESS | {
+    errno.EDQUOT: "delete some of your own files",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTEMPTY: "another program has put files there",
+    errno.EROFS: "choose a directory on another one",
+}
 RETRY = 1.0  # seconds until records that could not be written are tried again
 sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
 
@@ -180,12 +192,29 @@ def cut(path: Path, size: int) -> None:
         os.truncate(path, size)
 
 
-def disk_full(error: OSError, path: Path) -> str:
-    """Return one line that names what could not be written, and the space that is left."""
+def advice(error: BaseException) -> str:
+    """Return "; " and what helps where the system refuses, "" where its own words have to do."""
+    if not isinstance(error, OSError) or error.errno not in ADVICE:
+        return ""
+    in_own_words = error.strerror != os.strerror(error.errno)  # as of a file that we refuse to read
+    return "" if in_own_words else f"; {ADVICE[error.errno]}"
+
+
+def reason(error: OSError) -> str:
+    """Return what the system says of an error, and what helps."""
+    return f"{error.strerror or error}{advice(error)}"
+
+
+def cannot_write(error: OSError, path: Path) -> str:
+    """Return one line that names what could not be written, why, and the space if that may be it.
+
+    Libraries that give no number may have found the disk full.
+    """
+    line = f"cannot write {error.filename or path}: {reason(error)}"
+    if error.errno not in (None, errno.ENOSPC):
+        return line
     there = next(p for p in (path, *path.absolute().parents) if p.is_dir())
-    free = shutil.disk_usage(there).free
-    what = f"cannot write {error.filename or path}: {error.strerror or error}"
-    return f"{what}; {free / 1e6:.1f} MB are free"
+    return f"{line}; {shutil.disk_usage(there).free / 1e6:.1f} MB are free"
 
 
 def finish(
@@ -201,7 +230,7 @@ def finish(
         try:
             write_rest()
         except OSError as failure:
-            failed = Failure(disk_full(failure, path))
+            failed = Failure(cannot_write(failure, path))
     if failed and error is None:
         raise failed
 

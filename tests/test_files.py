@@ -1,6 +1,8 @@
 """Appending, and tidying up after killed writers."""
 
+import errno
 import os
+import re
 import resource
 import socket
 
@@ -82,6 +84,36 @@ def test_a_directory_that_cannot_be_read_is_not_taken_for_an_empty_one(tmp_path)
             files.named(tmp_path, "episode-")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EDQUOT, "; delete some of your own files"),
+        (errno.EFBIG, "; `ulimit -f`, or the file system, allows no larger file"),
+        (errno.EMFILE, "; `ulimit -n` allows this process no more open files"),
+        (errno.ENAMETOOLONG, "; choose a shorter name"),
+        (errno.ENOTEMPTY, "; another program has put files there"),
+        (errno.EROFS, "; choose a directory on another one"),
+        (errno.EEXIST, ""),
+        (errno.ENOSPC, r"; [\d.]+ MB are free"),
+    ],
+)
+def test_free_space_is_told_where_it_may_be_what_lacks_and_else_what_helps(tmp_path, number, said):
+    words = os.strerror(number)
+    line = files.cannot_write(OSError(number, words, "file"), tmp_path)
+    assert re.fullmatch(rf"cannot write file: {words}{said}", line)
+
+
+def test_an_error_without_a_number_tells_the_free_space_and_one_of_our_own_speaks_for_itself(
+    tmp_path,
+):
+    line = files.cannot_write(OSError("no such luck"), tmp_path)
+    assert re.fullmatch(r"cannot write .*: no such luck; [\d.]+ MB are free", line)
+    (tmp_path / "large").write_text("more")
+    with pytest.raises(OSError, match="larger than 3 bytes") as caught:
+        files.read(tmp_path / "large", 3)
+    assert files.reason(caught.value) == "larger than 3 bytes"
 
 
 def test_only_what_killed_processes_of_this_program_left_is_removed(tmp_path):

@@ -20,6 +20,7 @@ import pytest
 
 from gym_loop import launch
 from gym_loop import mistake as mistakes
+from gym_loop.checks import config
 
 COMMANDS = {p.stem.replace("_", "-") for p in (launch.PACKAGE / "commands").glob("[a-z]*.py")}
 SCIPY = importlib.util.find_spec("scipy") is not None
@@ -896,6 +897,18 @@ def mounted(tmp_path):
     yield mount
     for place in mounts:
         subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_limit_of_the_process_blames_no_directory(tmp_path, limited):
+    limited(100)
+    with pytest.raises(mistakes.Mistake) as caught:
+        config.check_writable(tmp_path / "run", lambda: "hydra.run.dir is run")
+    assert caught.value.message.startswith(f"cannot write into {tmp_path / 'run'}: File too large;")
+
+
+def test_a_name_that_is_too_long_is_named_also_below_what_is_not_there_yet(tmp_path):
+    with pytest.raises(mistakes.Mistake, match="logdir: File name too long; choose a shorter name"):
+        config.check_writable(tmp_path / "run" / ("x" * 256), lambda: "logdir")
 
 
 def test_a_directory_that_is_read_only_is_named(folder, mounted, as_a_child):

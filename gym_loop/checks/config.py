@@ -1,5 +1,6 @@
 """The check of a composed config: every key, type, range, id, class and directory in it."""
 
+import contextlib
 import functools
 import importlib
 import inspect
@@ -17,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gym_loop import launch
+from gym_loop import files, launch
 from gym_loop.checks import foreign, wording
 from gym_loop.checks.kinds import is_whole, problem, problem_of
 from gym_loop.checks.origin import origin
@@ -519,6 +520,9 @@ def check_writable(path: Path, what: Callable[[], str]) -> None:
     """Raise a Mistake unless a directory can be made at `path` and written into."""
     try:
         existing = next(p for p in (path, *path.absolute().parents) if os.path.lexists(p))
+        for name in path.parts:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                (existing / name).lstat()  # one that is too long cannot even be asked for
         if existing in _writable:
             return
         if not existing.is_dir():
@@ -526,8 +530,11 @@ def check_writable(path: Path, what: Callable[[], str]) -> None:
             raise Mistake(f"{what()}: {existing} is {kind}; expected a directory")
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(bytes(1 << 16))
-    except (OSError, ValueError) as error:
-        raise Mistake(f"{what()}: {getattr(error, 'strerror', None) or error}") from None
+    except OSError as error:
+        place = f"cannot write into {path}" if error.errno in files.OF_PROCESS else what()
+        raise Mistake(f"{place}: {files.reason(error)}") from None
+    except ValueError as error:
+        raise Mistake(f"{what()}: {error}") from None
     _writable.add(existing)
 
 

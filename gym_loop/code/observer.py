@@ -59,7 +59,7 @@ class Code(Observer):
             self._keep(loop, status)
         except OSError as error:
             what = "cannot keep what runs in code/: %s"
-            log.warning(what, files.disk_full(error, loop.directory / reading.FOLDER))
+            log.warning(what, files.cannot_write(error, loop.directory / reading.FOLDER))
 
     def close(self, error: BaseException | None) -> None:
         """Add files that have been imported since."""
@@ -70,7 +70,7 @@ class Code(Observer):
         try:
             self._add(new)
         except OSError as failure:
-            log.warning("%s", files.disk_full(failure, self.folder))
+            log.warning("%s", files.cannot_write(failure, self.folder))
 
     def _add(self, new: set[str]) -> None:
         """Add files to what has been kept; the diff was taken when the run began."""

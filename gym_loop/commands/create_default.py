@@ -47,7 +47,7 @@ def create_default(agent: str, loop: str, env: str, run_config: Path, force: boo
     try:
         files.write(run_config, text)
     except OSError as error:
-        raise Mistake(f"cannot write {run_config}: {error.strerror}") from None
+        raise Mistake(f"cannot write {run_config}: {files.reason(error)}") from None
     print(f"wrote {run_config}; launch it with: gym-loop train -c {run_config}")
 
 

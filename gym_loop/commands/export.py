@@ -194,7 +194,7 @@ def write_agent(run: Path, target: Path, checkpoint: str) -> None:
             file.rename(folder / file.name)
         files.sync(folder)
     except OSError as error:
-        raise Failure(files.disk_full(error, folder)) from error
+        raise Failure(files.cannot_write(error, folder)) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     print(f"wrote {target}: the agent after {policy.episode} episodes; {how}")

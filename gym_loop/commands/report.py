@@ -135,7 +135,7 @@ def writing(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Mistake(f"cannot write {error.filename or file}: {error.strerror}") from None
+        raise Mistake(f"cannot write {error.filename or file}: {files.reason(error)}") from None
     print(f"wrote {file}", file=sys.stderr)
 
 

@@ -126,7 +126,7 @@ def save(hydra: Any, for_task: DictConfig, run: Path) -> None:
             file.unlink(missing_ok=True)  # it may be a link, or shared with a copy of the run
             file.write_text(to_yaml(content), encoding="utf-8")
     except OSError as error:
-        raise Failure(files.disk_full(error, directory)) from None
+        raise Failure(files.cannot_write(error, directory)) from None
 
 
 def to_yaml(content: Any) -> str:

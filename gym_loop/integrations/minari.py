@@ -81,7 +81,7 @@ def write(
             )
         (temporary / name).rename(whole)
     except OSError as error:
-        raise Failure(files.disk_full(error, whole.parent)) from error
+        raise Failure(files.cannot_write(error, whole.parent)) from error
     except (AssertionError, LookupError, TypeError, ValueError) as error:  # Minari's own
         text = " ".join(str(error).split())
         raise Failure(f"nothing written: Minari cannot write the episodes: {text}") from error

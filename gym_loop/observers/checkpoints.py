@@ -394,7 +394,7 @@ def _disk_errors_as_failure(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         files.remove_leftovers(directory)
-        raise Failure(files.disk_full(error, directory)) from error
+        raise Failure(files.cannot_write(error, directory)) from error
 
 
 def save_agent(agent: BaseAgent, directory: Path) -> None:

@@ -57,7 +57,7 @@ class HParams(Observer):
             files.write(directory / name, b"".join(map(framed, self._events(now, error))))
         except OSError as failure:
             if error is None:  # otherwise the run's own error is reported
-                logging.getLogger(__name__).warning("%s", files.disk_full(failure, directory))
+                logging.getLogger(__name__).warning("%s", files.cannot_write(failure, directory))
 
     def _events(self, now: float, error: BaseException | None) -> list[bytes]:
         from tensorboard.compat.proto.event_pb2 import Event

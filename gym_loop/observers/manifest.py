@@ -164,7 +164,7 @@ class Manifest(Observer):
                 self._write()
         except OSError as failure:
             if error is None:  # else the full disk is why the run has failed
-                raise Failure(files.disk_full(failure, self.directory)) from failure
+                raise Failure(files.cannot_write(failure, self.directory)) from failure
         finally:
             self.lock.release()
             for handler, formatter in self.formatters:
@@ -186,7 +186,7 @@ class Manifest(Observer):
         try:
             kept.write(self.directory, self.cfg, self.launched_in)
         except OSError as error:
-            raise Failure(files.disk_full(error, self.directory / kept.FILE)) from error
+            raise Failure(files.cannot_write(error, self.directory / kept.FILE)) from error
         if (self.directory / manifest.NAME).exists():  # then `run_job` has left Hydra's files alone
             hydra_job.save(HydraConfig.get(), self.cfg, self.directory)
         named = kept.sections(self.content["config"])

@@ -232,7 +232,7 @@ class EventFile:
         self.file.append(b"".join(records))
         error = self.file.error
         if error and not self.warned:
-            text = files.disk_full(error, self.folder)
+            text = files.cannot_write(error, self.folder)
             log.warning("%s; training goes on, and events are kept until they can be written", text)
         self.warned = error is not None
 

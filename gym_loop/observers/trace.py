@@ -159,7 +159,7 @@ class Trace(Observer):
             if raises:
                 raise
             if not file.warned:
-                text = files.disk_full(error, file.directory.parent)
+                text = files.cannot_write(error, file.directory.parent)
                 log.warning(
                     "%s; training goes on, and traces are kept until they can be written", text
                 )

@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from gym_loop import files
 from gym_loop.config import by_value, kept, secrets
 from gym_loop.loops import parameters
 from gym_loop.loops.folders import folder_of
@@ -65,7 +66,7 @@ def claim(cfg: DictConfig) -> None:
                 unique = directory.with_name(f"{directory.name}-{count}")
                 new_folders[:] = [unique.absolute()]
     except OSError as error:
-        raise Mistake(f"cannot create {directory}: {error.strerror}") from None
+        raise Mistake(f"cannot create {directory}: {files.reason(error)}") from None
     with read_write(cfg.hydra.run):
         cfg.hydra.run.dir = str(unique)
 

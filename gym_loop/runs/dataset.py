@@ -199,7 +199,7 @@ def write_npz(target: Path, recordings: Iterable[Recording], env: Any) -> tuple[
         path.rename(target)
         files.sync(target.absolute().parent)
     except OSError as error:
-        raise Failure(files.disk_full(error, target.absolute().parent)) from error
+        raise Failure(files.cannot_write(error, target.absolute().parent)) from error
     finally:
         for column in columns.values():
             with contextlib.suppress(OSError):  # it writes what is buffered, on a full disk, too

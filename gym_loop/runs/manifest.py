@@ -75,7 +75,7 @@ class Lock:
             return False
         except OSError as error:
             self.release()
-            raise Mistake(f"cannot lock {directory}: {error.strerror}") from None
+            raise Mistake(f"cannot lock {directory}: {files.reason(error)}") from None
 
     def release(self) -> None:
         """Let others work in the directory; a forked child only closes its copies of the files."""

@@ -73,7 +73,7 @@ class Writer(files.AppendOnly):
         if self.error and not self.warned:
             logging.getLogger(__name__).warning(
                 "%s; training goes on, and rows are kept until they can be written",
-                files.disk_full(self.error, self.path),
+                files.cannot_write(self.error, self.path),
             )
         self.warned = self.error is not None
 

@@ -59,4 +59,4 @@ def write(directory: Path, job: Path, best: Best) -> None:
     try:
         files.write(directory / FILE, head + to_yaml(content))
     except OSError as error:
-        raise Failure(files.disk_full(error, directory)) from error
+        raise Failure(files.cannot_write(error, directory)) from error

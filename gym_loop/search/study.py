@@ -121,7 +121,7 @@ def _disk_errors_as_failure(path: Path, what: str = "write") -> Iterator[None]:
         yield
     except OSError as error:
         line = f"cannot {what} {path}: {error.strerror or error}"
-        raise Failure(files.disk_full(error, path) if what == "write" else line) from error
+        raise Failure(files.cannot_write(error, path) if what == "write" else line) from error
 
 
 class Storage(optuna.storages.JournalStorage):

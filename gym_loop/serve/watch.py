@@ -129,7 +129,7 @@ class Cinema:
             try:
                 film.error = self._play(film, key, entry, kind, episode)
             except OSError as error:
-                film.error = f"cannot keep the film: {error.strerror or error}"
+                film.error = f"cannot keep the film: {files.reason(error)}"
         if not film.error:
             with self._lock:
                 self._films.pop(key, None)

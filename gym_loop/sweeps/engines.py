@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from gym_loop import launch
+from gym_loop import files, launch
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import manifest
 from gym_loop.sweeps import directory, ray_tasks, slurm, submitted
@@ -393,7 +393,7 @@ def work_remotely(packed: bytes, common: bytes) -> Outcome:
         manifest.own_log(path)
         log = open(path, "a", buffering=1)
     except OSError as error:
-        return Outcome("failed", reason=f"cannot write {error.filename}: {error.strerror}")
+        return Outcome("failed", reason=f"cannot write {error.filename}: {files.reason(error)}")
     deadline = time.monotonic() + PATIENCE
     while manifest.is_locked(directory) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -16,7 +16,7 @@ from typing import Any
 from hydra.core.utils import JobRuntime, JobStatus
 from omegaconf import DictConfig
 
-from gym_loop import errors
+from gym_loop import errors, files
 from gym_loop.compat.hydra import failure_of
 from gym_loop.compat.hydra_job import run_job
 from gym_loop.config import by_value, kept
@@ -104,7 +104,7 @@ def run(packed: bytes, common: bytes) -> Outcome:
         manifest.own_log(file)
         redirect(file)
     except OSError as error:
-        return Outcome("failed", reason=f"cannot write {error.filename}: {error.strerror}")
+        return Outcome("failed", reason=f"cannot write {error.filename}: {files.reason(error)}")
     return attempt(config, task, context, directory)
 
 

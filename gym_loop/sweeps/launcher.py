@@ -20,7 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from gym_loop import launch
+from gym_loop import files, launch
 from gym_loop.compat.hydra import result
 from gym_loop.compat.hydra_job import hydra_config, to_yaml
 from gym_loop.config import by_value, options, stored
@@ -245,7 +245,7 @@ class SweepLauncher(Launcher):
                 if not (self.directory / "multirun.yaml").exists():
                     OmegaConf.save(self.config, self.directory / "multirun.yaml")
         except OSError as error:
-            raise Mistake(f"cannot write into {self.directory}: {error.strerror}") from None
+            raise Mistake(f"cannot write into {self.directory}: {files.reason(error)}") from None
 
 
 class GridSweeper(Sweeper):

@@ -18,7 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from gym_loop import errors, terminal
+from gym_loop import errors, files, terminal
 from gym_loop.compat.hydra import USED_BY_A_JOB
 from gym_loop.machine import THREADS, cores, signals_unblocked, variables_set
 from gym_loop.mistake import Mistake
@@ -165,7 +165,7 @@ class PoolLauncher(SweepLauncher):
             job.state, job.reason = "failed", mistake.message
             table.end(job)
         except OSError as error:  # no memory or no process to be had
-            job.state, job.reason = "failed", f"cannot be started: {error.strerror}"
+            job.state, job.reason = "failed", f"cannot be started: {files.reason(error)}"
             table.end(job)
         finally:
             if slot:

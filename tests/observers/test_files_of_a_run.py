@@ -320,7 +320,7 @@ def test_a_run_is_not_finished_while_a_part_cannot_be_written_and_the_resume_has
     failed = cli("agent=blocks.py:Blocks", *FAST, "loop.max_episodes=3", "hydra.run.dir=run")
 
     assert failed.returncode == 1
-    assert re.search(rf"cannot write \S*/{name}: File exists; [\d.]+ MB are free$", failed.stderr)
+    assert re.search(rf"cannot write \S*/{name}: File exists$", failed.stderr)
     assert "Traceback" not in failed.stderr
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "failed"
     obstacle.unlink()

@@ -1,6 +1,7 @@
 """Videos: whole or absent, whatever happens to the process, the encoder or the disk."""
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -13,7 +14,6 @@ import numpy as np
 import pytest
 from imageio_ffmpeg import count_frames_and_secs, get_ffmpeg_exe
 
-from gym_loop import files
 from gym_loop.observers import video
 from gym_loop.observers.video import (
     VideoError,
@@ -215,15 +215,24 @@ def test_a_missing_encoder_is_named(tmp_path, monkeypatch):
         video.encoder()
 
 
-@pytest.mark.parametrize("number", files.DISK_FULL)
-def test_an_encoder_without_room_or_quota_has_a_full_disk(tmp_path, monkeypatch, number):
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, r"[\d.]+ MB are free"),
+        (errno.EDQUOT, "delete some of your own files"),
+        (errno.EFBIG, "`ulimit -f`"),
+    ],
+)
+def test_an_encoder_without_room_or_quota_is_told_as_the_system_has_it(
+    tmp_path, monkeypatch, number, told
+):
     encoder = tmp_path / "ffmpeg"
     encoder.write_text(f'#!/bin/sh\necho "a.mp4: {os.strerror(number)}" >&2\nexit 1\n')
     encoder.chmod(0o755)
     monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", lambda: str(encoder))
     video.encoder.cache_clear()
     try:
-        with pytest.raises(VideoError, match=rf"a\.mp4: {os.strerror(number)}; [\d.]+ MB are fr"):
+        with pytest.raises(VideoError, match=rf"a\.mp4: {os.strerror(number)}; {told}"):
             record(tmp_path / "a.mp4", [noise()] * 3)
     finally:
         video.encoder.cache_clear()

@@ -1,6 +1,7 @@
 """Video files, written frame by frame with an encoder in a process of its own."""
 
 import contextlib
+import errno
 import fcntl
 import functools
 import os
@@ -53,7 +54,7 @@ def check_path(path: str | Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ValueError(f"cannot write {path}: {error.strerror}") from None
+        raise ValueError(f"cannot write {path}: {files.reason(error)}") from None
     return path
 
 
@@ -264,7 +265,7 @@ class VideoWriter:
         """Return why the encoder ended: the first line that it wrote, or how it was killed."""
         self._complaints.seek(0)
         complaints = self._complaints.read(10_000).decode(errors="replace")
-        for number in files.DISK_FULL:
+        for number in (errno.ENOSPC, *files.ADVICE):
             if os.strerror(number) in complaints:
                 return _unwritten(self.path, OSError(number, os.strerror(number)))
         code = self._process.returncode
@@ -277,9 +278,9 @@ def _unwritten(path: Path, error: OSError) -> VideoError:
     """Return the error that `path` could not be written, with its final name."""
     plain = OSError(error.errno, error.strerror)
     try:
-        return VideoError(files.disk_full(plain, path))
+        return VideoError(files.cannot_write(plain, path))
     except OSError:  # there is no directory any more whose free space could be told
-        return VideoError(f"cannot write {path}: {error.strerror}")
+        return VideoError(f"cannot write {path}: {files.reason(error)}")
 
 
 # Writers whose encoder runs. A forked child must let go of the encoder's input, or the encoder
