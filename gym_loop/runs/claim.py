@@ -23,8 +23,8 @@ from gym_loop.terminal import short
 
 # Parameters of the loop with which a run can be continued, whatever they were before.
 RESUMABLE = {name for name, parameter in parameters.ALL.items() if parameter.resume}
-# What only a run leaves behind. A directory that holds one of these, but no run.json, is not ours.
 RECORD_DIRS = ("record_dir", "eval_record_dir")  # of the loop
+# What only a run leaves behind. A directory that holds one of these, but no run.json, is not ours.
 RESULTS = (
     *(tables.EPISODES, tables.EVALUATIONS, "checkpoints", "traces"),
     *(parameters.ALL[name].default for name in RECORD_DIRS),
@@ -103,10 +103,9 @@ def run_in(directory: Path, loop: Mapping[Any, Any]) -> dict[str, Any] | None:
     results = [directory / name for name in RESULTS if os.path.lexists(directory / name)]
     results += [directory / kept.FILE] if kept.is_foreign(directory) else []
     for name in RECORD_DIRS:
-        folder = directory / folder_of(loop, name)
-        if folder.resolve().is_relative_to(
-            directory.resolve()
-        ):  # elsewhere, runs leave each other's films alone
+        folder = (directory / folder_of(loop, name)).resolve()
+        # Elsewhere, runs leave each other's films alone.
+        if folder.is_relative_to(directory.resolve()):
             results += folder.glob("episode-*.mp4")
     if results:
         raise Mistake(
