@@ -19,7 +19,8 @@ STEPS_PER_FILE = 150_000  # hundreds or thousands of episodes, a few megabytes i
 # one for each NUMBERS_PER_STEP numbers in it.
 STEPS_PER_ARRAY, NUMBERS_PER_STEP = 4, 16
 UNIFORM_REWARDS = (1, -1)  # kept as one number while all are equal; the same number in every dtype
-SECONDS_BETWEEN_WRITES = 30.0  # on the run's clock, so that a running run can be watched
+# On the run's clock, so that a running run can be watched. A short one writes each file once.
+SECONDS_TO_FIRST_WRITE, SECONDS_BETWEEN_WRITES = 1.0, 30.0
 
 Row = tuple[int, ...]  # the values of `traces.PER_EPISODE`
 
@@ -29,9 +30,10 @@ log = logging.getLogger(__name__)
 class Trace(Observer):
     """Writes `traces/train-000000.npz` and `traces/eval-000000.npz`, see `gym_loop.runs.traces`.
 
-    A file is written when it is full, with each checkpoint, every 30 seconds and at the end; until
-    it is full it is replaced as a whole. Which episodes are in which file depends on the episodes
-    alone, and on resume the files are cut back to the checkpoint by the episodes' numbers.
+    A file is written when it is full, with each checkpoint, after a second, every 30 seconds and at
+    the end; until it is full it is replaced as a whole. Which episodes are in which file depends on
+    the episodes alone, and on resume the files are cut back to the checkpoint by the episodes'
+    numbers.
     Observations are not stored.
     """
 
@@ -49,7 +51,8 @@ class Trace(Observer):
         full = STEPS_PER_FILE
         if shape:
             full //= STEPS_PER_ARRAY + math.prod(shape) // NUMBERS_PER_STEP
-        training, evaluation = _File(directory, "train", full), _File(directory, "eval", full)
+        due = loop.seconds + SECONDS_TO_FIRST_WRITE
+        training, evaluation = (_File(directory, kind, full, due) for kind in ("train", "eval"))
         training.cut(loop.episodes)
         evaluation.cut(loop.evaluated)
         if loop.parameters.get("trace", True):
@@ -172,7 +175,7 @@ class _File:
     It is written in the loop's own thread: a second thread slowed the loop by a fifth on two cores.
     """
 
-    def __init__(self, directory: Path, kind: str, full: int) -> None:
+    def __init__(self, directory: Path, kind: str, full: int, due: float) -> None:
         self.directory, self.kind, self.full = directory, kind, full
         self.arrays: dict[str, traces.Array] | None = None  # of the episodes gathered before
         self.unwritten: dict[str, dict[str, traces.Array]] = {}  # by the names of their files
@@ -182,7 +185,7 @@ class _File:
         self.uniform_reward = math.nan
         self.steps = 0  # of episodes not gathered yet
         self.room = full  # steps that the file still takes
-        self.due = 0.0  # on the run's clock
+        self.due = due  # when it is written next, on the run's clock
         self.warned = self.unsynced = False
         self.next = 0  # the number of the episode to come
         # Ended while an earlier one runs, by number: row, actions, rewards.

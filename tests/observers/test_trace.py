@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from gym_loop import files
 from gym_loop.__main__ import dispatch
 from gym_loop.agents import RandomAgent
 from gym_loop.loops import DefaultLoop
@@ -182,6 +183,7 @@ def test_a_file_is_the_same_however_often_it_was_written(tmp_path, monkeypatch, 
 
     kept = []
     for seconds in (1000.0, -1.0):  # never before the file is full, and after each episode
+        monkeypatch.setattr(observer, "SECONDS_TO_FIRST_WRITE", seconds)
         monkeypatch.setattr(observer, "SECONDS_BETWEEN_WRITES", seconds)
         monkeypatch.setattr(observer, "STEPS_PER_FILE", 600)
         directory = tmp_path / str(seconds)
@@ -196,6 +198,14 @@ def test_a_file_is_the_same_however_often_it_was_written(tmp_path, monkeypatch, 
         for name in ours:
             assert ours[name].dtype == theirs[name].dtype, name
             assert ours[name].tobytes() == theirs[name].tobytes(), name
+
+
+def test_the_traces_of_a_short_run_are_written_once(tmp_path, monkeypatch):
+    written, write = [], files.write
+    monkeypatch.setattr(files, "write", lambda *args: (written.append(args[0].name), write(*args)))
+    monkeypatch.setattr(observer, "SECONDS_TO_FIRST_WRITE", 60.0)  # as if the run took no second
+    play(tmp_path, Counter(), max_episodes=20)
+    assert written == ["train-000000.npz"]
 
 
 def test_texts_are_kept(tmp_path):
@@ -273,7 +283,10 @@ def test_a_run_goes_on_beside_a_file_of_an_earlier_version(tmp_path):
     assert list(files_of(tmp_path)) == ["train-000000.npz", "train-000001.npz"]
 
 
-def test_what_cannot_be_written_is_warned_of_once_and_written_once_it_can_be(tmp_path, caplog):
+def test_what_cannot_be_written_is_warned_of_once_and_written_once_it_can_be(
+    tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr(observer, "SECONDS_TO_FIRST_WRITE", 0.0)
     (tmp_path / "traces").write_text("in the way")
 
     class Freed(Counter):
