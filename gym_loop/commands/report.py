@@ -63,8 +63,8 @@ def report(
         return
     if films and html is None:
         raise Mistake("--films go into the page: expected --html FILE beside it")
-    for file in (html, figure):
-        check_target(file)
+    check_page(html)
+    check_target(figure)
     content = compared(directories, by, metric, unfinished)
     if html is not None:
         from gym_loop.reports import films as filmed
@@ -97,7 +97,7 @@ def report_searches(searches: list[Path], html: Path | None, films: bool) -> Non
         if films or len(searches) > 1:
             what = "films are of runs that are compared" if films else "a page holds one search"
             raise Mistake(f"--html of a search: {what}; expected one DIR, such as {searches[0]}")
-        check_target(html)
+        check_page(html)
         from gym_loop.search import page
 
         with writing(html):
@@ -137,6 +137,14 @@ def writing(file: Path) -> Iterator[None]:
     except OSError as error:
         raise Mistake(f"cannot write {error.filename or file}: {files.reason(error)}") from None
     print(f"wrote {file}", file=sys.stderr)
+
+
+def check_page(file: Path | None) -> None:
+    """Raise Mistake where no page can be written to a file, or no browser took it for one."""
+    if file is not None and file.suffix.lower() not in (".html", ".htm"):
+        line = f"--html {file}: expected a name that ends in .html"
+        raise Mistake(f"{line}; --figure draws .pdf, .png or .svg")
+    check_target(file)
 
 
 def check_target(file: Path | None) -> None:

@@ -378,5 +378,5 @@ def test_episodes_that_find_no_room_are_one_line_and_leave_nothing(launch, cli, 
     )
 
     assert done.returncode == 1
-    assert re.fullmatch(r"gym-loop: cannot write \S+: File too large; .* free\n", done.stderr)
+    assert re.fullmatch(r"gym-loop: cannot write \S+: File too large; `ulimit -f`.*\n", done.stderr)
     assert {*tmp_path.iterdir()} == before

@@ -686,6 +686,7 @@ def test_damaged_directories_are_warned_of_and_the_rest_is_reported(sweep, told,
         (["multirun", "--by", "agnet"], "did you mean 'agent'?"),
         (["multirun", "--by", "agent.stepsize"], "did you mean 'agent.step_size'?"),
         (["multirun", "--html", "nowhere/page.html"], "cannot write nowhere/page.html"),
+        (["multirun", "--html", "a.pdf"], "--html a.pdf: expected a name that ends in .html"),
         (["multirun", "--htm", "page.html"], "did you mean '--html'?"),
     ],
 )
