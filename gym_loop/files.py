@@ -84,6 +84,13 @@ def read(path: Path, largest: int) -> bytes:
         return file.read()
 
 
+def let_owner_write(paths: Iterable[Path]) -> None:
+    """Let the owner write: a copy of what is read-only is read-only, too."""
+    for path in paths:
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)
+
+
 def check_regular(path: Path) -> None:
     """Raise an OSError unless `path` is a regular file: reading a pipe might never end."""
     if not stat.S_ISREG(path.stat().st_mode):

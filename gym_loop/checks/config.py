@@ -34,6 +34,7 @@ from gym_loop.config.options import (
 from gym_loop.config.yaml_files import check_keys, first_line
 from gym_loop.errors import user_frames, with_place
 from gym_loop.mistake import Mistake, installing, nearest
+from gym_loop.runs import manifest
 from gym_loop.terminal import short
 
 ENVS = ("env", "eval_env")  # sections
@@ -505,7 +506,13 @@ def check_directories(cfg: DictConfig, content: dict[str, Any]) -> None:
     except (OmegaConfBaseException, RecursionError) as error:
         raise Mistake(f"{key}{origin(cfg, key)}: {first_line(error)}") from None
     directory = stored.directory(text, f"{key} is {text or repr('')}{origin(cfg, key)}")
-    check_writable(directory, lambda: f"{key} is {directory}{origin(cfg, key)}")
+
+    def said() -> str:
+        if os.path.exists(directory / manifest.NAME):  # a resume or an evaluation has set the key
+            return f"cannot write into the run's directory {short(directory)} (a copy will do)"
+        return f"{key} is {directory}{origin(cfg, key)}"
+
+    check_writable(directory, said)
     for name, value in content["loop"].items():
         if name.endswith("dir") and isinstance(value, str):
             check_writable(directory / value, functools.partial(described, cfg, name, value))

@@ -153,6 +153,7 @@ def plant(
     state = load_state(checkpoint)
     assert state is not None
     shutil.copytree(checkpoint, path)
+    files.let_owner_write([path, *path.rglob("*")])
     same = {"same_env": same_env, "same_eval_env": same_eval_env, "same_seed": same_seed}
     # The parent may have begun with this checkpoint, in another environment than its own parent.
     state |= {name: each and state.get(name, True) for name, each in same.items()}

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from gym_loop import files
 from gym_loop.config import kept
 from gym_loop.runs import checkpoints, claim, manifest
 
@@ -44,6 +45,7 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
         shutil.copytree(
             history, directory, ignore=_left_out, copy_function=_copy, dirs_exist_ok=True
         )
+        files.let_owner_write([directory, *({*directory.rglob("*")} - there)])
     same = {f"same_{group}": group not in groups for group in ("env", "eval_env", "seed")}
     best = checkpoints.best_at(checkpoint)  # it goes on to be the best until there is a better one
     with_best = "env" not in groups and checkpoints.load_state(best) is not None

@@ -1,10 +1,13 @@
 """`gym-loop fork`: of forks, and as other lines advise it."""
 
 import shlex
+import stat
 
 import pytest
 from omegaconf import OmegaConf
 
+from gym_loop import files
+from gym_loop.__main__ import dispatch
 from gym_loop.runs import checkpoints
 from tests.conftest import rows
 
@@ -59,3 +62,22 @@ def test_a_fork_goes_on_with_the_best_checkpoint_of_its_history(launch, cli, tmp
     table = [float(row["return"]) for row in rows(mine, "evaluations.csv")[:7]]  # in training
     assert checkpoints.episode(checkpoints.find(mine, "best")) == table.index(max(table)) + 1
     assert checkpoints.episode(best) == table.index(max(table[:6])) + 1
+
+
+def test_a_fork_of_a_run_that_is_read_only_is_the_owner_s_to_write(launch, tmp_path):
+    words = ("agent=random", "env=cartpole", "loop.eval_episodes=1")
+    parent = launch(*words, "loop.max_episodes=2")
+    (tmp_path / "fork").mkdir()
+    (tmp_path / "fork" / "notes.txt").touch(0o444)
+    for path in (parent, *parent.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        dispatch("fork", "run", "loop.max_episodes=3", "hydra.run.dir=fork")
+    finally:
+        files.let_owner_write([parent, *parent.rglob("*")])
+    made = [tmp_path / "fork", *(tmp_path / "fork").rglob("*")]
+    read_only = [path for path in made if not path.stat().st_mode & stat.S_IWUSR]
+    own = [path.name for path in read_only if path.parent.name != "code"]  # which nobody edits
+    assert own == ["notes.txt"]
+    assert len(rows(tmp_path / "fork")) == 3

@@ -1,5 +1,6 @@
 """resume, fork, and launching into a run's own directory."""
 
+import errno
 import json
 import os
 import shlex
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,8 @@ import pytest
 
 import gym_loop
 from gym_loop import Mistake, files
+from gym_loop.__main__ import dispatch
+from gym_loop.checks import config
 from gym_loop.observers import checkpoints as writing
 from gym_loop.runs import checkpoints, compare, traces
 from tests.conftest import AGENTS, left_by_a_killed_process, rows
@@ -440,8 +444,6 @@ def damage_flip(file):
 @pytest.mark.parametrize("damage", [damage_cut, damage_zero, damage_flip])
 @pytest.mark.parametrize("name", ["state.json", "loop.pkl", "agent/agent.pkl"])
 def test_a_damaged_checkpoint_costs_one_warning_and_nothing_else(launch, damage, name):
-    from gym_loop.__main__ import dispatch
-
     words = (*LEARNER, "loop.eval_episodes=1", "loop.time_per_checkpoint=0")
     whole = launch(*words, "loop.max_episodes=6", directory="whole")
     launch(*words, "loop.max_episodes=4")
@@ -514,6 +516,21 @@ def test_checkpoints_that_may_not_be_read_are_not_taken_for_none(launch, tmp_pat
         "gym-loop: cannot read and write run/checkpoints: no permission\n",
     )
     assert (run / "episodes.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["resume", "evaluate"])
+def test_a_run_that_may_not_be_written_into_is_named_as_such(launch, monkeypatch, command):
+    launch("agent=random", "env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=1")
+    monkeypatch.setattr(config, "_writable", set())  # what has been found writable
+
+    def refused(dir):
+        raise PermissionError(errno.EACCES, "Permission denied", dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    with pytest.raises(Mistake) as raised:
+        dispatch(command, "run", "loop.eval_episodes=2")
+    said = "cannot write into the run's directory run (a copy will do): Permission denied"
+    assert raised.value.message == said
 
 
 def test_a_checkpoint_leaves_the_attributes_of_agent_and_environment_as_they_were():
