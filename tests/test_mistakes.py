@@ -532,6 +532,8 @@ MISTAKES = [
     # grammar and interpolation
     row("loop.max_episodes=[1", "'[1'", "command line"),
     row(["seed=a b="], "'seed=a b='"),
+    row("env.kwargs={a:1,a:2}", "'env.kwargs={a:1,a:2}' (command line): found duplicate key a"),
+    row("-m seed=1,2 +agent.x={1:a},[{b:{1:a,true:b}}]", "found duplicate key True"),
     row(["seed 3"], "no command 'seed 3'"),
     row("=3", "=3"),
     row([""], "empty"),

@@ -163,7 +163,7 @@ def bad_override(error: OverrideParseException) -> str:
         word, value, reason = shown, secrets.HIDDEN, ""
     if f"{value}/".startswith("~/"):  # which shells leave as it is within a word
         return f"{word!r} ({COMMAND_LINE}): ~ is not read here; write {key}=$HOME{value[1:]}"
-    if "evaluating" in reason or "osing" in reason:
+    if re.search("evaluating|osing|found duplicate key", reason):
         advice = ""
     else:
         reason = f"Hydra cannot read {value!r}" if value else "Hydra cannot read it"

@@ -19,11 +19,12 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_visitor import HydraOverrideVisitor
 from hydra.core.override_parser.types import OverrideType
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job
-from hydra.errors import ConfigCompositionException
+from hydra.errors import ConfigCompositionException, HydraException
 from hydra.types import HydraContext
 from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
@@ -256,6 +257,31 @@ def own_state() -> Iterator[None]:
             Singleton._instances.pop(kind, None)
             if theirs[kind] is not None:
                 Singleton._instances[kind] = theirs[kind]
+
+
+@contextlib.contextmanager
+def single_keys() -> Iterator[None]:
+    """Refuse a mapping in an override that has a key twice (`{a: 1, a: 2}`) within the block.
+
+    Hydra keeps the last value. What it has parsed no longer tells, in a sweep's values neither.
+    """
+    visitor: Any = HydraOverrideVisitor
+    visit = visitor.visitDictContainer
+
+    def checked(self: HydraOverrideVisitor, mapping: Any) -> Any:
+        pairs = (mapping.getChild(i) for i in range(1, mapping.getChildCount() - 1, 2))
+        seen = set[Any]()
+        for key in (self.visitDictKey(pair.getChild(0)) for pair in pairs):
+            if key in seen:
+                raise HydraException(f"found duplicate key {key}")
+            seen.add(key)
+        return visit(self, mapping)
+
+    visitor.visitDictContainer = checked
+    try:
+        yield
+    finally:
+        visitor.visitDictContainer = visit
 
 
 @contextlib.contextmanager

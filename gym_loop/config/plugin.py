@@ -27,6 +27,7 @@ def our_hydra() -> Iterator[None]:
         hydra.own_state(),
         hydra.plugins([SearchPath, Options]),
         hydra.options_in_folders(),
+        hydra.single_keys(),
         omegaconf.parsing_in_c((launch.CONF, hydra.CONF)),
     ):
         yield

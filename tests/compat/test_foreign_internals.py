@@ -9,7 +9,10 @@ import re
 
 import pytest
 from hydra.core import utils
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.overrides_visitor import HydraOverrideVisitor
 from hydra.core.singleton import Singleton
+from hydra.errors import OverrideParseException
 
 from gym_loop.compat import gymnasium, hydra, hydra_job, omegaconf, standard_library
 from tests.core_size import PACKAGE, ROOT
@@ -144,6 +147,18 @@ def test_hydra_makes_its_list_of_defaults_in_one_place():
     with hydra.options_in_folders():
         assert repository._create_defaults_list.__module__ == hydra.__name__
     assert repository._create_defaults_list.__module__ != hydra.__name__
+
+
+def test_hydra_reads_the_mappings_of_overrides_in_one_place():
+    parser = OverridesParser.create()
+    before = HydraOverrideVisitor.visitDictContainer
+    with hydra.single_keys():
+        for value in ("{a:1,a:2}", "{1:a,true:b}", "[{a:{b:1,b:1}}]", "{a:1},{a:1,a:2}"):
+            with pytest.raises(OverrideParseException, match="found duplicate key"):
+                parser.parse_overrides([f"key={value}"])
+        [parsed] = parser.parse_overrides(["key=[{},{a:{a:1},b:{a:1}}]"])
+        assert parsed.value() == [{}, {"a": {"a": 1}, "b": {"a": 1}}], hydra.single_keys.__doc__
+    assert HydraOverrideVisitor.visitDictContainer is before
 
 
 def test_hydra_keeps_a_jobs_failure_in_its_result():
