@@ -6,7 +6,7 @@ import importlib.metadata
 import logging
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gym_loop.errors import text_of, user_frames
@@ -39,6 +39,23 @@ def changed(checkpoint: Path, run: Path) -> dict[str, tuple[str, str]]:
     then = then or (manifest.read(run) or {}).get("versions") or {}
     now = versions()
     return {k: (then[k], now[k]) for k in then if now.get(k, then[k]) != then[k]}
+
+
+def note_others(runs: Iterable[Path]) -> None:
+    """Print a line if other versions were used in some of the runs that are to be compared."""
+    others: dict[str, dict[str, None]] = {}  # of a package
+    now = versions()
+    for run in runs:
+        recorded = (manifest.read(run) or {}).get("versions")
+        for package, then in recorded.items() if isinstance(recorded, dict) else ():
+            if package not in now:  # by this process, which trains nothing
+                with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                    now[package] = version(package)
+            if now.get(package, then) != then:
+                others.setdefault(package, {})[str(then)] = None
+    if others:
+        told = (f"{name} {', '.join(then)}, now {now[name]}" for name, then in others.items())
+        print(f"note: jobs before had {'; '.join(told)}: results may differ by it", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gym_loop.config.kept import as_plain
 from gym_loop.mistake import Mistake, nearest
-from gym_loop.runs import reading
+from gym_loop.runs import manifest, reading, versions
 from gym_loop.sweeps import directory
 from gym_loop.sweeps.compose import Composer
 from gym_loop.sweeps.directory import Job
@@ -169,6 +169,8 @@ class SearchSweeper(Sweeper):
                 "which they end; hydra.launcher.n_jobs=1 makes the search repeat itself",
                 file=sys.stderr,
             )
+        if told < self.n_trials:
+            versions.note_others(file.parent for file in place.glob(f"*/{manifest.NAME}"))
         launcher.table = lambda total, done: trials.table
         code = 0
         while trials.open and not code:  # again while other launches run what lacks

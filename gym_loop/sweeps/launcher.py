@@ -26,7 +26,7 @@ from gym_loop.compat.hydra_job import hydra_config, to_yaml
 from gym_loop.config import by_value, options, stored
 from gym_loop.errors import set_reported
 from gym_loop.mistake import Failure, Mistake
-from gym_loop.runs import claim, manifest
+from gym_loop.runs import claim, manifest, versions
 from gym_loop.sweeps import directory, submitted, table
 from gym_loop.sweeps.compose import Composer
 from gym_loop.sweeps.directory import Job, Sweep
@@ -94,6 +94,8 @@ class SweepLauncher(Launcher):
             self.record(asked, sweep, jobs)
         done = [job for job in jobs.values() if job.state == "finished"]
         missing = [job for job in jobs.values() if job.state != "finished"]
+        if missing:
+            versions.note_others(job.directory for job in done)
         for job in jobs.values():
             job.state = "skipped" if job.state == "finished" else "new"
         code = self.execute(missing, len(done), len(jobs)) if missing else 0

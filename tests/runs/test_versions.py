@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import gym_loop
 from gym_loop.__main__ import dispatch
 from gym_loop.config import by_value
 from gym_loop.mistake import Failure
-from gym_loop.runs import checkpoints, manifest
+from gym_loop.runs import checkpoints, manifest, versions
 
 WORDS = ("env=cartpole", "loop.max_episodes=2", "loop.eval_episodes=1")
 FRAGILE = """
@@ -100,3 +101,21 @@ def test_a_class_without_a_file_is_refused_where_another_python_has_pickled_it(c
         assert f"a class for Python 1{by_value.PYTHON}, which Python" in done.stderr
     assert (tmp_path / "run" / "run.json").read_bytes() == before
     assert json.loads(before)["state"] == "finished"
+
+
+def test_jobs_that_other_versions_have_played_are_told_of_in_one_line(tmp_path, capsys):
+    def run(name, recorded):
+        (tmp_path / name).mkdir()
+        manifest.write(tmp_path / name, {"state": "finished", "versions": recorded})
+        return tmp_path / name
+
+    same = [run("same", versions.versions()), run("none", None), tmp_path / "gone"]
+    versions.note_others([*same, run("uninstalled", {"no-such-package": "1.0"})])
+    assert capsys.readouterr().err == ""
+    others = [run(name, {"python": "3.2", "numpy": name}) for name in ("1.0", "1.1")]
+    versions.note_others([*same, *others, others[0], run("more", {"pluggy": "0"})])
+    python = versions.versions()["python"]
+    told = f"python 3.2, now {python}; numpy 1.0, 1.1, now {version('numpy')}"
+    told = f"{told}; pluggy 0, now {version('pluggy')}"
+    line = f"note: jobs before had {told}: results may differ by it\n"
+    assert capsys.readouterr().err == line

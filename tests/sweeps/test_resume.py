@@ -58,15 +58,17 @@ def test_a_sweep_of_a_version_with_fewer_observers_goes_on(sweep, cli, tmp_path)
         path = tmp_path / "sweep" / job / "run.json"
         known = json.loads(path.read_text())
         del known["config"]["observers"]["code"]
+        known["versions"]["numpy"] = "0.9"
         path.write_text(json.dumps(known))
         config = tmp_path / "sweep" / job / "config.yaml"
         content = OmegaConf.load(config)
         del content.observers.code
         OmegaConf.save(content, config)
     (tmp_path / "sweep/.finished.json").unlink()
-    for words in (("resume", "sweep", "seed=0,1,2"), ("resume", "sweep")):
-        done = cli(*words)
+    for words, said in ((("seed=0,1,2",), "note: jobs before had numpy 0.9, now "), ((), "")):
+        done = cli("resume", "sweep", *words)
         assert done.returncode == 0, done.stderr
+        assert said in done.stderr and done.stderr.count("\n") == bool(said)
     assert summary(done) == "3 jobs: 0 done, 3 skipped, 0 failed"
 
 
