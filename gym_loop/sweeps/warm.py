@@ -49,6 +49,8 @@ def warm_up(modules: list[str]) -> None:
         with contextlib.suppress(BaseException):
             importlib.import_module(name)
 
+    import multiprocessing.popen_forkserver  # a job's process object names it
+
     from omegaconf import OmegaConf
 
     from gym_loop.code import used
