@@ -44,12 +44,10 @@ def set_up_hydra() -> None:
 def warm_up(modules: list[str]) -> None:
     """Import what jobs import, and do once what takes longer the first time."""
     enter_surroundings()
-    for name in modules:
+    for name in (*modules, "multiprocessing.popen_forkserver"):  # which each job is a process of
         # The job will tell what is wrong with a module. It must not end this process.
         with contextlib.suppress(BaseException):
             importlib.import_module(name)
-
-    import multiprocessing.popen_forkserver  # a job's process object names it
 
     from omegaconf import OmegaConf
 
