@@ -85,7 +85,8 @@ def evaluate(directory: Path, overrides: Sequence[str], checkpoint: str | int = 
     """
     known = manifest.load(directory)
     # The directory belongs to its run: nothing is claimed, and Hydra's files stay as they are.
-    prepare = [*_without_claim(), lambda cfg: kept.refuse_changed(known, cfg)]
+    instead = functools.partial(claim.instead_of_changed, known)
+    prepare = [*_without_claim(), lambda cfg: kept.refuse_changed(known, cfg, instead)]
     own = [*_chdir(known), *overrides, f"hydra.run.dir={stored.quoted(directory)}"]
     own.append("hydra.output_subdir=null")
     if checkpoints.find(directory, checkpoint) is None:

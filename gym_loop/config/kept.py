@@ -153,7 +153,7 @@ def sections(config: dict[str, Any]) -> Iterator[tuple[Keys, dict[str, Any]]]:
     names = ("loop", "eval_env", "env", "agent")
     pairs: list[tuple[Keys, Any]] = [((name,), config.get(name)) for name in names]
     for path in (("observers",), ("env", "wrappers"), ("eval_env", "wrappers")):
-        if isinstance(found := _raw(config, path), dict):
+        if isinstance(found := raw_at(config, path), dict):
             pairs += [((*path, name), section) for name, section in found.items()]
     for path, section in pairs:
         target = section.get("_target_") if isinstance(section, dict) else None
@@ -341,7 +341,7 @@ def changed(known: dict[str, Any], cfg: DictConfig | None = None) -> Iterator[tu
     for path, text in brought:
         digest = values[_label(path)]
         if cfg is not None:
-            now = _raw(content(cfg, resolve=False), path)
+            now = raw_at(content(cfg, resolve=False), path)
             if now != text or _digest(cfg, path, key) == digest:
                 continue
         if _digest(then, path, key) != digest:
@@ -349,15 +349,17 @@ def changed(known: dict[str, Any], cfg: DictConfig | None = None) -> Iterator[tu
             yield dotted(path), ", ".join(f"${{oc.env:{each}}}" for each in read_now) or text
 
 
-def refuse_changed(known: dict[str, Any], cfg: DictConfig | None, otherwise: str = "") -> None:
+def refuse_changed(
+    known: dict[str, Any], cfg: DictConfig | None, otherwise: Callable[[str], str] = lambda key: ""
+) -> None:
     """Raise a Mistake when a value that came from outside has changed, as `changed` finds it.
 
-    `otherwise` says what else can be done, at the end of the line.
+    `otherwise` returns what else can be done about a key: the end of the line.
     """
     for key, origin in changed(known, cfg):
         raise Mistake(
             f"{key} comes from {origin}, which is not what it was when the run was launched; "
-            f"set it as it was{otherwise and '; '}{otherwise}"
+            f"set it as it was{otherwise(key)}"
         )
 
 
@@ -365,7 +367,7 @@ def followers(known: dict[str, Any], cfg: DictConfig) -> Iterator[tuple[str, str
     """Yield (key, text, value then, now) where `cfg` refers to what an override has changed."""
     raw, then = content(cfg, resolve=False), OmegaConf.create(known["config"])
     for path, text in leaves(known["config"]):
-        if isinstance(text, str) and "${" in text and _raw(raw, path) == text:
+        if isinstance(text, str) and "${" in text and raw_at(raw, path) == text:
             with contextlib.suppress(OmegaConfBaseException):
                 old, new = as_plain(at(then, path)), as_plain(at(cfg, path))
                 if old != new:
@@ -452,7 +454,7 @@ def hidden_texts(cfg: DictConfig, shown: dict[str, Any]) -> dict[str, str]:
     raw = content(cfg, resolve=False)
     found = {}
     for path, value in (*leaves(resolved(cfg, raw)), *leaves(raw)):
-        instead = _raw(shown, path)
+        instead = raw_at(shown, path)
         if not isinstance(value, str) or not isinstance(instead, str) or "(hidden" not in instead:
             continue
         if "${" not in value:
@@ -512,7 +514,7 @@ def at(cfg: Any, path: Keys) -> Any:
     return functools.reduce(lambda node, key: node[key], path, cfg)
 
 
-def _raw(node: Any, path: Keys) -> Any:
+def raw_at(node: Any, path: Keys) -> Any:
     """Return what lies in plain containers at `path`; ABSENT when nothing does."""
     try:
         return at(node, path)

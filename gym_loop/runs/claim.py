@@ -183,7 +183,11 @@ def check_past(
                 f"{name} holds a run {was}; {is_now} would change what has already happened. "
                 f"Choose another directory{_or_fork(directory, words)}"
             )
-    kept.refuse_changed(known, cfg, fork)
+
+    def otherwise(key: str) -> str:  # a job has the overrides of all jobs
+        return f"{instead_of_changed(known, key) if free else ''}; {fork}"
+
+    kept.refuse_changed(known, cfg, otherwise)
     keys = {key for key, *_ in changes}
     for key, _, then, now in kept.followers(known, cfg):
         if not past(key):
@@ -194,6 +198,18 @@ def check_past(
         else:
             raise Mistake(f"{follows} would change what has already happened; {fork}")
     return keys
+
+
+def instead_of_changed(known: dict[str, Any], key: str) -> str:
+    """Return which override gives a key the value that a resolver had brought, if run.json says it.
+
+    Args:
+        known: what `manifest.load` returns.
+        key: dotted.
+    """
+    value = kept.raw_at(known["shown"], tuple(key.split(".")))
+    said = shlex.quote(override(key, value))
+    return f", or say {said}" if kept.is_as_recorded(known, key, value) else ""
 
 
 def _or_fork(directory: Path, words: list[str]) -> str:

@@ -147,7 +147,9 @@ def read(directory: Path) -> dict[str, Any] | None:
 
 
 def load(directory: Path) -> dict[str, Any]:
-    """Return the content of a run's run.json, with the config that is kept in its place.
+    """Return the content of a run's run.json, with the config that is kept in place of its own.
+
+    That is then called `shown`.
 
     The kept config is unresolved. The paths of its files are where these are now: in the directory
     of the launch, which joins `sys.path`, or else in the current one. A run of an older version
@@ -190,7 +192,7 @@ def load(directory: Path) -> dict[str, Any]:
                 locate.present[gym_loop_files.module_name(gone)] = now.resolve()
     by_value.folders.append(directory / by_value.FOLDER)
     locate.look_in(str(base))
-    return known | {"config": content, "cwd": str(base)}
+    return known | {"config": content, "shown": known["config"], "cwd": str(base)}
 
 
 def _refuse_edited(directory: Path, now: dict[str, Any], then: dict[str, Any]) -> None:

@@ -1,8 +1,15 @@
 """A run directory with files of somebody else's in it is refused, or these are left alone."""
 
 import os
+import re
+import shlex
+from pathlib import Path
 
 import pytest
+
+from gym_loop import Mistake
+from gym_loop.__main__ import dispatch
+from gym_loop.runs import manifest
 
 RUN = ("agent=random", "env=cartpole", "loop.max_episodes=3", "loop.eval_episodes=1")
 LATE = """
@@ -97,3 +104,28 @@ def test_a_fork_leaves_alone_what_lies_in_its_directory(cli, tmp_path):
     assert done.returncode == 0, done.stderr
     assert are_as_they_were(tmp_path, "fork/notes.md")
     assert (tmp_path / "fork" / "more.md").read_text() == "the parent's"
+
+
+def test_what_a_resolver_had_brought_can_be_said_where_it_brings_another_value(launch):
+    Path("drawing.py").write_text(
+        "import pathlib\nfrom omegaconf import OmegaConf\n"
+        "from gym_loop.agents import RandomAgent\n"
+        "drawn = lambda: pathlib.Path('drawn').read_text()\n"
+        "OmegaConf.register_new_resolver('drawn', drawn, use_cache=True, replace=True)\n"
+        "class Drawing(RandomAgent):\n"
+        "    @staticmethod\n"
+        "    def get_default_parameters():\n"
+        "        return {'x': ''}\n"
+    )
+    Path("drawn").write_text("1, 'a b'")
+    words = "env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=1"
+    run = launch("agent=drawing.py:Drawing", "agent.x='${drawn:}'", *words)
+    Path("drawn").write_text("another")
+    line = "agent.x comes from ${drawn:}, which is not what it was when the run was launched"
+    for command in (["evaluate", "run"], ["resume", "run", "loop.max_episodes=2"]):
+        with pytest.raises(Mistake, match=re.escape(line)) as raised:
+            dispatch(*command)
+        said = re.search(r", or say ([^;]*)", raised.value.message)[1]
+        dispatch(*command, *shlex.split(said))
+    assert manifest.read(run)["episodes"] == 2
+    dispatch("resume", "run", "loop.max_episodes=3")
