@@ -148,7 +148,8 @@ class Again:
         if tool:
             run_tool([tool, "venv", "-q", "--python", python or version, str(target)])
         elif python:
-            run_tool([python, "-m", "venv", "--without-pip", str(target)])
+            # Of pyenv's versions, what it has put on PATH starts the chosen ones alone.
+            run_tool([python, "-m", "venv", "--without-pip", str(target)], PYENV_VERSION=minor)
         else:
             raise Mistake(
                 f"{self.run} ran on Python {version}: no uv and no python{minor} on PATH to make "
@@ -231,14 +232,15 @@ def git(folder: Path, *words: str) -> None:
     run_tool(["git", "-C", str(folder), *words])
 
 
-def run_tool(command: Sequence[str]) -> None:
-    """Run a program to its end.
+def run_tool(command: Sequence[str], **variables: str) -> None:
+    """Run a program to its end, with more environment variables than this process has.
 
     Raises:
         Mistake: it fails; the line has its last one.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        env = os.environ | variables
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     except OSError as error:
         raise Mistake(f"cannot start {command[0]}: {error.strerror}") from None
     if done.returncode:

@@ -245,6 +245,17 @@ def test_what_pip_is_told(tmp_path, version, source, told):
     assert back._requirement("thing", version) == told
 
 
+def test_another_python_is_started_also_where_pyenv_has_not_chosen_it(tmp_path, monkeypatch):
+    shim = tmp_path / "python3.2"
+    chosen = "[ \"$PYENV_VERSION\" = 3.2 ] || { echo 'python3.2: command not found'; exit 127; }"
+    shim.write_text(f'#!/bin/sh\n{chosen}\n/bin/mkdir "$4"\n')
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    back = again.Again(tmp_path / "run", description(), tmp_path)
+    back._make_environment(None, tmp_path / "to", "3.2.6")
+    assert (tmp_path / "to").is_dir()
+
+
 def test_threads_are_those_of_the_run_and_folders_are_put_back(tmp_path, monkeypatch):
     monkeypatch.setenv("MKL_NUM_THREADS", "7")
     threads = {"OMP_NUM_THREADS": "3", "torch": 1}
