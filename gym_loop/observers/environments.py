@@ -1,5 +1,6 @@
 """Environments in a checkpoint: pickled, and tested after unpickling before a run uses them."""
 
+import contextlib
 import copy
 import functools
 import logging
@@ -15,6 +16,7 @@ from gym_loop.config.locate import unpickle
 from gym_loop.observers.objects import (
     KEPT,
     LOST,
+    PASSED_OVER,
     Key,
     Objects,
     attributes_of,
@@ -28,13 +30,15 @@ from gym_loop.runs.compare import value_differences
 
 MAX_OWNERS = 1_000  # objects in an environment that are looked into
 CODE = b"cloudpickle"  # in a pickle that has functions by value
+CLASS = "__class__"
 
 log = logging.getLogger(__name__)
 
 Path = tuple[Key, ...]  # to an object, from the environment
 Place = tuple[Path, Key]  # the path of an object, and what it has there
-# An environment's pickle, attributes that it may lack, and the classes of those that nothing keeps.
-Saved = tuple[bytes, dict[Place, Any], dict[Place, str]]
+# An environment's pickle, attributes that it may lack, the classes of those that nothing keeps, and
+# all that there is: how it is kept, and at `CLASS` the name of its owner's class.
+Saved = tuple[bytes, dict[Place, Any], dict[Place, str], dict[Place, Any]]
 
 
 def save(env: Any, by_value: bool = False) -> Saved:
@@ -52,23 +56,22 @@ def save(env: Any, by_value: bool = False) -> Saved:
         import cloudpickle
 
         pickled = cloudpickle.dumps(env, protocol=5)
-    kept, lost = _lacking(env)
-    return pickled, kept, lost
+    return pickled, *_lacking(env)
 
 
-def _lacking(env: Any) -> tuple[dict[Place, Any], dict[Place, str]]:
-    """Return what the pickle of an environment may lack, and what of it is not kept."""
-    kept, lost = dict[Place, Any](), dict[Place, str]()
+def _lacking(env: Any) -> tuple[dict[Place, Any], dict[Place, str], dict[Place, Any]]:
+    """Return what an environment's pickle may lack, what of it is not kept, and what is there."""
+    kept, lost, there = dict[Place, Any](), dict[Place, str](), dict[Place, Any]()
     if each := getattr(env, "each_copy", None):  # they may be in other processes
         for number, own in enumerate(each(_lacking)):
-            for all_of_them, found in zip((kept, lost), own, strict=True):
+            for all_of_them, found in zip((kept, lost, there), own, strict=True):
                 for (path, key), value in found.items():
                     all_of_them[("envs", (number,), *path), key] = value
-        return kept, lost
+        return kept, lost, there
     own_layers = layers(env)
     objects = Objects(own_layers.values())
     if not (objects.hidden or any(pickles_its_own_way(type(e)) for e in own_layers.values())):
-        return kept, lost  # no class defines what its pickle holds
+        return kept, lost, there  # no class defines what its pickle holds
     owners = _owners(own_layers, objects)
     known = {*map(id, owners.values())}
     hiding = objects.holding(objects.hidden, known)
@@ -76,22 +79,27 @@ def _lacking(env: Any) -> tuple[dict[Place, Any], dict[Place, str]]:
     for path, owner in sorted(owners.items(), key=lambda each: len(each[0])):
         is_there = not path or path[-1] in own.get(path[:-1], {})
         own[path] = _own_state(owner) if is_there else {}
+        there[path, CLASS] = type(owner).__name__
         for key, value in parts_of(owner).items():
+            place = path, key
+            there[place] = how = objects.how(value, known)
             if isinstance(key, str) and key.startswith("_ezpickle"):  # the constructor's arguments
                 continue
-            how = objects.how(value, known)
             if how == KEPT:
                 if own[path].get(key, value) is value:  # and not what its class says instead
-                    kept[path, key] = value
+                    kept[place] = value
+            elif digest := model_digest(value):
+                lost[place] = f"{type(value).__name__} {digest}"
             elif how != LOST or id(value) in known:
                 continue
             elif id(value) in hiding or own[path].get(key) is not value:
-                lost[path, key] = f"{type(value).__name__} {model_digest(value)}".strip()
+                lost[place] = type(value).__name__
     if not is_pickled(kept):
         unpickled = [place for place, value in kept.items() if not is_pickled(value)]
         lost |= {place: type(kept.pop(place)).__name__ for place in unpickled}
     # An environment that comes back has its attributes in another order.
-    return dict(sorted(kept.items(), key=lambda item: repr(item[0]))), lost
+    kept, there = (dict(sorted(each.items(), key=lambda i: repr(i[0]))) for each in (kept, there))
+    return kept, lost, there
 
 
 def _own_state(owner: Any) -> dict[Key, Any]:
@@ -128,19 +136,19 @@ def restore(
         new: an environment like it that has just been made.
     """
     pickled, *rest = saved if isinstance(saved, tuple) else (saved,)
-    attributes, lost = (_renamed(each) for each in (*rest, {}, {})[:2])
+    attributes, lost, there = (_renamed(each) for each in (*rest, {}, {}, {})[:3])
     sources: list[Callable[[], Any]] = [functools.partial(_unpickled, pickled, changed, new)]
     sources += [make] if make and attributes else []
     failure: BaseException | None = None
     for source in sources:
         try:
-            env, told, remaining = _put_back(source, attributes, lost)
+            env, told, remaining, more = _put_back(source, attributes, lost, there)
             break
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:  # also a panic in Rust
             failure = failure or error
-            env, told, remaining = None, [], []
+            env, told, remaining, more = None, [], [], []
     how = "comes back from its pickle as new"
     if failure:
         reason = f"{type(failure).__name__}: {failure}"
@@ -168,13 +176,26 @@ def restore(
             how,
             ", ".join(dict.fromkeys(remaining)),
         )
+    if more:
+        log.warning(
+            "the %s environment %s, and has %s, which was not there when it was saved. That is "
+            "exact unless play depends on it",
+            what,
+            how,
+            ", ".join(dict.fromkeys(more)),
+        )
     return env
 
 
 def _put_back(
-    new: Callable[[], Any], attributes: dict[Place, Any], lost: dict[Place, str]
-) -> tuple[Any, list[str], list[str]]:
-    """Return an environment with the attributes that are kept, their names, and those of the rest.
+    new: Callable[[], Any],
+    attributes: dict[Place, Any],
+    lost: dict[Place, str],
+    there: dict[Place, Any],
+) -> tuple[Any, list[str], list[str], list[str]]:
+    """Return an environment with the attributes that are kept, and the names of these and others.
+
+    The others are what is not kept, and what is there though it was not.
 
     Named are those that it keeps across episodes: one copy is given the old attributes and reset,
     another one is only reset, and they still differ. The copies are closed.
@@ -183,6 +204,7 @@ def _put_back(
         new: returns an environment, each time another one.
         attributes: what it may keep.
         lost: what of it nothing keeps.
+        there: what there was.
     """
     lost, homeless = dict(lost), dict[Place, str]()
     made = list[Any]()  # and not returned
@@ -195,7 +217,7 @@ def _put_back(
         if getattr(env, "render_mode", None) == "human":  # a second one would open a window
             _put(env, kept)
             made.clear()
-            return env, _told(kept), []
+            return env, _told(kept), [], []
         made.append(trial := new())
         _put(trial, copy.deepcopy(kept))  # a reset may append to a list in it
         _reset(trial)  # fails where the environment needs an object that is gone, such as a server
@@ -208,12 +230,13 @@ def _put_back(
             # Of a list or a dict, all: how many there are is kept as well.
             parted = {path for path, key in differ if not isinstance(key, str)}
             kept = {k: v for k, v in kept.items() if k in differ or k[0] in parted}
-        remaining = _remaining(trial, lost, homeless)
+        remaining = _remaining(trial, lost, homeless, there)
+        more = _more(trial, there)
         made.pop(0)  # env
     finally:
         for each in made:
             _close(each)
-    return env, _told(kept), remaining
+    return env, _told(kept), remaining, more
 
 
 def _told(kept: Iterable[Place]) -> list[str]:
@@ -274,7 +297,7 @@ def _owners(own_layers: dict[Path, Any], objects: "Objects") -> dict[Path, Any]:
     while todo:
         path, owner = todo.pop()
         for key, value in parts_of(owner).items():
-            if id(value) in known or objects.how(value, known) != LOST:
+            if id(value) in known or objects.is_whole(value):
                 continue
             if parts_of(value) and len(found) < MAX_OWNERS:
                 known.add(id(value))
@@ -300,7 +323,8 @@ def _has_room(env: Any, place: Place) -> bool:
     except (LookupError, TypeError):
         return False
     if isinstance(key, str):
-        return bool(attributes_of(owner))
+        is_fixed = isinstance(owner, functools.partial) and hasattr(functools.partial, key)
+        return bool(attributes_of(owner)) and not is_fixed
     return isinstance(owner, dict) or (not isinstance(owner, tuple) and key in items_of(owner))
 
 
@@ -376,7 +400,9 @@ def _is_shown(value: Any) -> bool:
     return base is not None and not isinstance(base, bytes | bytearray)  # `pickle` leaves these
 
 
-def _remaining(env: Any, lost: dict[Place, str], homeless: dict[Place, str]) -> list[str]:
+def _remaining(
+    env: Any, lost: dict[Place, str], homeless: dict[Place, str], there: dict[Place, Any]
+) -> list[str]:
     """Return what of an environment that was reset another reset leaves alone.
 
     No object in a set can be told from another, so sets are named even where a reset makes others.
@@ -385,6 +411,7 @@ def _remaining(env: Any, lost: dict[Place, str], homeless: dict[Place, str]) -> 
         env: the environment.
         lost: what nothing keeps: classes, with the digest of a model of MuJoCo's.
         homeless: what is kept, but is in objects that a new environment has not.
+        there: what there was.
     """
     if not (lost or homeless):
         return []
@@ -394,7 +421,10 @@ def _remaining(env: Any, lost: dict[Place, str], homeless: dict[Place, str]) -> 
     stay = {id(value) for (value,) in filter(None, before)}  # also at another place
     named = []
     for place, kind in (lost | homeless).items():
-        now = _value_at(env, owners.get(place, place))
+        now = _value_at(env, owner := owners.get(place, place))
+        is_shown = place in owners and there.get(owner) == PASSED_OVER
+        if is_shown and not any(map(parts_of, now)):  # it comes with the first picture
+            continue
         kind, _, digest = kind.partition(" ")
         if digest:  # a model of MuJoCo's, which is there in any case
             if now and model_digest(now[0]) != digest:
@@ -402,6 +432,33 @@ def _remaining(env: Any, lost: dict[Place, str], homeless: dict[Place, str]) -> 
         elif not (now and _value_at(env, place)) or id(now[0]) in stay or _is_lost_set(now[0]):
             named.append(f"{_name(place)} ({kind})")
     return named
+
+
+def _more(env: Any, there: dict[Place, Any]) -> list[str]:
+    """Return what an environment has, though it was not there, and no reset makes another one.
+
+    It is taken away: the environment is of no use then.
+    """
+    more = list[Place]()
+    for path in [path for path, key in there if key == CLASS]:
+        with contextlib.suppress(LookupError, TypeError):
+            if type(owner := _owner(env, path)).__name__ == there[path, CLASS]:
+                more += [(path, key) for key in parts_of(owner) if (path, key) not in there]
+            elif path and parts_of(owner):  # an object of another class
+                more.append((path[:-1], path[-1]))
+    for path, key in reversed(more):  # of a list, the last one first
+        with contextlib.suppress(LookupError, TypeError, AttributeError):
+            if isinstance(key, str):
+                object.__delattr__(_owner(env, path), key)
+            else:
+                del _owner(env, path)[key[0]]
+    if more:
+        with contextlib.suppress(Exception):  # it lacks what it needs
+            _reset(env)
+    gone = [place for place in more if not _value_at(env, place)]
+    return [
+        _name(each) + ("" if isinstance(each[1], str) else f"[{each[1][0]!r}]") for each in gone
+    ]
 
 
 def _is_lost_set(value: Any) -> bool:

@@ -8,6 +8,7 @@ import io
 import pickle
 import random
 import types
+import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Collection
 from enum import Enum
@@ -29,6 +30,8 @@ WHOLE = {
     *("array", "attr", "builtins", "collections", "dataclasses", "datetime", "decimal", "enum"),
     *("fractions", "itertools", "numpy", "pandas", "pathlib", "random", "re", "torch", "uuid"),
 }
+# What these refer to is elsewhere, or gone.
+WEAK = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 # And those whose objects a reset with a seed puts where they were.
 RESET = {"PIL", "_thread", "ale_py", "glfw", "logging", "matplotlib", "mujoco", "pygame"}
 UNCHANGED = (
@@ -70,6 +73,7 @@ class Objects:
                 if type(each) not in SCALARS:
                     self._holders[id(each)].append(id(value))
             todo += parts_of(value).values() if own[id(value)] == LOST else inner
+        self._apart = {number for number, how in own.items() if how == PASSED_OVER}
         self._how = dict[int, int]()  # as the worst in each is
         for worst in (PASSED_OVER, LOST):
             some = self.holding({number for number, how in own.items() if how == worst}, set())
@@ -87,6 +91,10 @@ class Objects:
         if type(value) is types.MethodType and id(value.__self__) in owners:
             return PASSED_OVER
         return self._how.get(id(value), KEPT)
+
+    def is_whole(self, value: Any) -> bool:
+        """Return whether a value is KEPT, or PASSED_OVER for what it is, not for what is in it."""
+        return id(value) in self._apart or id(value) not in self._how
 
     def holding(self, some: set[int], owners: set[int]) -> set[int]:
         """Return the ids of objects, and of what they are in; what owners are in is left out."""
@@ -120,7 +128,9 @@ def _look_closely(value: Any, owners: set[int]) -> tuple[int, list[Any], bool]:
     library = kind.__module__.partition(".")[0]
     unchanging = types.ModuleType, types.BuiltinFunctionType
     if kind is object or kind in unchanging or library in RESET:
-        return LOST if model_digest(value) else PASSED_OVER, [], False
+        return PASSED_OVER, [], False
+    if issubclass(kind, WEAK):
+        return LOST if value else PASSED_OVER, [], False
     if kind is types.MethodType:
         its = value.__self__  # `random.choice` is of the global stream, which is kept apart
         is_apart = id(its) in owners or its is getattr(random.random, "__self__", None)
@@ -219,7 +229,7 @@ def attributes_of(owner: Any) -> dict[Key, Any]:
         return parts | vars(owner) | {"keywords": owner.keywords}
     if isinstance(owner, type | types.ModuleType | types.FunctionType):
         return {}
-    if isinstance(owner, io.IOBase):  # in C, though some have a `__dict__`
+    if isinstance(owner, (io.IOBase, *WEAK)):  # in C, though some have a `__dict__`
         return {}
     found = dict[Key, Any]()
     for kind in type(owner).__mro__:

@@ -3,7 +3,9 @@
 import copyreg
 import ctypes
 import functools
+import logging
 import pickle
+import weakref
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -48,6 +50,19 @@ class Holder:
 
     def hit(self):
         return self.unit.hit()
+
+
+class Logged:
+    """Counts, and holds what every environment like its own makes again."""
+
+    def __init__(self):
+        self.hits, self.log, self.doubled = 0, logging.getLogger("unit"), lambda hits: 2 * hits
+
+    hit = Unit.hit
+
+
+class LoggedElsewhere(Logged):
+    """Another one."""
 
 
 class Grid(list):
@@ -182,6 +197,35 @@ def hit_and_count(env):
     return hit() + 10 * count[0]
 
 
+def remembered(remember):
+    """Have each game begin with another object, which what is held refers to weakly."""
+
+    def reset(env):
+        env.other = [*(env.other or ()), Holder(0)]
+        remember(env.held, env.other[-1])
+
+    return reset
+
+
+def in_the_third_game(change):
+    def reset(env):
+        env.other = (env.other or 0) + 1
+        if env.other == 3:
+            change(env)
+
+    return reset
+
+
+def emptied(env):
+    vars(env).pop("held", None)
+    return 1
+
+
+def shown(env):
+    env.held = env.held or Logged()
+    return 1
+
+
 # By a name: what is held at first; what a reset does; what a step's reward is.
 HELD = {
     "set": (lambda: {Unit(), Unit()}, same, hit),
@@ -207,6 +251,42 @@ HELD = {
     "grid": (on_one_grid, same, lambda env: env.held[0].hit()),
     "method in a list": (hit_and_more, same, hit_and_count),
     "factory": (lambda: defaultdict(lambda: 0), counted_in_another, lambda env: len(env.held)),
+    "logged": (Logged, same, lambda env: env.held.hit()),
+    "logged in a list": (lambda: [Logged(), 0], same, lambda env: env.held[0].hit()),
+    "shown": (lambda: None, same, shown),
+    "weak keys": (
+        weakref.WeakKeyDictionary,
+        remembered(lambda held, each: held.setdefault(each, 0)),
+        lambda env: len(env.held),
+    ),
+    "weak values": (
+        weakref.WeakValueDictionary,
+        remembered(lambda held, each: held.setdefault(len(held), each)),
+        lambda env: len(env.held),
+    ),
+    "weak set": (weakref.WeakSet, remembered(weakref.WeakSet.add), lambda env: len(env.held)),
+    "weak and empty": (weakref.WeakSet, same, lambda env: len(env.held)),
+    "deleted": (
+        lambda: 1,
+        in_the_third_game(lambda env: delattr(env, "held")),
+        lambda env: hasattr(env, "held"),
+    ),
+    "deleted and back": (lambda: 1, lambda env: setattr(env, "held", 1), emptied),
+    "shortened": (
+        lambda: [1, 2, Logged()],
+        in_the_third_game(lambda env: env.held.pop(0)),
+        lambda env: len(env.held),
+    ),
+    "of another class": (
+        Logged,
+        in_the_third_game(lambda env: setattr(env, "held", LoggedElsewhere())),
+        lambda env: type(env.held) is Logged,
+    ),
+    "fixed": (
+        lambda: functools.partial(lambda x: x, 1),
+        in_the_third_game(lambda env: setattr(env, "held", functools.partial(lambda x: x, 2))),
+        lambda env: env.held(),
+    ),
 }
 
 
@@ -257,6 +337,32 @@ def test_what_nothing_keeps_is_named_where_it_goes_from_one_attribute_to_another
     assert ["held (generator)" in line for line in caplog.messages] == [True]
 
 
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        ("weak keys", "no checkpoint can keep its held (WeakKeyDictionary)."),
+        ("weak values", "no checkpoint can keep its held (WeakValueDictionary)."),
+        ("weak set", "no checkpoint can keep its held (WeakSet)."),
+        ("deleted", "has held, which was not there when it was saved"),
+        ("shortened", "has held[2], which was not there when it was saved"),
+        ("of another class", "has held, which was not there when it was saved"),
+        ("fixed", "no checkpoint can keep its args (tuple)."),
+    ],
+)
+def test_what_a_new_environment_cannot_be_made_like_is_named(kind, named, caplog):
+    whole, part = resumed(AsNew, kind)
+    assert play(part, 3, 4) != play(whole, 3, 4)
+    [line] = [line for line in caplog.messages if "what was put back is" not in line]
+    assert named in line
+
+
+@pytest.mark.parametrize("kind", ["weak and empty", "deleted and back", "shown"])
+def test_what_each_game_or_picture_makes_again_is_not_named(kind, caplog):
+    whole, part = resumed(AsNew, kind)
+    assert play(part, 3, 4) == play(whole, 3, 4)
+    assert caplog.messages == []
+
+
 def test_of_a_dict_all_is_put_back_where_some_of_it_is(base):
     whole, part = resumed(base, "stock")
     assert play(part, 3, 4) == play(whole, 3, 4)
@@ -266,7 +372,7 @@ def test_of_a_dict_all_is_put_back_where_some_of_it_is(base):
     "kind",
     [
         *("method", "method in a list", "partial", "attribute of a partial", "registered"),
-        *("cells", "factory", "grid"),
+        *("cells", "factory", "grid", "logged", "logged in a list"),
     ],
 )
 def test_objects_of_methods_and_of_registered_and_generated_pickles_go_on(base, kind):
@@ -411,7 +517,8 @@ def test_an_environment_that_has_come_back_is_saved_as_it_was_before():
     saved = save(env)
     back = restore(saved, "training")
     assert back.games == 1
-    assert [*save(back)[1].items()] == [*saved[1].items()]
+    for part in (1, 3):
+        assert [*save(back)[part].items()] == [*saved[part].items()]
 
 
 @pytest.mark.slow
