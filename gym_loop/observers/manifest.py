@@ -92,9 +92,8 @@ class Manifest(Observer):
         self.content = described(cfg, known, command, self.launched_in)
         self.hidden = kept.hidden_texts(cfg, self.content["config"])
         for handler in logging.getLogger().handlers if self.hidden else ():
-            if isinstance(handler, logging.FileHandler):
-                self.formatters.append((handler, handler.formatter))
-                handler.setFormatter(_Hiding(self.hidden, handler.formatter))
+            self.formatters.append((handler, handler.formatter))
+            handler.setFormatter(_Hiding(self.hidden, handler.formatter))
         if self.new:
             self._keep_config()  # without it, nobody could continue what run.json told of
             self.has_begun = True

@@ -587,7 +587,7 @@ def test_no_file_but_what_composes_the_config_has_a_secret_in_clear(run):
 
 
 @pytest.mark.parametrize("sweep", [(), ("-m", "seed=0,1", "hydra.sweep.dir=r")])
-def test_an_error_of_the_agents_has_no_secret_in_the_log_or_the_record(run, sweep):
+def test_an_error_of_the_agents_has_no_secret_on_the_terminal_or_in_a_file(run, sweep):
     (run.folder / "noting.py").write_text(
         AGENT.replace(
             'print(repr(self.parameters["x"]), self.parameters["rate"], file=file)',
@@ -597,7 +597,9 @@ def test_an_error_of_the_agents_has_no_secret_in_the_log_or_the_record(run, swee
     x = "{url:'${oc.env:DB}',password:Typed1,more:'a-${oc.env:WHERE}-z',data:'${oc.env:DATA}'}"
     words = ("agent=noting.py:Noting", *QUICK, f"agent.x={x}")
     given = {"DB": "pg://me:Pass1234@host/db", "WHERE": "Bro1", "DATA": str(run.folder)}
-    run(*words, *(sweep or ["hydra.run.dir=r"]), code=1, **given)
+    said = run(*words, *(sweep or ["hydra.run.dir=r"]), code=1, **given)
+    assert not [each for each in ("Pass1234", "Typed1", "Bro1") if each in said]
+    assert "no answer: {'url': '(hidden" in said
     logs = [*run.folder.glob("r/**/gym_loop.log")]
     for file in [*run.folder.glob("r/**/run.json"), *logs]:
         text = file.read_text()
