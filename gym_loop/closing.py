@@ -20,7 +20,7 @@ def closed_on_failure(what: Any) -> Iterator[Any]:
             getattr(what, "close", lambda: None)()  # the block may have failed because it has none
         except BaseException as error:  # also a panic in Rust
             text = traceback.format_exception_only(error)[-1].strip()  # whatever its `str` raises
-            log.warning("closing %s failed, too: %s", type(what).__name__, text)
+            log.warning("closing %s failed, too: %.4000s", type(what).__name__, text)
         raise
 
 

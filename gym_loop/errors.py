@@ -13,7 +13,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 from gym_loop import files
-from gym_loop.mistake import Failure, Mistake
+from gym_loop.mistake import Failure, Mistake, cut, in_a_line, summary_of
 from gym_loop.terminal import short
 
 # Read at import: `compat.hydra.show` sets the variable while Hydra answers a flag such as `--cfg`.
@@ -41,11 +41,14 @@ def set_reported(error: BaseException) -> None:
 
 
 def message(error: BaseException) -> str:
-    """Return one line where the fault is not in the user's code, else their traceback."""
+    """Return one line where the fault is not in the user's code, else their traceback.
+
+    Each of its lines is cut where it is too long.
+    """
     try:
         if FULL_ERROR:
             return "".join(traceback.format_exception(error)).rstrip()
-        return explanation(error) or user_traceback(error)
+        return _cut_lines(explanation(error) or user_traceback(error))
     except Exception:  # an object of the user's that cannot be shown
         return in_words(error)
 
@@ -53,17 +56,9 @@ def message(error: BaseException) -> str:
 def in_words(error: BaseException) -> str:
     """Return an exception's type and text, or its type where it has no text to show."""
     try:
-        return "".join(traceback.format_exception_only(error)).strip()
+        return _cut_lines("".join(traceback.format_exception_only(error)).strip())
     except Exception:
         return type(error).__name__
-
-
-def text_of(error: BaseException) -> str:
-    """Return what an exception says, in one line; "" where its `str` raises."""
-    try:
-        return " ".join(str(error).split())
-    except Exception:
-        return ""
 
 
 def explanation(error: BaseException) -> str | None:
@@ -72,7 +67,7 @@ def explanation(error: BaseException) -> str | None:
 
     launch.parts()
     line = next(filter(None, (explain(error) for explain in launch.explain)), None)
-    return " ".join(line.split()) if line else None
+    return in_a_line(line) if line else None
 
 
 @contextlib.contextmanager
@@ -147,7 +142,7 @@ def user_traceback(error: BaseException) -> str:
         return str(error)
     frames = user_frames(error) or user_frames(error, libraries=True)
     if not frames:
-        said = f"{type(error).__name__}: {text_of(error)}{files.advice(error)}"
+        said = f"{summary_of(error)}{files.advice(error)}"
         return f"{said} (HYDRA_FULL_ERROR=1 shows the traceback)"
     for cause in (error.__cause__, error.__context__):
         if cause is not None:  # one that is frozen refuses attributes
@@ -157,13 +152,13 @@ def user_traceback(error: BaseException) -> str:
 
 def with_place(error: BaseException) -> str:
     """Return an exception in one line, with the file and line of the user's that raised it."""
-    reason, file, line = text_of(error), None, None
+    reason, file, line = summary_of(error), None, None
     if isinstance(error, SyntaxError) and error.filename:
-        reason, file, line = error.msg, error.filename, error.lineno
+        reason, file, line = f"{type(error).__name__}: {error.msg}", error.filename, error.lineno
     elif frames := user_frames(error):
         file, line = frames.tb_frame.f_code.co_filename, frames.tb_lineno
     place = f" ({short(Path(file))}:{line})" if file else ""
-    return ": ".join(filter(None, (type(error).__name__, reason))) + place
+    return f"{reason}{place}"
 
 
 def user_frames(error: BaseException, libraries: bool = False) -> types.TracebackType | None:
@@ -176,6 +171,10 @@ def user_frames(error: BaseException, libraries: bool = False) -> types.Tracebac
     while frames and not _is_the_users(Path(frames.tb_frame.f_code.co_filename), libraries):
         frames = frames.tb_next
     return frames
+
+
+def _cut_lines(text: str) -> str:
+    return "\n".join(map(cut, text.split("\n")))
 
 
 def _is_raised_elsewhere(error: BaseException) -> bool:

@@ -34,6 +34,9 @@ COMMANDS = {
 }
 
 
+LONGEST = 4000  # characters of a line that is shown
+
+
 class Mistake(SystemExit):
     """A mistake in the request, for the person at the keyboard.
 
@@ -42,7 +45,7 @@ class Mistake(SystemExit):
     """
 
     def __init__(self, message: str) -> None:
-        line = " ".join(message.split())  # a terminal would obey what stands in a file's name
+        line = in_a_line(message)  # a terminal would obey what stands in a file's name
         self.message = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
         super().__init__(self.message)
         self.code = f"gym-loop: {self.message}"  # which Python prints at the end of a script
@@ -55,6 +58,31 @@ class Mistake(SystemExit):
 
 class Failure(Exception):
     """A run that failed for a reason outside of any code, in one line. Exit code 1."""
+
+
+def cut(text: str) -> str:
+    """Return a text, or what it begins with where it is too long to be shown."""
+    return f"{text[:LONGEST]}…" if len(text) > LONGEST else text
+
+
+def in_a_line(text: str) -> str:
+    """Return a text in one line, cut where it is too long."""
+    return cut(" ".join(text.split()))
+
+
+def text_of(error: BaseException) -> str:
+    """Return what an exception says, in one line; its type where that is nothing, or raises."""
+    try:
+        said = in_a_line(str(error))
+    except Exception:
+        said = ""
+    return said or type(error).__name__
+
+
+def summary_of(error: BaseException) -> str:
+    """Return `KeyError: 'x'` in one line; the type alone where nothing is said."""
+    kind, said = type(error).__name__, text_of(error)
+    return kind if said == kind else f"{kind}: {said}"
 
 
 def nearest(word: object, known: Iterable[str], otherwise: str = "") -> str:
@@ -80,7 +108,7 @@ def command_meant(word: str, known: Iterable[str]) -> str:
 def installing(error: BaseException) -> str:
     """Return `: pip install "gym-loop[EXTRA]"` for a package that is missing, "" if unknown."""
     module = getattr(error.__cause__ or error, "name", None) or ""
-    said = str(error).replace("gymnasium[", "[")  # of its own extras
+    said = text_of(error).replace("gymnasium[", "[")  # of its own extras
     named = [module.partition(".")[0], *re.findall(r"\w+", said)]
     extra = next(filter(None, map(EXTRAS.get, named)), None)
     return f': pip install "gym-loop[{extra}]"' if extra else ""

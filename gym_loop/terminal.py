@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-LONGEST = 4000  # characters of a text that is shown
+from gym_loop.mistake import cut
+
 SPOKEN = {"SIGINT": "Ctrl-C", "KeyboardInterrupt": "Ctrl-C"}  # what a person calls it
 
 
@@ -59,8 +60,7 @@ def duration(seconds: float) -> str:
 
 def printable(value: Any) -> str:
     """Return `str(value)`, cut to 4000 characters; control characters are replaced by U+FFFD."""
-    text = text_of(value)
-    text = f"{text[:LONGEST]}…" if len(text) > LONGEST else text
+    text = cut(text_of(value))
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 

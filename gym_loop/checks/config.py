@@ -33,7 +33,7 @@ from gym_loop.config.options import (
 )
 from gym_loop.config.yaml_files import check_keys, first_line
 from gym_loop.errors import user_frames, with_place
-from gym_loop.mistake import Mistake, installing, nearest
+from gym_loop.mistake import Mistake, installing, nearest, text_of
 from gym_loop.runs import manifest
 from gym_loop.terminal import short
 
@@ -453,7 +453,7 @@ def check_range(cfg: DictConfig, name: str, target: Any, parameters: dict[str, A
     try:
         target.check_parameters(parameters)
     except ValueError as error:
-        text = without_secrets(cfg, str(error))
+        text = without_secrets(cfg, text_of(error))
         said = re.match(r"(\w+)\b", text)
         if said and said[1] in parameters:
             head, semicolon, tail = text.partition(";")

@@ -26,6 +26,7 @@ from gym_loop import errors, launch
 from gym_loop.agents import spaces
 from gym_loop.checks.growth import Growth, size
 from gym_loop.checks.running import OLD_STEP
+from gym_loop.mistake import text_of
 from gym_loop.observers import Observer
 from gym_loop.observers.checkpoints import Checkpoints
 from gym_loop.proxy import Wrapper
@@ -113,7 +114,7 @@ def look(what: str, at: Callable[[], str]) -> Finding:
 
 def asserted(error: AssertionError) -> str:
     """Return what an assertion says; one that says nothing is quoted, with its place."""
-    if text := " ".join(str(error).split()):
+    if error.args and (text := text_of(error)):
         frames = errors.user_frames(error)
         if frames is None:
             return text
@@ -165,7 +166,7 @@ class Trial:
             try:
                 checker.check_env(subject, skip_render_check=True)
             except AssertionError as error:  # which does not say in what an observation is outside
-                if "observation space" not in str(error):
+                if "observation space" not in text_of(error):
                     raise
                 first = subject.reset(seed=self.cfg.seed)[0]
                 if found := spaces.misfit(subject.observation_space, first):

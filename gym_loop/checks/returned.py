@@ -11,6 +11,7 @@ from typing import Any
 from gym_loop.checks.running import OLD_API
 from gym_loop.errors import user_frames
 from gym_loop.launch import PACKAGE
+from gym_loop.mistake import text_of
 
 # What functions of ours that step many environments call in each.
 CALLS = {"first_observation": "reset()", "step": "step()", "start": "reset()", "restart": "reset()"}
@@ -51,7 +52,7 @@ def environments(names: dict[str, Any]) -> list[Any]:
 def wrong_count(error: Exception, source: str) -> str | None:
     """Return the line for a number of values that is not the one expected of the call."""
     call = next((name for name in EXPECTED if name.removesuffix(")") in source), None)
-    text = str(error)
+    text = text_of(error)
     if call is None:
         return None
     if found := re.search(
@@ -73,7 +74,7 @@ def wrong_count(error: Exception, source: str) -> str | None:
 
 def wrong_flag(error: Exception, played: dict[str, Any]) -> str | None:
     """Return the line for a `terminated` or `truncated` that is neither true nor false."""
-    if not isinstance(error, ValueError) or "truth value" not in str(error):
+    if not isinstance(error, ValueError) or "truth value" not in text_of(error):
         return None
     episode = played.get("episode")
     for name in ("terminated", "truncated"):

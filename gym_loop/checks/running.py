@@ -10,6 +10,7 @@ from typing import Any
 
 from gym_loop.errors import user_frames
 from gym_loop.launch import PACKAGE
+from gym_loop.mistake import summary_of, text_of
 from gym_loop.sums import as_float
 
 OLD_API = "; wrap=[old_api] is for environments of the API before gym 0.26"
@@ -29,7 +30,7 @@ def explain_run(error: BaseException) -> str | None:
     ours = [frame for frame, _ in played if _is_a_loop(frame.f_code.co_filename)]
     if not ours or user_frames(error):
         return None  # no episode was being played, or the fault shows in the user's own code
-    text = str(error)
+    text = text_of(error)
     if isinstance(error, ValueError) and "expected 5, got 4" in text:
         return OLD_STEP
     if isinstance(error, TypeError) and re.search(r"reset\(\).* argument '(seed|options)'", text):
@@ -76,7 +77,7 @@ def bad_action(error: BaseException, playing: dict[str, Any]) -> str | None:
     # As in the episode: an action is kept before the environment gets it, its reward after.
     if len(episode.actions) == len(episode.rewards):
         return None
-    reason = "" if action is None else f" ({type(error).__name__}: {' '.join(str(error).split())})"
+    reason = "" if action is None else f" ({summary_of(error)})"
     returned = "None" if action is None else f"{action!r:.60}"
     return (
         f"act() of {type(agent).__name__} returned {returned} in episode {episode.number}, step "

@@ -4,6 +4,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from gym_loop.mistake import text_of
+
 # In the RuntimeErrors of `torch.save` for a file that cannot be written, in its two formats.
 UNWRITTEN = ("inline_container.cc", "iostream error", "write(): fd ")
 
@@ -22,7 +24,7 @@ def write_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not any(sign in str(error) for sign in UNWRITTEN):
+        if not any(sign in text_of(error) for sign in UNWRITTEN):
             raise
         if isinstance(why := error.__context__, OSError):
             raise OSError(why.errno, why.strerror) from error

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gym_loop import files
-from gym_loop.mistake import Mistake
+from gym_loop.mistake import Mistake, summary_of
 
 FOLDER = "classes"  # in the directory of a run or a sweep
 PYTHON = "{}.{}".format(*sys.version_info)  # what is pickled by value is code for this one alone
@@ -43,7 +43,7 @@ def target(kind: Any) -> str:
     try:
         data: bytes = cloudpickle.dumps(kind)
     except Exception as error:
-        raise Mistake(f"{name} cannot be pickled by value: {error}") from error
+        raise Mistake(f"{name} cannot be pickled by value: {summary_of(error)}") from error
     name = name.strip("<>")  # of a lambda: Hydra reads no such signs
     file = f"{name}-{_digest(kind, data)}.pkl"
     # What follows a pickle is not read with it.

@@ -10,7 +10,7 @@ import copy
 from typing import Any
 
 from gym_loop.envs.undo import attributes
-from gym_loop.mistake import Mistake
+from gym_loop.mistake import Mistake, text_of
 
 STATISTICS = ("obs_rms", "return_rms")  # objects with a mean, a variance, a count, and `update`
 RUNNING = ("returns", "discounted_reward")  # numbers of the episode that runs
@@ -38,8 +38,8 @@ def check_switch(layer: Any) -> None:
         layer.training = getattr(layer, "training", True)
     except AttributeError as error:
         raise Mistake(
-            f"{type(layer).__name__} learns, and its training cannot be set ({error}): expected a "
-            "plain attribute, which is False in evaluation"
+            f"{type(layer).__name__} learns, and its training cannot be set ({text_of(error)}): "
+            "expected a plain attribute, which is False in evaluation"
         ) from error
 
 

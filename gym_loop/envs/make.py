@@ -22,7 +22,7 @@ from gym_loop.config import signature
 from gym_loop.envs.greetings import ENVIRONMENT, log_mujoco_warnings, without_greetings
 from gym_loop.envs.screens import leave_screens_behind
 from gym_loop.envs.wrappers import Wrappers, with_tuples, wrapped
-from gym_loop.mistake import EXTRAS, installing, nearest
+from gym_loop.mistake import EXTRAS, installing, nearest, text_of
 
 Library = Literal["gym", "gymnasium"]
 
@@ -318,7 +318,7 @@ def _has_no_display(mode: str | None) -> bool:
 
 def _missing(library: Library, id: str, error: Exception) -> str:
     """Return one line: which environment, the library's own reason, what to install."""
-    reason = " ".join(str(error).split()).rstrip(".")
+    reason = text_of(error).rstrip(".")
     advice = ""
     if library == "gymnasium" or re.search(r"\bmujoco\b", reason):
         advice = installing(error)

@@ -14,7 +14,7 @@ from gym_loop.envs.learnt import STATISTICS, freeze, gives_state, learns, learnt
 from gym_loop.envs.undo import Undo, attributes, undoing
 from gym_loop.errors import user_frames
 from gym_loop.loops.copies import IMMUTABLE, copied
-from gym_loop.mistake import Mistake
+from gym_loop.mistake import Mistake, summary_of
 from gym_loop.proxy import Proxy
 from gym_loop.streams import NO_SEED, derive
 
@@ -163,7 +163,7 @@ class Wrapped(Proxy):
                 raise
             raise Mistake(
                 "the wrappers cannot begin an episode in this order, innermost first: "
-                f"{', '.join(layers(self))}: {type(error).__name__}: {error!s:.200}"
+                f"{', '.join(layers(self))}: {summary_of(error):.200}"
             ) from error
         finally:
             self.tape.begins = False

@@ -21,7 +21,7 @@ from gym_loop.envs.greetings import log_mujoco_warnings
 from gym_loop.envs.learnt import check_switch
 from gym_loop.envs.tape import Tape, Wrapped, learning_layers
 from gym_loop.errors import user_frames
-from gym_loop.mistake import Mistake, installing
+from gym_loop.mistake import Mistake, installing, summary_of
 from gym_loop.proxy import Proxy
 
 Wrappers = Mapping[str, Callable[[Any], Any]]  # name -> what takes the environment alone
@@ -140,10 +140,9 @@ def _wrapped_in(env: Any, name: str, wrap: Callable[[Any], Any]) -> Any:
     except Exception as error:
         if user_frames(error):
             raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
         kind = env.__class__.__name__
         raise Mistake(
-            f"env.wrappers.{name} cannot wrap {kind}: {reason:.300}{installing(error)}"
+            f"env.wrappers.{name} cannot wrap {kind}: {summary_of(error):.300}{installing(error)}"
         ) from error
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from gym_loop import files
 from gym_loop.agents.spaces import to_gymnasium
 from gym_loop.machine import variables_set
-from gym_loop.mistake import Failure, Mistake
+from gym_loop.mistake import Failure, Mistake, text_of
 from gym_loop.runs.dataset import Part, Recording, class_of, part_name, simple_parts
 from gym_loop.vector.batches import parts_of
 
@@ -83,8 +83,9 @@ def write(
     except OSError as error:
         raise Failure(files.cannot_write(error, whole.parent)) from error
     except (AssertionError, LookupError, TypeError, ValueError) as error:  # Minari's own
-        text = " ".join(str(error).split())
-        raise Failure(f"nothing written: Minari cannot write the episodes: {text}") from error
+        raise Failure(
+            f"nothing written: Minari cannot write the episodes: {text_of(error)}"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     if not whole.is_relative_to(root):

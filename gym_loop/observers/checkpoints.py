@@ -22,7 +22,7 @@ from gym_loop.agents import pickled
 from gym_loop.agents.base_agent import FILE, BaseAgent
 from gym_loop.compat.torch import write_errors
 from gym_loop.loops import BaseLoop, Episode
-from gym_loop.mistake import Failure, Mistake
+from gym_loop.mistake import Failure, Mistake, text_of
 from gym_loop.observers import Observer, beside, environments
 from gym_loop.observers.restoring import (
     COUNTERS,
@@ -351,7 +351,7 @@ class Checkpoints(Observer):
                 log.warning(
                     "the environment does not pickle (%s): a resumed run starts it anew. That is "
                     "exact unless it keeps something from one episode to the next",
-                    error,
+                    text_of(error),
                 )
             self.unpicklable.add(name)
         return None
@@ -412,7 +412,7 @@ def save_agent(agent: BaseAgent, directory: Path) -> None:
                 pickle.dumps(value)
             except Exception:
                 raise Failure(
-                    f"{type(agent).__name__}.{name} cannot be saved ({error}); override "
+                    f"{type(agent).__name__}.{name} cannot be saved ({text_of(error)}); override "
                     "save(directory) and load(directory), or keep it out of the agent"
                 ) from error
         raise

@@ -13,6 +13,7 @@ import numpy as np
 from gym_loop.agents.pickled import dumps
 from gym_loop.agents.views import owner_of
 from gym_loop.config.locate import unpickle
+from gym_loop.mistake import summary_of
 from gym_loop.observers.objects import (
     KEPT,
     LOST,
@@ -151,8 +152,7 @@ def restore(
             env, told, remaining, more = None, [], [], []
     how = "comes back from its pickle as new"
     if failure:
-        reason = f"{type(failure).__name__}: {failure}"
-        how = f"does not come back from its checkpoint ({reason}) and is started anew"
+        how = f"does not come back from its checkpoint ({summary_of(failure)}) and is started anew"
     if told:
         log.warning(
             "the %s environment %s; what was put back is %s, and anything else that it keeps from "

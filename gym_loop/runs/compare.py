@@ -17,6 +17,7 @@ import numpy as np
 
 from gym_loop.compat.torch import uncompiled
 from gym_loop.loops.folders import folder_of
+from gym_loop.mistake import summary_of
 from gym_loop.runs import checkpoints, manifest, tables
 from gym_loop.runs.planting import LEFT_OUT
 from gym_loop.streams import imported_torch
@@ -396,4 +397,4 @@ def _unpickled(data: bytes) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split()):.100}"
+    return f"{summary_of(error):.100}"

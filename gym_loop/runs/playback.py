@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gym_loop import errors, launch
 from gym_loop.config import kept, options, stored
 from gym_loop.loops.copies import copied
-from gym_loop.mistake import Failure, Mistake
+from gym_loop.mistake import Failure, Mistake, text_of
 from gym_loop.output import open_streams
 from gym_loop.runs import manifest
 from gym_loop.runs.traces import Trace, Traces, load
@@ -53,8 +53,8 @@ def make_env(
         parameters = {**cfg.loop, "eval_record": render_mode is not None, "eval_render": False}
         return launch.locate(cfg.loop._target_).make_env(make, parameters, "eval")
     except Exception as error:
-        refused = ("render_mode", "takes no arguments")
-        if render_mode and isinstance(error, TypeError) and any(r in str(error) for r in refused):
+        said = text_of(error) if isinstance(error, TypeError) else ""
+        if render_mode and any(each in said for each in ("render_mode", "takes no arguments")):
             raise Mistake(
                 f"{cfg.env._target_} cannot render: it takes no render_mode; replay without "
                 "--video, --gif or --human to check the episode alone"

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gym_loop.errors import text_of, user_frames
-from gym_loop.mistake import Failure
+from gym_loop.errors import user_frames
+from gym_loop.mistake import Failure, summary_of
 from gym_loop.runs import manifest
 from gym_loop.runs.checkpoints import read_state
 
@@ -73,7 +73,7 @@ def reading(checkpoint: Path, run: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = f"{type(error).__name__}: {text_of(error)}"
+        reason = summary_of(error)
         if differ:
             raise Failure(f"{what}, and cannot be read ({reason}): resume it with those") from error
         advice = None if user_frames(error) else _advice(error)

@@ -20,7 +20,7 @@ from gym_loop import errors, files
 from gym_loop.compat.hydra import failure_of
 from gym_loop.compat.hydra_job import run_job
 from gym_loop.config import by_value, kept
-from gym_loop.mistake import Failure, Mistake
+from gym_loop.mistake import Failure, Mistake, summary_of, text_of
 from gym_loop.output import open_streams
 from gym_loop.runs import manifest
 from gym_loop.sweeps import warm
@@ -146,7 +146,7 @@ def _attempt(config: DictConfig, task: Any, context: Any, directory: Path) -> Ou
     except SystemExit as stop:
         if isinstance(stop.code, int) and stop.code - 128 in signal.valid_signals():
             return Outcome("stopped", reason=f"by {signal_name(stop.code - 128)}")
-        return Outcome("failed", reason=f"left with exit code {stop.code}")
+        return Outcome("failed", reason=f"left with exit code {text_of(stop)}")
     except BaseException as error:
         return Outcome("failed", reason=reason_of(error))
     if job.status is JobStatus.FAILED:
@@ -177,10 +177,7 @@ def reason_of(error: BaseException) -> str:
     error = errors.user_error(error)
     if explanation := errors.explanation(error):
         return explanation
-    line = errors.text_of(error)
-    if line and isinstance(error, Failure):
-        return line
-    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+    return text_of(error) if isinstance(error, Failure) else summary_of(error)
 
 
 def redirect(path: Path) -> None:

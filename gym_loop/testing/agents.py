@@ -10,7 +10,7 @@ import numpy as np
 from gym_loop import streams
 from gym_loop.agents.base_agent import BaseAgent
 from gym_loop.loops.default_loop import DefaultLoop
-from gym_loop.mistake import Mistake
+from gym_loop.mistake import Mistake, summary_of
 from gym_loop.observers.checkpoints import Checkpoints
 from gym_loop.testing.shared import (
     METHODS,
@@ -120,7 +120,7 @@ class _Maker:
             except Exception as error:
                 raise AssertionError(
                     f"{self.name}(observation_space=..., action_space=...) raised "
-                    f"{type(error).__name__}: {error} (for {pair[0]} and {pair[1]})"
+                    f"{summary_of(error)} (for {pair[0]} and {pair[1]})"
                 ) from error
             else:
                 return

@@ -13,7 +13,7 @@ import numpy as np
 
 from gym_loop import streams
 from gym_loop.agents.base_agent import BaseAgent
-from gym_loop.mistake import Mistake
+from gym_loop.mistake import Mistake, summary_of, text_of
 from gym_loop.observers import Observer
 from gym_loop.proxy import Wrapper
 
@@ -85,9 +85,9 @@ def check_refusal(cls: type, construct: Callable[[], Any]) -> None:
     try:
         construct()
     except Exception as error:
-        if UNKNOWN not in str(error):
+        if UNKNOWN not in text_of(error):
             raise AssertionError(
-                f"{cls.__name__} refused an unknown parameter without naming it: {error}"
+                f"{cls.__name__} refused an unknown parameter without naming it: {text_of(error)}"
             ) from error
     else:
         raise AssertionError(
@@ -103,8 +103,7 @@ def called(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
     except AssertionError:
         raise
     except (Exception, Mistake) as error:
-        message = error.message if isinstance(error, Mistake) else str(error)
-        line = f"{what} raised {type(error).__name__}: {' '.join(message.split())}"
+        line = f"{what} raised {summary_of(error)}"
         raise AssertionError(line) from error
 
 

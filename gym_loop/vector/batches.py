@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gym_loop.mistake import Failure
+from gym_loop.mistake import Failure, text_of
 
 Array = npt.NDArray[Any]
 
@@ -83,7 +83,7 @@ def stack(observations: Sequence[Any], space: Any) -> Any:
         some = " ".join(f"{observations[0]!r:.60}".split())
         raise Failure(
             f"observations of the environment, such as {some}, are no elements of its "
-            f"observation_space, {space}: {error}"
+            f"observation_space, {space}: {text_of(error)}"
         ) from error
 
 

@@ -31,7 +31,7 @@ from gym_loop.config.locate import unpickle
 from gym_loop.envs.greetings import log_mujoco_warnings
 from gym_loop.envs.make import import_library
 from gym_loop.machine import cores
-from gym_loop.mistake import Failure
+from gym_loop.mistake import Failure, summary_of
 from gym_loop.output import open_streams
 from gym_loop.streams import NO_SEED
 from gym_loop.vector.base import Step, VectorEnv
@@ -107,10 +107,9 @@ class Workers(Copies):
         try:
             saved = [vector.save(env) for env in copies.envs]
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise Failure(
                 f"the environment does not pickle, which {NAME}={count} needs and 0 does not "
-                f"({reason:.300})"
+                f"({summary_of(error):.300})"
             ) from error
         split = np.array_split(np.arange(self.num_envs), min(count, self.num_envs))
         *shares, last = [slice(int(rows[0]), int(rows[-1]) + 1) for rows in split]

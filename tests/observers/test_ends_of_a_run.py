@@ -190,7 +190,7 @@ class Env(gym.Env):
     ("words", "code", "said"),
     [
         ("-m agent=mute.py:Raises seed=0,1", 1, "seed=0  Mute  "),
-        ("loop.record=true", 0, "Env cannot render: Mute: ; if it needs"),
+        ("loop.record=true", 0, "Env cannot render: Mute; if it needs"),
     ],
 )
 def test_an_exception_without_words_is_named_by_its_class(as_a_child, tmp_path, words, code, said):

@@ -37,7 +37,7 @@ from gym_loop.integrations.stable_baselines3.observations import (
     rows,
 )
 from gym_loop.integrations.stable_baselines3.parameters import BUILT_FROM, CHANGEABLE, OURS
-from gym_loop.mistake import Failure, Mistake, nearest
+from gym_loop.mistake import Failure, Mistake, nearest, text_of
 from gym_loop.runs.compare import value_differences
 
 log = logging.getLogger(__name__)
@@ -309,7 +309,7 @@ class StableBaselines3Agent(BaseAgent):
             model = self.algorithm(env=env, **of_config.translate(given))
             of_config.try_noise(model, self.action_space)
         except (AssertionError, NotImplementedError, TypeError, ValueError) as error:
-            raise Mistake(f"{self.option()}: {error}") from error
+            raise Mistake(f"{self.option()}: {text_of(error)}") from error
         if isinstance(model.env, VecTransposeImage):
             model.env = Transposed(model.env.venv)
         model.set_logger(Logger(None, []))

@@ -12,6 +12,7 @@ from stable_baselines3.common.utils import LinearSchedule, get_device
 
 from gym_loop import launch
 from gym_loop.integrations import sb3_normalize
+from gym_loop.mistake import text_of
 
 # The parameters that the constructor of an algorithm does not have.
 OURS = {
@@ -110,8 +111,9 @@ def try_noise(model: Any, space: Any) -> None:
         np.broadcast_shapes(shape, (model.n_envs, *space.shape))
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"action_noise {noise!r:.80} does not fit actions of shape {space.shape} ({error}); "
-            "give mean and sigma as lists, with a number for each part of an action"
+            f"action_noise {noise!r:.80} does not fit actions of shape {space.shape} "
+            f"({text_of(error)}); give mean and sigma as lists, with a number for each part of an "
+            "action"
         ) from None
     finally:
         np.random.set_state(before)
@@ -143,8 +145,9 @@ def schedule(name: str, value: Any) -> Any:
             pickle.dumps(value)
         except Exception as error:
             raise ValueError(
-                f"{name} is {value!r:.80}, which no checkpoint can hold ({error}); expected a "
-                "class with __call__, or a function that stands in a module"
+                f"{name} is {value!r:.80}, which no checkpoint can hold "
+                f"({text_of(error)}); expected a class with __call__, or a function that stands in "
+                "a module"
             ) from None
         return value
     if not value.startswith("lin_") and re.fullmatch(NAME, value):
@@ -153,8 +156,8 @@ def schedule(name: str, value: Any) -> Any:
             float(named(1.0))
         except Exception as error:
             raise ValueError(
-                f"{name} is {value!r}, which is no schedule ({error}); expected a function of the "
-                "progress that remains, from 1 to 0"
+                f"{name} is {value!r}, which is no schedule "
+                f"({text_of(error)}); expected a function of the progress that remains, from 1 to 0"
             ) from None
         return named
     return LinearSchedule(float(value.removeprefix("lin_")), 0.0, 1.0)
@@ -173,7 +176,9 @@ def locate(name: str, value: Any) -> Any:
         file = f"{module.replace('.', '/')}.py"
         is_module = ".py:" not in value and Path(file).is_file()
         near = f"; did you mean {file}:{attribute}?" if is_module else ""
-        raise ValueError(f"{name} is {value!r}, which cannot be imported: {error}{near}") from None
+        raise ValueError(
+            f"{name} is {value!r}, which cannot be imported: {text_of(error)}{near}"
+        ) from None
     if not callable(found):
         raise ValueError(f"{name} is {value!r}; expected a dotted name such as torch.nn.ReLU")
     return found

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gym_loop.errors import text_of
+from gym_loop.mistake import summary_of
 from gym_loop.proxy import Wrapper
 
 Frame = npt.NDArray[np.uint8]  # (height, width, 3), RGB
@@ -46,7 +46,7 @@ def render(env: Any) -> Frame:
         frame = env.render()
     except Exception as error:
         raise VideoError(
-            f"{env_name(env)} cannot render: {type(error).__name__}: {text_of(error)}; if it "
+            f"{env_name(env)} cannot render: {summary_of(error)}; if it "
             "needs a display or OpenGL, run under xvfb-run or set MUJOCO_GL=egl (or osmesa)"
         ) from error
     if frame is None:
