@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -154,6 +155,18 @@ def test_a_run_that_loses_nothing_is_equal_wherever_it_is_stopped(cli, tmp_path)
     assert os.listdir(tmp_path) == []
 
 
+def test_neither_run_is_told_to_a_sink_or_leaves_code_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    launched = []
+    monkeypatch.setattr(verify_resume, "run", lambda words, limit: launched.append(words) or 2)
+    words = ["agent=random", "env=cartpole", "+sink=wandb", "observers.wandb.mode=offline"]
+    with pytest.raises(SystemExit, match="2"):
+        verify_resume.verify(tmp_path / "runs", words, 1, random.Random(0))
+    [launch] = launched
+    assert launch[:6] == [*words, "observers.wandb=null", "++observers.code=null"]
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.slow
 def test_an_agent_that_forgets_an_attribute_has_it_named(cli, tmp_path):
     (tmp_path / "forgetful.py").write_text(
@@ -281,7 +294,6 @@ def is_gone(pid):
 
 
 def plan_of(directory, kills, seed=0):
-    import random
 
     return verify_resume.plan(directory, kills, random.Random(seed))
 
