@@ -59,6 +59,9 @@ FOLDER = "traces"
 KINDS = {"train": "training", "eval": "evaluation"}
 COUNTS = ("episode", "seed", "length")
 PER_EPISODE = (*COUNTS, "terminated", "truncated")
+NEEDED = (*PER_EPISODE, "reward")
+# The kinds of types that arrays of numbers may have.
+NUMBERS = dict.fromkeys(COUNTS, "iu") | {"reward": "biuf", "json": "u", "json_length": "iu"}
 TYPES = "dtype."  # and the name of an action's array
 SAMPLE = 2048  # bytes that tell whether an array of steps is worth compressing
 WORTH = 0.1  # of its size: what shrinks that far is compressed ten times as fast as the rest, too
@@ -181,7 +184,9 @@ def load(path: Path, names: Iterable[str] | None = None) -> dict[str, Array]:
         if size > LARGEST:
             raise ValueError(f"it unpacks to {size:,} bytes")
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in names or archive.files}
+            wanted = names or dict.fromkeys((*NEEDED, *archive.files))
+            arrays = {name: archive[name] for name in wanted}
+            _check(arrays)
             counts = {name: arrays[name].astype(np.int64) for name in COUNTS if name in arrays}
             return arrays | counts
     except OSError:
@@ -192,6 +197,26 @@ def load(path: Path, names: Iterable[str] | None = None) -> dict[str, Array]:
         if isinstance(error.__context__, OSError):  # which zipfile takes for damage
             raise error.__context__ from None
         raise Failure(f"{path} is damaged: {error}") from error
+
+
+def _check(arrays: dict[str, Array]) -> None:
+    """Raise a ValueError unless arrays of a file fit each other, as the tables above have them."""
+    for name, kinds in NUMBERS.items():
+        array = arrays.get(name)
+        if array is not None and (array.ndim != 1 or array.dtype.kind not in kinds):
+            raise ValueError(f"{name} holds {array.dtype} in {array.ndim} dimensions")
+    rows = {name: array.shape for name, array in arrays.items() if name in PER_EPISODE}
+    if len({*rows.values()}) > 1 or (0,) in rows.values():
+        raise ValueError(f"not one value for each episode: {rows}")
+    if "reward" not in arrays:  # only some were asked for
+        return
+    has_texts = not {"json", "json_length"}.isdisjoint(arrays)
+    if has_texts and arrays["json_length"].sum() != len(arrays["json"]):
+        raise ValueError("json_length is not that of json")
+    columns = {"reward", *filter(_is_action, arrays)} - {"json"}
+    steps = {name: arrays[name].shape[:1] for name in columns}
+    if arrays["length"].min() < 0 or {*steps.values()} != {(arrays["length"].sum(),)}:
+        raise ValueError(f"not one value for each step: {steps}")
 
 
 def unpacked(arrays: dict[str, Array]) -> dict[str, Array]:

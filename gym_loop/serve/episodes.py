@@ -15,6 +15,7 @@ from gym_loop.runs import parting as between
 from gym_loop.runs import traces
 from gym_loop.serve import files
 from gym_loop.serve.curves import Tables, numbers
+from gym_loop.serve.files import RefusedFileError
 from gym_loop.serve.library import Entry
 from gym_loop.streams import NO_SEED
 from gym_loop.sums import total
@@ -58,16 +59,25 @@ def load(entry: Entry, kind: str, number: int) -> traces.Trace:
     known = _traces(entry, kind)
     with _without_command_line(entry):
         path, _ = next(iter(known.chunks([number], 1)))
-    try:
+    with _damage_told(f"traces/{path.name}"):
         (trace,) = traces.episodes(traces.load(path), [number])
-    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise Failure(f"traces/{path.name} is damaged: {error}") from error
     if trace.seed == NO_SEED:
         raise Mistake(
             f"episode {number} was begun without a seed of its own, by a vector environment itself "
             "or by a wrapper that loses it, and cannot be played alone"
         )
     return trace
+
+
+@contextlib.contextmanager
+def _damage_told(what: str) -> Iterator[None]:
+    """Raise a Failure that says `what` is damaged for any error of reading traces in the block."""
+    try:
+        yield
+    except (Failure, RefusedFileError, OSError):
+        raise
+    except Exception as error:  # whatever stands there for an action
+        raise Failure(f"{what} is damaged: {error}") from error
 
 
 def _traces(entry: Entry, kind: str) -> traces.Traces:
@@ -167,8 +177,13 @@ def parting(one: Entry, two: Entry, kind: str) -> dict[str, Any]:
     Raises:
         Mistake, Failure, RefusedFileError: one has no traces; the line says why.
     """
+    with _damage_told("a trace of one of the two runs"):
+        return _first_difference(_all(one, kind), _all(two, kind))
+
+
+def _first_difference(one: Iterator[Recorded], two: Iterator[Recorded]) -> dict[str, Any]:
     last = -1
-    for a, b in itertools.zip_longest(_all(one, kind), _all(two, kind)):
+    for a, b in itertools.zip_longest(one, two):
         if a is None or b is None:
             if last < 0:
                 break

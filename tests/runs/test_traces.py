@@ -295,6 +295,41 @@ def test_only_the_files_with_the_wanted_episodes_are_read(tmp_path):
         list(traces.Traces(tmp_path, "train").chunks([12], 4))
 
 
+@pytest.mark.parametrize("name", [*traces.NEEDED, "json", "json_length"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda array: array[:0],
+        lambda array: array[:-1],
+        lambda array: np.concatenate([array, array]),
+        lambda array: np.stack([array, array]),
+        lambda array: np.array(1),
+        None,  # there is no such array
+    ],
+)
+def test_arrays_that_do_not_fit_each_other_are_damage(tmp_path, name, damage):
+    arrays = gather([["a", "b"], ["c"]])
+    if damage is None:
+        del arrays[name]
+    else:
+        arrays[name] = damage(arrays[name])
+    np.savez(tmp_path / "train-000000.npz", **arrays)
+    with pytest.raises(Failure, match=r"train-000000.npz is damaged"):
+        traces.load(tmp_path / "train-000000.npz")
+
+
+@pytest.mark.parametrize("name", traces.NUMBERS)
+def test_texts_for_numbers_are_damage(tmp_path, name):
+    arrays = gather([["a", "b"], ["c"]])
+    np.savez(tmp_path / "train-000000.npz", **arrays | {name: arrays[name].astype("U1")})
+    with pytest.raises(Failure, match=r"train-000000.npz is damaged"):
+        traces.load(tmp_path / "train-000000.npz")
+
+
+def test_games_that_end_before_their_first_step_are_read(tmp_path):
+    assert len(traces.load(write(tmp_path / "a.npz", gather([[], []])))["reward"]) == 0
+
+
 def test_a_flipped_bit_is_noticed(tmp_path):
     content = bytearray(traces.pack(gather([[0, 1] * 50] * 20)))
     content[len(content) // 2] ^= 16

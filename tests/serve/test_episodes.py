@@ -141,6 +141,21 @@ def test_what_cannot_be_played_again_says_why(entry, tmp_path):
         episodes.load(run, "train", 1)
 
 
+@pytest.mark.parametrize(
+    "text", [b"{}", b'{"array":["|O8",[1],"00"]}', b"[" * 5000, b'{"torch":1}', b'{"x":1}']
+)
+def test_actions_that_are_damaged_are_told_in_one_line(entry, tmp_path, text):
+    one, two = entry("a", RECORDED), entry("b", RECORDED)
+    path = tmp_path / "a" / "traces" / "train-000000.npz"
+    arrays = {name: array for name, array in traces.load(path).items() if name != "action"}
+    arrays |= {"json": np.frombuffer(text * 6, np.uint8), "json_length": np.full(6, len(text))}
+    np.savez(path, **arrays)
+    with pytest.raises(Failure, match=r"^traces/train-000000.npz is damaged: "):
+        episodes.load(one, "train", 0)
+    with pytest.raises(Failure, match=r"^a trace of one of the two runs is damaged: "):
+        episodes.parting(one, two, "train")
+
+
 def test_traces_that_unpack_to_anything_or_lead_elsewhere_are_not_read(
     entry, tmp_path, monkeypatch
 ):
