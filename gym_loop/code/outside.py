@@ -1,13 +1,15 @@
 """The observer that warns of state which lies outside the agent and the environment."""
 
+import contextlib
 import hashlib
+import itertools
 import logging
 import os
 import random
 import sys
-from collections import deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,10 @@ from gym_loop.observers import Observer
 from gym_loop.observers.environments import layers
 
 SCALARS = (bool, int, float, complex, str, bytes, type(None))
-CONTAINERS = (list, tuple, deque, set, frozenset, dict)
+MAPPINGS = (dict, OrderedDict, defaultdict, Counter)
+CONTAINERS = (list, tuple, deque, set, frozenset, *MAPPINGS)
 MOST_VALUES, MOST_BYTES = 10_000, 1_000_000  # in a variable; a larger one is not looked at
+STATIC = (staticmethod, classmethod)
 FILES = "gym_loop_files"  # ours, too; the modules in it are the user's
 NAMED = 5  # variables that a warning names
 
@@ -31,7 +35,8 @@ class Outside(Observer):
 
     No checkpoint has them, and a resumed run begins with them as they are after the import. Looked
     at are numbers, texts, arrays, random generators, and what contains nothing else, in modules of
-    the user's: those of the agent, the environment and the loop, and those that they name.
+    the user's: those of the agent, the environment and the loop, and those that they name. What a
+    function keeps from one call to the next is a variable, too.
     """
 
     def __init__(self) -> None:
@@ -74,9 +79,16 @@ def digests(modules: dict[str, dict[str, Any]]) -> dict[tuple[str, str], bytes]:
         for name, value in variables.items():
             if issubclass(type(value), type) and _of_class(value, "__module__") == module:
                 owners[f"{name}."] = dict(_of_class(value, "__dict__"))
+        for owner, each in list(owners.items()):
+            for name, value in each.items():
+                function = getattr(value, "__func__", value) if type(value) in STATIC else value
+                is_users = type(function) is FunctionType and function.__module__ in modules
+                if is_users and (kept := _kept_by(function)):
+                    owners[f"{owner}{name}."] = kept
         for owner, each in owners.items():
             for name, value in each.items():
-                if not name.startswith("__") and (digest := digest_of(value)):
+                is_code = type(value) in (FunctionType, ModuleType, type)
+                if not (is_code or name.startswith("__")) and (digest := digest_of(value)):
                     found[module, f"{owner}{name}"] = digest
     return found
 
@@ -88,12 +100,29 @@ def modules(loop: BaseLoop) -> dict[str, dict[str, Any]]:
     waiting = [_of_class(kind, "__module__") for part in parts for kind in type(part).__mro__]
     while waiting:
         name = waiting.pop()
-        if not isinstance(name, str):  # None in a function that `eval` made
-            continue
-        file, is_ours = file_of(name), name.partition(".")[0] == "gym_loop" or name == FILES
-        if file and name not in found and not is_ours and not is_installed(file):
+        if _is_users(name) and name not in found:
             found[name] = dict(vars(sys.modules[name]))
             waiting += _named_in(found[name])
+    return found
+
+
+def _is_users(module: Any) -> bool:
+    """Return whether a module is the user's, by its name."""
+    if not isinstance(module, str) or module.partition(".")[0] == "gym_loop" or module == FILES:
+        return False
+    return bool(file := file_of(module)) and not is_installed(file)
+
+
+def _kept_by(function: FunctionType) -> dict[str, Any]:
+    """Return what a function keeps from one call to the next: attributes, defaults, its closure."""
+    found = vars(function) | (function.__kwdefaults__ or {})
+    if defaults := function.__defaults__:
+        code = function.__code__
+        names = code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount]
+        found |= zip(names, defaults, strict=True)
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # it is empty
+            found[name] = cell.cell_contents
     return found
 
 
@@ -139,19 +168,24 @@ def digest_of(value: Any) -> bytes | None:
             digest.update(f"{len(value)}[".encode())
             for each in value:
                 add(each)
-        elif kind is dict:
+        elif kind in MAPPINGS:
             add(list(value.items()))
+        elif kind is itertools.count:
+            digest.update(repr(value).encode())
         elif kind is random.Random:
             add(value.getstate())
         elif kind is np.random.RandomState:
             add(value.get_state())
         elif kind is np.random.Generator:
             add(value.bit_generator.state)
+        elif kind is SimpleNamespace or _is_users(_of_class(kind, "__module__")):
+            add(object.__getattribute__(value, "__dict__"))
         else:
             raise TypeError
 
     try:
         add(value)
-    except (TypeError, OverflowError, RuntimeError):  # too deep, or a thread is changing it
+    except (TypeError, AttributeError, OverflowError, RuntimeError):
+        # No plain data, too much of it, too deep, or a thread is changing it.
         return None
     return digest.digest()

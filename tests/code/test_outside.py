@@ -1,6 +1,9 @@
 """State of modules and classes, which no checkpoint holds, is warned of."""
 
+import itertools
 import json
+from collections import Counter, defaultdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,16 +12,40 @@ import gym_loop
 from gym_loop.code.outside import MOST_BYTES, digest_of, modules
 
 HELPER = """
+import itertools
 import random
 import numpy as np
 
 RNG = np.random.default_rng(3)
 OWN = random.Random(3)
 TABLE = np.zeros(3)
+NUMBERS = itertools.count()
 
-def draw():
+class Tally:
+    def __init__(self):
+        self.drawn, self.shown = 0, [0]
+
+TALLY, IDLE = Tally(), Tally()
+
+def counter():
+    count = 0
+    def counted():
+        nonlocal count
+        count += 1
+    return counted
+
+COUNTED, UNCOUNTED = counter(), counter()
+
+def draw(before=[], idle=[]):
+    next(NUMBERS)
+    before.append(0)
+    TALLY.shown[0] += 1
+    COUNTED()
+    draw.times += 1
     OWN.random()
     return RNG.random()
+
+draw.times = draw.idle = 0
 """
 AGENT = """
 import helper_of_test_outside as helper
@@ -28,13 +55,14 @@ from helper_of_test_outside import TABLE
 CONSTANT, COUNT, SEEN = 3, 0, {"states": [0]}
 
 class Mine(BaseAgent):
-    games, names = 0, ("a", "b")
+    games, names, counted = 0, ("a", "b"), staticmethod(helper.counter())
 
     def act(self, state, episode_num):
         global COUNT
         if self.parameters["outside"]:
             COUNT += 1
             helper.draw()
+            self.counted()
             TABLE[0] += 1
             SEEN["states"].append(1)
         return 0
@@ -61,8 +89,13 @@ STATE = {
         "agent.py:TABLE",
         "agent.py:Mine.games",
         "agent.py:Mine.later",
+        "agent.py:Mine.counted.count",
     ),
-    *(f"helper_of_test_outside.py:{name}" for name in ("RNG", "OWN", "TABLE")),
+    *(f"helper_of_test_outside.py:{name}" for name in ("RNG", "OWN", "TABLE", "NUMBERS", "TALLY")),
+    *(
+        f"helper_of_test_outside.py:{each}"
+        for each in ("COUNTED.count", "draw.before", "draw.times")
+    ),
 }
 
 
@@ -82,7 +115,7 @@ def play(tmp_path, monkeypatch):
 
 
 def test_what_has_changed_outside_agent_and_environment_is_named_once(play, monkeypatch):
-    monkeypatch.setattr("gym_loop.code.outside.NAMED", 10)
+    monkeypatch.setattr("gym_loop.code.outside.NAMED", 20)
     [warning] = play("loop.episodes_per_checkpoint=1", "loop.time_per_checkpoint=0")
     assert "in no checkpoint" in warning
     named = set(warning.partition("checkpoint: ")[2].partition(". A resumed")[0].split(", "))
@@ -95,7 +128,7 @@ def test_a_run_that_keeps_its_state_in_the_agent_is_not_warned(play):
 
 def test_many_variables_are_counted_and_the_first_are_named(play):
     [warning] = play()
-    assert " and 3 more." in warning
+    assert " and 9 more." in warning
 
 
 @pytest.mark.parametrize(
@@ -109,6 +142,10 @@ def test_many_variables_are_counted_and_the_first_are_named(play):
         ("1", b"1"),
         pytest.param(10**5000, 10**5000 + 1, id="more digits than Python makes of a number"),
         (("ab", "c"), ("a", "bc")),
+        (Counter("ab"), Counter("abb")),
+        (defaultdict(int, a=1), defaultdict(int, a=2)),
+        (itertools.count(1), itertools.count(2)),
+        (SimpleNamespace(a=1), SimpleNamespace(a=2)),
     ],
 )
 def test_different_data_has_different_digests(one, other):
