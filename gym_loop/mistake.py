@@ -32,8 +32,6 @@ COMMANDS = {
     "-m": "grid multirun sweep",
     "-m hydra/sweeper=search": "hpo optimize optuna search tune",
 }
-
-
 LONGEST = 4000  # characters of a line that is shown
 
 
