@@ -83,7 +83,7 @@ def _evaluations(run: Run, drawn: str) -> tuple[NDArray[np.float64], ...]:
         if len({*at[known]}) < len({*at}):
             return (np.empty(0), np.empty(0))
         at, steps, values = at[known], steps[known], values[known]
-    if not len(at) or not (abs(values) < HUGE).all():
+    if not len(at) or not (abs(np.array([steps, values])) < HUGE).all():
         return (np.empty(0), np.empty(0))
     starts = np.flatnonzero(np.r_[True, np.diff(at) != 0])
     counts = np.diff(np.r_[starts, len(at)])

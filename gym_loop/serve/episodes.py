@@ -37,8 +37,10 @@ def find(tables: Tables, entry: Entry, kind: str, which: str) -> int:
         return int(which)
     if which not in WORDS:
         raise Mistake(f"episode {which!r}: expected a number, best, worst or last")
+    if len(episodes) != len(returns):
+        raise Mistake("the table of episodes is damaged: it lacks the column episode or return")
     # Of a run that goes on, the last episodes' traces are not kept yet.
-    sound = np.isfinite(returns) & (episodes <= _traces(entry, kind).last())
+    sound = np.isfinite(returns) & np.isfinite(episodes) & (episodes <= _traces(entry, kind).last())
     if len(seeds := table.column("seed")) == len(returns):
         sound &= seeds != NO_SEED
     if not sound.any():

@@ -88,6 +88,14 @@ def test_runs_that_differ_in_nothing_but_the_seed_are_one_group(sweep, report):
     assert groups["dqn"]["scores"] == {"CartPole-v1": [8, 9]}
 
 
+def test_an_evaluation_after_no_number_of_steps_is_not_drawn(sweep, report):
+    for run, steps in zip(sweep("ars", [1, 2]), (10, "nan"), strict=True):
+        rows = f"0,5,{steps},10,7.0,1,0,0,0.5\n1,50,100,10,{run.name}.0,1,0,0,1.0\n"
+        (run / "evaluations.csv").write_text(EVALUATION + rows)
+    content = report()  # JSON holds no NaN
+    assert content["metric"] == "evaluation" and content["curves"] == "training"
+
+
 def test_a_seed_that_is_handed_on_to_the_agent_is_the_runs_seed(sweep, report):
     for run in sweep("ppo", [3.0, 4.0, 5.0]):
         config = json.loads((run / "run.json").read_text())["config"]

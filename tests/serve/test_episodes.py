@@ -141,6 +141,22 @@ def test_what_cannot_be_played_again_says_why(entry, tmp_path):
         episodes.load(run, "train", 1)
 
 
+@pytest.mark.parametrize(("old", "new"), [("return", "retur n"), ("episode", "x")])
+def test_a_table_that_lacks_a_column_is_told_of(entry, tmp_path, old, new):
+    run, path = entry("a", RECORDED), tmp_path / "a" / "episodes.csv"
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(Mistake, match="it lacks the column episode or return"):
+        episodes.find(Tables(), run, "train", "best")
+
+
+def test_a_row_whose_episode_is_no_number_is_not_found(entry, tmp_path):
+    run, path = entry("a", RECORDED), tmp_path / "a" / "episodes.csv"
+    header, *rows = path.read_text().splitlines(keepends=True)
+    rows[2] = "-inf," + rows[2].partition(",")[2]
+    path.write_text("".join([header, *rows]))
+    assert episodes.find(Tables(), run, "train", "last") == 1
+
+
 @pytest.mark.parametrize(
     "text", [b"{}", b'{"array":["|O8",[1],"00"]}', b"[" * 5000, b'{"torch":1}', b'{"x":1}']
 )
