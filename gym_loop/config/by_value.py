@@ -8,6 +8,8 @@ import contextlib
 import functools
 import hashlib
 import inspect
+import itertools
+import json
 import pickle
 import re
 import sys
@@ -21,6 +23,7 @@ from gym_loop.mistake import Mistake, summary_of
 
 FOLDER = "classes"  # in the directory of a run or a sweep
 PYTHON = "{}.{}".format(*sys.version_info)  # what is pickled by value is code for this one alone
+CODE = b"cloudpickle", b"_make_function"  # in a pickle that has functions by value
 pickles: dict[str, bytes] = {}  # of this process's classes, by the file's name
 folders: list[Path] = []  # of runs and sweeps that are read here: where other files are looked for
 _loaded: dict[str, Any] = {}
@@ -61,21 +64,49 @@ def load(file: str) -> Any:
     if file not in _loaded:
         import cloudpickle
 
-        if file not in pickles:
+        found, pickled = None, pickles.get(file)
+        if pickled is None:
             found = next((f / file for f in reversed(folders) if (f / file).is_file()), None)
             if found is None:
                 raise ImportError(f"no {file} in the run's folder {FOLDER}")
-            pickles[file] = found.read_bytes()
-        made_by = re.search(rb"\nPython (\d+\.\d+)$", pickles[file])
-        if made_by and made_by[1].decode() != PYTHON:
+            pickled = found.read_bytes()
+        made_by = _python_of(pickled, found)
+        if made_by not in (None, PYTHON):
             raise Mistake(
-                f"{file} has the code of a class for Python {made_by[1].decode()}, which Python "
-                f"{PYTHON} cannot run; go on with that one"
+                f"{file} has the code of a class for Python {made_by}, which Python {PYTHON} "
+                "cannot run; go on with that one"
             )
-        kind = _loaded[file] = cloudpickle.loads(pickles[file])
+        pickles[file] = pickled
+        kind = _loaded[file] = cloudpickle.loads(pickled)
         for name, each in _of_main(kind).items():  # objects are pickled by these names
             vars(sys.modules["__main__"]).setdefault(name, each)
     return _loaded[file]
+
+
+def _python_of(pickled: bytes, file: Path | None) -> str | None:
+    """Return which Python a class was pickled by; None: nobody knows, or it has no code.
+
+    Earlier versions have not written it behind the pickle: it is that of the run, or of a job of
+    the sweep, in whose folder the file is; of its checkpoints, since a launch is in run.json before
+    it crashes.
+    """
+    if marked := re.search(rb"\nPython (\d+\.\d+)$", pickled):
+        return marked[1].decode()
+    if file and has_code(pickled):
+        places = "checkpoints/*/state.json", "run.json", "*/run.json"
+        known = (sorted(file.parents[1].glob(place)) for place in places)
+        for each in itertools.chain.from_iterable(known):
+            with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+                content = each.read_bytes()
+                start = content.index(b"{")  # a checksum may come before it
+                version = json.loads(content[start:])["versions"]["python"]
+                return str(version).rpartition(".")[0]
+    return None
+
+
+def has_code(pickled: Any) -> bool:
+    """Return whether a pickle, in bytes or a mapped file, has code, which is for one Python."""
+    return all(pickled.find(word) >= 0 for word in CODE)
 
 
 def keep(targets: Iterable[str], directory: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from gym_loop.agents.pickled import dumps
 from gym_loop.agents.views import owner_of
+from gym_loop.config.by_value import has_code
 from gym_loop.config.locate import unpickle
 from gym_loop.mistake import summary_of
 from gym_loop.observers.objects import (
@@ -28,9 +29,9 @@ from gym_loop.observers.objects import (
     pickles_its_own_way,
 )
 from gym_loop.runs.compare import value_differences
+from gym_loop.runs.versions import is_other_python
 
 MAX_OWNERS = 1_000  # objects in an environment that are looked into
-CODE = b"cloudpickle"  # in a pickle that has functions by value
 CLASS = "__class__"
 
 log = logging.getLogger(__name__)
@@ -271,8 +272,7 @@ def layers(env: Any) -> dict[Path, Any]:
 
 def _unpickled(pickled: bytes, changed: Mapping[str, tuple[str, str]], new: Any) -> Any:
     """Return the environment of a pickle. Raises where the packages of now could not play it."""
-    pythons = {version.rpartition(".")[0] for version in changed.get("python", ())}
-    if len(pythons) > 1 and CODE in pickled:
+    if is_other_python(changed) and has_code(pickled):
         raise ImportError("it holds code for another Python")
     env = unpickle(pickled)
     names = _names(new, changed)

@@ -4,11 +4,13 @@ import contextlib
 import functools
 import importlib.metadata
 import logging
+import mmap
 import pickle
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from gym_loop.config import by_value
 from gym_loop.errors import user_frames
 from gym_loop.mistake import Failure, summary_of
 from gym_loop.runs import manifest
@@ -63,7 +65,8 @@ def reading(checkpoint: Path, run: Path) -> Iterator[None]:
     """Warn if the checkpoint of `run`, which the block reads, is of other packages' versions.
 
     Raises:
-        Failure: the block failed, and versions differ or a module or a part is missing.
+        Failure: the block failed, and versions differ or a module or a part is missing; or the
+            agent has code for another Python, which would crash this one.
     """
     differ = changed(checkpoint, run)
     told = (f"{name} {then}, now {now}" for name, (then, now) in differ.items())
@@ -71,6 +74,8 @@ def reading(checkpoint: Path, run: Path) -> Iterator[None]:
     if differ:
         log.warning("%s: from here on results may differ from those of a single run", what)
     try:
+        if is_other_python(differ) and any(map(_has_code, (checkpoint / "agent").rglob("*"))):
+            raise ImportError("it holds code for another Python")
         yield
     except Exception as error:
         reason = summary_of(error)
@@ -89,3 +94,16 @@ def _advice(error: Exception) -> str | None:
     if isinstance(error, pickle.UnpicklingError | EOFError):
         return "move it away, and the run goes on from an earlier one, or begins anew"
     return None
+
+
+def is_other_python(changed: Mapping[str, tuple[str, str]]) -> bool:
+    """Return whether the Python of now cannot run the code of the Python of then."""
+    return len({version.rpartition(".")[0] for version in changed.get("python", ())}) > 1
+
+
+def _has_code(file: Path) -> bool:
+    """Return whether a file has functions by value, where no archive hides them."""
+    if not file.is_file() or not file.stat().st_size:
+        return False
+    with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as all_:
+        return by_value.has_code(all_)

@@ -6,12 +6,13 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import cloudpickle
 import pytest
 
 import gym_loop
 from gym_loop.__main__ import dispatch
 from gym_loop.config import by_value
-from gym_loop.mistake import Failure
+from gym_loop.mistake import Failure, Mistake
 from gym_loop.runs import checkpoints, manifest, versions
 
 WORDS = ("env=cartpole", "loop.max_episodes=2", "loop.eval_episodes=1")
@@ -24,6 +25,16 @@ class Fragile(RandomAgent):
         if os.path.exists('older'):
             import numpy._core_of_another_version
         super().load(directory)
+"""
+CODED = """
+import pickle
+import cloudpickle
+from gym_loop.agents import RandomAgent
+
+class Coded(RandomAgent):
+    def save(self, directory):
+        with open(f"{directory}/agent.pkl", "wb") as file:
+            cloudpickle.dump({**vars(self), "rule": lambda state: 0}, file)
 """
 WRAPPED = """
 import os
@@ -80,6 +91,52 @@ def test_an_environment_that_this_version_cannot_play_is_started_anew(
     known = manifest.read(run)
     assert (known["state"], known["episodes"]) == ("finished", 4)
     assert any(f"{why}) and is started anew" in line for line in known["warnings"])
+
+
+def test_an_agent_that_has_saved_code_is_refused_under_another_python(launch):
+    Path("coded.py").write_text(CODED)
+    run = launch("agent=coded.py:Coded", *WORDS)
+    assert gym_loop.Run(run).policy().episode == 2
+    written_with(run, "python", "3.9.1")
+    with pytest.raises(Failure, match=r"python 3\.9\.1, now .* code for another Python\)"):
+        gym_loop.Run(run).policy()
+
+
+@pytest.mark.parametrize(
+    ("version", "mark", "refused"),
+    [
+        ("3.9.1", "", True),
+        ("3.9.1", f"\nPython {by_value.PYTHON}", False),
+        (f"{by_value.PYTHON}.99", "", False),
+        (None, "", False),
+    ],
+)
+@pytest.mark.parametrize(
+    ("where", "checksum"),
+    [("run.json", ""), ("0/run.json", ""), ("checkpoints/a/state.json", "fc2c693d\n")],
+)
+def test_a_class_that_earlier_versions_have_kept_is_of_its_runs_python(
+    where, checksum, version, mark, refused, tmp_path, monkeypatch
+):
+    class Own:
+        def act(self):
+            return 1
+
+    folder = tmp_path / by_value.FOLDER
+    folder.mkdir()
+    (folder / "Own-0.pkl").write_bytes(cloudpickle.dumps(Own) + mark.encode())
+    (tmp_path / where).parent.mkdir(exist_ok=True, parents=True)
+    known = {"versions": {"python": version}} if version else {}
+    (tmp_path / where).write_text(checksum + json.dumps(known))
+    monkeypatch.setattr(by_value, "folders", [folder])
+    for name in ("pickles", "_loaded"):
+        monkeypatch.setattr(by_value, name, {})
+    for _ in range(2):
+        if refused:
+            with pytest.raises(Mistake, match=r"a class for Python 3\.9, which Python"):
+                by_value.load("Own-0.pkl")
+        else:
+            assert by_value.load("Own-0.pkl")().act() == 1
 
 
 @pytest.mark.slow
