@@ -25,8 +25,12 @@ LIMITS = ("loop.max_episodes=45", "loop.eval_episodes=2", "loop.info_keys=[playe
 
 
 @pytest.fixture
-def moved():
-    """Put copies of an environment into workers, which are gone when the test ends."""
+def moved(tmp_path, monkeypatch):
+    """Put copies of an environment into workers, which are gone when the test ends.
+
+    Some environments write into the directory that they are in.
+    """
+    monkeypatch.chdir(tmp_path)
     made = []
 
     def move(kind, count, **arguments):
@@ -153,10 +157,7 @@ def alive(process):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_noticed_though_what_it_forked_lives_on(
-    moved, servers, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
+def test_a_killed_worker_is_noticed_though_what_it_forked_lives_on(moved, servers, tmp_path):
     env = moved(worker_envs.Forks, 2)
     env.start([1, 2, 3])
     forked = servers()
@@ -182,7 +183,6 @@ def test_workers_of_a_killed_run_end_though_what_it_forked_lives_on(start, serve
 
 @pytest.mark.slow
 def test_a_run_waits_for_what_workers_write_as_they_close(moved, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(workers, "SECONDS_TO_END", 0.0)
     env = moved(worker_envs.Closes, 3, seconds=0.5)
     env.start([1, 2, 3])
