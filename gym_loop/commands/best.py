@@ -133,7 +133,7 @@ def commands(directory: Path) -> list[str]:
     """Return what can be done with a run, as commands."""
     from gym_loop.runs import reading
 
-    path, known = shlex.quote(short(directory)), reading.Run(directory)
+    path, known = shlex.quote(short(directory)), reading.RunContent(directory)
     kind = str(known.section("agent").get("_target_"))
     target = "model.zip" if "stable_baselines3" in kind else "episodes.npz"
     has_steps = known.section("loop").get("max_steps")

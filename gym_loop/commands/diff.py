@@ -11,7 +11,7 @@ from gym_loop.commands import run_click
 from gym_loop.mistake import Mistake
 from gym_loop.output import exit_if_lost
 from gym_loop.runs import parting, reading
-from gym_loop.runs.reading import Run, shown
+from gym_loop.runs.reading import RunContent, shown
 from gym_loop.terminal import printable, short
 
 ABSENT = "(absent)"
@@ -34,7 +34,7 @@ def diff(first: Path, second: Path, as_json: bool) -> None:
             print(f"warning: {short(run.directory)}: {warning}", file=sys.stderr)
 
 
-def single_run(directory: Path) -> Run:
+def single_run(directory: Path) -> RunContent:
     """Return the run in `directory`.
 
     Raises:
@@ -44,10 +44,10 @@ def single_run(directory: Path) -> Run:
     if len(paths) > 1:
         names = ", ".join(short(path) for path in sorted(paths)[:3])
         raise Mistake(f"{directory} holds {len(paths)} runs; name one of them: {names}, ...")
-    return Run(paths[0])
+    return RunContent(paths[0])
 
 
-def between_runs(first: Run, second: Run) -> dict[str, Any]:
+def between_runs(first: RunContent, second: RunContent) -> dict[str, Any]:
     """Return what differs, as JSON can hold it."""
     runs = (first, second)
     versions = [run.manifest.get("versions") for run in runs]

@@ -17,7 +17,7 @@ from gym_loop import output, terminal
 from gym_loop.commands import run_click
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import reading
-from gym_loop.runs.reading import Run
+from gym_loop.runs.reading import RunContent
 from gym_loop.terminal import duration, short
 
 COLOURS = {
@@ -104,7 +104,7 @@ def ls(
             print(f"warning: {short(run.directory)}: {warning}", file=sys.stderr)
 
 
-def read(directories: list[str], known: dict[Path, Run]) -> list[Run]:
+def read(directories: list[str], known: dict[Path, RunContent]) -> list[RunContent]:
     """Return the runs, newest first; those in `known` that have ended are not read again."""
     runs = []
     submitted = list(reading.find_submitted(directories))
@@ -117,7 +117,7 @@ def read(directories: list[str], known: dict[Path, Run]) -> list[Run]:
     for path in paths:
         run = known.get(path)
         if run is None or run.state == "running" or _changed(run):
-            run = Run(path)
+            run = RunContent(path)
             _ = run.last_rows, run.last_evaluation, run.last_sign
         known[path] = run
         runs.append(run)
@@ -131,26 +131,26 @@ def read(directories: list[str], known: dict[Path, Run]) -> list[Run]:
     return sorted(runs, key=lambda run: run.start, reverse=True)
 
 
-def in_order(runs: list[Run], column: str | None) -> list[Run]:
+def in_order(runs: list[RunContent], column: str | None) -> list[RunContent]:
     """Return the runs, those with the highest value in a column first, those without one last."""
     if column is None:
         return runs
 
-    def value(run: Run) -> float:
+    def value(run: RunContent) -> float:
         known = reading.finite(getattr(run, SORTED_BY[column]))
         return -math.inf if known is None else known
 
     return sorted(runs, key=value, reverse=True)
 
 
-def _changed(run: Run) -> bool:
+def _changed(run: RunContent) -> bool:
     try:
         return (run.directory / "run.json").stat().st_mtime > run.last_sign
     except OSError:
         return True
 
 
-def filtered(runs: list[Run], filters: list[str]) -> list[Run]:
+def filtered(runs: list[RunContent], filters: list[str]) -> list[RunContent]:
     """Return the runs for which every filter `KEY=VALUE` holds.
 
     Raises:
@@ -171,7 +171,7 @@ def filtered(runs: list[Run], filters: list[str]) -> list[Run]:
     return runs
 
 
-def _values(run: Run, key: str) -> list[str]:
+def _values(run: RunContent, key: str) -> list[str]:
     """Return the values of `key` that a filter may name, the usual one first."""
     if key == "state":
         return [run.state]
@@ -184,7 +184,7 @@ def _values(run: Run, key: str) -> list[str]:
     return [reading.shown(leaves[key])] if key in leaves else []
 
 
-def as_json_object(run: Run) -> dict[str, Any]:
+def as_json_object(run: RunContent) -> dict[str, Any]:
     """Return what the table shows of a run, and a little more, as JSON can hold it."""
     return {
         "directory": str(run.directory),
@@ -209,7 +209,7 @@ def as_json_object(run: Run) -> dict[str, Any]:
     }
 
 
-def table_lines(runs: list[Run], columns: int | None) -> list[str]:
+def table_lines(runs: list[RunContent], columns: int | None) -> list[str]:
     """Return the table's lines, at most `columns` characters wide; None: not cut nor coloured.
 
     What all runs share is said above the table; each key that varies has a column. Paths are never
@@ -256,7 +256,7 @@ def table_lines(runs: list[Run], columns: int | None) -> list[str]:
     return lines
 
 
-def _settings(run: Run) -> dict[str, str]:
+def _settings(run: RunContent) -> dict[str, str]:
     """Return what was chosen for a run: agent, environment and overrides; nothing if damaged."""
     if not run.config:
         return {}
@@ -275,7 +275,7 @@ def _titles(keys: list[str]) -> dict[str, str]:
     return {key: word if counts[word] == 1 else key for key, word in last.items()}
 
 
-def _row(run: Run, settings: dict[str, str], varying: dict[str, str]) -> dict[str, str]:
+def _row(run: RunContent, settings: dict[str, str], varying: dict[str, str]) -> dict[str, str]:
     left = run.seconds_left
     return {
         "run": short(run.directory),
@@ -331,7 +331,7 @@ def _number(value: float | None, style: str = ".6g") -> str:
 
 def follow(directories: list[str], filters: list[str], every: float, sort: str | None) -> None:
     """Refresh the table until Ctrl-C, or until nobody reads the output."""
-    known: dict[Path, Run] = {}
+    known: dict[Path, RunContent] = {}
     on_terminal = terminal.is_terminal(sys.stdout)
     try:
         while 1 not in output.lost:

@@ -279,7 +279,7 @@ def recorded_returns(run: Path, kind: str, wanted: list[int] | None = None) -> d
     from gym_loop.runs import reading, tables
 
     file = tables.EVALUATIONS if kind == "eval" else tables.EPISODES
-    table = reading.Run(run).table(file, ("episode", "return"))
+    table = reading.RunContent(run).table(file, ("episode", "return"))
     both = zip(table["episode"], table["return"], strict=True)
     returns = {int(number): ret for number, ret in both if math.isfinite(number)}
     return {n: returns[n] for n in wanted if n in returns} if wanted is not None else returns

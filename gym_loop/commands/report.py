@@ -120,7 +120,7 @@ def compared(
     from gym_loop.reports import comparison
     from gym_loop.runs import reading
 
-    runs = [reading.Run(path) for path in reading.find(directories)]
+    runs = [reading.RunContent(path) for path in reading.find(directories)]
     if any(run.confirmed for run in runs) and importlib.util.find_spec("optuna"):
         from gym_loop.search import report as search
 

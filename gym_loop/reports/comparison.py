@@ -15,12 +15,12 @@ from gym_loop.reports.groups import Group
 from gym_loop.reports.scores import METRICS, POINTS
 from gym_loop.reports.verdicts import compare_pairs, verdicts
 from gym_loop.runs import reading
-from gym_loop.runs.reading import Run
+from gym_loop.runs.reading import RunContent
 from gym_loop.terminal import short
 
 
 def compare(
-    runs: Iterable[Run],
+    runs: Iterable[RunContent],
     by: Sequence[str] = (),
     metric: str | None = None,
     unfinished: bool = False,
@@ -30,7 +30,7 @@ def compare(
 
     Args:
         runs: to be grouped; what cannot be read of them is named in `warnings`.
-        by: what makes a group: `agent`, `env`, `confirmed` (see `Run.settings`) or dotted config
+        by: what makes a group: `agent`, `env`, `confirmed` (see `RunContent.settings`) or dotted config
             keys; all but the seed if empty.
         metric: one of METRICS, or one of the runs' `loop.info_keys`; the first of METRICS that
             every group has if None.
@@ -167,7 +167,7 @@ def _drawn(steps: NDArray[np.float64], values: NDArray[np.float64]) -> dict[str,
     }
 
 
-def _run_facts(run: Run, scores: dict[str, float], group: int | None) -> dict[str, Any]:
+def _run_facts(run: RunContent, scores: dict[str, float], group: int | None) -> dict[str, Any]:
     return {
         "directory": str(run.directory),
         "group": group,

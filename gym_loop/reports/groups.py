@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gym_loop.loops import parameters
 from gym_loop.mistake import Mistake, nearest
 from gym_loop.runs import reading, tables
-from gym_loop.runs.reading import Run, shown, typed
+from gym_loop.runs.reading import RunContent, shown, typed
 
 # Parameters of the loop that never change what happens in a run.
 NEUTRAL = {name for name, parameter in parameters.ALL.items() if parameter.neutral}
@@ -31,7 +31,7 @@ WRAPPERS = "env.wrappers."
 class Member:
     """A run as a member of a group."""
 
-    run: Run
+    run: RunContent
     identity: str  # the config as text, all but the seed and what never changes a result
     leaves: dict[str, Any]  # the same, by dotted key, and `wrap`: the wrappers' names
     eligible: bool  # to be scored: it has finished, or need not have
@@ -69,7 +69,7 @@ class Group:
         return [self.scores[env] for env in sorted(self.scores)]
 
 
-def _member(run: Run, unfinished: bool) -> Member:
+def _member(run: RunContent, unfinished: bool) -> Member:
     leaves = {
         key: value
         for key, value in (_defaults(run) | run.settings).items()
@@ -82,7 +82,7 @@ def _member(run: Run, unfinished: bool) -> Member:
     return Member(run, identity, leaves, unfinished or run.state == "finished", run.origin)
 
 
-def _defaults(run: Run) -> dict[str, Any]:
+def _defaults(run: RunContent) -> dict[str, Any]:
     """Return the defaults of the run's loop, some of which earlier versions did not have."""
     loop = run.config.get("loop")
     table = LOOPS.get(str(loop.get("_target_"))) if isinstance(loop, dict) else None
@@ -104,13 +104,13 @@ def _find_moved_origins(members: list[Member]) -> None:
             member.origin = first.get(_first_row(member.run), member.origin)
 
 
-def _first_row(run: Run) -> tuple[float, ...]:
+def _first_row(run: RunContent) -> tuple[float, ...]:
     """Return the first row of a run's training episodes; () of none."""
     columns = run.table(tables.EPISODES, tables.COLUMNS[tables.EPISODES]).values()
     return next(zip(*columns, strict=True), ())
 
 
-def grouped(runs: Iterable[Run], by: Sequence[str], unfinished: bool) -> list[Group]:
+def grouped(runs: Iterable[RunContent], by: Sequence[str], unfinished: bool) -> list[Group]:
     """Return the groups of runs that can be read; `compare` describes the arguments.
 
     Raises:

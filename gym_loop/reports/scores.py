@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gym_loop.mistake import Mistake
 from gym_loop.reports.groups import Group, Member
 from gym_loop.runs import reading, tables
-from gym_loop.runs.reading import Run
+from gym_loop.runs.reading import RunContent
 from gym_loop.terminal import printable
 
 METRICS = {
@@ -71,7 +71,7 @@ def _read_run(member: Member, last_step: int, drawn: str) -> None:
     member.recordings = list(_recordings(run, episodes, returns))
 
 
-def _evaluations(run: Run, drawn: str) -> tuple[NDArray[np.float64], ...]:
+def _evaluations(run: RunContent, drawn: str) -> tuple[NDArray[np.float64], ...]:
     """Return the steps at which a run was evaluated, and the mean of a column in each evaluation.
 
     Nothing where a value cannot be drawn, or where an evaluation has none of an info key's.
@@ -112,7 +112,7 @@ def _binned(
 
 
 def _recordings(
-    run: Run, episodes: NDArray[np.float64], returns: NDArray[np.float64]
+    run: RunContent, episodes: NDArray[np.float64], returns: NDArray[np.float64]
 ) -> Iterable[tuple[float, Path, str]]:
     """Yield (return, file, what it shows) for each recorded episode whose return is known."""
     loop = run.config.get("loop")
@@ -175,7 +175,7 @@ def choose(
     metric: str | None,
     metrics: Iterable[str],
     unfinished: bool,
-    runs: Sequence[Run],
+    runs: Sequence[RunContent],
 ) -> tuple[str, str | None]:
     """Return the metric, one of `metrics`, and a note if it is not the usual one.
 

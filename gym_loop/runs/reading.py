@@ -93,7 +93,7 @@ def _folders(roots: Iterable[str | Path]) -> Iterator[tuple[Path, set[str]]]:
             ]
 
 
-class Run:
+class RunContent:
     """The content of a run's directory. What cannot be read is absent, and named in `warnings`.
 
     Attributes:

@@ -49,7 +49,7 @@ class Run:
     def __init__(self, directory: "str | Path | Run") -> None:
         given: str | Path = directory.path if isinstance(directory, Run) else directory
         self.path: Path = Path(os.path.expanduser(given))
-        self._reader = reading.Run(self.path)
+        self._reader = reading.RunContent(self.path)
         if not self._reader.manifest:
             why = self._reader.warnings[0]
             raise Mistake(f"{self.path} is not a run: {why}{manifest.hint(self.path)}")
@@ -288,7 +288,7 @@ class Runs(Sequence[Run]):
 
     def __init__(self, *directories: "str | Path") -> None:
         self.directories = [Path(os.path.expanduser(directory)) for directory in directories]
-        found = [reading.Run(path) for path in reading.find(self.directories)]
+        found = [reading.RunContent(path) for path in reading.find(self.directories)]
         found.sort(key=lambda run: run.start, reverse=True)
         self._runs = [Run(run.directory) for run in found if run.manifest]
 

@@ -143,7 +143,7 @@ class Found:
         folder = self.directory / CONFIRMED
         results: dict[Path, float] = {}
         seeds = set[int]()
-        for run in map(reading.Run, sorted(folder.glob("*/"))):
+        for run in map(reading.RunContent, sorted(folder.glob("*/"))):
             known = progress(run.directory, self.objective)
             if known.state == "finished" and known.values and isinstance(run.seed, int):
                 results[run.directory] = known.values[-1]
@@ -177,7 +177,7 @@ class Found:
 
         runs = []
         for directory, name in confirmed.names.items():
-            runs.append(reading.Run(directory))
+            runs.append(reading.RunContent(directory))
             runs[-1].confirmed = name
         by = ["confirmed"]
         return comparison.compare(runs, by, metric=self.objective, maximize=self.maximize)
@@ -254,7 +254,7 @@ class Found:
         state = state_of(trial)
         if state != "running" or self._is_launched:
             return state
-        there = (reading.Run(job) for job in self.jobs(trial) if job.exists())
+        there = (reading.RunContent(job) for job in self.jobs(trial) if job.exists())
         return state if any(run.state == state for run in there) else "stopped"
 
     @functools.cached_property
@@ -408,7 +408,7 @@ def parameters_of(found: Found) -> list[tuple[str, str]]:
     words = {t.number: t.user_attrs[OVERRIDES] for t in found.trials if OVERRIDES in t.user_attrs}
     every = [words[number] for number in confirmed.results]
     keys = dict.fromkeys(reading.key_and_value(word)[0] for own in every for word in own)
-    settings = reading.Run(next(iter(confirmed.defaults))).settings
+    settings = reading.RunContent(next(iter(confirmed.defaults))).settings
     defaults = [f"{key}={reading.typed(settings[key])}" for key in keys if key in settings]
     named = [(f"trial {number}", words[number]) for number in confirmed.results]
     return [
@@ -417,7 +417,7 @@ def parameters_of(found: Found) -> list[tuple[str, str]]:
     ]
 
 
-def name_confirmed(runs: Iterable[reading.Run]) -> None:
+def name_confirmed(runs: Iterable[reading.RunContent]) -> None:
     """Have the runs with fresh seeds say which trial of their search they play, or the defaults."""
     fresh = [run for run in runs if run.confirmed]
     names: dict[Path, str] = {}

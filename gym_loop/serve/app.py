@@ -234,7 +234,7 @@ def _compare(site: Site, asked: dict[str, Any]) -> Any:
         for entry in chosen
         if entry not in entries
     ]
-    runs = [reading.Run(entry.directory) for entry in entries]
+    runs = [reading.RunContent(entry.directory) for entry in entries]
     for run in runs:  # recordings are not shown, and their folders may be anywhere
         if isinstance(loop := run.config.get("loop"), dict):
             run.config["loop"] = {k: v for k, v in loop.items() if not k.endswith("record_dir")}

@@ -11,7 +11,7 @@ from typing import Any
 from gym_loop import machine
 from gym_loop.runs import reading
 from gym_loop.runs.checkpoints import FOLDER
-from gym_loop.runs.reading import Run, finite, shown
+from gym_loop.runs.reading import RunContent, finite, shown
 from gym_loop.serve import files
 from gym_loop.serve.files import RefusedFileError
 from gym_loop.serve.library import LONGEST, MOST_KEYS, Entry
@@ -29,7 +29,7 @@ def details(entry: Entry) -> dict[str, Any]:
     }
     if files_refused(entry):
         return content
-    run = Run(entry.directory)
+    run = RunContent(entry.directory)
     known = run.manifest
     chosen = {key.lstrip("+~") for key in run.overrides}
     config = list(reading.flat(run.config).items())[:MOST_KEYS]
@@ -116,7 +116,7 @@ def checkpoints(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def memory(run: Run) -> dict[str, int | None]:
+def memory(run: RunContent) -> dict[str, int | None]:
     """Return the bytes of memory that a run's process has `now`, and has had at its `peak`."""
     pid, host = run.manifest.get("pid"), run.manifest.get("host")
     known: dict[str, int] = {}

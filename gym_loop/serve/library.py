@@ -15,7 +15,7 @@ from typing import Any
 
 from gym_loop.loops.folders import folder_of
 from gym_loop.runs import manifest, reading, tables
-from gym_loop.runs.reading import Run, finite, shown
+from gym_loop.runs.reading import RunContent, finite, shown
 from gym_loop.runs.tables import EPISODES, EVALUATIONS
 from gym_loop.serve import files
 from gym_loop.serve.files import RefusedFileError, Stamp
@@ -233,7 +233,7 @@ class Library:
         if refused:
             return row, ""
         try:
-            run = Run(entry.directory)
+            run = RunContent(entry.directory)
             loop = run.config.get("loop")
             named = loop if isinstance(loop, dict) else {}
             row["config"] = self._config(run)
@@ -267,7 +267,7 @@ class Library:
             ]
         return row, row["config"]
 
-    def _config(self, run: Run) -> str:
+    def _config(self, run: RunContent) -> str:
         """Return the id of a run's config, "" of none; those that differ in the seed have one."""
         leaves = reading.wrap(run.config) | run.settings
         if not leaves:

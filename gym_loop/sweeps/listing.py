@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from gym_loop.mistake import Mistake
-from gym_loop.runs.reading import Run
+from gym_loop.runs.reading import RunContent
 from gym_loop.sweeps import directory, submitted
 from gym_loop.sweeps.directory import Job
 
 
-class SubmittedRun(Run):
+class SubmittedRun(RunContent):
     """The row of a job that was submitted and has left no run yet."""
 
     def __init__(self, place: Path, overrides: list[str], state: str) -> None:
@@ -24,7 +24,7 @@ class SubmittedRun(Run):
         return self.content
 
 
-def ask_engines(place: Path, runs: Iterable[Run]) -> list[Run]:
+def ask_engines(place: Path, runs: Iterable[RunContent]) -> list[RunContent]:
     """Set state and node of those `runs` that an engine has, or has lost; return rows for the rest.
 
     These are the jobs of the sweep in `place` that have left no run yet.
@@ -38,7 +38,7 @@ def ask_engines(place: Path, runs: Iterable[Run]) -> list[Run]:
     there = {os.path.realpath(run.directory): run for run in runs}
     top = os.path.realpath(place)
     jobs: dict[str, Job] = {}
-    found: dict[str, Run | None] = {}
+    found: dict[str, RunContent | None] = {}
     for name, handed in submitted.Record(place).read().items():
         path = os.path.realpath(place / handed.directory)
         if not path.startswith(top + os.sep):
@@ -48,7 +48,7 @@ def ask_engines(place: Path, runs: Iterable[Run]) -> list[Run]:
         jobs[name] = Job(name, words, 0, place / handed.directory)
         jobs[name].state = run.manifest.get("state", "new") if run else "new"
     submitted.find(place, jobs)
-    rows: list[Run] = []
+    rows: list[RunContent] = []
     for name, job in jobs.items():
         run = found[name]
         state = job.where.state if job.where else job.state

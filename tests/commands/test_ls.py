@@ -258,7 +258,7 @@ def test_of_a_long_table_only_the_ends_are_read(runs, tmp_path):
     table = directory / "episodes.csv"
     head, *rows = table.read_text().splitlines(keepends=True)
     table.write_text(head + "x" * 5_000_000 + "\n" + "".join(rows * 3))
-    run = reading.Run(directory)
+    run = reading.RunContent(directory)
     assert len(run.last_rows) == 100
     assert run.warnings == []  # what lies in the middle was not looked at
 
@@ -267,7 +267,7 @@ def test_in_a_narrow_terminal_the_columns_are_cut_but_not_the_figures(runs):
     from gym_loop.commands import ls
     from gym_loop.runs import reading
 
-    listed = [reading.Run(path) for path in sorted(reading.find([runs]))]
+    listed = [reading.RunContent(path) for path in sorted(reading.find([runs]))]
 
     def told(columns):
         return [re.sub(r"\x1b\[\d+m", "", line) for line in ls.table_lines(listed, columns)]
@@ -288,6 +288,6 @@ def test_a_path_too_long_for_its_row_has_a_line_of_its_own_and_is_whole(tmp_path
 
     name = "agent.epsilon=0.05,agent.learning_rate=0.3,agent.discount=0.99,seed="
     paths = [write_run(tmp_path / "sweep" / f"{name}{seed}", seed=seed) for seed in (0, 1)]
-    lines = ls.table_lines([reading.Run(path) for path in paths], 80)
+    lines = ls.table_lines([reading.RunContent(path) for path in paths], 80)
     assert lines[-4::2] == [f"{name}0", f"{name}1"]
     assert all("finished" in line for line in lines[-3::2])

@@ -27,7 +27,7 @@ def test_finds_runs_at_any_depth_and_does_not_look_into_them(tmp_path):
 
 def test_overrides_are_those_that_were_typed(tmp_path):
     words = [r"wrap=[my_file.py\:Mine]", "++env.kwargs.g=3", r"agent.name='a\:b'"]
-    run = reading.Run(write_run(tmp_path / "run", overrides=words))
+    run = reading.RunContent(write_run(tmp_path / "run", overrides=words))
     typed = {"wrap": "[my_file.py:Mine]", "env.kwargs.g": "3", "agent.name": r"'a\:b'"}
     assert run.overrides == typed
 
@@ -59,10 +59,10 @@ def test_a_running_run_is_dead_once_its_lock_is_free(tmp_path):
         text=True,
     )
     assert holder.stdout.readline() == "locked\n"
-    assert reading.Run(directory).state == "running"
+    assert reading.RunContent(directory).state == "running"
     holder.kill()
     holder.communicate()
-    assert reading.Run(directory).state == "dead"
+    assert reading.RunContent(directory).state == "dead"
 
 
 def test_without_a_lock_the_process_tells(tmp_path):
@@ -72,10 +72,10 @@ def test_without_a_lock_the_process_tells(tmp_path):
     here = write_run(tmp_path / "here", state="running", pid=os.getpid())
     for directory in (gone, here):
         (directory / ".lock").unlink()
-    assert reading.Run(gone).state == "dead"
-    assert reading.Run(here).state == "running"
+    assert reading.RunContent(gone).state == "dead"
+    assert reading.RunContent(here).state == "running"
     silent(here, 3600)  # the number now belongs to another process
-    assert reading.Run(here).state == "dead"
+    assert reading.RunContent(here).state == "dead"
 
 
 def silent(directory, seconds):
@@ -87,9 +87,9 @@ def silent(directory, seconds):
 
 def test_on_another_host_the_last_sign_of_life_tells(tmp_path):
     directory = write_run(tmp_path / "run", state="running", host=socket.gethostname() + "-not")
-    assert reading.Run(directory).state == "running"
+    assert reading.RunContent(directory).state == "running"
     silent(directory, 3600)
-    assert reading.Run(directory).state == "dead"
+    assert reading.RunContent(directory).state == "dead"
 
 
 def test_a_run_elsewhere_with_long_episodes_is_given_more_time(tmp_path):
@@ -98,7 +98,7 @@ def test_a_run_elsewhere_with_long_episodes_is_given_more_time(tmp_path):
     head = (directory / "episodes.csv").read_text().splitlines()[0]
     (directory / "episodes.csv").write_text("\n".join([head, *rows, ""]))
     silent(directory, 3600)
-    assert reading.Run(directory).state == "running"
+    assert reading.RunContent(directory).state == "running"
 
 
 def test_the_time_left_is_that_of_the_nearer_limit(tmp_path):
@@ -112,15 +112,15 @@ def test_the_time_left_is_that_of_the_nearer_limit(tmp_path):
     content["config"]["loop"] = {"max_episodes": 100, "max_steps": None}
     (directory / "run.json").write_text(json.dumps(content))
     # 50 episodes are left at 2 s each, 250 steps at 0.2 s.
-    assert reading.Run(directory).seconds_left == pytest.approx(100, abs=5)
+    assert reading.RunContent(directory).seconds_left == pytest.approx(100, abs=5)
     content["config"]["loop"] = {"max_episodes": 100, "max_steps": 750}
     (directory / "run.json").write_text(json.dumps(content))
-    assert reading.Run(directory).seconds_left == pytest.approx(50, abs=5)
-    assert reading.Run(directory).steps_per_second == pytest.approx(5)
+    assert reading.RunContent(directory).seconds_left == pytest.approx(50, abs=5)
+    assert reading.RunContent(directory).steps_per_second == pytest.approx(5)
 
 
 def test_the_return_is_that_of_the_last_hundred_episodes(tmp_path):
-    run = reading.Run(write_run(tmp_path / "run", episodes=250))
+    run = reading.RunContent(write_run(tmp_path / "run", episodes=250))
     returns = run.table("episodes.csv", ["return"])["return"]
     assert len(returns) == 250
     assert run.last_return == pytest.approx(sum(returns[-100:]) / 100)
@@ -131,7 +131,7 @@ def test_the_final_evaluation_is_not_mixed_with_one_just_before_it(tmp_path):
     header = (directory / "evaluations.csv").read_text().splitlines()[0]
     rows = [f"{k},50,100,10,{value},1,0,0,1.0" for k, value in enumerate([1, 1, 1, 4, 5, 6])]
     (directory / "evaluations.csv").write_text("\n".join([header, *rows, ""]))
-    assert reading.Run(directory).evaluation == 5
+    assert reading.RunContent(directory).evaluation == 5
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_the_final_evaluation_is_not_mixed_with_one_just_before_it(tmp_path):
 def test_what_is_damaged_is_named_and_the_rest_is_read(tmp_path, damage, warning):
     directory = write_run(tmp_path / "run")
     damage(directory)
-    run = reading.Run(directory)
+    run = reading.RunContent(directory)
     _ = run.state, run.start, run.agent, run.env, run.episodes, run.last_return, run.evaluation
     _ = run.overrides, run.seed, run.error, run.seconds_left, run.steps_per_second
     assert any(warning in line for line in run.warnings), run.warnings
@@ -185,7 +185,7 @@ def test_a_config_may_be_deep(tmp_path):
     directory = write_run(tmp_path / "run")
     deep = '{"a": ' * 700 + "[" * 200 + "]" * 200 + "}" * 700
     (directory / "run.json").write_text(f'{{"state": "finished", "config": {{"agent": {deep}}}}}')
-    leaves = reading.flat(reading.Run(directory).config)
+    leaves = reading.flat(reading.RunContent(directory).config)
     assert [key.count("a.a") > 300 for key in leaves] == [True]
 
 
@@ -201,7 +201,7 @@ def test_values_of_a_wrong_type_break_nothing(tmp_path):
     content |= {"seconds": {}, "result": "NaN", "error": 3, "git": "x", "host": None, "pid": "x"}
     content["config"] = {"agent": 1, "env": [], "loop": None, "seed": {}}
     (directory / "run.json").write_text(json.dumps(content))
-    run = reading.Run(directory)
+    run = reading.RunContent(directory)
     assert (run.agent, run.env, run.overrides, run.seed) == ("", "", {}, None)
     assert run.episodes == 50
     assert run.evaluation is not None
@@ -213,7 +213,7 @@ def test_what_would_move_the_cursor_is_not_printed(tmp_path):
     directory = write_run(
         tmp_path / "run", agent="\x1b[2Jevil", state="\x1b]0;x\x07", error="\x1bc"
     )
-    run = reading.Run(directory)
+    run = reading.RunContent(directory)
     assert "\x1b" not in "".join([run.agent, run.state, run.error, *run.overrides.values()])
 
 
@@ -257,9 +257,9 @@ def test_whatever_one_run_holds_the_others_are_listed_and_reported(tmp_path, val
 def test_a_clock_that_is_ahead_makes_no_run_live_for_ever(tmp_path):
     directory = write_run(tmp_path / "run", state="running", host="elsewhere")
     silent(directory, -300)  # clocks differ a little
-    assert reading.Run(directory).state == "running"
+    assert reading.RunContent(directory).state == "running"
     silent(directory, -86400)
-    run = reading.Run(directory)
+    run = reading.RunContent(directory)
     assert run.state == "dead"
     assert any("in the future by this machine's clock" in line for line in run.warnings)
 
@@ -268,7 +268,7 @@ def test_a_sparse_table_of_a_terabyte_is_not_read(tmp_path):
     directory = write_run(tmp_path / "run", result=None)
     for name in ("episodes.csv", "evaluations.csv"):
         sparse(directory / name)
-    run = reading.Run(directory)
+    run = reading.RunContent(directory)
     assert (run.last_evaluation, run.last_rows) == ([], [])
     assert run.table("episodes.csv", ["return"]) == {"return": []}
     assert any("cannot read episodes.csv: larger than" in line for line in run.warnings)
@@ -282,7 +282,7 @@ def test_of_evaluations_the_last_whole_one_counts(tmp_path, state):
         rows = [f"{k},{at},{at},9,{k}.0,1,0,0,1.0" for k, at in enumerate(places)]
         header = (directory / "evaluations.csv").read_text().splitlines()[0]
         (directory / "evaluations.csv").write_text("\n".join([header, *rows, ""]))
-        return [row["return"] for row in reading.Run(directory).last_evaluation]
+        return [row["return"] for row in reading.RunContent(directory).last_evaluation]
 
     assert evaluated(*[10] * 4, *[20] * 4, *[30] * 3) == [4, 5, 6, 7]
     assert evaluated(*[10] * 4, *[20] * 4) == [4, 5, 6, 7]
@@ -300,8 +300,8 @@ def test_the_speed_lately_leaves_evaluations_out(tmp_path):
     header = (directory / "evaluations.csv").read_text().splitlines()[0]
     rows = [f"{k},15,150,9,1,1,0,0,{15 + 25.0 * (k + 1)}" for k in range(2)]
     (directory / "evaluations.csv").write_text("\n".join([header, *rows, ""]))
-    assert reading.Run(directory).state == "running"
-    assert reading.Run(directory).steps_per_second == pytest.approx(10)
+    assert reading.RunContent(directory).state == "running"
+    assert reading.RunContent(directory).steps_per_second == pytest.approx(10)
 
 
 @pytest.mark.parametrize(
