@@ -30,8 +30,8 @@ def compare(
 
     Args:
         runs: to be grouped; what cannot be read of them is named in `warnings`.
-        by: what makes a group: `agent`, `env`, `confirmed` (see `RunContent.settings`) or dotted config
-            keys; all but the seed if empty.
+        by: what makes a group: `agent`, `env`, `confirmed` (see `RunContent.settings`) or dotted
+            config keys; all but the seed if empty.
         metric: one of METRICS, or one of the runs' `loop.info_keys`; the first of METRICS that
             every group has if None.
         unfinished: score runs that have not finished, too, by what they have so far.
