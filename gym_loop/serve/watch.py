@@ -118,11 +118,11 @@ class Cinema:
         """Return what is known of a finished film, and note that it was asked for."""
         film, note = (self.directory / f"{key}{suffix}" for suffix in (".mp4", ".json"))
         try:
-            content = json.loads(note.read_text())
+            difference = json.loads(note.read_text()).get("difference")
             os.utime(film)
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError, RecursionError):  # it may be damaged
             return None
-        return {"difference": str(content.get("difference") or "")}
+        return {"difference": str(difference or "")}
 
     def _make(self, film: Film, key: str, entry: Entry, kind: str, episode: int) -> None:
         with self._turn:

@@ -160,6 +160,15 @@ def test_the_films_that_nobody_asks_for_make_room_for_new_ones(tmp_path, monkeyp
     assert (tmp_path / "others.txt").exists()
 
 
+@pytest.mark.parametrize("note", ["", "[]", "3", "[" * 100_000])
+def test_a_film_whose_note_is_damaged_is_none(tmp_path, note):
+    key = "0" * 32
+    (tmp_path / f"{key}.mp4").touch()
+    (tmp_path / f"{key}.json").write_text(note)
+    known = watch.Cinema(tmp_path).state(key)
+    assert known == {"state": "failed", "reason": "no such film; press again"}
+
+
 def test_films_are_kept_in_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert watch.cache_directory().is_relative_to(tmp_path)
