@@ -156,6 +156,7 @@ def test_a_run_that_loses_nothing_is_equal_wherever_it_is_stopped(cli, tmp_path)
 
 
 def test_neither_run_is_told_to_a_sink_or_leaves_code_behind(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason='needs the extra: pip install "gym-loop[wandb]"')
     monkeypatch.chdir(tmp_path)
     launched = []
     monkeypatch.setattr(verify_resume, "run", lambda words, limit: launched.append(words) or 2)
