@@ -184,7 +184,7 @@ def load(path: Path, names: Iterable[str] | None = None) -> dict[str, Array]:
         if size > LARGEST:
             raise ValueError(f"it unpacks to {size:,} bytes")
         with np.load(path, allow_pickle=False) as archive:
-            wanted = names or dict.fromkeys((*NEEDED, *archive.files))
+            wanted = names or dict.fromkeys((*archive.files, *NEEDED))
             arrays = {name: archive[name] for name in wanted}
             _check(arrays)
             counts = {name: arrays[name].astype(np.int64) for name in COUNTS if name in arrays}
