@@ -15,7 +15,6 @@ from gym_loop.machine import end_with
 from gym_loop.mistake import Mistake, nearest
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SINKS = ("gym_loop.observers.wandb", "gym_loop.observers.mlflow")  # which tell others of a run
 
 
 def checkpoint_option(*names: str) -> Callable[[Any], Any]:
@@ -106,12 +105,3 @@ def run_process(command: Sequence[str], limit: float | None = None, **options: A
         with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def without_sinks(observers: dict[str, Any] | None) -> list[str]:
-    """Return the overrides that leave the sinks out of a run with these observers."""
-    return [
-        f"observers.{name}=null"
-        for name, node in (observers or {}).items()
-        if isinstance(node, dict) and str(node.get("_target_")).startswith(SINKS)
-    ]

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from gym_loop.commands import exit_on_signals, run_click, run_process, without_sinks
+from gym_loop.commands import exit_on_signals, run_click, run_process
 from gym_loop.mistake import Failure, Mistake
 
+SINKS = ("gym_loop.observers.wandb", "gym_loop.observers.mlflow")  # which tell others of a run
 STOP = '''"""Stops a run after so many episodes."""
 
 from gym_loop import Observer
@@ -131,7 +132,9 @@ def overrides(config: dict[str, Any], folder: Path, count: int | None) -> list[s
 
     loop = config["loop"]
     words = [f"loop.{key}=false" for key in ("render", "eval_render") if loop.get(key)]
-    words += without_sinks(config.get("observers"))
+    for name, node in (config.get("observers") or {}).items():
+        if isinstance(node, dict) and str(node.get("_target_")).startswith(SINKS):
+            words.append(f"observers.{name}=null")
     if count is not None:
         file = folder / "stop_after.py"
         file.write_text(STOP)

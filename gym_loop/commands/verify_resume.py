@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gym_loop.commands import exit_on_signals, run_click, run_process, without_sinks
+from gym_loop.commands import exit_on_signals, run_click, run_process
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.observers import Observer
 from gym_loop.proxy import Wrapper
@@ -63,7 +63,7 @@ def verify_resume(kills: int, seed: int, keep: bool, overrides: tuple[str, ...])
     episodes.csv and evaluations.csv but the seconds, the last checkpoint with agent, streams and
     environment, TensorBoard's points, the traces and files that your own code has written into the
     run's directory have to be equal; what cannot be compared counts as different. It takes twice
-    the run's time, and N + 2 starts. Both are without sinks, such as W&B, and without `code/`.
+    the run's time, and N + 2 starts. Both are without W&B, MLflow and `code/`.
     """
     if any(word.startswith("-") for word in overrides):
         raise Mistake("verify-resume takes overrides only, no sweep")
@@ -88,9 +88,9 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
     from gym_loop.runs import compare, manifest
 
     untouched, stopped = folder / "untouched", folder / "stopped"
-    left_out = [*without_sinks(observers_of(overrides)), "++observers.code=null"]
+    overrides = [*overrides, *without_observers()]
     began = time.monotonic()
-    code = run([*overrides, *left_out, f"hydra.run.dir={stored.quoted(untouched)}"], None)
+    code = run([*overrides, f"hydra.run.dir={stored.quoted(untouched)}"], None)
     took = time.monotonic() - began
     if code == 2:
         sys.exit(2)  # what is wrong was said
@@ -105,7 +105,7 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
     print(f"untouched: {total} episodes in {took:.1f} s; stopped {kills} times: about {rest:.0f} s")
     observer = f"{{_target_: {Stop.__module__}.Stop, folder: {stored.quoted(folder)}}}"
     own = [f"+observers.stop={observer}", f"hydra.run.dir={stored.quoted(stopped)}"]
-    launch = [*overrides, *left_out, *own]
+    launch = [*overrides, *own]
     resumed = run_with_stops(folder, launch, stopped, moments, 60 + 10 * took)
     if not any(0 < episode < total for episode in resumed):
         raise Failure(
@@ -134,23 +134,12 @@ def verify(folder: Path, overrides: list[str], kills: int, rng: random.Random) -
     return False
 
 
-def observers_of(overrides: list[str]) -> Any:
-    """Return the observers that a launch would have, unresolved.
+def without_observers() -> list[str]:
+    """Return overrides that leave out what tells others of a run, and what keeps its code."""
+    from gym_loop.launch import CONF
 
-    Raises:
-        Mistake: it would be refused.
-    """
-    from omegaconf import OmegaConf
-
-    from gym_loop import launch
-    from gym_loop.config import stored
-
-    def task(cfg: Any) -> Any:
-        return OmegaConf.to_container(cfg.observers, resolve=False)
-
-    with tempfile.TemporaryDirectory(prefix="gym-loop-verify-") as folder:
-        own = [f"hydra.run.dir={stored.quoted(Path(folder, 'run'))}", "hydra.output_subdir=null"]
-        return launch.launch([*overrides, *own], task=task)
+    sinks = [file.stem for file in (CONF / "sink").glob("*.yaml")]
+    return [f"++observers.{name}=null" for name in sorted(["code", *sinks])]
 
 
 def run_with_stops(
