@@ -3,6 +3,7 @@
 import functools
 import logging
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -202,13 +203,14 @@ class _File:
         path = known[-1][1]
         try:
             arrays = traces.load(path)
-            self.arrays = traces.head(arrays, count)
         except OSError as error:  # it may be whole, and another launch may read it
             raise Failure(f"cannot read {path}: {error.strerror or error}") from error
         except Failure as error:
-            log.warning("%s; its episodes cannot be replayed", error)
-            path.unlink()
+            aside = path.with_name(f"{path.name}.damaged")
+            log.warning("%s; its episodes cannot be replayed (now %s)", error, aside.name)
+            os.replace(path, aside)
             return
+        self.arrays = traces.head(arrays, count)
         lengths = self.arrays["length"]
         if len(lengths) < len(arrays["length"]):
             files.write(path, traces.pack(self.arrays))

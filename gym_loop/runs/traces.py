@@ -132,17 +132,13 @@ def join(first: dict[str, Array], second: dict[str, Array]) -> dict[str, Array]:
 
 
 def head(arrays: dict[str, Array], count: int) -> dict[str, Array]:
-    """Return the arrays of a file that holds only the episodes before number `count`.
-
-    Raises:
-        Failure: see `find_class`.
-    """
+    """Return the arrays of a file that holds only the episodes before number `count`."""
     episodes = int(np.searchsorted(arrays["episode"], count))
     steps = int(arrays["length"][:episodes].sum())
     kept = {n: a[: episodes if n in PER_EPISODE else steps] for n, a in arrays.items()}
     if "json" in arrays and steps:
         kept = {name: array for name, array in kept.items() if not _is_action(name)}
-        kept |= _encoded(_actions(unpacked(arrays), find=find_class)[:steps])
+        kept |= _encoded(_actions(unpacked(arrays), find=_class_or_name)[:steps])
     return kept
 
 
@@ -484,11 +480,30 @@ def _plain(value: Any) -> Any:
         return {library.removesuffix("lib"): _plain(array)}
     if library in ("gym", "gymnasium") and kind.__name__ == "GraphInstance":
         return {"GraphInstance": [library, *map(_plain, value)]}
+    if kind is _Named:
+        return {"named": [value.module, value.name, _plain(value.content)]}
     if isinstance(value, Enum) or hasattr(kind, "_make"):
         content = value._value_ if isinstance(value, Enum) else tuple(value)
         if _is_found_again(value, content):
             return {"named": [kind.__module__, kind.__qualname__, _plain(content)]}
     raise ValueError(f"actions of type {kind.__name__}")
+
+
+@dataclass(frozen=True)
+class _Named:
+    """A member of an Enum or a named tuple, as a file has it: its class may be gone."""
+
+    module: str
+    name: str
+    content: Any
+
+
+def _class_or_name(module: str, name: str) -> Any:
+    """Return the class of an action, or what makes a `_Named` in its place."""
+    try:
+        return find_class(module, name)
+    except Failure:
+        return functools.partial(_Named, module, name)
 
 
 def _is_numpys(kind: type) -> bool:

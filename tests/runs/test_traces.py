@@ -385,3 +385,18 @@ def test_an_action_is_kept_however_it_lies_in_memory(lay):
     actions = [lay(np.arange(6.0).reshape(2, 3) + n) for n in range(3)]
     (trace,) = traces.episodes(gather([actions]), [0])
     assert np.array_equal(np.array(trace.actions), np.array(actions))
+
+
+def test_what_is_left_of_a_file_keeps_actions_whose_class_is_gone():
+    named = {"named": ["a_module_that_is_gone", "Go", 1]}
+    texts = [json.dumps(named).encode()] * 4
+    arrays = {name: np.array([0, 1]) for name in ("episode", "seed")} | {
+        "length": np.array([2, 2]),
+        "terminated": np.array([True, True]),
+        "truncated": np.array([False, False]),
+        "reward": np.ones(4),
+        "json": np.frombuffer(b"".join(texts), np.uint8),
+        "json_length": np.array([len(text) for text in texts]),
+    }
+    kept = traces.head(arrays, 1)
+    assert json.loads(kept["json"].tobytes()[: kept["json_length"][0]]) == named
