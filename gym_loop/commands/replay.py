@@ -134,10 +134,10 @@ def report(
 def play(job: "Job") -> list[Played]:
     """Play the episodes of a job, and film them where it says so."""
     from gym_loop.observers import video
-    from gym_loop.runs import playback, traces
+    from gym_loop.runs import playback
 
     results = []
-    for trace in traces.episodes(traces.load(job.file), job.episodes, traces.find_class):
+    for trace in playback.recorded(job.run, job.file, job.episodes):
         mode = "rgb_array" if job.video else None
         with contextlib.closing(playback.make_env(job.run, job.kind, trace.episode, mode)) as env:
             again = playback.Playback(env, trace, job.returns.get(trace.episode))
@@ -169,7 +169,7 @@ def show_in_window(work: "list[Job]") -> Iterator[list[Played]]:
     window = viewer.Window()
     try:
         for job in work:
-            (trace,) = traces.episodes(traces.load(job.file), job.episodes, traces.find_class)
+            (trace,) = playback.recorded(job.run, job.file, job.episodes)
             make = playback.make_env(job.run, job.kind, trace.episode, "rgb_array")
             with contextlib.closing(make) as env:
                 window.title = f"{video.env_name(env)}, {traces.KINDS[job.kind]} {trace.episode}"

@@ -47,7 +47,7 @@ def play_again(job: playback.Job) -> list[Recording]:
         Failure: one is not as it was recorded.
     """
     recordings = []
-    for trace in traces.episodes(traces.load(job.file), job.episodes, traces.find_class):
+    for trace in playback.recorded(job.run, job.file, job.episodes):
         with contextlib.closing(playback.make_env(job.run, job.kind, trace.episode)) as env:
             again = playback.Playback(env, trace, job.returns.get(trace.episode))
             # An environment may give one and the same array again and again.

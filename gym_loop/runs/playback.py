@@ -20,11 +20,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gym_loop import errors, launch
-from gym_loop.config import kept, options, stored
+from gym_loop.config import kept, locate, options, stored
 from gym_loop.loops.copies import copied
 from gym_loop.mistake import Failure, Mistake, text_of
 from gym_loop.output import open_streams
-from gym_loop.runs import manifest
+from gym_loop.runs import manifest, traces
 from gym_loop.runs.traces import Trace, Traces, load
 from gym_loop.streams import NO_SEED, seed_all
 from gym_loop.sums import as_float, total
@@ -62,6 +62,24 @@ def make_env(
         if line := errors.explanation(error):
             raise Mistake(line) from error
         raise Failure(f"the environment cannot be made: {errors.message(error)}") from error
+
+
+def recorded(run: Path, file: Path, numbers: Iterable[int]) -> list[Trace]:
+    """Return episodes of a trace file of `run`, with actions as the environment got them.
+
+    Raises:
+        Failure: the file is damaged, or the class of an action is gone.
+    """
+
+    def find(module: str, name: str) -> Any:
+        try:
+            return traces.find_class(module, name)
+        except Failure:  # the agent brings it: what lies beside its file, or where that is now
+            with contextlib.suppress(Exception):
+                locate.locate(manifest.load(run)["config"]["agent"]["_target_"])
+            return traces.find_class(module, name)
+
+    return traces.episodes(load(file), numbers, find)
 
 
 def without_wrappers(section: DictConfig) -> DictConfig:

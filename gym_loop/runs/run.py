@@ -172,7 +172,7 @@ class Run:
             ) from None
         kind = "eval" if evaluation else "train"
         [(file, _)] = traces.Traces(self.path, kind).chunks([episode], sys.maxsize)
-        [trace] = traces.episodes(traces.load(file), [episode], traces.find_class)
+        [trace] = playback.recorded(self.path, file, [episode])
         mode = "rgb_array" if frames else None
         with (
             launch.surroundings(),

@@ -10,7 +10,7 @@ from gym_loop.envs.tape import Wrapped, learning_layers
 from gym_loop.loops.copies import copied
 from gym_loop.mistake import Failure, Mistake
 from gym_loop.proxy import Proxy
-from gym_loop.runs import playback, tables, traces
+from gym_loop.runs import playback, tables
 from gym_loop.runs.traces import Trace, Traces
 from gym_loop.sums import as_float, total
 
@@ -144,7 +144,7 @@ class Played:
 
 def _traces(run: Path, kind: str, numbers: list[int]) -> Iterator[Trace]:
     for file, chunk in Traces(run, kind).chunks(numbers, STEPS):
-        yield from traces.episodes(traces.load(file), chunk, traces.find_class)
+        yield from playback.recorded(run, file, chunk)
 
 
 def _checked(trace: Trace, played: Iterator[Seen], given: dict[float, float]) -> Iterator[Seen]:

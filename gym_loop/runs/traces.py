@@ -44,6 +44,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -530,7 +531,10 @@ def find_class(module: str, name: str) -> Any:
     try:
         kind = functools.reduce(getattr, name.split("."), importlib.import_module(module))
     except Exception as error:
-        raise Failure(f"{module}.{name}, the class of an action, cannot be imported") from error
+        file = module.removeprefix("gym_loop_files.")
+        where = f"{module}.{name}" if file == module else f"{unquote(file)}:{name}"
+        line = f"{where}, the class of an action, cannot be imported; put it there again"
+        raise Failure(line) from error
     is_one = isinstance(kind, type) and issubclass(kind, Enum | tuple)
     if module == "__main__" or not is_one:
         raise Failure(f"{module}.{name} is no class of actions: expected an Enum or a named tuple")

@@ -240,6 +240,19 @@ def test_an_environment_that_reads_the_names_of_actions_gets_them_again(launch, 
 
 
 @pytest.mark.slow
+def test_a_moved_project_replays_actions_whose_class_is_in_the_agents_file(cli, tmp_path):
+    (tmp_path / "before" / "agents").mkdir(parents=True)
+    (tmp_path / "before" / "agents" / "moves.py").write_text(NAMED_ACTIONS)
+    words = "agent=agents/moves.py:Moves", "env=tests.sample_envs:Counter"
+    limits = "loop.max_episodes=2", "loop.max_episode_len=5", "loop.eval_episodes=0"
+    launched = cli(*words, *limits, "hydra.run.dir=run", cwd=tmp_path / "before")
+    assert launched.returncode == 0, launched.stderr
+    (tmp_path / "before").rename(tmp_path / "after")
+    done = cli("replay", "run", "--episode", 0, cwd=tmp_path / "after")
+    assert done.stdout.endswith(", as recorded\n"), done.stderr
+
+
+@pytest.mark.slow
 def test_several_videos_are_made_side_by_side_and_named_by_their_episodes(cli, launch, tmp_path):
     run = launch("env=gymnasium:FrozenLake-v1", "loop.max_episodes=5")
     done = cli("replay", run, "--every", 2, "--gif", "lake.gif", "--caption")
