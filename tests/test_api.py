@@ -284,6 +284,27 @@ def test_a_policy_acts_in_a_plain_environment(here, loop):
         run.policy(99)
 
 
+def test_objects_among_the_parameters_are_the_trained_ones_in_policy_and_evaluate(here):
+    (here / "mine.py").write_text(
+        "import numpy as np\nfrom gym_loop.agents import RandomAgent\n\n\n"
+        "class Mine(RandomAgent):\n"
+        "    @staticmethod\n"
+        "    def get_default_parameters():\n"
+        "        counts = {'_target_': 'collections.Counter'}\n"
+        "        return {'counts': counts, 'array': np.arange(2)}\n\n"
+        "    def act(self, state, episode_num):\n"
+        "        return min(self.parameters['counts']['steps'], 1)\n\n"
+        "    def update(self, episode_num):\n"
+        "        self.parameters['counts']['steps'] += 1\n"
+    )
+    run = gym_loop.run("agent=mine.py:Mine", *QUICK, directory="r")
+    assert run.policy().agent.parameters["counts"]["steps"] == sum(run.episodes["length"])
+    assert run.policy()(np.zeros(4)) == 1
+    assert gym_loop.evaluate(run)
+    changed = gym_loop.fork(run, "agent.counts={_target_: collections.Counter, steps: 40}")
+    assert changed.policy().agent.parameters["counts"]["steps"] == 40
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_replay_has_what_the_episode_had(here, loop):
     run = gym_loop.run("env=cartpole", *LOOPS[loop], "loop.max_episodes=4", *EVALUATED)

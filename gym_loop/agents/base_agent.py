@@ -72,7 +72,7 @@ class BaseAgent(Parametric):
     def __init__(self, observation_space: Any = None, action_space: Any = None, **given: Any):  # noqa: ANN204
         super().__init__(**given)
         self.observation_space, self.action_space = observation_space, action_space
-        self._configured = dict(self.parameters)  # Checkpoints replaces it by the config's values
+        self._configured = dict(self.parameters)  # a launch replaces it by the config's values
         # The launcher has seeded NumPy's global stream from the run's seed. Drawing from it keeps
         # the name `seed` free for an agent's own parameters.
         self.rng = np.random.default_rng(np.random.randint(2**32, size=4, dtype=np.uint32))

@@ -252,7 +252,6 @@ class Trial:
         """Save the agent, restore it elsewhere, and compare."""
         loop, writer, restorer = self.trained(), Checkpoints(), Checkpoints()
         writer.open(self.cfg, self.directory)
-        writer.tell(loop.agent)
         began = time.monotonic()
         writer.write(loop)
         took = time.monotonic() - began

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from gym_loop import files, streams
 from gym_loop.agents import pickled
@@ -83,10 +83,9 @@ class Checkpoints(Observer):
         self.best_written: tuple[float | None, str | None] = (None, None)  # and its name
         self.may_fork = True  # no child has failed
         self.removing: threading.Thread | None = None  # old checkpoints
-        self.agent_config: Any = None
 
     def open(self, cfg: DictConfig, directory: Path) -> None:
-        """Keep the agent's part of the config.
+        """Check that checkpoints can be written.
 
         Raises:
             Mistake: something else lies where checkpoints belong, or they are out of reach: the run
@@ -99,13 +98,10 @@ class Checkpoints(Observer):
             raise Mistake(f"{short(folder)} is a link that leads nowhere: {os.readlink(folder)}")
         if folder.exists() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise Mistake(f"cannot read and write {short(folder)}: no permission")
-        content: Any = OmegaConf.to_container(cfg.agent, resolve=True)
-        self.agent_config = {k: v for k, v in content.items() if not k.startswith("_")}
 
     def restore(self, loop: BaseLoop) -> None:
         """Restore the newest sound checkpoint of the run's directory, if there is one."""
         directory = loop.directory / "checkpoints"
-        self.tell(loop.agent)
         files.remove_leftovers(directory)
         passed, unused = list[Path](), list[Path]()  # changed once another one has been read
         for path in sound(directory):
@@ -155,11 +151,6 @@ class Checkpoints(Observer):
         per_time = loop.parameters.get("time_per_checkpoint")
         self.per_time = math.inf if per_time is None else per_time
         self._schedule(loop)
-
-    def tell(self, agent: BaseAgent) -> None:
-        """Give the agent its config: `load` compares it with the checkpoint's to find changes."""
-        if self.agent_config and hasattr(agent, "_configured"):
-            agent._configured = self.agent_config
 
     def end_evaluation(self, loop: BaseLoop, episodes: list[Episode]) -> None:
         """Have a checkpoint written if this evaluation is the best so far."""
