@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -175,13 +176,16 @@ def _values(run: RunContent, key: str) -> list[str]:
     """Return the values of `key` that a filter may name, the usual one first."""
     if key == "state":
         return [run.state]
-    if key in ("agent", "env") and run.config:
+    if key in ("agent", "env", "loop") and run.config:
         node = run.config.get(key)
         target = str(node.get("_target_", "")) if isinstance(node, dict) else ""
         names = (getattr(run, key), run.overrides.get(key), target, target.rpartition(":")[2])
         return [name for name in (*names, target.rpartition(".")[2]) if name]
-    leaves = reading.flat(run.config)
-    return [reading.shown(leaves[key])] if key in leaves else []
+    leaves = reading.wrap(run.config) | reading.flat(run.config)
+    if key not in leaves:
+        return []
+    known = reading.shown(leaves[key])
+    return [known, re.sub('[" ]', "", known)]  # a list is typed as [a,b]
 
 
 def as_json_object(run: RunContent) -> dict[str, Any]:
@@ -221,9 +225,9 @@ def table_lines(runs: list[RunContent], columns: int | None) -> list[str]:
     keys.sort(key=lambda key: key.startswith("loop."))
     known = [own for own in settings if own]  # a damaged run says nothing of what varies
     for run, own in zip(runs, settings, strict=True):
-        if own and (defaults := [key for key in keys if key not in own]):
-            leaves = reading.flat(run.config)
-            own |= {k: reading.brief(reading.shown(leaves[k])) for k in defaults if k in leaves}
+        if own:  # what the config has, however it was spelled
+            leaves = {"loop": run.loop} | reading.wrap(run.config) | reading.flat(run.config)
+            own |= {k: reading.brief(reading.shown(leaves[k])) for k in keys if k in leaves}
     shared = {key for key in keys if len({own.get(key) for own in known}) == 1}
     varying = _titles([key for key in keys if key not in shared])
     rows = [_row(run, own, varying) for run, own in zip(runs, settings, strict=True)]

@@ -213,8 +213,16 @@ class RunContent:
     @property
     def agent(self) -> str:
         """The agent's name: its class, as options are written (`QLearningAgent`: q_learning)."""
-        name = self._class("agent")
-        name = name.removesuffix("Agent") or name
+        return self._option("agent")
+
+    @property
+    def loop(self) -> str:
+        """The loop's name, in the same way (`VectorLoop`: vector)."""
+        return self._option("loop")
+
+    def _option(self, group: str) -> str:
+        name = self._class(group)
+        name = name.removesuffix(group.capitalize()) or name
         return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
     @property

@@ -55,6 +55,24 @@ def test_a_column_has_the_default_of_a_run_that_was_launched_without_the_key(cli
     assert [line.split()[2] for line in lines] == ["1", "0"]
 
 
+def test_a_fork_has_the_loop_wrappers_and_lists_that_its_parent_was_given(cli, tmp_path):
+    words = ["wrap=[flatten,frame_stack]", "loop=vector", "loop.info_keys=[a,b]", "seed=0"]
+    for seed, given in enumerate((words, ["seed=1"])):
+        file = write_run(tmp_path / "outputs" / str(seed), seed=seed, overrides=given) / "run.json"
+        content = json.loads(file.read_text())
+        content["config"]["env"]["wrappers"] = {
+            name: {"_target_": name} for name in ("flatten", "frame_stack")
+        }
+        content["config"]["loop"] |= {"_target_": "gym_loop.vector.loop.VectorLoop"}
+        content["config"]["loop"] |= {"info_keys": ["a", "b"]}
+        file.write_text(json.dumps(content))
+    shared, head, *_ = cli("ls").stdout.splitlines()
+    assert " wrap=[flatten,frame_stack] loop=vector " in shared
+    assert head.split()[:4] == ["run", "state", "seed", "episodes"]
+    for word in words[:3]:
+        assert len(cli("ls", word).stdout.splitlines()) == 4, word
+
+
 def test_keys_of_one_last_word_keep_their_whole_names(cli, tmp_path):
     for seed in range(2):
         words = [f"agent.lr={seed}", f"env.lr={seed}", "agent=ars", "env=cartpole"]
