@@ -65,6 +65,9 @@ class Line:
     last: Array
 
 
+EMPTY = Line(*(np.empty(0),) * 4)
+
+
 @dataclass(frozen=True)
 class View:
     """What is drawn.
@@ -154,7 +157,8 @@ class Tables:
 def _read_table(path: Path, stamp: Stamp, known: Table | None) -> Table:
     """Read a table, or only what has been appended to one that is known."""
     with open_file(path.parent, path.name) as file:
-        if known and known.stamp[0] == stamp[0] and known.end <= stamp[1]:
+        # Where no line had ended, a resume had cut the file to nothing, or the disk was full.
+        if known and known.stamp[0] == stamp[0] and known.seam.endswith(b"\n"):
             file.seek(known.end - len(known.seam))
             known = known if file.read(len(known.seam)) == known.seam else None
         else:
@@ -208,7 +212,7 @@ def line(tables: Tables, entry: Entry, view: View) -> Line:
         return _evaluations(table, y, view.axis, count, view.metric not in IN_TABLES)
     x = _axis(table, view.axis)
     if not len(y) == len(x) == len(episode):
-        return Line(*(np.empty(0),) * 4)
+        return EMPTY
     return Line(x, rolling(y, view.window), episode, episode)
 
 
@@ -230,12 +234,10 @@ def _evaluations(table: Table, y: Array, axis: str, count: int, has_gaps: bool) 
     at, episode, steps, seconds = (
         table.column(name) for name in ("at_episode", "episode", "steps", "seconds")
     )
-    if len(at) != len(y):
-        return Line(*(np.empty(0),) * 4)
     whole = len(at) - reading.rows_of_a_cut(at.tolist(), count)
+    if len(at) != len(y) or not whole:
+        return EMPTY
     at, episode, steps, seconds, y = (c[:whole] for c in (at, episode, steps, seconds, y))
-    if not len(y):
-        return Line(*(np.empty(0),) * 4)
     starts = np.flatnonzero(np.r_[True, (np.diff(at) != 0) | (np.diff(steps) != 0)])
     counts = np.diff(np.r_[starts, len(y)])
     ends = starts + counts - 1
@@ -404,9 +406,7 @@ def _mean(
     counts = sound.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         mean = np.where(sound, values, 0.0).sum(axis=0) / counts
-    bounds = None
-    if sound.all():
-        bounds = statistics.mean_interval(values)
+    bounds = statistics.mean_interval(values) if sound.all() else None
     low_bound, high_bound = bounds if bounds is not None else (np.full(len(x), np.nan),) * 2
     return {
         "x": numbers(x),

@@ -136,6 +136,18 @@ def test_a_table_that_grows_is_read_on_and_one_that_was_cut_is_read_anew(entries
     assert read()[5][0] != rows(20)[5][0]
 
 
+@pytest.mark.parametrize("size", [0, 5])
+def test_a_table_that_had_no_whole_header_is_read_once_it_has_one(entries, tmp_path, size):
+    path = write_run(tmp_path / "a", episodes=3) / "episodes.csv"
+    (entry,) = entries()
+    tables, text = Tables(), path.read_text()
+    os.truncate(path, size)  # as a resume, or a full disk, leaves it
+    assert not tables.read(entry, "train").column("episode").size
+    with open(path, "a") as file:
+        file.write(text[size:])
+    assert tables.read(entry, "train").column("episode").tolist() == [0, 1, 2]
+
+
 def test_damaged_rows_are_left_out(entries, tmp_path):
     path = write_run(tmp_path / "a", episodes=3) / "episodes.csv"
     sound = path.read_text().splitlines()[1:]
