@@ -139,7 +139,7 @@ def head(arrays: dict[str, Array], count: int) -> dict[str, Array]:
     kept = {n: a[: episodes if n in PER_EPISODE else steps] for n, a in arrays.items()}
     if "json" in arrays and steps:
         kept = {name: array for name, array in kept.items() if not _is_action(name)}
-        kept |= _encoded(_actions(unpacked(arrays), find=_class_or_name)[:steps])
+        kept |= _encoded(_actions(unpacked(arrays), slice(steps), find=_class_or_name))
     return kept
 
 
@@ -238,7 +238,7 @@ def episodes(
         arrays: what `load` returned.
         wanted: their numbers.
         find: `find_class` for actions as the environment got them; without it members of an Enum
-            are their values, named tuples are tuples, and no module is imported.
+            are their values, named tuples are tuples, and no module but a library is imported.
     """
     arrays, numbers, traces = unpacked(arrays), set(wanted), []
     ends = np.cumsum(arrays["length"])
@@ -268,7 +268,7 @@ def files(directory: Path, kind: str) -> list[tuple[int, Path]]:
     """Return the first episode and the path of each file in `directory`, in order."""
     paths = filter(Path.is_file, named(directory, f"{kind}-", ".npz"))
     found = [(path.stem.partition("-")[2], path) for path in paths]
-    return sorted((int(number), path) for number, path in found if number.isdigit())
+    return sorted((int(number), path) for number, path in found if number.isdecimal())
 
 
 def name(kind: str, first: int) -> str:
@@ -422,7 +422,7 @@ def _kind(arrays: dict[str, Array]) -> tuple[Any, ...] | None:
         return None
     array = arrays["action"]
     types = _distinct(arrays.get(TYPES + "action", _types(array[:1])))
-    own = np.dtype(array.dtype).kind if array.ndim > 1 else "f" if array.dtype.kind == "f" else "i"
+    own = "f" if array.dtype.kind == "f" else "i"
     kinds = {np.dtype(each.decode()).kind if each else f"Python's {own}" for each in types}
     return (array.shape[1:], *kinds) if len(kinds) == 1 else None
 
@@ -564,6 +564,8 @@ def _from_json(described: dict[str, Any], find: Callable[[str, str], Any] | None
         return importlib.import_module("jax.numpy").asarray(content)
     if name == "GraphInstance":
         library, *parts = content
+        if library not in ("gym", "gymnasium"):  # any other module runs whatever is in it
+            raise ValueError(f"a GraphInstance of {library}")
         return importlib.import_module(f"{library}.spaces.graph").GraphInstance(*parts)
     if name in ("bytes", "bytes_"):
         return (bytes if name == "bytes" else np.bytes_)(bytes.fromhex(content))

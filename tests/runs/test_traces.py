@@ -339,16 +339,28 @@ def test_a_flipped_bit_is_noticed(tmp_path):
         traces.load(path)
 
 
-@pytest.mark.parametrize("kind", ["O", "O,i4", "i4,O"])
-def test_an_array_of_objects_whose_addresses_somebody_wrote_into_a_file_is_not_made(kind):
-    text = json.dumps({"array": [kind, [1], "41" * 16]}).encode()
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        *(({"array": [kind, [1], "41" * 16]}, "an array of") for kind in ("O", "O,i4", "i4,O")),
+        ({"GraphInstance": ["antigravity"]}, "a GraphInstance of antigravity"),
+    ],
+)
+def test_what_somebody_wrote_into_a_file_makes_no_addresses_and_imports_no_module(action, said):
+    text = json.dumps(action).encode()
     arrays = {
         **{name: np.array([0]) for name in ("episode", "seed", "terminated", "truncated")},
         **{"length": np.array([1]), "reward": np.array([1.0])},
         **{"json": np.frombuffer(text, np.uint8), "json_length": np.array([len(text)])},
     }
-    with pytest.raises(ValueError, match="an array of"):
+    with pytest.raises(ValueError, match=said):
         traces.episodes(arrays, [0])
+
+
+def test_a_name_with_digits_that_are_no_decimal_number_is_no_file_of_traces(tmp_path):
+    path = write(tmp_path / "train-000000.npz", gather([[1]]))
+    path.with_name("train-\u00b2.npz").write_bytes(path.read_bytes())
+    assert traces.files(tmp_path, "train") == [(0, path)]
 
 
 def test_a_file_that_unpacks_to_more_than_any_runs_is_not_unpacked(tmp_path, monkeypatch):
