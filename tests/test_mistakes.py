@@ -85,6 +85,10 @@ class ActRaises(RandomAgent):
         return {}["q"]
 
 number = 3
+
+class Both(Mine):
+    def __init__(self, observation_space, action_space, lr=None, **parameters):
+        super().__init__(observation_space, action_space, **parameters)
 """
 ENVS = """
 import gym
@@ -323,6 +327,8 @@ MISTAKES = [
     row("++loop.max_episode=3", "no key 'loop.max_episode'", "'loop.max_episodes'?"),
     row("agent=agents.py:Mine agent.Lr=1", "no key 'agent.Lr'", "'agent.lr'?"),
     row("agent=agents.py:Mine +agent.Lr=1", "no key 'agent.Lr'", "'agent.lr'?"),
+    row("agent=agents.py:Both agent.lr=x", "agent.lr is 'x' (command line); expected a number"),
+    row("loop.logdir=1 loop.logdir=2", "loop.logdir is 2", "loop.logdir='\"2\"'"),
     row("+env.idd=3", "no key 'env.idd'", "'env.id'?"),
     row("env.kwargs.gg=3", "no keyword argument 'gg'", "'g'?"),
     row("env=envs.py:Fine env.siz=3", "no key 'env.siz'", "'env.size'?"),

@@ -233,8 +233,7 @@ def check_is_sweep(cfg: DictConfig) -> None:
     """Refuse overrides for sweeps in a launch that is none; `basic` is Hydra's default."""
     if cfg.hydra.mode is RunMode.MULTIRUN:
         return
-    words: Any = OmegaConf.to_container(cfg.hydra.overrides.hydra, resolve=False)
-    for word in words:
+    for word in plain(cfg.hydra.overrides.hydra):
         if re.match(r"\W*hydra[/.](launcher|sweeper|sweep)[.=](?!basic$)", word):
             raise Mistake(f"{word} is for sweeps (command line); add -m, or leave it out")
 
@@ -273,7 +272,7 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
     is_wrapper = ".wrappers." in name
     known = (wrapper_parameters if is_wrapper else default_parameters)(target)
     if hasattr(target, "get_default_parameters"):
-        known |= {k: v for k, v in constructor_parameters(target).items() if v is not MISSING}
+        known = constructor_parameters(target) | known  # as `kept.defaults` has them
     given = {k: v for k, v in section.items() if k not in KEYWORDS}
     takes = signature.parameters(target) or {}
     functions = [k for k, p in takes.items() if is_wrapper and signature.wants_function(p)]
@@ -298,7 +297,7 @@ def check_section(cfg: DictConfig, name: str, section: Any) -> None:
             if expected == "a string" and (word := typed_text(cfg, f"{name}.{key}")):
                 quoted = f"a string: {name}.{key}='\"{word}\"'"
                 expected = quoted if "${" not in word else f"a string, which {word} is not"
-            raw: Any = OmegaConf.to_container(OmegaConf.select(cfg, name), resolve=False)
+            raw = plain(OmegaConf.select(cfg, name))
             hides = "${oc.env:" in str(raw.get(key))  # what comes from the environment is a secret
             shown = as_written(secrets.masked(value, (name, key)))
             written = raw[key] if hides else without_secrets(cfg, shown)
@@ -410,8 +409,7 @@ def without_class(cfg: DictConfig, name: str, section: Any) -> str:
 
 def typed_text(cfg: DictConfig, key: str) -> str | None:
     """Return the value of `key` as it stands on the command line, or None."""
-    words: Any = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
-    pairs = (word.partition("=") for word in words)
+    pairs = (word.partition("=") for word in reversed(plain(cfg.hydra.overrides.task)))
     return next((value for name, _, value in pairs if name.lstrip("+") == key), None)
 
 
