@@ -289,7 +289,7 @@ def _names(env: Any, packages: Collection[str]) -> dict[type, set[str]]:
     return {k: v for k, v in found.items() if k.__module__.partition(".")[0] in packages}
 
 
-def _owners(own_layers: dict[Path, Any], objects: "Objects") -> dict[Path, Any]:
+def _owners(own_layers: dict[Path, Any], objects: Objects) -> dict[Path, Any]:
     """Return the layers of an environment and what in them is not kept as a whole."""
     found = {**own_layers}
     known = {*map(id, found.values())}

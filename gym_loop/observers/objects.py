@@ -34,14 +34,7 @@ WHOLE = {
 WEAK = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 # And those whose objects a reset with a seed puts where they were.
 RESET = {"PIL", "_thread", "ale_py", "glfw", "logging", "matplotlib", "mujoco", "pygame"}
-UNCHANGED = (
-    "_",
-    "bvh_",
-    "mesh_",
-    "oct_",
-    "skin_",
-    "tex_",
-)  # beginnings of names in MuJoCo's models
+UNCHANGED = "_", "bvh_", "mesh_", "oct_", "skin_", "tex_"  # how names in MuJoCo's models begin
 KEPT, PASSED_OVER, LOST = range(3)  # a value is what the worst in it is
 
 Key = str | tuple[Any]  # an attribute's name; a number in a list or a key in a dict, in a tuple

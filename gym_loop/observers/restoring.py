@@ -259,8 +259,8 @@ def _restore_environments(
 
 def _restore_wrappers(loop: BaseLoop, path: Path) -> None:
     """Put back what wrappers had learnt, also into the wrappers of a new environment."""
-    if state := learnt(path):
-        getattr(loop.env, "put_into_wrappers", list)(state)
+    if hasattr(loop.env, "put_into_wrappers"):
+        loop.env.put_into_wrappers(learnt(path))
 
 
 def is_rendered(loop: BaseLoop, name: str) -> bool:

@@ -417,4 +417,4 @@ def state_of(trial: FrozenTrial) -> str:
     """Return what a trial is: complete, paused, running or failed."""
     if trial.state is TrialState.RUNNING:
         return "paused" if is_paused(trial) else "running"
-    return {TrialState.COMPLETE: "complete"}.get(trial.state, "failed")
+    return "complete" if trial.state is TrialState.COMPLETE else "failed"
