@@ -112,13 +112,12 @@ class Tables:
         with self._lock:
             known = self._known.get(path)
             if known is None or known.stamp != stamp:
-                known = _read_table(Path(path), stamp, known)
-                self._known[path] = known
-                sizes = [table.values.nbytes for table in self._known.values()]
-                while len(self._known) > 1 and sum(sizes) > KEPT_BYTES:
-                    self._known.popitem(last=False)
-                    del sizes[0]
+                known = self._known[path] = _read_table(Path(path), stamp, known)
             self._known.move_to_end(path)
+            sizes = [table.values.nbytes for table in self._known.values()]
+            while len(self._known) > 1 and sum(sizes) > KEPT_BYTES:
+                self._known.popitem(last=False)
+                del sizes[0]
             return known
 
     def drawn(self, key: Any, stamps: Any) -> dict[str, Any] | None:

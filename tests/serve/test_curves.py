@@ -148,6 +148,18 @@ def test_a_table_that_had_no_whole_header_is_read_once_it_has_one(entries, tmp_p
     assert tables.read(entry, "train").column("episode").tolist() == [0, 1, 2]
 
 
+def test_the_table_that_is_read_is_not_the_one_that_is_forgotten(entries, tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "KEPT_BYTES", 400)
+    paths = [write_run(tmp_path / name, episodes=2) / "episodes.csv" for name in "ab"]
+    first, second = entries()
+    tables = Tables()
+    for entry in (first, second):
+        assert tables.read(entry, "train").column("episode").size == 2
+    with open(paths[0], "a") as file:  # what was read first grows beyond what is kept
+        file.writelines(paths[0].read_text().splitlines(keepends=True)[1:] * 2)
+    assert tables.read(first, "train").column("episode").size == 6
+
+
 def test_damaged_rows_are_left_out(entries, tmp_path):
     path = write_run(tmp_path / "a", episodes=3) / "episodes.csv"
     sound = path.read_text().splitlines()[1:]
