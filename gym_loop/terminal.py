@@ -60,11 +60,11 @@ def duration(seconds: float) -> str:
 
 def printable(value: Any) -> str:
     """Return `str(value)`, cut to 4000 characters; control characters are replaced by U+FFFD."""
-    text = cut(text_of(value))
+    text = cut(as_text(value))
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def text_of(value: Any) -> str:
+def as_text(value: Any) -> str:
     """Return `str(value)`; `(too deep)` for JSON that is nested beyond the recursion limit."""
     try:
         return str(value)

@@ -23,7 +23,7 @@ from gym_loop.mistake import Mistake
 from gym_loop.runs import manifest, tables
 from gym_loop.runs.tables import EPISODES, EVALUATIONS, Row
 from gym_loop.sums import mean
-from gym_loop.terminal import printable, text_of
+from gym_loop.terminal import as_text, printable
 
 DEFAULT = ("outputs", "multirun")  # where launches and sweeps leave their runs
 # A directory that holds one of these is a run's, even when its run.json is gone.
@@ -407,7 +407,7 @@ class RunContent:
     @property
     def error(self) -> str | None:
         """The first line of what a failed run failed of."""
-        lines = text_of(self.manifest.get("error") or "").strip().splitlines()
+        lines = as_text(self.manifest.get("error") or "").strip().splitlines()
         return printable(lines[0]) if lines else None
 
     @property

@@ -384,11 +384,11 @@ def text(directory: Path, width: int | None = None) -> str:
     note = "Of a paused trial, what it had reached counts: it was played less than a complete one."
     note = f"{note} {found.on_importances}"
     lines.append(note if width is None else textwrap.fill(note, width))
-    lines += ["", *confirmation(found, width)]
+    lines += ["", *confirmation_lines(found, width)]
     return "\n".join(lines).rstrip()
 
 
-def confirmation(found: Found, width: int | None) -> list[str]:
+def confirmation_lines(found: Found, width: int | None) -> list[str]:
     """Return what fresh seeds say of the best trials and of the agent's defaults."""
     if found.comparison is None:
         return [found.unconfirmed() or UNCONFIRMED]

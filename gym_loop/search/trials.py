@@ -232,8 +232,8 @@ class Trials(Iterator[Job | None]):
 
         Also returns whether another launch is running any.
         """
-        due: list[Due] = []
-        held = False
+        due = list[Due]()
+        held = is_changed = False
         trials = self.study.trials()
         states = [state_of(trial) for trial in trials]
         for trial, state in zip(trials, states, strict=True):
@@ -253,14 +253,14 @@ class Trials(Iterator[Job | None]):
             failed = next((n for n, has_failed in enumerate(ends) if has_failed), None)
             if failed is not None:
                 if not running:
-                    states = []
+                    is_changed = True
                     error = self.crashed.get(places[failed]) or known[failed].error
                     self.study.fail(trial.number, error)
                     log = next(places[failed].glob("*.log"), places[failed])
                     self.table.say(f"failed: trial {trial.number}: {error}  log: {log}")
                 continue
             if not lacking:
-                states = []
+                is_changed = True
                 self._tell(trial, known)
                 continue
             for n in lacking:
@@ -271,7 +271,7 @@ class Trials(Iterator[Job | None]):
                 else:
                     number = trial.number * len(self.seeds) + n
                     due.append(Due(number, trial, seeds[n], places[n]))
-        if not states:
+        if is_changed:
             trials = self.study.trials()
             states = [state_of(trial) for trial in trials]
         if states != self.states:
