@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +230,7 @@ def machine() -> str:
             continue
     load = "/".join(f"{value:.1f}" for value in os.getloadavg())
     where = f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, load {load}"
-    return f"{date.today()}; {where}; {', '.join(versions)}"
+    return f"{datetime.now():%Y-%m-%d %H:%M}; {where}; {', '.join(versions)}"
 
 
 def show(rows: Iterable[Row]) -> None:

@@ -1,7 +1,8 @@
 """DefaultLoop with everything on against a bare loop, and against Stable-Baselines3.
 
 The bare loop has the same agent, and seeds every reset as ours does, so that any episode could be
-played again. Of ours `train()` is measured, the last checkpoint included.
+played again. Of ours `train()` is measured, the last checkpoint included. Once more it runs with no
+observers: it still copies each action and reward, and calls the agent between episodes.
 The sides, each a process of its own, take turns within one run of ours, many times a second.
 """
 
@@ -127,8 +128,8 @@ class Run:
         if not self.left:
             del loop.listeners["end_training"]
         loop.train()
-        if not self.left:
-            self.observers["trace"].close(None)
+        if not self.left and (trace := self.observers.get("trace")):
+            trace.close(None)
         self.paused = time.perf_counter()
         return int(loop.steps - before)
 
@@ -219,6 +220,7 @@ def rows() -> Iterator[Row]:
     sb3 = importlib.util.find_spec("stable_baselines3")
     for name, each in SETTINGS.items():
         what, goal = f"loop, everything on, {name}", f"at least {each.share} of its steps/s"
+        alone = f"loop, nothing on, {name}"
         rival = "the same agent in a bare loop that seeds each reset"
         if importlib.util.find_spec(each.package) is None:
             yield skipped(what, rival, goal, f"{each.package} is not installed")
@@ -226,12 +228,14 @@ def rows() -> Iterator[Row]:
         sides: list[Callable[[], Side]] = [
             functools.partial(Run, each.steps, BLOCKS, *each.words),
             functools.partial(bare, each.make, each.agent, each.steps),
+            functools.partial(Run, each.steps, BLOCKS, *each.words, "observers=none"),
         ]
         if sb3 and each.sb3:
             id, few, _ = each.sb3
             sides.append(functools.partial(collecting, id, few))
-        loop, limit, *collected = measured(BLOCKS, *sides)
+        loop, limit, nothing, *collected = measured(BLOCKS, *sides)
         yield compared(what, rival, goal, loop, limit, each.share)
+        yield compared(alone, rival, "", nothing, limit)
         if each.sb3:
             times = each.sb3[2]
             rival, goal = "SB3 collecting random actions", f"at least {times} times its steps/s"

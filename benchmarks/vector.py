@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from benchmarks.harness import Row, apart, show, side_by_side, skipped, spread, turns_of
+from benchmarks.harness import Apart, Row, apart, show, side_by_side, skipped, spread, turns_of
 from benchmarks.loop import leave_out
 from benchmarks.samples import made
 from gym_loop.agents import RandomAgent
@@ -191,6 +191,30 @@ def stepped_by_stable_baselines3(id: str, num_envs: int, steps: int) -> Callable
     return block
 
 
+class Shares:
+    """As many copies, some in each of a few processes, which play a block and never wait before.
+
+    That is the least time in which they can be stepped: workers wait for each other at each step.
+    """
+
+    def __init__(self, make: Callable[[], Any], num_envs: int, steps: int) -> None:
+        share = num_envs // cores()
+        self.each = [
+            Apart(lambda: stepped(make_vector(make, share, 5000), steps)) for _ in range(cores())
+        ]
+
+    def __call__(self) -> int:
+        """Return how many transitions there were."""
+        for each in self.each:
+            each.pipe.send(True)
+        return sum(each.pipe.recv()[0] for each in self.each)
+
+    def close(self) -> None:
+        """End the processes."""
+        for each in self.each:
+            each.close()
+
+
 def rows_of_workers() -> Iterator[Row]:
     """Yield rows of copies in worker processes, one a core, against what else steps them."""
     for id, num_envs, steps, share in IN_WORKERS:
@@ -206,6 +230,14 @@ def rows_of_workers() -> Iterator[Row]:
             "Stable-Baselines3's SubprocVecEnv": (None, 0.5),
         }
         copies = make_vector(one, num_envs, 5000)
+        in_one = stepped(make_vector(one, num_envs, 5000), steps)
+        with contextlib.closing(Shares(one, num_envs, steps)) as shares:
+            pairs = turns_of(functools.partial(side_by_side, BLOCKS, shares, in_one), TURNS)
+        yield Row(
+            f"{cores()} processes that never wait for each other, {id}, {num_envs} in all",
+            *("copies in one process", "", spread(pairs.times_the_cost())),
+            both=pairs.both("us a transition", 1e6),
+        )
         with contextlib.closing(placing.placed(copies, cores())) as env:
             ours = stepped(env, steps)
             for rival, (make, most) in rivals.items():
