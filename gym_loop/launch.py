@@ -118,10 +118,9 @@ def build(cfg: DictConfig, directory: Path, observers: dict[str, Any]) -> Any:
         spaces = copy.deepcopy(kind.spaces(env))  # the agent's own: its stream is not the env's
         for space, name in zip(spaces, ("observations", "actions"), strict=True):
             space.seed(derive(cfg.seed, name))
-        agent = make_agent(observation_space=spaces[0], action_space=spaces[1])
-        # `load` compares it with the checkpoint's: two objects made of one config are not equal.
-        agent._configured = OmegaConf.to_container(cfg.agent, resolve=True)
-        loop = make_loop(agent, env)
+        loop = make_loop(make_agent(observation_space=spaces[0], action_space=spaces[1]), env)
+    if hasattr(loop.agent, "_configured"):  # `load` compares configs: objects may equal no others
+        loop.agent._configured = OmegaConf.to_container(cfg.agent, resolve=True)
     loop.seed, loop.directory, loop.observers = cfg.seed, directory, observers
     loop.make_env_again = lambda: kind.make_env(make_env, parameters, "train")
     loop.make_eval_env = lambda: kind.make_env(make_eval_env, parameters, "eval")
