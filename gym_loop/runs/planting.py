@@ -1,5 +1,6 @@
 """Puts a checkpoint, and the history before it, into the directory of another run."""
 
+import functools
 import os
 import shutil
 import sys
@@ -42,9 +43,8 @@ def plant(parent: Path, checkpoint: Path, known: dict[str, Any], cfg: Any) -> No
     groups = {key.partition(".")[0] for key in changes}
     if "env" not in groups:
         history = checkpoint.parents[1]
-        shutil.copytree(
-            history, directory, ignore=_left_out, copy_function=_copy, dirs_exist_ok=True
-        )
+        ignore = functools.partial(_left_out, directory.resolve())
+        shutil.copytree(history, directory, ignore=ignore, copy_function=_copy, dirs_exist_ok=True)
         files.let_owner_write([directory, *({*directory.rglob("*")} - there)])
     same = {f"same_{group}": group not in groups for group in ("env", "eval_env", "seed")}
     best = checkpoints.best_at(checkpoint)  # it goes on to be the best until there is a better one
@@ -68,15 +68,19 @@ def _copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _left_out(folder: str, names: list[str]) -> set[str]:
-    """Return what is not copied of a folder: the parent's alone, and what can have no copy.
+def _left_out(fork: Path, folder: str, names: list[str]) -> set[str]:
+    """Return what is not copied of a folder: the parent's alone, other runs, what has no copy.
 
-    That is a pipe, a device, a link that leads nowhere, or one to a folder that it lies in.
+    That is a pipe, a device, a link that leads nowhere, or one to a folder that it lies in. The
+    fork is one of the other runs where the parent's directory was the current one.
     """
     left_out = set(shutil.ignore_patterns(*LEFT_OUT)(folder, names))
     for path in (Path(folder, name) for name in names):
-        if not (path.is_file() or path.is_dir()) or (
-            path.is_symlink() and Path(folder).resolve().is_relative_to(path.resolve())
+        if (
+            not (path.is_file() or path.is_dir())
+            or (path.is_symlink() and Path(folder).resolve().is_relative_to(path.resolve()))
+            or path.resolve() == fork
+            or (path / manifest.NAME).is_file()
         ):
             left_out.add(path.name)
     return left_out

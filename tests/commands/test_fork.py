@@ -6,6 +6,7 @@ import stat
 import pytest
 from omegaconf import OmegaConf
 
+import gym_loop
 from gym_loop import files
 from gym_loop.__main__ import dispatch
 from gym_loop.runs import checkpoints
@@ -62,6 +63,17 @@ def test_a_fork_goes_on_with_the_best_checkpoint_of_its_history(launch, cli, tmp
     table = [float(row["return"]) for row in rows(mine, "evaluations.csv")[:7]]  # in training
     assert checkpoints.episode(checkpoints.find(mine, "best")) == table.index(max(table)) + 1
     assert checkpoints.episode(best) == table.index(max(table[:6])) + 1
+
+
+def test_a_fork_made_in_its_parent_s_directory_takes_no_other_run_along(tmp_path, monkeypatch):
+    words = ("env=cartpole", "loop.max_episodes=2", "loop.eval_episodes=1")
+    run = gym_loop.run(*words, directory=tmp_path / "run")
+    monkeypatch.chdir(run.path)
+    for name in ("outputs/first", "outputs/second"):
+        fork = gym_loop.fork(".", "loop.max_episodes=3", directory=name)
+        assert (fork.state, len(fork.episodes)) == ("finished", 3)
+        assert not [*fork.path.rglob("run.json")][1:]
+    assert gym_loop.Run(run.path).state == "finished"
 
 
 def test_a_fork_of_a_run_that_is_read_only_is_the_owner_s_to_write(launch, tmp_path):
