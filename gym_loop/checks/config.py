@@ -465,7 +465,8 @@ def check_environment(cfg: DictConfig, target: Any, section: dict[str, Any], nam
     path = f"{target.__module__}.{target.__qualname__}"
     library: Any = LIBRARIES.get(path)
     if library is None and path != ENVPOOL:
-        if wants_frames(cfg) and not may_take(target, "render_mode"):
+        takes = None if takes_all(target) else signature.parameters(target)  # None: perhaps any
+        if wants_frames(cfg) and takes is not None and "render_mode" not in takes:
             raise Mistake(
                 f"{short_name(target)} cannot render: it takes no render_mode; leave out "
                 f"{' and '.join(f'loop.{name}' for name in FRAMES if cfg.loop.get(name))}"
@@ -546,12 +547,6 @@ def check_writable(path: Path, what: Callable[[], str]) -> None:
 def takes_all(target: Any) -> bool:
     """Return whether `target` takes any keyword, without a list of those that it knows."""
     return not hasattr(target, "get_default_parameters") and signature.takes_any_keyword(target)
-
-
-def may_take(target: Any, name: str) -> bool:
-    """Return whether `target` takes the keyword `name`; true where it takes any, or hides which."""
-    known = None if takes_all(target) else signature.parameters(target)
-    return known is None or name in known
 
 
 def without_secrets(cfg: DictConfig, text: str) -> str:

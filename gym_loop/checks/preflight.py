@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import functools
 import importlib
 import importlib.util
 import inspect
@@ -73,15 +72,8 @@ class Skipped(Exception):
     """A check does not apply; the message says why."""
 
 
-def task(target: Path) -> Callable[[DictConfig], list[Finding]]:
-    """Return the task that tries a config out, for a run that is to be written below `target`."""
-    found = functools.partial(preflight, target=target)
-    functools.update_wrapper(found, preflight)
-    return found
-
-
 def preflight(cfg: DictConfig, target: Path) -> list[Finding]:
-    """Run every check of the config, and return a finding for each."""
+    """Run every check of a config whose run is to be below `target`; return a finding for each."""
     remarks = _Warnings()
     logger = logging.getLogger("gym_loop")
     propagate, level = logger.propagate, logger.level

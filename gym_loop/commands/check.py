@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import click
@@ -41,7 +42,7 @@ def check(run_config: Path | None, overrides: tuple[str, ...]) -> None:
         if run_config:
             name = stored.compose_with(stored.load_file(run_config), words)
         own = [f"hydra.run.dir={stored.quoted(Path(folder, 'run'))}", "hydra.output_subdir=null"]
-        findings = launch.launch([*words, *own], name, preflight.task(target))
+        findings = launch.launch([*words, *own], name, partial(preflight.preflight, target=target))
     print(preflight.listing(findings))
     sys.exit(1 if any(finding.ok is False for finding in findings) else 0)
 
