@@ -173,17 +173,22 @@ class Again:
         run_tool([*command, *requirements])
 
 
+def launched_in(run: Path) -> str:
+    """Return where a run was launched first, as it was named then: it may have been moved since."""
+    known = manifest.read(run) or {}
+    return str(known.get("first_cwd") or known.get("cwd"))
+
+
 def joined_folders(run: Path) -> set[str]:
     """Return the folders of the files that a run's config names.
 
     They join `sys.path` when a file is loaded, behind the standard library: a `random.py` may lie
     there.
     """
-    launched_in = str((manifest.read(run) or {}).get("cwd"))
     targets = (section["_target_"] for _, section in kept.sections(kept.read(run) or {}))
     files = (file for file, colon, _ in (each.rpartition(":") for each in targets) if colon)
     return {
-        os.path.realpath(os.path.join(launched_in, file, ".."))
+        os.path.realpath(os.path.join(launched_in(run), file, ".."))
         for file in files
         if file.endswith(".py")
     }

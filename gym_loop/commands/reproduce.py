@@ -78,8 +78,8 @@ def run_again(
         Mistake: it cannot be run again.
         Failure: it failed.
     """
-    from gym_loop.code.again import Again
-    from gym_loop.runs import manifest, tables
+    from gym_loop.code.again import Again, launched_in
+    from gym_loop.runs import tables
 
     played = len(tables.columns(run, tables.EPISODES, ("episode",))["episode"])
     if not played:
@@ -93,13 +93,13 @@ def run_again(
         told = [f"{name} at {commit[:12]}" if commit else name for name, commit in roots]
         print(f"code: {', '.join(told)}")
         print(f"environment: {again.put_packages_back()}", flush=True)
-        launched_in = again.path(str((manifest.read(run) or {}).get("cwd")))
-        launched_in.mkdir(parents=True, exist_ok=True)
-        link_data(known["config"], Path(known["cwd"]), launched_in)
-        copy = plant(run, launched_in, folder)
+        place = again.path(launched_in(run))
+        place.mkdir(parents=True, exist_ok=True)
+        link_data(known["config"], Path(known["cwd"]), place)
+        copy = plant(run, place, folder)
         words = overrides(known["config"], folder, None if whole else count)
         command = [again.python, "-m", "gym_loop", "resume", str(copy), *words]
-        execute(command, launched_in, again.variables(), folder / "output.log")
+        execute(command, place, again.variables(), folder / "output.log")
         return compare(run, copy, count, whole, description)
     finally:
         again.remove()

@@ -231,6 +231,7 @@ def described(cfg: DictConfig, known: dict[str, Any], command: str, base: Path) 
     """
     overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     given = [*(known.get("overrides") or ()), *secrets.masked_words(overrides)]
+    first = known.get("first_cwd") or known.get("cwd") or str(base)
     return {
         "format": manifest.FORMAT,
         "state": "running",
@@ -254,6 +255,8 @@ def described(cfg: DictConfig, known: dict[str, Any], command: str, base: Path) 
         "error": None,
         "warnings": known.get("warnings") or [],
         "git": _commit(json.loads(os.environ.get(GIT, "null"))),
+        # What `code/` keeps has the paths of the first launch.
+        **({"first_cwd": first} if first != str(base) else {}),
         **({"chdir": True} if HydraConfig.get().job.chdir else {}),
         **({"parent": known["parent"]} if "parent" in known else {}),
     }

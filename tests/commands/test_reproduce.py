@@ -69,6 +69,21 @@ def test_after_the_code_was_edited_and_moved_a_run_is_equal_to_itself(cli, proje
 
 
 @pytest.mark.slow
+def test_a_run_that_was_resumed_where_it_was_moved_to_is_equal_to_itself(cli, tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "agent.py").write_text(AGENT)
+    (tmp_path / "here" / "helper.py").write_text("def chance():\n    return 0.3\n")
+    assert cli(*FAST, "agent=agent.py:Mine", cwd=tmp_path / "here").returncode == 0
+    (tmp_path / "here").rename(tmp_path / "there")
+    for count in (7, 8):
+        done = cli("resume", "runs/a", f"loop.max_episodes={count}", cwd=tmp_path / "there")
+        assert done.returncode == 0, done.stderr
+    done = cli("reproduce", "there/runs/a")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "equal: episodes 8 of training and 2 of evaluation"
+
+
+@pytest.mark.slow
 def test_what_lies_beside_the_agents_file_hides_nothing_of_the_standard_library(cli, tmp_path):
     (tmp_path / "agents").mkdir()
     (tmp_path / "agents" / "json.py").write_text(AGENT)
