@@ -38,9 +38,10 @@ class Kept:
 
 def collect(files: set[str]) -> Kept:
     """Return what is kept of `files` and of the repositories that they and this folder are in."""
+    folders = {folder: root_of(f"{folder}/_") for folder in {*map(os.path.dirname, files)}}
     roots: dict[tuple[str, bool], list[str]] = {root_of(f"{os.getcwd()}/_"): []}
     for file in sorted(files):
-        roots.setdefault(root_of(file), []).append(file)
+        roots.setdefault(folders[os.path.dirname(file)], []).append(file)
     found = Kept({"roots": [], "path": _path(files), "left_out": {}, "masked": []})
     names: set[str] = set()
     for (root, is_repository), own in roots.items():
@@ -78,7 +79,8 @@ def named_in(files: Iterable[str]) -> set[str]:
 def _path(files: Iterable[str]) -> list[str]:
     """Return the folders of `sys.path` through which files are imported."""
     known = {os.path.realpath(folder or "."): None for folder in sys.path}
-    above = {str(parent) for file in files if file.endswith(".py") for parent in Path(file).parents}
+    own = {os.path.dirname(file) for file in files if file.endswith(".py")}
+    above = {str(parent) for folder in own for parent in Path(folder, "_").parents}
     return [folder for folder in known if folder in above]
 
 
