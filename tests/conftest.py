@@ -1,6 +1,8 @@
 """How tests run the program: as a user's process, or within this one where that is enough."""
 
+import contextlib
 import csv
+import importlib
 import logging
 import os
 import resource
@@ -19,11 +21,21 @@ from gym_loop import files
 from tests import core_size
 
 AGENTS = Path(__file__).parent / "sample_agents.py"
+NEEDED_BY_CHILDREN = (
+    *("click", "gym.envs.classic_control", "gymnasium.envs.classic_control"),
+    *("gym_loop.envs.gym_numpy", "gym_loop.loops", "gym_loop.vector.loop", "gym_loop.sweeps.pool"),
+    *("gym_loop.code.observer", "gym_loop.code.sources", "gym_loop.observers.checkpoints"),
+    *("gym_loop.observers.tensorboard", "gym_loop.search.optunas", "gym_loop.search.sweeper"),
+)
 
 # A shell starts what runs in its background with SIGINT ignored, and so would be every process
 # that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and so it is by `nohup`
+
+# No power goes during a test: thirty waits for the disk in each launch within this process would
+# be for nothing. Processes of their own wait, also those that tests/test_power_cut.py cuts.
+os.fsync = lambda file: os.fstat(file) and None
 
 
 @pytest.fixture(autouse=True)
@@ -155,14 +167,14 @@ def as_a_child():
     As good as a process of its own for what a command prints, leaves behind and exits with, and
     much faster. A child that takes longer than three minutes is killed.
     """
-    import gym  # noqa: F401
-    import gymnasium  # noqa: F401
     import hydra
 
     from gym_loop import launch
     from gym_loop.__main__ import main
-    from gym_loop.loops import DefaultLoop  # noqa: F401
-    from gym_loop.sweeps import pool  # noqa: F401
+
+    for name in NEEDED_BY_CHILDREN:
+        with contextlib.suppress(ImportError):  # what is not installed, nor is asked for
+            importlib.import_module(name)
 
     with (
         launch.surroundings(),
@@ -201,6 +213,12 @@ def as_a_child():
         return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
 
     return run
+
+
+@pytest.fixture
+def child(as_a_child, tmp_path):
+    """Run `gym-loop WORDS` in an empty folder as `cli` does, but in a child of this process."""
+    return lambda *words, cwd=tmp_path: as_a_child([*map(str, words)], cwd)
 
 
 def rows(directory, table="episodes.csv"):
