@@ -207,10 +207,10 @@ def test_a_log_that_the_program_writes_goes_on_after_a_launch(here):
     assert (here / "program.log").read_text().split() == ["before", "after"]
 
 
-def test_a_mistake_is_the_command_lines_own_line(here, cli):
+def test_a_mistake_is_the_command_lines_own_line(here, child):
     with pytest.raises(gym_loop.Mistake) as mistake:
         gym_loop.run("env=cartpole", "loop.max_episode=2")
-    told = cli("env=cartpole", "loop.max_episode=2").stderr
+    told = child("env=cartpole", "loop.max_episode=2").stderr
     assert str(mistake.value) == told.removeprefix("gym-loop: ").strip()
     assert not (here / "outputs").exists()
 
@@ -354,14 +354,14 @@ def test_a_directory_may_begin_with_the_home_directory_s_sign(here, monkeypatch)
     assert not (here / "~").exists()
 
 
-def test_no_fork_is_advised_of_a_run_without_a_checkpoint(tmp_path, cli):
+def test_no_fork_is_advised_of_a_run_without_a_checkpoint(tmp_path, child):
     words = ("agent=raises.py:Mine", "env=cartpole", "hydra.run.dir=r")
     (tmp_path / "raises.py").write_text(
         "from gym_loop.agents import RandomAgent\n\n"
         "class Mine(RandomAgent):\n    def act(self, *_): raise LookupError('none')\n"
     )
-    assert cli(*words).returncode == 1
-    told = cli("agent=random", *words[1:]).stderr
+    assert child(*words).returncode == 1
+    told = child("agent=random", *words[1:]).stderr
     assert told.rstrip().endswith("what has already happened. Choose another directory"), told
 
 

@@ -61,8 +61,8 @@ def test_needs_can_be_given_for_an_agent_that_is_not_listed():
         (("agent=ars", "env=taxi"), "got Discrete(500) observations; try agent=q_learning"),
     ],
 )
-def test_it_is_one_line_and_exit_code_2_from_the_command_line(cli, words, line):
-    done = cli(*words)
+def test_it_is_one_line_and_exit_code_2_from_the_command_line(child, words, line):
+    done = child(*words)
     assert done.returncode == 2
     assert line in done.stderr
     assert done.stderr.count("\n") == 1

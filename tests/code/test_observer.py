@@ -359,7 +359,7 @@ def test_only_what_was_kept_is_removed(tmp_path):
     assert (tmp_path / "outside").exists()
 
 
-def test_a_run_beside_a_store_that_cannot_be_written_keeps_its_own_files(cli, tmp_path):
+def test_a_run_beside_a_store_that_cannot_be_written_keeps_its_own_files(child, tmp_path):
     (tmp_path / "outputs").mkdir()
     (tmp_path / "outputs" / ".code").touch()
     (tmp_path / "own.py").write_text(
@@ -367,7 +367,7 @@ def test_a_run_beside_a_store_that_cannot_be_written_keeps_its_own_files(cli, tm
     )
     words = ("agent=own.py:Own", "env=cartpole", "loop.max_episodes=1", "loop.eval_episodes=1")
 
-    done = cli(*words, "hydra.run.dir=outputs/run")
+    done = child(*words, "hydra.run.dir=outputs/run")
 
     assert done.returncode == 0
     assert done.stderr == ""

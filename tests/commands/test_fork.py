@@ -53,11 +53,11 @@ def test_a_fork_of_a_fork_from_where_that_began_plays_what_that_has_played(chang
     assert played[0] == played[1] != []
 
 
-def test_a_fork_goes_on_with_the_best_checkpoint_of_its_history(launch, cli, tmp_path):
+def test_a_fork_goes_on_with_the_best_checkpoint_of_its_history(launch, child, tmp_path):
     words = ("agent=random", "env=cartpole", "loop.episodes_per_eval=1", "loop.eval_episodes=1")
     parent = launch(*words, "loop.max_episodes=6", "loop.keep_checkpoints=1")
     best = checkpoints.find(parent, "best")
-    done = cli("fork", "run", "loop.max_episodes=7", "hydra.run.dir=fork")
+    done = child("fork", "run", "loop.max_episodes=7", "hydra.run.dir=fork")
     assert done.returncode == 0, done.stderr
     mine = tmp_path / "fork"
     table = [float(row["return"]) for row in rows(mine, "evaluations.csv")[:7]]  # in training

@@ -421,21 +421,28 @@ class Leaves(gymnasium.Env):
     "words",
     ["replay run", "export run e.npz", "evaluate run", "check agent=random env=leaves.py:Leaves"],
 )
-def test_an_environment_that_leaves_the_process_is_no_success(words, launch, cli, tmp_path):
+def test_an_environment_that_leaves_the_process_is_no_success(
+    words, launch, as_a_child, tmp_path, monkeypatch
+):
     (tmp_path / "leaves.py").write_text(LEAVES)
     launch("agent=random", "env=leaves.py:Leaves", "loop.max_episodes=2", "loop.eval_episodes=1")
-    done = cli(*words.split(), environment={"LEAVE": "sys.exit(0)"})
+    with monkeypatch.context() as patch:
+        patch.setenv("LEAVE", "sys.exit(0)")
+        done = as_a_child(words.split(), tmp_path)
     assert done.returncode == 1
     assert "leaves.py" in done.stderr  # where it left
     assert not (tmp_path / "e.npz").exists()
-    assert cli(*words.split()).returncode == 0
+    assert as_a_child(words.split(), tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize("raised", ["EOFError", "click.exceptions.Exit(0)", "BrokenPipeError(32)"])
-def test_what_click_would_take_for_its_own_fails_an_evaluation(raised, launch, cli, tmp_path):
+def test_what_click_would_take_for_its_own_fails_an_evaluation(
+    raised, launch, as_a_child, tmp_path, monkeypatch
+):
     (tmp_path / "leaves.py").write_text(LEAVES)
     launch("agent=random", "env=leaves.py:Leaves", "loop.max_episodes=2", "loop.eval_episodes=1")
-    done = cli("evaluate", "run", environment={"LEAVE": f"raise {raised}"})
+    monkeypatch.setenv("LEAVE", f"raise {raised}")
+    done = as_a_child(["evaluate", "run"], tmp_path)
     assert done.returncode == 1
     assert f"{raised.partition('(')[0]}" in done.stderr
     assert "leaves.py" in done.stderr

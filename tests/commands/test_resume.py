@@ -455,25 +455,25 @@ def test_a_damaged_checkpoint_costs_one_warning_and_nothing_else(launch, damage,
 
 @pytest.mark.parametrize("name", ["episodes.csv", "evaluations.csv", "checkpoints"])
 def test_what_lies_in_the_place_of_a_runs_own_is_refused_and_the_run_stays_finished(
-    launch, cli, name
+    launch, child, name
 ):
     run = launch(*PLAIN, "loop.max_episodes=2", "loop.eval_episodes=1")
     before = (run / "run.json").read_bytes()
     (run / name).rename("away")
     (run / name).write_text("") if name == "checkpoints" else (run / name).mkdir()
-    done = cli("resume", "run", "loop.max_episodes=3")
+    done = child("resume", "run", "loop.max_episodes=3")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert f"run/{name} is no " in done.stderr
     assert (run / "run.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["episodes.csv", "checkpoints"])
-def test_what_is_a_link_to_a_disk_that_is_not_there_is_refused(launch, cli, name):
+def test_what_is_a_link_to_a_disk_that_is_not_there_is_refused(launch, child, name):
     run = launch(*PLAIN, "loop.max_episodes=2", "loop.eval_episodes=1")
     before = {file: (run / file).read_bytes() for file in ("run.json", "evaluations.csv")}
     (run / name).rename(run / "elsewhere")
     (run / name).symlink_to(f"not-mounted/{name}")
-    done = cli("resume", "run", "loop.max_episodes=3")
+    done = child("resume", "run", "loop.max_episodes=3")
     assert (done.returncode, done.stderr) == (
         2,
         f"gym-loop: run/{name} is a link that leads nowhere: not-mounted/{name}\n",
@@ -492,11 +492,11 @@ def test_what_is_a_link_to_a_disk_that_is_not_there_is_refused(launch, cli, name
         (["replay", "--episode", "99"], 2),
     ],
 )
-def test_a_terminal_is_told_no_commands_by_the_name_of_a_runs_directory(launch, cli, words, code):
+def test_a_terminal_is_told_no_commands_by_the_name_of_a_runs_directory(launch, child, words, code):
     run = launch(*PLAIN, "loop.max_episodes=2", "loop.eval_episodes=1")
     (run / "checkpoints" / "episode-000002" / "loop.pkl").write_bytes(b"")
     run.rename(run.with_name("\x1b[2Jrun"))
-    done = cli(words[0], "\x1b[2Jrun", *words[1:])
+    done = child(words[0], "\x1b[2Jrun", *words[1:])
     assert done.returncode == code, done.stderr
     assert "\N{REPLACEMENT CHARACTER}[2Jrun" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
@@ -584,8 +584,8 @@ def test_checkpoints_kept_are_the_newest_the_best_and_the_final_one(launch):
     assert os.readlink(folder / "best") == f"episode-{best:06d}"
 
 
-def test_an_agent_that_does_not_pickle_is_told_which_attribute_it_is(cli):
-    done = cli(f"agent={AGENTS}:DoesNotPickle", "env=cartpole")
+def test_an_agent_that_does_not_pickle_is_told_which_attribute_it_is(child):
+    done = child(f"agent={AGENTS}:DoesNotPickle", "env=cartpole")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "DoesNotPickle.guard cannot be saved" in done.stderr
 

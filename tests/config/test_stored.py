@@ -154,9 +154,9 @@ def test_evaluate_takes_a_run_config_too(command):
         ("agent: {class: 'a:B', parameters: {}}", "older version"),
     ],
 )
-def test_a_file_that_is_no_run_config_is_named_in_one_line(cli, tmp_path, text, said):
+def test_a_file_that_is_no_run_config_is_named_in_one_line(child, tmp_path, text, said):
     (tmp_path / "mine.yaml").write_text(text)
-    done = cli("train", "-c", "mine.yaml")
+    done = child("train", "-c", "mine.yaml")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert said in done.stderr
     assert not (tmp_path / "outputs").exists()

@@ -20,7 +20,7 @@ def test_what_eval_env_says_differs_in_evaluation_alone(launch):
     assert Run(light).replay(1).difference is None
 
 
-def test_the_rest_of_it_follows_env(launch, cli, tmp_path):
+def test_the_rest_of_it_follows_env(launch, child, tmp_path):
     launch("env=pendulum", "eval_env.kwargs.g=2", *FEW)
     kept = OmegaConf.load(tmp_path / "run" / "config.yaml").eval_env
     assert OmegaConf.to_container(kept, resolve=False)["id"] == "${env.id}"
@@ -131,13 +131,13 @@ def test_other_spaces_in_evaluation_are_one_line_before_the_run(words, said, as_
     assert not (tmp_path / "here" / "run").exists()
 
 
-def test_spaces_are_compared_of_environments_that_are_given_what_the_run_gives(cli, tmp_path):
+def test_spaces_are_compared_of_environments_that_are_given_what_the_run_gives(child, tmp_path):
     (tmp_path / "told.py").write_text(
         "from gym import Env, spaces\n\nclass Told(Env):\n    def __init__(self, text):\n"
         "        self.observation_space = spaces.Discrete(2 + (text == '${x}'))\n"
         "        self.action_space = spaces.Discrete(2)\n"
     )
-    done = cli("env=told.py:Told", "env.text=a", r"eval_env.text='\${x}'", "hydra.run.dir=run")
+    done = child("env=told.py:Told", "env.text=a", r"eval_env.text='\${x}'", "hydra.run.dir=run")
     assert done.returncode == 2, done.stderr
     assert "eval_env's observation space is Discrete(3), that of env is Discrete(2)" in done.stderr
 

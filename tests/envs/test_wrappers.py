@@ -106,14 +106,14 @@ def test_an_own_wrapper_is_named_by_its_class(launch, mine):
 
 
 def test_a_wrapper_that_loses_the_seed_is_warned_of_once_in_each_run_and_replay_says_why_it_cannot(
-    launch, cli, mine
+    launch, child, mine
 ):
     words = "env=gymnasium:CartPole-v1", f"wrap=[{mine}/mine.py:Forgetful]"
     for directory in ("one", "another"):  # of one process
         run = launch(*words, "loop.max_episodes=3", directory=directory)
         (warning,) = Run(run).warnings
         assert warning.startswith("a wrapper resets the environment without the seed")
-    assert "by a wrapper that loses it" in cli("replay", run).stderr
+    assert "by a wrapper that loses it" in child("replay", run).stderr
 
 
 @pytest.mark.parametrize("words", [["wrap=[own.py:x]"], ["env.wrappers.x._target_=own.py:x"]])

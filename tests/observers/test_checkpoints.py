@@ -457,7 +457,7 @@ def test_a_checkpoint_whose_table_is_short_is_passed_over_and_said_so(launch, le
     assert (run / "checkpoints" / "unused-episode-000004" / "agent" / "agent.pkl").exists()
 
 
-def test_a_module_that_is_gone_is_named_together_with_the_checkpoint_that_needs_it(cli, tmp_path):
+def test_a_module_that_is_gone_is_named_together_with_the_checkpoint_that_needs_it(child, tmp_path):
     (tmp_path / "helping.py").write_text("class Table:\n    pass\n")
     (tmp_path / "helped.py").write_text(
         "from gym_loop.agents import RandomAgent\n"
@@ -467,10 +467,10 @@ def test_a_module_that_is_gone_is_named_together_with_the_checkpoint_that_needs_
         "        self.table = helping.Table()\n"
     )
     words = ("agent=helped.py:Helped", "env=cartpole", "loop.max_episodes=2", "hydra.run.dir=run")
-    assert cli(*words).returncode == 0
+    assert child(*words).returncode == 0
     (tmp_path / "helping.py").unlink()
     before = all_but_the_log(tmp_path / "run")
-    done = cli("resume", "run", "loop.max_episodes=3")
+    done = child("resume", "run", "loop.max_episodes=3")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert "checkpoints/episode-000002 cannot be read" in done.stderr
     assert "No module named 'helping'" in done.stderr

@@ -325,9 +325,9 @@ class Raises(RandomAgent):
 
 
 @pytest.mark.parametrize("agent", ["Counts", "Raises"])
-def test_a_run_has_failed_also_where_it_cannot_be_shown_why(cli, tmp_path, agent):
+def test_a_run_has_failed_also_where_it_cannot_be_shown_why(child, tmp_path, agent):
     (tmp_path / "speechless.py").write_text(SPEECHLESS)
-    done = cli(f"agent=speechless.py:{agent}", "env=cartpole", "hydra.run.dir=run")
+    done = child(f"agent=speechless.py:{agent}", "env=cartpole", "hydra.run.dir=run")
     assert done.returncode == 1
     known = json.loads((tmp_path / "run/run.json").read_text())
     assert (known["state"], bool(known["error"])) == ("failed", True)

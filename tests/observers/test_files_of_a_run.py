@@ -164,7 +164,7 @@ def test_git_commit_and_dirt_are_recorded(cli, tmp_path):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_finishes_the_episode_checkpoints_and_says_how_to_go_on(
-    start, cli, tmp_path, number, code
+    start, child, tmp_path, number, code
 ):
     process = start("env=cartpole", "loop.max_episodes=10000000", "hydra.run.dir=run")
     while not (tmp_path / "run" / "episodes.csv").exists():
@@ -180,9 +180,9 @@ def test_a_signal_finishes_the_episode_checkpoints_and_says_how_to_go_on(
     assert newest == f"episode-{run['episodes']:06d}"
 
 
-def test_max_time_stops_the_run_with_exit_code_0(cli, tmp_path):
+def test_max_time_stops_the_run_with_exit_code_0(child, tmp_path):
     words = ("env=cartpole", "loop.max_episodes=10000000", "hydra.run.dir=run")
-    done = cli(*words, "loop.max_time=0.3")
+    done = child(*words, "loop.max_time=0.3")
     assert done.returncode == 0
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "stopped"
 
@@ -252,7 +252,7 @@ def peak(run):
     return json.loads((run / "run.json").read_text())["peak_memory"]
 
 
-def test_a_log_that_cannot_be_written_costs_no_traceback(cli, tmp_path):
+def test_a_log_that_cannot_be_written_costs_no_traceback(child, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "gym_loop.log").symlink_to("/dev/full")
     (tmp_path / "full.py").write_text(
@@ -268,8 +268,8 @@ def test_a_log_that_cannot_be_written_costs_no_traceback(cli, tmp_path):
         "            log.warning('a line')\n"
     )
 
-    refused = cli("agent=full.py:Full", *FAST, "hydra.run.dir=run")
-    done = cli("agent=full.py:Full", *FAST, "loop.max_episodes=2", "hydra.run.dir=other")
+    refused = child("agent=full.py:Full", *FAST, "hydra.run.dir=run")
+    done = child("agent=full.py:Full", *FAST, "loop.max_episodes=2", "hydra.run.dir=other")
 
     assert refused.returncode == 2
     assert done.returncode == 0
@@ -304,7 +304,7 @@ def test_a_run_whose_config_could_not_be_kept_begins_when_it_can_be(cli, tmp_pat
 
 @pytest.mark.parametrize("name", ["logs", "eval_logs", "traces"])
 def test_a_run_is_not_finished_while_a_part_cannot_be_written_and_the_resume_has_it_all(
-    cli, tmp_path, name
+    child, tmp_path, name
 ):
     obstacle = tmp_path / "run" / name
     (tmp_path / "blocks.py").write_text(
@@ -317,14 +317,14 @@ def test_a_run_is_not_finished_while_a_part_cannot_be_written_and_the_resume_has
         "            Path('once').touch()\n"
     )
 
-    failed = cli("agent=blocks.py:Blocks", *FAST, "loop.max_episodes=3", "hydra.run.dir=run")
+    failed = child("agent=blocks.py:Blocks", *FAST, "loop.max_episodes=3", "hydra.run.dir=run")
 
     assert failed.returncode == 1
     assert re.search(rf"cannot write \S*/{name}: File exists$", failed.stderr)
     assert "Traceback" not in failed.stderr
     assert json.loads((tmp_path / "run" / "run.json").read_text())["state"] == "failed"
     obstacle.unlink()
-    done = cli("resume", "run")
+    done = child("resume", "run")
     assert done.returncode == 0, done.stderr
     assert len(rows(tmp_path / "run")) == 3
     assert len(traces.Traces(tmp_path / "run", "train").episodes()) == 3

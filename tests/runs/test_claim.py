@@ -34,10 +34,10 @@ def are_as_they_were(folder, *names):
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "episode_records/episode-000000.mp4"])
-def test_a_directory_with_what_a_run_would_write_over_is_refused(cli, tmp_path, name):
+def test_a_directory_with_what_a_run_would_write_over_is_refused(child, tmp_path, name):
     put(tmp_path, name)
     before = sorted(tmp_path.rglob("*"))
-    done = cli(*RUN, "loop.record=true", "hydra.run.dir=.")
+    done = child(*RUN, "loop.record=true", "hydra.run.dir=.")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert name.partition("/")[0] in done.stderr
     assert sorted(tmp_path.rglob("*")) == before
@@ -45,18 +45,18 @@ def test_a_directory_with_what_a_run_would_write_over_is_refused(cli, tmp_path, 
 
 
 @pytest.mark.parametrize("folder", ["films", ".", "./a/b"])
-def test_a_directory_with_films_where_a_run_would_put_its_own_is_refused(cli, tmp_path, folder):
+def test_a_directory_with_films_where_a_run_would_put_its_own_is_refused(child, tmp_path, folder):
     film = f"{folder.removeprefix('./')}/episode-000000.mp4".removeprefix("./")
     put(tmp_path / "run", film)
-    done = cli(*RUN, "loop.record=true", f"loop.record_dir={folder}", "hydra.run.dir=run")
+    done = child(*RUN, "loop.record=true", f"loop.record_dir={folder}", "hydra.run.dir=run")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"run holds {film} but no" in done.stderr
     assert are_as_they_were(tmp_path / "run", film)
 
 
-def test_films_of_other_runs_beside_a_runs_directory_refuse_none(cli, tmp_path):
+def test_films_of_other_runs_beside_a_runs_directory_refuse_none(child, tmp_path):
     put(tmp_path, "films/episode-000000.mp4")
-    done = cli(*RUN, "loop.record=true", "loop.record_dir=../films", "hydra.run.dir=run")
+    done = child(*RUN, "loop.record=true", "loop.record_dir=../films", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     assert are_as_they_were(tmp_path, "films/episode-000000.mp4")
 
@@ -76,31 +76,31 @@ def test_a_config_that_is_no_file_is_refused(cli, tmp_path, make):
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
-def test_a_run_that_was_killed_before_its_run_json_begins_anew(cli, tmp_path):
-    assert cli(*RUN, "hydra.run.dir=run").returncode == 0
+def test_a_run_that_was_killed_before_its_run_json_begins_anew(child, tmp_path):
+    assert child(*RUN, "hydra.run.dir=run").returncode == 0
     for name in ("episodes.csv", "evaluations.csv", "run.json"):
         (tmp_path / "run" / name).unlink()
     for name in ("checkpoints", "traces"):
         (tmp_path / "run" / name).rename(tmp_path / name)
-    done = cli(*RUN, "hydra.run.dir=run")
+    done = child(*RUN, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
 
 
-def test_a_mistake_found_late_removes_nothing_that_was_there_before(cli, tmp_path):
+def test_a_mistake_found_late_removes_nothing_that_was_there_before(child, tmp_path):
     (tmp_path / "late.py").write_text(LATE)
     put(tmp_path, "gym_loop.log", ".lock", ".hydra/mine.yaml")
     before = {path for path in tmp_path.rglob("*") if "__pycache__" not in path.parts}
-    assert cli("agent=random", "env=late.py:Late", "hydra.run.dir=.").returncode == 2
+    assert child("agent=random", "env=late.py:Late", "hydra.run.dir=.").returncode == 2
     assert {path for path in tmp_path.rglob("*") if "__pycache__" not in path.parts} == before
     assert are_as_they_were(tmp_path, "gym_loop.log", ".lock", ".hydra/mine.yaml")
 
 
-def test_a_fork_leaves_alone_what_lies_in_its_directory(cli, tmp_path):
-    assert cli(*RUN, "hydra.run.dir=parent").returncode == 0
+def test_a_fork_leaves_alone_what_lies_in_its_directory(child, tmp_path):
+    assert child(*RUN, "hydra.run.dir=parent").returncode == 0
     (tmp_path / "parent" / "notes.md").write_text("the parent's")
     (tmp_path / "parent" / "more.md").write_text("the parent's")
     put(tmp_path, "fork/notes.md")
-    done = cli("fork", "parent", "loop.max_episodes=5", "hydra.run.dir=fork")
+    done = child("fork", "parent", "loop.max_episodes=5", "hydra.run.dir=fork")
     assert done.returncode == 0, done.stderr
     assert are_as_they_were(tmp_path, "fork/notes.md")
     assert (tmp_path / "fork" / "more.md").read_text() == "the parent's"

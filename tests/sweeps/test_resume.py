@@ -205,9 +205,9 @@ def test_what_refers_to_the_job_means_the_same_when_a_sweep_is_resumed_and_grown
     assert all(run["launches"] == 1 for run in runs)
 
 
-def test_a_job_whose_directory_has_the_time_in_its_name_is_refused(cli, tmp_path):
+def test_a_job_whose_directory_has_the_time_in_its_name_is_refused(child, tmp_path):
     words = ("agent=random", "env=cartpole", "seed=1,2", "hydra.sweep.dir=s")
-    done = cli("-m", *words, "hydra.sweep.subdir=${seed}-${now:%S}")
+    done = child("-m", *words, "hydra.sweep.subdir=${seed}-${now:%S}")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "hydra.sweep.subdir is ${seed}-${now:%S}: the same sweep at another" in done.stderr
     assert not (tmp_path / "s").exists()

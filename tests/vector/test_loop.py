@@ -236,7 +236,7 @@ class Precise(gym.Env):  # what it computes shows the type of its action
 """
 
 
-def test_actions_that_are_single_numbers_have_the_type_of_their_box(launch, cli, tmp_path):
+def test_actions_that_are_single_numbers_have_the_type_of_their_box(launch, child, tmp_path):
     pytest.importorskip("gymnasium", reason='needs: pip install "gym-loop[gymnasium]"')
     (tmp_path / "precise.py").write_text(PRECISE)
     words = (
@@ -247,7 +247,7 @@ def test_actions_that_are_single_numbers_have_the_type_of_their_box(launch, cli,
     )
     one = rows(launch("loop=vector", "loop.num_envs=1", *words, directory="vector"))
     assert one == rows(launch(*words, directory="default"))
-    assert cli("replay", "vector", "--episode", "0,1,2").returncode == 0
+    assert child("replay", "vector", "--episode", "0,1,2").returncode == 0
 
 
 BOARDS = """
@@ -456,17 +456,17 @@ def test_every_episode_can_be_replayed(launch, cli, env):
     assert cli("replay", run, "--eval", "--episode", "0,1").returncode == 0
 
 
-def test_an_episode_without_a_seed_of_its_own_is_not_replayed(launch, cli):
+def test_an_episode_without_a_seed_of_its_own_is_not_replayed(launch, child):
     run = launch("agent=random", "env=gymnasium_vector:CartPole-v1", "loop=vector")
-    done = cli("replay", run, "--episode", "9")
+    done = child("replay", run, "--episode", "9")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "cannot be played alone" in done.stderr
 
 
-def test_an_agent_for_one_environment_is_refused_before_anything_starts(cli, tmp_path):
+def test_an_agent_for_one_environment_is_refused_before_anything_starts(child, tmp_path):
     agent = f"{Path(__file__).parents[1] / 'sample_agents.py'}:Learner"
-    done = cli(f"agent={agent}", "env=cartpole", "loop=vector")
+    done = child(f"agent={agent}", "env=cartpole", "loop=vector")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "vectorized = True" in done.stderr
@@ -482,8 +482,8 @@ def test_an_agent_for_one_environment_is_refused_in_code_too():
         make_loop(agent=Alone)
 
 
-def test_a_batch_of_the_wrong_length_is_named(cli):
-    done = cli(f"agent={AGENTS}:OneAction", "env=cartpole", "loop=vector", "loop.num_envs=3")
+def test_a_batch_of_the_wrong_length_is_named(child):
+    done = child(f"agent={AGENTS}:OneAction", "env=cartpole", "loop=vector", "loop.num_envs=3")
     assert done.returncode == 1
     assert "OneAction.act returned an array of shape ()" in done.stderr
     assert "3 actions" in done.stderr
@@ -498,8 +498,8 @@ def test_a_batch_of_the_wrong_length_is_named(cli):
         ("Huge", "[1180591620717411303424, 1180591620717411303424"),
     ],
 )
-def test_what_is_no_batch_of_whole_numbers_is_named(cli, agent, returned):
-    done = cli(f"agent={AGENTS}:{agent}", "env=cartpole", "loop=vector", "loop.num_envs=3")
+def test_what_is_no_batch_of_whole_numbers_is_named(child, agent, returned):
+    done = child(f"agent={AGENTS}:{agent}", "env=cartpole", "loop=vector", "loop.num_envs=3")
     assert done.returncode == 1
     assert f"{agent}.act returned {returned}" in done.stderr
     assert "; expected actions that an array of int64 holds" in done.stderr
@@ -568,21 +568,21 @@ class Clips(gymnasium.Env):
         "env=gymnasium_vector:Clips-v0 env.mode=sync env.imports=[registered]",
     ],
 )
-def test_actions_that_an_environment_changes_are_kept_as_they_were_given(cli, tmp_path, env):
+def test_actions_that_an_environment_changes_are_kept_as_they_were_given(child, tmp_path, env):
     (tmp_path / "clips.py").write_text(CLIPS)
     (tmp_path / "registered.py").write_text(
         "import gymnasium\ngymnasium.register('Clips-v0', 'clips:Clips')\n"
     )
     words = ("agent=random", *env.split(), "loop=vector", "loop.num_envs=3", "loop.max_episodes=9")
-    done = cli(*words, "hydra.run.dir=run")
+    done = child(*words, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
-    done = cli("replay", "run", "--every", "1", "--jobs", "1")
+    done = child("replay", "run", "--every", "1", "--jobs", "1")
     assert done.stdout.count("as recorded") == 9, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("word", ["loop.random_episodes=3", "loop.record=true"])
-def test_what_the_vector_loop_does_not_do_is_not_among_its_parameters(cli, word):
-    done = cli("env=cartpole", "loop=vector", word)
+def test_what_the_vector_loop_does_not_do_is_not_among_its_parameters(child, word):
+    done = child("env=cartpole", "loop=vector", word)
     assert done.returncode == 2
     assert word.partition("=")[0].rpartition(".")[2] in done.stderr
 
