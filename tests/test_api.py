@@ -173,7 +173,6 @@ def continue_a_sweep():
 @pytest.mark.parametrize(
     "launch",
     [
-        lambda: gym_loop.run(*QUICK, directory="r"),
         lambda: gym_loop.evaluate(gym_loop.run(*QUICK, directory="r")),
         lambda: gym_loop.run(*QUICK, directory="r").policy(),
         lambda: raises("r"),
@@ -182,7 +181,7 @@ def continue_a_sweep():
         lambda: gym_loop.sweep(*QUICK, "seed=0,1"),
         continue_a_sweep,
     ],
-    ids=["run", "evaluate", "policy", "failure", "mistake", "sweep-mistake", "sweep", "resume"],
+    ids=["evaluate", "policy", "failure", "mistake", "sweep-mistake", "sweep", "resume"],
 )
 def test_a_launch_leaves_the_process_as_it_was(here, launch):
     logging.getLogger("a.program")

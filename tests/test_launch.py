@@ -71,10 +71,10 @@ def test_one_seed_fixes_everything(launch):
 
 
 @pytest.mark.parametrize("option", ["{file}:Plain", "sample_agents:Plain"])
-def test_an_agents_class_is_an_option(cli, tmp_path, option):
+def test_an_agents_class_is_an_option(child, tmp_path, option):
     (tmp_path / "sample_agents.py").write_text(AGENTS.read_text())
     option = option.format(file="sample_agents.py")
-    done = cli(f"agent={option}", *FAST, "hydra.run.dir=run")
+    done = child(f"agent={option}", *FAST, "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     assert len(rows(tmp_path / "run")) == 5
 
@@ -171,14 +171,14 @@ def test_an_environments_id_is_an_option(launch, option):
     assert json.loads((directory / "run.json").read_text())["config"]["env"]["id"] in option
 
 
-def test_env_imports_makes_a_package_that_registers_when_imported_work(cli, tmp_path):
+def test_env_imports_makes_a_package_that_registers_when_imported_work(child, tmp_path):
     (tmp_path / "mine.py").write_text(
         "from gym.envs.registration import register\n"
         "register('Mine-v0', entry_point='gym.envs.classic_control:CartPoleEnv',"
         " max_episode_steps=5)\n"
     )
     words = ("env=gym", "env.id=Mine-v0", "loop.eval_episodes=1", "hydra.run.dir=run")
-    assert cli(*words, "env.imports=[mine]").returncode == 0
+    assert child(*words, "env.imports=[mine]").returncode == 0
     assert max(int(row["length"]) for row in rows(tmp_path / "run")) <= 5
 
 
@@ -243,8 +243,8 @@ def test_what_the_run_returns_is_the_mean_return_of_the_final_evaluation(tmp_pat
     assert result == sum(returns) / 4 == json.loads(Path("run/run.json").read_text())["result"]
 
 
-def test_a_fault_in_the_users_agent_shows_their_frame_and_keeps_what_was_logged(cli, tmp_path):
-    done = cli(f"agent={AGENTS}:Raises", *FAST, "hydra.run.dir=run")
+def test_a_fault_in_the_users_agent_shows_their_frame_and_keeps_what_was_logged(child, tmp_path):
+    done = child(f"agent={AGENTS}:Raises", *FAST, "hydra.run.dir=run")
     assert done.returncode == 1
     assert "no idea what to do" in done.stderr
     first = next(line for line in done.stderr.splitlines() if line.startswith("  File"))
@@ -304,10 +304,10 @@ def test_hydra_full_error_shows_every_frame(cli):
     assert "launch.py" in done.stderr
 
 
-def test_show_config_and_help_start_nothing(cli, tmp_path):
-    config = cli("env=cartpole", "--cfg", "job")
+def test_show_config_and_help_start_nothing(child, tmp_path):
+    config = child("env=cartpole", "--cfg", "job")
     assert yaml.safe_load(config.stdout)["env"]["id"] == "CartPole-v1"
-    assert "pendulum" in cli("--help").stdout
+    assert "pendulum" in child("--help").stdout
     assert list(tmp_path.iterdir()) == []
 
 

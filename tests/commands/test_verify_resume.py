@@ -223,8 +223,8 @@ def test_nothing_is_claimed_where_no_stop_was_followed_by_training(cli, words):
     assert "equal" not in done.stdout
 
 
-def test_a_mistake_in_the_config_is_said_once(cli):
-    wrong = cli("verify-resume", "agent=rndom")
+def test_a_mistake_in_the_config_is_said_once(child):
+    wrong = child("verify-resume", "agent=rndom")
     assert wrong.returncode == 2
     [line] = wrong.stderr.splitlines()
     assert "no agent 'rndom' (command line); did you mean 'random'?" in line

@@ -421,23 +421,24 @@ def test_a_stray_folder_with_a_checkpoints_name_is_set_aside(launch):
     assert checkpoints.load_state(run / "checkpoints" / "episode-000008")
 
 
-@pytest.mark.parametrize("form", ["folder", "text", "mine"])
-def test_a_copy_without_links_goes_on(launch, form):
-    run = launch(*WORDS, "loop.max_episodes=4")
-    link = run / "checkpoints" / "latest"
-    target = os.readlink(link)
-    link.unlink()
-    if form == "text":
-        link.write_text(target)
-    else:
-        shutil.copytree(run / "checkpoints" / target, link)
-    if form == "mine":
-        (link / "notes").write_text("mine")
-    dispatch("resume", "run", "loop.max_episodes=8")
-    assert len(rows(run)) == 8
-    assert link.is_symlink() == (form != "mine")
-    assert form != "mine" or (link / "notes").read_text() == "mine"
-    assert any("is no link" in line for line in said(run)) == (form == "mine")
+def test_a_copy_without_links_goes_on(launch):
+    finished = launch(*WORDS, "loop.max_episodes=4")
+    for form in ("folder", "text", "mine"):
+        run = shutil.copytree(finished, finished.with_name(form), symlinks=True)
+        link = run / "checkpoints" / "latest"
+        target = os.readlink(link)
+        link.unlink()
+        if form == "text":
+            link.write_text(target)
+        else:
+            shutil.copytree(run / "checkpoints" / target, link)
+        if form == "mine":
+            (link / "notes").write_text("mine")
+        dispatch("resume", form, "loop.max_episodes=8")
+        assert len(rows(run)) == 8
+        assert link.is_symlink() == (form != "mine")
+        assert form != "mine" or (link / "notes").read_text() == "mine"
+        assert any("is no link" in line for line in said(run)) == (form == "mine")
 
 
 @pytest.mark.slow
