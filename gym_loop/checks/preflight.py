@@ -352,9 +352,8 @@ class Watch(Observer):
 
     def __init__(self, growth: Growth) -> None:
         self.growth = growth
-        self.first: Any = None  # episode, which may not end
         self.game: Any = None  # what was played below the wrappers in the first one that ended
-        self.playing: Any = None
+        self.playing: Any = None  # the episode that began last, which may not end
         self.episodes, self.steps, self.seconds, self.saving = 0, 0, 0.0, 0.0
 
     def start(self, loop: "BaseLoop") -> None:
@@ -362,9 +361,7 @@ class Watch(Observer):
         self.loop, self.began = loop, time.monotonic()
 
     def begin_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
-        """Keep the first episode that has a reset seed of its own."""
-        if self.first is None and episode.seed >= 0:
-            self.first = episode
+        """Have an episode that takes too long end the trial."""
         self.playing = episode
         episode.env = _StopsInTime(episode.env, self.began + TRY + LOOK)
 
@@ -406,8 +403,8 @@ class Watch(Observer):
 
     def end(self) -> None:
         """Stop the clock."""
-        if self.first:
-            self.keep(self.played(self.first))
+        if self.playing:
+            self.keep(self.played(self.playing))
         self.seconds = time.monotonic() - self.began - self.saving
         self.episodes, self.steps = self.loop.episodes, self.loop.steps
         if self.playing and not (self.playing.terminated or self.playing.truncated):
