@@ -46,6 +46,7 @@ CHECKS = (
 )
 TRY = 3.0  # seconds that the run is tried for
 LOOK = 1.0  # seconds that each of the other checks may take
+FIRST_OF_MANY = 10  # times that until one of many episodes at once has ended
 STEPS = 200  # that two environments are compared over
 # The disk space is estimated from what these write; others may open windows or use services.
 OBSERVERS = ("episodes", "tensorboard", "trace")
@@ -263,7 +264,7 @@ class Trial:
         self.trained()
         self.new_env().close()
         if (game := self.watch.game) is None or not len(game.actions):
-            raise Skipped("no episode was started with a seed of its own")
+            raise Skipped("no episode that has ended began with a seed of its own")
         env = launch.instantiate(playback.without_wrappers(self.cfg.env))
         rewards = np.array([*map(as_float, game.rewards)])
         played = playback.Playback(
@@ -357,13 +358,16 @@ class Watch(Observer):
         self.episodes, self.steps, self.seconds, self.saving = 0, 0, 0.0, 0.0
 
     def start(self, loop: "BaseLoop") -> None:
-        """Start the clock."""
-        self.loop, self.began = loop, time.monotonic()
+        """Start the clock, and have an episode that takes too long end the trial."""
+        self.loop, self.agent, self.began = loop, loop.agent, time.monotonic()
+        # Of many environments there is nothing to replay until an episode has ended.
+        patience = FIRST_OF_MANY if hasattr(loop.env, "num_envs") else 1
+        self.latest = self.began + patience * (TRY + LOOK)
+        loop.agent = _StopsInTime(loop.agent, self)
 
     def begin_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
-        """Have an episode that takes too long end the trial."""
+        """Remember the episode that is being played."""
         self.playing = episode
-        episode.env = _StopsInTime(episode.env, self.began + TRY + LOOK)
 
     def end_episode(self, loop: "BaseLoop", episode: "Episode") -> None:
         """Keep what was played first; end the trial when its time is over."""
@@ -384,7 +388,7 @@ class Watch(Observer):
     def keep(self, game: Any) -> None:
         """Keep the first game that has a reset seed of its own."""
         if self.game is None and game.seed >= 0:
-            self.game = game
+            self.game, self.latest = game, self.began + TRY + LOOK
 
     def look_at_clock(self) -> None:
         """End the trial when its time is over."""
@@ -398,11 +402,12 @@ class Watch(Observer):
         """Measure the agent now and then."""
         now = time.monotonic()
         if now - self.began > TRY * (len(self.growth.sizes) + 1) / (MEASURES + 1):
-            self.growth.measure(loop.agent, loop.steps)
+            self.growth.measure(self.agent, loop.steps)
             self.saving += time.monotonic() - now
 
     def end(self) -> None:
         """Stop the clock."""
+        self.loop.agent = self.agent
         if self.playing:
             self.keep(self.played(self.playing))
         self.seconds = time.monotonic() - self.began - self.saving
@@ -412,18 +417,17 @@ class Watch(Observer):
 
 
 class _StopsInTime(Wrapper):
-    """An episode's environment; its `step` ends the trial when an episode takes too long."""
+    """An agent; its `update`, called in each step, ends the trial when there is no time left."""
 
-    def __init__(self, env: Any, latest: float) -> None:
-        super().__init__(env)
-        self.latest, self.steps = latest, 0
+    def __init__(self, agent: Any, watch: Watch) -> None:
+        super().__init__(agent)
+        self.watch = watch
 
-    def step(self, action: Any) -> Any:
-        """Step the environment, if there is time left."""
-        self.steps += 1
-        if self.steps % 64 == 0 and time.monotonic() > self.latest:
+    def update(self, episode_num: Any) -> None:
+        """Learn, if there is time left."""
+        if time.monotonic() > self.watch.latest:
             raise _TimeIsOverError
-        return self.env.step(action)
+        self.env.update(episode_num)
 
 
 class _Warnings(logging.Handler):

@@ -80,8 +80,8 @@ def bad_action(error: BaseException, playing: dict[str, Any]) -> str | None:
     reason = "" if action is None else f" ({summary_of(error)})"
     returned = "None" if action is None else f"{action!r:.60}"
     return (
-        f"act() of {type(agent).__name__} returned {returned} in episode {episode.number}, step "
-        f"{len(episode.actions)}; expected an element of {space}{reason}"
+        f"act() of {agent.__class__.__name__} returned {returned} in episode {episode.number}, "
+        f"step {len(episode.actions)}; expected an element of {space}{reason}"
     )
 
 

@@ -254,7 +254,7 @@ class Running:
         self.hooks = {
             name: getattr(self.agent, name)
             for name in ("begin_episode", "end_episode", "metrics")
-            if getattr(type(self.agent), name, None) is not getattr(BaseAgent, name)
+            if getattr(self.agent.__class__, name, None) is not getattr(BaseAgent, name)
         }
         # Nothing has to be done for single episodes: no observer, no hook, no seeds.
         self.bare = not (self.watched or self.hooks or self.env.seeded == "all")
@@ -423,12 +423,12 @@ def as_batch(actions: Any, count: int, agent: Any, dtype: Any) -> Array:
         batch = in_type(actions, dtype)
     if batch is None or (dtype is not None and batch.dtype != dtype):
         raise Failure(
-            f"{type(agent).__name__}.act returned {' '.join(f'{actions!r:.60}'.split())}; expected "
-            f"actions that an array of {dtype} holds, the type of the action space"
+            f"{agent.__class__.__name__}.act returned {' '.join(f'{actions!r:.60}'.split())}; "
+            f"expected actions that an array of {dtype} holds, the type of the action space"
         )
     if batch.shape[:1] != (count,):
         raise Failure(
-            f"{type(agent).__name__}.act returned an array of shape {batch.shape}; expected "
+            f"{agent.__class__.__name__}.act returned an array of shape {batch.shape}; expected "
             f"{count} actions, one for each row of its states"
         )
     return batch
