@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from gym_loop import files
+from gym_loop.mistake import Mistake
 from tests import core_size
 
 AGENTS = Path(__file__).parent / "sample_agents.py"
@@ -32,10 +33,6 @@ NEEDED_BY_CHILDREN = (
 # that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and so it is by `nohup`
-
-# No power goes during a test: thirty waits for the disk in each launch within this process would
-# be for nothing. Processes of their own wait, also those that tests/test_power_cut.py cuts.
-os.fsync = lambda file: os.fstat(file) and None
 
 
 @pytest.fixture(autouse=True)
@@ -173,7 +170,7 @@ def as_a_child():
     from gym_loop.__main__ import main
 
     for name in NEEDED_BY_CHILDREN:
-        with contextlib.suppress(ImportError):  # what is not installed, nor is asked for
+        with contextlib.suppress(ImportError, Mistake):  # what is not installed, nor is asked for
             importlib.import_module(name)
 
     with (
