@@ -158,7 +158,7 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="session")
-def as_a_child():
+def as_a_child(tmp_path_factory):
     """Run `gym-loop WORDS` in a child of this process, which has imported everything already.
 
     As good as a process of its own for what a command prints, leaves behind and exits with, and
@@ -178,6 +178,7 @@ def as_a_child():
         hydra.initialize_config_dir(str(launch.CONF), **launch.VERSION_BASE),
     ):
         hydra.compose("config")  # finds Hydra's plugins
+    written = str(tmp_path_factory.getbasetemp())
 
     def run(words, folder):
         out, err = (folder.with_name(f"{folder.name}-{stream}") for stream in ("out", "err"))
@@ -190,6 +191,10 @@ def as_a_child():
                 signal.alarm(180)
                 # Its server of processes, if a test has started one, is no child of this child.
                 forkserver._forkserver._forkserver_pid = None
+                # Nor has it imported what a test before this one had written.
+                for name, module in [*sys.modules.items()]:
+                    if str(getattr(module, "__file__", None)).startswith(written):
+                        del sys.modules[name]
                 os.chdir(folder)
                 for number, file in ((1, out), (2, err)):
                     os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), number)

@@ -185,6 +185,8 @@ def continue_a_sweep():
 )
 def test_a_launch_leaves_the_process_as_it_was(here, launch):
     logging.getLogger("a.program")
+    import gym  # noqa: F401  # which sets SDL_AUDIODRIVER
+
     import gym_loop.api  # noqa: F401  # which makes loggers
 
     before = process_state()
