@@ -5,12 +5,9 @@ What goes wrong is raised as `launch.launch` raises it, and so are the exits of 
 
 import contextlib
 import functools
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
-
-from omegaconf import OmegaConf
 
 from gym_loop import launch
 from gym_loop.config import kept, stored
@@ -67,7 +64,6 @@ def fork(directory: Path, checkpoint: str | int, overrides: Sequence[str]) -> No
         start(
             lambda cfg: _check_limit(path, cfg),
             lambda cfg: _check_columns(before, cfg),
-            functools.partial(_check_agent, before),
             *launch.prepare,
             lambda cfg: planting.plant(parent, path, before, cfg),
         )
@@ -90,9 +86,7 @@ def evaluate(directory: Path, overrides: Sequence[str], checkpoint: str | int = 
     known = manifest.load(directory)
     # The directory belongs to its run: nothing is claimed, and Hydra's files stay as they are.
     instead = functools.partial(claim.instead_of_changed, known)
-    prepare: list[Callable[[Any], None]]
-    prepare = [functools.partial(_check_agent, known), *_without_claim()]
-    prepare.append(lambda cfg: kept.refuse_changed(known, cfg, instead))
+    prepare = [*_without_claim(), lambda cfg: kept.refuse_changed(known, cfg, instead)]
     own = [*_chdir(known), *overrides, f"hydra.run.dir={stored.quoted(directory)}"]
     own.append("hydra.output_subdir=null")
     if checkpoints.find(directory, checkpoint) is None:
@@ -170,24 +164,6 @@ def _check_fork(parent: Path, cfg: Any) -> None:
     directory = Path(cfg.hydra.run.dir)
     if directory.resolve() == parent.resolve() or manifest.read(directory):
         raise Mistake(f"{directory} holds a run already; choose another directory for the fork")
-
-
-def _check_agent(known: dict[str, Any], cfg: Any) -> None:
-    """Check that the agent can be what a checkpoint holds: not of one of our classes by another.
-
-    Of users' own classes nobody knows: one may be an edited copy of the other.
-    """
-    then, now = known["config"]["agent"]["_target_"], OmegaConf.select(cfg, "agent._target_")
-    if not isinstance(now, str):
-        return  # other checks say so
-    old, new = (re.split("[.:]", target)[-1] for target in (then, now))
-    if old == new or not (then.startswith("gym_loop.") or now.startswith("gym_loop.")):
-        return
-    if old not in {each.__name__ for each in getattr(launch.locate(now), "__mro__", ())}:
-        raise Mistake(
-            f"agent: {new} cannot be what a checkpoint of {old} holds; expected {old}, or a class "
-            "derived from it. Without the checkpoint, a new run has any agent"
-        )
 
 
 def _check_columns(parent: dict[str, Any], cfg: Any) -> None:

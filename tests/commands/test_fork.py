@@ -65,20 +65,6 @@ def test_a_fork_goes_on_with_the_best_checkpoint_of_its_history(launch, child, t
     assert checkpoints.episode(best) == table.index(max(table[:6])) + 1
 
 
-def test_an_agent_of_another_class_is_refused_beside_a_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    own = "from gym_loop.agents.ars import ARS\n\n\nclass Mine(ARS):\n    pass\n"
-    (tmp_path / "own_ars.py").write_text(own)
-    words = ("agent=ars", "env=cartpole", "loop.max_episodes=2", "loop.eval_episodes=1")
-    run = gym_loop.run(*words, directory="run")
-    for again in (gym_loop.fork, gym_loop.evaluate):
-        with pytest.raises(gym_loop.Mistake, match=r"RandomAgent cannot be .* of ARS holds; exp"):
-            again(run, "agent=random")
-    assert not (tmp_path / "outputs").exists()
-    fork = gym_loop.fork(run, "agent=own_ars.py:Mine", "loop.max_episodes=3", directory="fork")
-    assert fork.state == "finished"
-
-
 def test_a_fork_made_in_its_parent_s_directory_takes_no_other_run_along(tmp_path, monkeypatch):
     words = ("env=cartpole", "loop.max_episodes=2", "loop.eval_episodes=1")
     run = gym_loop.run(*words, directory=tmp_path / "run")
