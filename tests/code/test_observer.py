@@ -296,7 +296,8 @@ def test_where_nothing_can_be_shared_a_run_keeps_files_of_its_own(cli, project):
     assert known["state"] == "finished"
     assert not known.get("warnings")
     assert described(code(project))["packages"]
-    assert "# changed" in next(code(project).rglob("*.diff")).read_text()
+    # The checkout may have a difference of its own.
+    assert any("# changed" in each.read_text() for each in code(project).rglob("*.diff"))
 
 
 @pytest.mark.slow
