@@ -24,6 +24,8 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.names) - set(known):
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
+    if options.again and not options.docs:
+        parser.error("--again is for --docs")
 
     began = time.perf_counter()
     print(f"{harness.machine()}\n\n{harness.HEADER}", flush=True)
